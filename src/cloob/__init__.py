@@ -1,0 +1,1 @@
+"""CLOOB, reproduced: download, shards, train, evaluate, report."""

@@ -1,0 +1,5 @@
+"""`python -m cloob` is `cloob`."""
+
+from cloob.cli import main
+
+main()

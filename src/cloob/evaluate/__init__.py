@@ -1,0 +1,1 @@
+"""Checkpoints meet test sets: one result file per (run, epoch, dataset, protocol)."""

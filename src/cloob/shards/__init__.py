@@ -1,0 +1,1 @@
+"""Downloads become verified webdataset shards with an index."""

@@ -1,0 +1,1 @@
+"""Shards become checkpoints of CLOOB, CLIP and the ablations."""

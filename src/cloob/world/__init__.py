@@ -1,0 +1,1 @@
+"""The small world that the demo and the tests run on."""
