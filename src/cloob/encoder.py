@@ -1,0 +1,98 @@
+"""The two encoders of the paper: CLIP's modified ResNet (or ViT) and its text transformer, from open_clip.
+
+Nothing here knows of training: an encoder is made from an open_clip model configuration, or read
+back from a checkpoint that carries its own.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from cloob.errors import InputError
+
+ModelConfig = dict[str, Any]
+
+
+def model_config(architecture: str) -> ModelConfig:
+    """The open_clip configuration of an architecture.
+
+    `architecture` is a name that open_clip knows (`RN50-quickgelu`) or the path of a JSON file in
+    the same form. Raises `InputError` for anything else.
+    """
+    if architecture.endswith(".json"):
+        try:
+            return json.loads(Path(architecture).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise InputError(f"{architecture}: not a readable model configuration ({error})") from None
+    config = open_clip.get_model_config(architecture)
+    if config is None:
+        raise InputError(
+            f"architecture {architecture!r}: open_clip has none of that name (see config/README.md)"
+        )
+    return config
+
+
+def build_encoder(config: ModelConfig) -> open_clip.CLIP:
+    """A freshly initialised pair of encoders; the initialisation draws from torch's global generator."""
+    return open_clip.CLIP(**config)
+
+
+def load_encoder(
+    path: str | Path, device: str | torch.device = "cpu"
+) -> tuple[open_clip.CLIP, dict[str, Any]]:
+    """Read a checkpoint of the train stage.
+
+    Returns the encoders in evaluation mode on `device`, and the checkpoint without weights and
+    optimizer (`run`, `model_config`, `epoch`, `samples_seen`, …). Pickles that hold anything but
+    tensors and plain containers are refused. Raises `InputError` for an unreadable file.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        model = build_encoder(checkpoint["model_config"])
+        model.load_state_dict(checkpoint.pop("state_dict"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint; `cloob train run` makes it") from None
+    except (RuntimeError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a checkpoint of this pipeline ({reason}); train it again") from None
+    checkpoint.pop("optimizer", None)
+    return model.to(device).eval(), checkpoint
+
+
+def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:
+    """CLIP's byte-pair tokenizer: a list of N texts -> tokens (N, context), int64."""
+    return open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
+
+
+def normalise_pixels(images: Tensor) -> Tensor:
+    """uint8 pixels (N, 3, H, W) -> float32, standardised by CLIP's mean and deviation."""
+    return v2.functional.normalize(
+        v2.functional.to_dtype(images, torch.float32, scale=True),
+        mean=list(open_clip.OPENAI_DATASET_MEAN),
+        std=list(open_clip.OPENAI_DATASET_STD),
+    )
+
+
+def training_transform(config: ModelConfig, crop_scale: tuple[float, float]) -> v2.Transform:
+    """The paper's augmentation: a random crop of the given share of the area, bicubic, no flip; uint8 in and out."""
+    size = config["vision_cfg"]["image_size"]
+    return v2.RandomResizedCrop(size, crop_scale, interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
+
+
+def centre_transform(config: ModelConfig) -> v2.Compose:
+    """Resize the shorter side (bicubic) and crop the centre: uint8 (3, H, W) -> uint8 (3, S, S)."""
+    size = config["vision_cfg"]["image_size"]
+    bicubic = v2.InterpolationMode.BICUBIC
+    return v2.Compose([v2.Resize(size, interpolation=bicubic, antialias=True), v2.CenterCrop(size)])
+
+
+def evaluation_transform(config: ModelConfig) -> v2.Compose:
+    """What evaluation sees of an image: PIL image or uint8 (3, H, W) -> standardised float32 (3, S, S)."""
+    return v2.Compose([v2.ToImage(), v2.RGB(), centre_transform(config), normalise_pixels])

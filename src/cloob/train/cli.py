@@ -1,0 +1,48 @@
+"""`cloob train …`"""
+
+import argparse
+from pathlib import Path
+
+from cloob.train.recipe import Recipe, Run, add_record, record_from
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add `run`."""
+    run = verbs.add_parser(
+        "run",
+        help="train one run, or go on with it",
+        description="Train one run on shards and leave final.pt and metrics.jsonl in its folder. Started again, "
+        "it continues from its newest valid checkpoint. Start it once per GPU with torchrun: "
+        "`torchrun --standalone --nproc-per-node 4 -m cloob train run …`.",
+    )
+    run.add_argument("--shards", type=Path, required=True, help="shards.json of the corpus to train on")
+    run.add_argument(
+        "--validation", type=Path, required=True, help="shards.json of held-out captioned images"
+    )
+    run.add_argument("--folder", type=Path, required=True, help="folder of the run")
+    run.add_argument(
+        "--model", required=True, help="open_clip's name of the model, or a JSON file of the same form"
+    )
+    run.add_argument(
+        "--keep-epochs", type=int, nargs="*", default=[], help="epochs whose checkpoints are kept for good"
+    )
+    run.add_argument("--workers", type=int, required=True, help="loader processes per training process")
+    add_record(run, Run, "the run")
+    add_record(run, Recipe, "the recipe")
+    run.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from cloob.train.distributed import joined
+    from cloob.train.loop import Places, train
+
+    with joined() as world:
+        train(
+            record_from(options, Run),
+            record_from(options, Recipe),
+            options.model,
+            Places(options.shards, options.validation, options.folder),
+            set(options.keep_epochs),
+            options.workers,
+            world,
+        )

@@ -1,0 +1,52 @@
+"""The processes that `torchrun` started: one per GPU, or gloo processes on a CPU."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from cloob.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: its rank, their number, its device."""
+
+    rank: int
+    processes: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and prints."""
+        return self.rank == 0
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Join the process group of `torchrun` (alone: a group of one); leave it in any case."""
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    environment = {name: os.environ.get(name, default) for name, default in alone.items()}
+    local = int(environment["LOCAL_RANK"])
+    if torch.cuda.is_available():
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"process {local} of this node has no GPU: {torch.cuda.device_count()} are visible"
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+    rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if "MASTER_ADDR" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=rank, world_size=processes)
+    try:
+        yield World(rank, processes, device)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,239 @@
+"""One training run, from the first step or from where it was, to the final checkpoint."""
+
+import math
+import platform
+import shutil
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from cloob.encoder import (
+    ModelConfig,
+    build_encoder,
+    centre_transform,
+    model_config,
+    normalise_pixels,
+    tokenizer_for,
+    training_transform,
+)
+from cloob.errors import InputError
+from cloob.files import replacing
+from cloob.objective import OBJECTIVES, contrastive_loss
+from cloob.shards.reader import Shards
+from cloob.train.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    newest_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from cloob.train.data import BatchOrder, Pairs, training_loader
+from cloob.train.distributed import World
+from cloob.train.metrics import Metrics
+from cloob.train.optimizer import make_optimizer
+from cloob.train.recipe import Recipe, Run
+from cloob.train.schedule import learning_rate
+from cloob.train.validation import validate
+
+MAXIMUM_LOG_INVERSE_TEMPERATURE = math.log(100.0)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run reads and writes."""
+
+    shards: Path  # shards.json of the corpus
+    validation: Path  # shards.json of the held-out captions
+    folder: Path  # of the run: final.pt, metrics.jsonl, checkpoints/
+
+    @property
+    def checkpoints(self) -> Path:
+        """The running checkpoints; Snakemake does not know of them."""
+        return self.folder / "checkpoints"
+
+
+def train(
+    run: Run,
+    recipe: Recipe,
+    architecture: str,
+    places: Places,
+    keep_epochs: set[int],
+    workers: int,
+    world: World,
+) -> None:
+    """Train `run` and leave `final.pt` and `metrics.jsonl` in its folder.
+
+    Continues from the newest valid checkpoint of the same recipe. Raises `InputError` for input that
+    does not fit: an unknown objective, a corpus smaller than a batch, a checkpoint of another recipe.
+    """
+    if run.objective not in OBJECTIVES:
+        raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
+    places.checkpoints.mkdir(parents=True, exist_ok=True)
+    config = model_config(architecture)
+    shards, held_out = Shards(places.shards), Shards(places.validation)
+
+    torch.manual_seed(run.seed)
+    model = build_encoder(config)
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(recipe.inverse_temperature))
+    model.logit_scale.requires_grad_(recipe.learn_temperature)
+    model = model.to(world.device)
+    optimizer = make_optimizer(model.named_parameters(), recipe)
+    samples_seen = 0
+    if (newest := newest_checkpoint(places.checkpoints, run, recipe)) is not None:
+        model.load_state_dict(newest["state_dict"])
+        optimizer.load_state_dict(newest["optimizer"])
+        samples_seen = newest["samples_seen"]
+
+    tokenizer = tokenizer_for(config)
+    pairs = Pairs(shards, training_transform(config, (recipe.crop_scale, 1.0)), tokenizer, run.seed)
+    validation = Pairs(held_out, centre_transform(config), tokenizer, run.seed)
+    order = BatchOrder(
+        len(shards),
+        batch=recipe.batch,
+        epochs=recipe.epochs,
+        seed=run.seed,
+        samples_seen=samples_seen,
+        rank=world.rank,
+        processes=world.processes,
+    )
+    loader = training_loader(pairs, order, workers)
+    devices = [world.device] if world.device.type == "cuda" else None
+    both = DistributedDataParallel(model, device_ids=devices)
+
+    running = places.checkpoints / "metrics.jsonl"
+    metrics = Metrics(running, samples_seen) if world.first else None
+    if metrics:
+        metrics.write("start", samples_seen, **_start(run, recipe, config, shards, world))
+    bar = tqdm(
+        total=order.steps,
+        initial=order.first,
+        desc=run.name,
+        unit="step",
+        disable=not world.first,
+        mininterval=2,
+    )
+    seconds = 0.0
+    for step, batch in enumerate(loader, start=order.first):
+        begun = time.perf_counter()
+        rate = learning_rate(step, order.steps, recipe)
+        loss = _step(both, model, optimizer, batch, rate, run.objective, recipe, world)
+        samples_seen += recipe.batch
+        seconds += time.perf_counter() - begun
+        epoch, place = divmod(step + 1, order.steps_per_epoch)
+        if not math.isfinite(loss):
+            raise InputError(f"{run.name}: the loss is {loss} at step {step + 1}; lower the learning rate")
+        if metrics:
+            metrics.write(
+                "step",
+                samples_seen,
+                step=step + 1,
+                steps=order.steps,
+                epoch=(step + 1) / order.steps_per_epoch,
+                loss=loss,
+                learning_rate=rate,
+                inverse_temperature=float(model.logit_scale.exp()),
+                samples_per_second=recipe.batch / (time.perf_counter() - begun),
+            )
+            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
+            bar.update()
+        if place == 0:
+            found = validate(model, validation, world, recipe.batch // world.processes, workers)
+            if metrics:
+                metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
+                checkpoint = _checkpoint(run, recipe, config, model, samples_seen, epoch)
+                save_checkpoint(
+                    checkpoint_path(places.checkpoints, epoch),
+                    checkpoint | {"optimizer": optimizer.state_dict()},
+                )
+                prune_checkpoints(places.checkpoints, keep_epochs, newest=epoch)
+    bar.close()
+    if metrics:
+        metrics.write("end", samples_seen, seconds_in_steps=seconds)
+        metrics.close()
+        save_checkpoint(
+            places.folder / "final.pt", _checkpoint(run, recipe, config, model, samples_seen, recipe.epochs)
+        )
+        with replacing(places.folder / "metrics.jsonl") as beside:
+            shutil.copyfile(running, beside)
+
+
+def _step(
+    both: nn.Module,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    rate: float,
+    objective: str,
+    recipe: Recipe,
+    world: World,
+) -> float:
+    """One update of the weights; returns the loss of the global batch."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    pixels, tokens = (part.to(world.device, non_blocking=True) for part in batch)
+    reduced = recipe.precision == "bfloat16" and world.device.type == "cuda"
+    with torch.autocast(world.device.type, torch.bfloat16, enabled=reduced):
+        image, text, inverse_temperature = both(normalise_pixels(pixels), tokens)  # (B / processes, d) each
+    loss = contrastive_loss(
+        image,
+        text,
+        objective=objective,
+        inverse_temperature=inverse_temperature,
+        beta=recipe.hopfield_beta,
+        group=torch.distributed.group.WORLD,
+    )
+    optimizer.zero_grad(set_to_none=True)
+    # Each process holds its share of the gradient, and DDP averages: the mean of W times the shares is their sum.
+    (loss * world.processes).backward()
+    optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0.0, MAXIMUM_LOG_INVERSE_TEMPERATURE)
+    return float(loss)
+
+
+def _checkpoint(
+    run: Run, recipe: Recipe, config: ModelConfig, model: nn.Module, samples_seen: int, epoch: int
+) -> Checkpoint:
+    return {
+        "run": {"name": run.name, **asdict(run)},
+        "recipe": asdict(recipe),
+        "model_config": config,
+        "epoch": epoch,
+        "samples_seen": samples_seen,
+        "state_dict": model.state_dict(),
+    }
+
+
+def _start(run: Run, recipe: Recipe, config: ModelConfig, shards: Shards, world: World) -> dict[str, Any]:
+    """What a reader of the log has to know to repeat the run."""
+    cuda = world.device.type == "cuda"
+    return {
+        "run": {"name": run.name, **asdict(run)},
+        "recipe": asdict(recipe),
+        "model_config": config,
+        "corpus_sha256": shards.sha256,
+        "pairs": len(shards),
+        "processes": world.processes,
+        "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",
+        "torch": torch.__version__,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, or None outside a checkout."""
+    asked = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None

@@ -1,0 +1,27 @@
+"""AdamW with the authors' two groups of parameters."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from cloob.train.recipe import Recipe
+
+# Parameters whose name contains one of these are not decayed. The authors' list holds no
+# `downsample.1`, so the BatchNorm weights of the ResNet's shortcuts are decayed, there and here.
+UNDECAYED = ("bn", "ln", "bias", "logit_scale")
+
+
+def make_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over the named parameters that are trained; weight decay as in the authors' protocol."""
+    decayed, undecayed = [], []
+    for name, parameter in parameters:
+        if parameter.requires_grad:
+            (undecayed if any(part in name for part in UNDECAYED) else decayed).append(parameter)
+    groups = [
+        {"params": undecayed, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon
+    )

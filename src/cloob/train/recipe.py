@@ -1,0 +1,97 @@
+"""What a run is and how it is trained: the two records that decide every weight of the result."""
+
+import argparse
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from cloob.errors import InputError
+
+SCHEDULES = ("cosine", "cosine_restarts")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _option(description: str, **argument: Any) -> Any:
+    return field(metadata={"help": description, **argument})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the paper's grid; its name is its folder."""
+
+    corpus: str = _option("corpus of captioned images")
+    objective: str = _option("infonce (CLIP), infonce_hopfield, infoloob or infoloob_hopfield (CLOOB)")
+    architecture: str = _option("name of the architecture in the config")
+    recipe: str = _option("name of the recipe in the config")
+    seed: int = _option("seed of initialisation, order and augmentation")
+
+    @property
+    def name(self) -> str:
+        """`corpus-objective-architecture-recipe-seedN`."""
+        return f"{self.corpus}-{self.objective}-{self.architecture}-{self.recipe}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The hyper-parameters of a training run (authors' protocol: blog and README of ml-jku/cloob).
+
+    No field has a default: a hyper-parameter stands once, in `config/`.
+    """
+
+    epochs: int = _option("passes over the corpus")
+    batch: int = _option("pairs in the loss of one step, over all processes")
+    learning_rate: float = _option("peak learning rate")
+    warmup_steps: int = _option("steps of linear warm-up from 0")
+    schedule: str = _option("decay after the warm-up", choices=SCHEDULES)
+    cycles: int = _option("hard restarts of cosine_restarts over the whole run")
+    weight_decay: float = _option("AdamW's decoupled weight decay")
+    beta1: float = _option("AdamW's decay of the first moment")
+    beta2: float = _option("AdamW's decay of the second moment")
+    epsilon: float = _option("AdamW's epsilon")
+    crop_scale: float = _option("least share of the image's area that a random crop keeps")
+    precision: str = _option("of the encoders on a GPU (autocast)", choices=PRECISIONS)
+    inverse_temperature: float = _option("initial 1/tau of the loss")
+    learn_temperature: bool = _option("train 1/tau (CLIP) or keep it fixed (CLOOB)")
+    hopfield_beta: float = _option("beta of the Hopfield retrieval; unused by the plain objectives")
+
+    def difference(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """The fields in which `other` (a recipe as a dict) differs: name -> (here, there)."""
+        mine = asdict(self)
+        return {
+            key: (mine.get(key), other.get(key))
+            for key in sorted(mine.keys() | other.keys())
+            if mine.get(key) != other.get(key)
+        }
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def add_record(parser: argparse.ArgumentParser, record: type, title: str) -> None:
+    """One required flag per field of a record: `learning_rate` becomes `--learning-rate`."""
+    group = parser.add_argument_group(title)
+    for entry in fields(record):
+        options = dict(entry.metadata)
+        kind = _boolean if entry.type is bool else entry.type
+        group.add_argument(f"--{entry.name.replace('_', '-')}", type=kind, required=True, **options)
+
+
+def record_from(options: argparse.Namespace, record: type) -> Any:
+    """The record that `add_record`'s flags spell; recipes are checked (`InputError`)."""
+    made = record(**{entry.name: getattr(options, entry.name) for entry in fields(record)})
+    if isinstance(made, Recipe):
+        _check(made)
+    return made
+
+
+def _check(recipe: Recipe) -> None:
+    for name in ("epochs", "batch", "cycles", "learning_rate", "epsilon", "inverse_temperature"):
+        if not getattr(recipe, name) > 0:
+            raise InputError(f"recipe: {name} is {getattr(recipe, name)}, but has to be above 0")
+    for name in ("warmup_steps", "weight_decay", "hopfield_beta"):
+        if getattr(recipe, name) < 0:
+            raise InputError(f"recipe: {name} is {getattr(recipe, name)}, but cannot be negative")
+    if not 0 < recipe.crop_scale <= 1:
+        raise InputError(f"recipe: crop_scale is {recipe.crop_scale}, but is a share of the area, in (0, 1]")
