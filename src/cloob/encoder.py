@@ -33,9 +33,7 @@ def model_config(architecture: str) -> ModelConfig:
             raise InputError(f"{architecture}: not a readable model configuration ({error})") from None
     config = open_clip.get_model_config(architecture)
     if config is None:
-        raise InputError(
-            f"architecture {architecture!r}: open_clip has none of that name (see config/README.md)"
-        )
+        raise InputError(f"architecture {architecture!r}: unknown to open_clip; see config/README.md")
     return config
 
 
@@ -81,7 +79,7 @@ def normalise_pixels(images: Tensor) -> Tensor:
 
 
 def training_transform(config: ModelConfig, crop_scale: tuple[float, float]) -> v2.Transform:
-    """The paper's augmentation: a random crop of the given share of the area, bicubic, no flip; uint8 in and out."""
+    """The paper's augmentation: a random crop of a share of the area, bicubic, no flip; uint8 stays uint8."""
     size = config["vision_cfg"]["image_size"]
     return v2.RandomResizedCrop(size, crop_scale, interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
 

@@ -11,14 +11,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     run = verbs.add_parser(
         "run",
         help="train one run, or go on with it",
-        description="Train one run on shards and leave final.pt and metrics.jsonl in its folder. Started again, "
-        "it continues from its newest valid checkpoint. Start it once per GPU with torchrun: "
+        description="Train one run on shards and leave final.pt and metrics.jsonl in its folder. Started "
+        "again, it continues from its newest valid checkpoint. Start it once per GPU with torchrun: "
         "`torchrun --standalone --nproc-per-node 4 -m cloob train run …`.",
     )
     run.add_argument("--shards", type=Path, required=True, help="shards.json of the corpus to train on")
-    run.add_argument(
-        "--validation", type=Path, required=True, help="shards.json of held-out captioned images"
-    )
+    run.add_argument("--validation", type=Path, required=True, help="shards.json of held-out pairs")
     run.add_argument("--folder", type=Path, required=True, help="folder of the run")
     run.add_argument(
         "--model", required=True, help="open_clip's name of the model, or a JSON file of the same form"

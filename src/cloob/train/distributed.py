@@ -13,7 +13,7 @@ from cloob.errors import InputError
 
 @dataclass(frozen=True)
 class World:
-    """This process among all: its rank, their number, its device."""
+    """One process among all: its rank, their number, its device."""
 
     rank: int
     processes: int
@@ -33,9 +33,7 @@ def joined() -> Iterator[World]:
     local = int(environment["LOCAL_RANK"])
     if torch.cuda.is_available():
         if local >= torch.cuda.device_count():
-            raise InputError(
-                f"process {local} of this node has no GPU: {torch.cuda.device_count()} are visible"
-            )
+            raise InputError(f"process {local} has no GPU: {torch.cuda.device_count()} are visible here")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     else:

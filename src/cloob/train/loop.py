@@ -191,7 +191,7 @@ def _step(
         group=torch.distributed.group.WORLD,
     )
     optimizer.zero_grad(set_to_none=True)
-    # Each process holds its share of the gradient, and DDP averages: the mean of W times the shares is their sum.
+    # Each process holds a share of the gradient; DDP averages, and the mean of W times the shares is the sum.
     (loss * world.processes).backward()
     optimizer.step()
     with torch.no_grad():

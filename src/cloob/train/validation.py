@@ -1,4 +1,4 @@
-"""Retrieval on held-out captioned images: does each image find its own caption, and each caption its image?"""
+"""Retrieval on held-out captioned images: does an image find its caption, and a caption its image?"""
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def retrieval_metrics(image: Tensor, text: Tensor) -> dict[str, float]:
 
 @torch.inference_mode()
 def validate(model: nn.Module, pairs: Pairs, world: World, batch: int, workers: int) -> dict[str, float]:
-    """Embed all pairs, shared among the processes, and measure retrieval. `model` comes back in training mode."""
+    """Embed all pairs, shared among the processes, and measure retrieval; leaves `model` in training mode."""
     model.eval()
     mine = np.arange(len(pairs))[world.rank :: world.processes]
     loader = DataLoader(
