@@ -1,0 +1,69 @@
+"""`cloob evaluate <verb>`."""
+
+import argparse
+from pathlib import Path
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add the verbs of this stage to the command line."""
+    parser = verbs.add_parser(
+        "zeroshot",
+        help="classify test sets without training, by the similarity of images and prompts",
+        description="Zero-shot accuracies of one checkpoint on one or more test sets: one JSON file per set.",
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="PT", help="checkpoint of `cloob train`"
+    )
+    parser.add_argument(
+        "--testset",
+        type=_testset,
+        action="append",
+        required=True,
+        metavar="DESCRIPTION.yaml=FOLDER",
+        help="a test set's description and the folder it lies in; may be given several times",
+    )
+    parser.add_argument(
+        "--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json"
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=256, metavar="N", help="images per forward pass"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="processes that decode images; 0 decodes in this one",
+    )
+    parser.set_defaults(run=_zeroshot)
+
+
+def _testset(text: str) -> tuple[Path, Path]:
+    description, found, folder = text.partition(".yaml=")
+    if not (description and found and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form DESCRIPTION.yaml=FOLDER")
+    return Path(f"{description}.yaml"), Path(folder)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _count(text) == 0:
+        raise argparse.ArgumentTypeError("give at least 1")
+    return int(text)
+
+
+def _zeroshot(options: argparse.Namespace) -> None:
+    from cloob.evaluate.testset import load_description
+
+    testsets = [(load_description(description), folder) for description, folder in options.testset]
+    from cloob.evaluate.zeroshot import evaluate_checkpoint
+
+    evaluate_checkpoint(
+        options.checkpoint, testsets, options.out_dir, options.batch_size, options.device, options.workers
+    )

@@ -1,0 +1,84 @@
+"""A test set of a few coloured squares, and an encoder that is small but real."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from cloob.encoder import build_encoder
+
+MODEL_CONFIG = {
+    "embed_dim": 16,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def describe() -> Callable[..., Path]:
+    """Write a description to a path: of three classes, unless keys are given in its place."""
+    return _describe
+
+
+def _describe(path: Path, **changes: object) -> Path:
+    content = {
+        "name": "colours",
+        "title": "Colours",
+        "test": "test",
+        "train": None,
+        "labels": "folder_order",
+        "classes": ["red", "green", "blue"],
+        "prompts": ["a photo of a {} square.", "a {} thing."],
+        "metric": "accuracy",
+    }
+    content |= changes
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def make_set(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
+    """Make `set/test/<folder>/` with so many images each; returns the set's folder."""
+
+    def make(folders: dict[str, int]) -> Path:
+        for label, (name, images) in enumerate(folders.items()):
+            folder = tmp_path / "set" / "test" / name
+            folder.mkdir(parents=True)
+            for number in range(images):
+                colour = (40 * label % 256, 255 - 25 * number, 90 * label % 256)
+                Image.new("RGB", (40 + number, 36), colour).save(folder / f"{number}.png")
+        return tmp_path / "set"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in the train stage's layout, with random weights."""
+    torch.manual_seed(5)
+    model = build_encoder(MODEL_CONFIG)
+    path = tmp_path_factory.mktemp("run") / "final.pt"
+    run = {
+        "name": "cc-infoloob_hopfield-tiny-demo-seed1",
+        "corpus": "cc",
+        "objective": "infoloob_hopfield",
+        "architecture": "tiny",
+        "recipe": "demo",
+        "seed": 1,
+    }
+    torch.save(
+        {
+            "run": run,
+            "model_config": MODEL_CONFIG,
+            "epoch": 3,
+            "samples_seen": 300,
+            "state_dict": model.state_dict(),
+            "optimizer": {},
+        },
+        path,
+    )
+    return path

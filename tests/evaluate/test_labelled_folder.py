@@ -1,0 +1,125 @@
+"""Folders of images: which folder is which label, and what is refused before anything is computed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
+
+from cloob.errors import InputError
+from cloob.evaluate.images import LabelledFolder, batches, load_image
+from cloob.evaluate.testset import load_description
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    return resize(pil_to_tensor(image), [8, 8])
+
+
+def read(describe: Callable, tmp_path: Path, folder: Path, **changes: object) -> LabelledFolder:
+    return LabelledFolder(load_description(describe(tmp_path / "d.yaml", **changes)), folder, to_pixels)
+
+
+def labels_by_folder(folder: LabelledFolder) -> dict[str, int]:
+    return {Path(path).parent.name: label for path, label in folder.samples}
+
+
+def test_an_empty_folder_keeps_its_label(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
+    folder = make_set({"000": 2, "001": 0, "002": 1})
+    read_set = read(describe, tmp_path, folder, expected={"classes": 3, "images": 3, "empty": [1]})
+    assert labels_by_folder(read_set) == {"000": 0, "002": 2}
+
+
+def test_a_deleted_empty_folder_is_refused(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
+    folder = make_set({"000": 2, "002": 1})
+    with pytest.raises(InputError, match=r"2 class folders where .* names 3 classes; an empty class needs"):
+        read(describe, tmp_path, folder)
+
+
+def test_numbered_folders_are_the_labels_though_ten_sorts_before_two(
+    describe: Callable, tmp_path: Path, make_set: Callable
+) -> None:
+    folder = make_set({str(number): 1 for number in range(12)})
+    classes = [f"class {number}" for number in range(12)]
+    read_set = read(describe, tmp_path, folder, labels="folder_number", classes=classes)
+    assert labels_by_folder(read_set) == {str(number): number for number in range(12)}
+
+
+def test_unpadded_numbers_in_folder_order_are_refused(
+    describe: Callable, tmp_path: Path, make_set: Callable
+) -> None:
+    folder = make_set({str(number): 1 for number in range(12)})
+    with pytest.raises(InputError, match=r"'10' before '2'.*labels: folder_number"):
+        read(describe, tmp_path, folder, classes=[f"class {number}" for number in range(12)])
+
+
+@pytest.mark.parametrize(
+    ("folders", "changes", "message"),
+    [
+        ({"a": 1, "b": 1, "c": 1}, {"expected": {"images": 4}}, "3 images where 4 are expected by"),
+        ({"a": 1, "b": 0, "c": 1}, {"expected": {"empty": []}}, r"without images are \[1\] where \[\]"),
+        ({"a": 1, "b": 1, "c": 1}, {"expected": {"classes": 5}}, "3 class names where 5 are expected"),
+        ({"a": 0, "b": 0, "c": 0}, {}, "no images in the class folders"),
+        ({"a": 1, "1": 1, "2": 1}, {"labels": "folder_number"}, "a: not a class number from 0 to 2"),
+        ({"0": 1, "1": 1, "3": 1}, {"labels": "folder_number"}, "3: not a class number from 0 to 2"),
+        ({"0": 1, "1": 1, "01": 1}, {"labels": "folder_number"}, "the same class number"),
+        ({}, {}, "no class folders here"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_refused(
+    describe: Callable, tmp_path: Path, make_set: Callable, folders: dict, changes: dict, message: str
+) -> None:
+    folder = make_set(folders)
+    with pytest.raises(InputError, match=message) as caught:
+        read(describe, tmp_path, folder, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_hash_follows_the_files(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
+    folder = make_set({"a": 1, "b": 1, "c": 1})
+    before = read(describe, tmp_path, folder).content_sha256()
+    assert read(describe, tmp_path, folder).content_sha256() == before
+    (folder / "test" / "a" / "0.png").rename(folder / "test" / "b" / "1.png")
+    assert read(describe, tmp_path, folder).content_sha256() != before
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_image_is_named(
+    describe: Callable, tmp_path: Path, make_set: Callable, workers: int
+) -> None:
+    folder = make_set({"a": 1, "b": 1, "c": 1})
+    broken = folder / "test" / "b" / "broken.jpg"
+    Image.effect_noise((64, 64), 80).save(broken)
+    broken.write_bytes(broken.read_bytes()[:-300])
+    (error,) = [
+        batch
+        for batch in batches(read(describe, tmp_path, folder), 2, workers)
+        if isinstance(batch, InputError)
+    ]
+    assert f"{broken}: not a readable image" in str(error)
+
+
+def test_text_under_an_images_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "page.jpg"
+    path.write_text("<html>gone</html>")
+    with pytest.raises(InputError, match=r"page\.jpg: not a readable image"):
+        load_image(str(path))
+
+
+@pytest.mark.parametrize("excess", [1, 3])  # Pillow warns above its limit and refuses from twice the limit
+def test_a_decompression_bomb_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, excess: int
+) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (100 * excess, 101)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100 * 100)
+    with pytest.raises(InputError, match=r"bomb\.png: more than 10000 pixels, refused"):
+        load_image(str(path))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
+    Image.new(mode, (9, 7)).save(path)
+    assert load_image(str(path)).mode == "RGB"

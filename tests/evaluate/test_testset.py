@@ -1,0 +1,127 @@
+"""Descriptions of test sets: the shipped ones are CLIP's protocol, and a mistake in one's own is named."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cloob.errors import InputError
+from cloob.evaluate.testset import load_description, split_at_capitals
+
+SHIPPED = Path(__file__).parents[2] / "config" / "datasets"
+# CLIP's protocol: prompts, classes and test images of every set (None: not known for the authors' archive).
+PROTOCOL = {
+    "birdsnap": (1, 500, 1855),
+    "country211": (5, 211, 21100),
+    "flowers102": (1, 102, 6149),
+    "gtsrb": (3, 43, 12630),
+    "imagenet": (80, 1000, 50000),
+    "imagenetv2": (80, 1000, 10000),
+    "stanford_cars": (8, 196, 8041),
+    "ucf101": (48, 101, None),
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOL)
+def test_shipped_descriptions_have_clips_prompts_and_classes(name: str) -> None:
+    description = load_description(SHIPPED / f"{name}.yaml")
+    prompts, classes, images = PROTOCOL[name]
+    assert description.name == name
+    assert len(set(description.prompt_templates())) == prompts
+    assert all(prompt.count("{}") == 1 for prompt in description.prompt_templates())
+    assert (description.expected.classes, description.expected.images) == (classes, images)
+    if name != "ucf101":  # whose names are those of its folders
+        assert len(description.class_names(SHIPPED)) == classes
+
+
+def test_no_other_descriptions_are_shipped() -> None:
+    assert {path.stem for path in SHIPPED.glob("*.yaml")} == set(PROTOCOL)
+
+
+@pytest.mark.parametrize("name", ["birdsnap", "country211", "flowers102", "gtsrb", "stanford_cars"])
+def test_no_class_is_named_twice(name: str) -> None:
+    names = load_description(SHIPPED / f"{name}.yaml").class_names(SHIPPED)
+    assert len(set(names)) == len(names)
+
+
+def test_birdsnap_keeps_its_nine_empty_classes() -> None:
+    description = load_description(SHIPPED / "birdsnap.yaml")
+    assert description.expected.empty == (46, 66, 123, 299, 302, 351, 403, 436, 465)
+    assert description.class_names(SHIPPED)[:2] == ["Coopers Hawk", "Northern Goshawk"]
+
+
+def test_ucf101_prompts_are_every_combination() -> None:
+    prompts = load_description(SHIPPED / "ucf101.yaml").prompt_templates()
+    assert "a example of the person practicing {}." in prompts
+    assert "a photo of a person {}." in prompts
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("ApplyEyeMakeup", "Apply Eye Makeup"),
+        ("HandStandPushups", "Hand Stand Pushups"),
+        ("TaiChi", "Tai Chi"),
+        ("YoYo", "Yo Yo"),
+        ("Punch", "Punch"),
+    ],
+)
+def test_names_from_folders_are_split_at_capitals(folder: str, name: str) -> None:
+    assert split_at_capitals(folder) == name
+
+
+def test_class_names_from_the_folders(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
+    folder = make_set({"YoYo": 1, "ApplyLipstick": 1})
+    description = load_description(describe(tmp_path / "d.yaml", classes="folder_names"))
+    assert description.class_names(folder) == ["Apply Lipstick", "Yo Yo"]
+
+
+def test_class_names_from_a_file_of_the_set(describe: Callable, tmp_path: Path) -> None:
+    description = load_description(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
+    with pytest.raises(InputError, match=r"names\.txt: .*one per line"):
+        description.class_names(tmp_path)
+    (tmp_path / "names.txt").write_text("Cooper's Hawk\nNorthern Goshawk\n", encoding="utf-8")
+    assert description.class_names(tmp_path) == ["Cooper's Hawk", "Northern Goshawk"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "folder_order"}, "unknown key 'label'; did you mean 'labels'"),
+        ({"labels": "alphabet"}, "'labels' is 'alphabet'; give one of folder_order, folder_number"),
+        ({"name": "Stanford Cars"}, "'name' is 'Stanford Cars'; give small letters"),
+        ({"classes": ["one", 2]}, "'classes' is .*quote"),
+        ({"classes": []}, "'classes'"),
+        ({"prompts": ["a photo."]}, "'prompts' is .*exactly one {}"),
+        ({"prompts": ["a {} and a {}."]}, "'prompts'"),
+        ({"metric": "f1"}, "'metric' is 'f1'"),
+        ({"expected": {"image": 3}}, "unknown key 'expected: image'; did you mean 'images'"),
+        ({"expected": {"images": True}}, "'expected: images' is True; give a number"),
+        ({"expected": {"empty": "none"}}, "'expected: empty' is 'none'"),
+        ({"labels": "folder_number", "classes": "folder_names"}, "list the names"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(
+    describe: Callable, tmp_path: Path, changes: dict, message: str
+) -> None:
+    path = describe(tmp_path / "d.yaml", **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        load_description(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("name: [", "not YAML"), ("- a list", "a mapping"), ("name: birds", "'title' is missing")],
+)
+def test_what_is_no_description_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "d.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_description(path)
+
+
+def test_a_missing_description_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such test-set description"):
+        load_description(tmp_path / "none.yaml")
