@@ -1,0 +1,159 @@
+"""What all stages share: the config checked, the grid of runs, flags for the programs."""
+
+import difflib
+import itertools
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake_interface_executor_plugins.settings import ExecMode
+
+# Every job calls `cloob`: this checkout's, in whatever environment the job runs.
+SOURCE = Path(workflow.basedir).parent / "src"
+shell.prefix(f"export PYTHONPATH={SOURCE}; " + 'cloob() {{ python -m cloob "$@"; }}; ')
+
+
+def check_config(config):
+    """Raise one readable error for everything in the config that cannot be right, before any job runs."""
+    schema = yaml.safe_load((Path(workflow.basedir) / "schemas" / "config.schema.yaml").read_text())
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(error.path))
+    problems = [explained(error) for error in errors] or list(inconsistencies(config))
+    if problems:
+        raise WorkflowError("The config cannot be right:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+def explained(error):
+    """One line per schema error: the key, what is wrong, what may stand there."""
+    key = ".".join(str(part) for part in error.absolute_path) or "(top level)"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = [name for name in error.instance if name not in known]
+        near = [match for name in unknown for match in difflib.get_close_matches(str(name), known, n=1)]
+        hint = f"did you mean {', '.join(near)}?" if near else f"known keys: {', '.join(known)}"
+        return f"{key}: unknown key {', '.join(map(str, unknown))}; {hint}"
+    description = error.schema.get("description")
+    remedy = (
+        f" ({description}; explained in config/config.yaml)" if description else " (see config/config.yaml)"
+    )
+    return f"{key}: {error.message}{remedy}"
+
+
+def inconsistencies(config):
+    """What no schema can see: names that nothing defines, sizes that do not divide, files that are not there."""
+    for name, recipe in config["recipes"].items():
+        if max(recipe["report_epochs"]) > recipe["epochs"]:
+            yield f"recipes.{name}.report_epochs: {max(recipe['report_epochs'])} is beyond epochs: {recipe['epochs']}"
+    for position, row in enumerate(config["runs"]):
+        recipe = config["recipes"].get(row["recipe"])
+        if recipe is None:
+            yield f"runs.{position}.recipe: no recipe {row['recipe']}; there are {', '.join(config['recipes'])}"
+            continue
+        if recipe["batch"] % config["train"]["processes"]:
+            yield (
+                f"recipes.{row['recipe']}.batch: {recipe['batch']} is no multiple of train.processes: "
+                f"{config['train']['processes']}"
+            )
+        for objective in row["objectives"]:
+            if objective not in recipe["objectives"]:
+                yield f"runs.{position}.objectives: recipe {row['recipe']} does not say what {objective} needs"
+        for architecture in row["architectures"]:
+            if architecture not in config["architectures"]:
+                known = ", ".join(config["architectures"])
+                yield f"runs.{position}.architectures: no architecture {architecture}; there are {known}"
+    files = {f"architectures.{name}": model for name, model in config["architectures"].items()}
+    files = {key: path for key, path in files.items() if path.endswith(".json")}
+    files |= {f"testsets.{name}.description": one["description"] for name, one in config["testsets"].items()}
+    for key, path in files.items():
+        if not is_made(path) and not Path(path).is_file():
+            yield f"{key}: no file {path}; correct the path, relative to the root of the repository"
+
+
+def is_made(path):
+    """Whether a path lies in the results folder, so that the pipeline makes it."""
+    return path.startswith(config["results"] + "/")
+
+
+def supplies():
+    """What only the user can supply and is not there yet: key of the config -> path."""
+    cc, yfcc = config["corpora"]["cc"], config["corpora"]["yfcc"]
+    paths = {f"corpora.cc.{split}": path for split, path in cc.items()}
+    paths |= {f"corpora.yfcc.{key}": yfcc[key] for key in ("metadata", "subset")}
+    paths |= {f"testsets.{name}.folder": one["folder"] for name, one in config["testsets"].items()}
+    return {key: path for key, path in paths.items() if not is_made(path) and not Path(path).exists()}
+
+
+def announce_supplies():
+    """Say once, with the plan, what has to be supplied before a real run."""
+    if workflow.exec_mode == ExecMode.DEFAULT and supplies():
+        logger.warning(wanted_supplies(supplies().values()))
+
+
+def wanted_supplies(paths):
+    """One message that says what is missing and under which key of the config it goes."""
+    keys = {path: key for key, path in supplies().items()}
+    lines = "\n".join(f"  - {path}  (key {keys[path]})" for path in sorted(paths))
+    return (
+        "These are yours to supply; put them there, or set their keys in config/config.yaml\n"
+        f"(config/README.md says where each can be asked for):\n{lines}"
+    )
+
+
+def refuse_without_supplies(dag):
+    """Stop a real run before its first job where something is missing that only the user can supply."""
+    paths = {str(path) for job in dag.needrun_jobs() if job.rule.name == "supply" for path in job.output}
+    if paths:
+        raise WorkflowError(wanted_supplies(paths))
+
+
+def grid_of_runs(config):
+    """Every run of the grid by its name: {name: {corpus, objective, architecture, recipe, seed}}."""
+    runs = {}
+    for row in config["runs"]:
+        for objective, architecture, seed in itertools.product(
+            row["objectives"], row["architectures"], row["seeds"]
+        ):
+            name = f"{row['corpus']}-{objective}-{architecture}-{row['recipe']}-seed{seed}"
+            runs[name] = {
+                "corpus": row["corpus"],
+                "objective": objective,
+                "architecture": architecture,
+                "recipe": row["recipe"],
+                "seed": seed,
+            }
+    return runs
+
+
+def flags(mapping):
+    """{"learning_rate": 0.1} -> "--learning-rate 0.1"."""
+    return " ".join(f"--{key.replace('_', '-')} {str(value)!r}" for key, value in mapping.items())
+
+
+def recipe_of(wildcards):
+    """The recipe of a run."""
+    return config["recipes"][RUNS[wildcards.run]["recipe"]]
+
+
+def train_flags(wildcards):
+    """The run, its recipe and what its objective needs, as flags of `cloob train run`."""
+    run, recipe = RUNS[wildcards.run], dict(recipe_of(wildcards))
+    of_objective = recipe.pop("objectives")[run["objective"]]
+    recipe.pop("report_epochs")
+    return flags(run | recipe | of_objective)
+
+
+def splits():
+    """Every (corpus, split) that the grid of runs needs; validation is always Conceptual Captions'."""
+    corpora = sorted({run["corpus"] for run in RUNS.values()})
+    return [(corpus, "train") for corpus in corpora] + [("cc", "validation")]
+
+
+def zeroshot_results(wildcards):
+    """The result file of every (run, reported epoch, test set)."""
+    return [
+        f"{config['results']}/evaluate/{name}/epoch_{epoch}/zeroshot/{testset}.json"
+        for name, run in RUNS.items()
+        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
+        for testset in config["testsets"]
+    ]

@@ -1,0 +1,72 @@
+# Lists of captions and links become images with captions; every row is accounted for.
+
+
+localrules:
+    supply,
+
+
+# Stands in the plan for what only the user can supply; a real run that needs it does not start.
+rule supply:
+    output:
+        list(supplies().values()),
+    log:
+        "<results>/logs/download/supply.log",
+    conda:
+        "../../envs/lists.yaml"
+    params:
+        message=lambda wildcards, output: wanted_supplies(output),
+    shell:
+        "echo {params.message:q} | tee {log} >&2; exit 1"
+
+
+rule cc_links:
+    input:
+        lambda wildcards: config["corpora"]["cc"][wildcards.split],
+    output:
+        links="<results>/download/cc/{split}/links.parquet",
+        fates="<results>/download/cc/{split}/links_fates.csv",
+    log:
+        "<results>/logs/download/cc_{split}_links.log",
+    conda:
+        "../../envs/lists.yaml"
+    shell:
+        "cloob download cc --list {input:q} --links {output.links} --fates {output.fates} 2>&1 | tee {log}"
+
+
+rule yfcc_links:
+    input:
+        metadata=config["corpora"]["yfcc"]["metadata"],
+        subset=config["corpora"]["yfcc"]["subset"],
+    output:
+        links="<results>/download/yfcc/train/links.parquet",
+        fates="<results>/download/yfcc/train/links_fates.csv",
+    log:
+        "<results>/logs/download/yfcc_train_links.log",
+    conda:
+        "../../envs/lists.yaml"
+    params:
+        caption=config["corpora"]["yfcc"]["caption"],
+        address=config["corpora"]["yfcc"]["images_address"],
+    shell:
+        "cloob download yfcc --metadata {input.metadata:q} --subset {input.subset:q} --caption {params.caption}"
+        " --images-address {params.address:q} --links {output.links} --fates {output.fates} 2>&1 | tee {log}"
+
+
+# The images lie in a folder that is not declared: what was fetched survives a failed job.
+rule fetch:
+    input:
+        "<results>/download/{corpus}/{split}/links.parquet",
+    output:
+        "<results>/download/{corpus}/{split}/images_fates.csv",
+    log:
+        "<results>/logs/download/{corpus}_{split}_fetch.log",
+    conda:
+        "../../envs/fetch.yaml"
+    threads: config["download"]["processes"]
+    params:
+        images=subpath(output[0], parent=True),
+        flags=flags(config["download"]),
+        samples=config["shards"]["samples"],
+    shell:
+        "cloob download fetch --links {input} --images {params.images}/images --fates {output} {params.flags}"
+        " --samples-per-shard {params.samples} 2>&1 | tee {log}"

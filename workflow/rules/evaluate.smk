@@ -1,0 +1,31 @@
+# Checkpoints meet test sets: one small result file per (run, epoch, test set, protocol).
+
+
+# One job embeds all test sets with one checkpoint: importing the model costs more than a small set.
+rule zeroshot:
+    input:
+        final="<results>/train/{run}/final.pt",
+        descriptions=[testset["description"] for testset in config["testsets"].values()],
+        folders=[testset["folder"] for testset in config["testsets"].values()],
+    output:
+        expand(
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/zeroshot/{testset}.json", testset=config["testsets"]
+        ),
+    log:
+        "<results>/logs/evaluate/{run}_epoch_{epoch}_zeroshot.log",
+    conda:
+        "../../envs/evaluate.yaml"
+    threads: 1 + config["evaluate"]["workers"]
+    params:
+        checkpoint=lambda wildcards, input: Path(input.final).parent
+        / "checkpoints"
+        / f"epoch_{int(wildcards.epoch):04d}.pt",
+        testsets=lambda wildcards, input: [
+            f"{description}={folder}" for description, folder in zip(input.descriptions, input.folders)
+        ],
+        folder=subpath(output[0], parent=True),
+        batch=config["evaluate"]["batch"],
+        workers=config["evaluate"]["workers"],
+    shell:
+        "cloob evaluate zeroshot --checkpoint {params.checkpoint} --testset {params.testsets:q}"
+        " --out-dir {params.folder} --batch-size {params.batch} --workers {params.workers} 2>&1 | tee {log}"

@@ -1,0 +1,103 @@
+# Result files become tables and figures.
+
+
+rule zeroshot_table:
+    input:
+        zeroshot_results,
+    output:
+        csv=report(
+            "<results>/tables/zeroshot.csv",
+            caption="../report/zeroshot_csv.rst",
+            category="Zero-shot",
+            labels={"result": "every value", "kind": "table"},
+        ),
+        markdown="<results>/tables/zeroshot.md",
+    log:
+        "<results>/logs/report/zeroshot_table.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        label=config["label"],
+    shell:
+        "cloob report zeroshot --results {input} --csv {output.csv} --markdown {output.markdown}"
+        " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule books:
+    input:
+        [
+            f"<results>/{path}"
+            for corpus, split in splits()
+            for path in (
+                f"download/{corpus}/{split}/links_fates.csv",
+                f"download/{corpus}/{split}/images_fates.csv",
+                f"shards/{corpus}/{split}/fates.csv",
+            )
+        ],
+    output:
+        csv=report(
+            "<results>/tables/books.csv",
+            caption="../report/books.rst",
+            category="Data",
+            labels={"result": "every row accounted for", "kind": "table"},
+        ),
+        markdown="<results>/tables/books.md",
+    log:
+        "<results>/logs/report/books.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        label=config["label"],
+        fates=lambda wildcards, input: [
+            f"{corpus}/{split}/{stage}={path}"
+            for (corpus, split, stage), path in zip(
+                [(*one, stage) for one in splits() for stage in ("links", "images", "shards")], input
+            )
+        ],
+    shell:
+        "cloob report books --fates {params.fates} --csv {output.csv} --markdown {output.markdown}"
+        " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule training_curves:
+    input:
+        [f"<results>/train/{name}/metrics.jsonl" for name in RUNS],
+    output:
+        png=report(
+            "<results>/figures/training_curves.png",
+            caption="../report/training_curves.rst",
+            category="Training",
+            labels={"result": "training curves", "kind": "figure"},
+        ),
+        pdf="<results>/figures/training_curves.pdf",
+    log:
+        "<results>/logs/report/training_curves.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        label=config["label"],
+    shell:
+        "cloob report training-curves --metrics {input} --png {output.png} --pdf {output.pdf}"
+        " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule zeroshot_figure:
+    input:
+        "<results>/tables/zeroshot.csv",
+    output:
+        png=report(
+            "<results>/figures/zeroshot.png",
+            caption="../report/zeroshot.rst",
+            category="Zero-shot",
+            labels={"result": "overview", "kind": "figure"},
+        ),
+        pdf="<results>/figures/zeroshot.pdf",
+    log:
+        "<results>/logs/report/zeroshot_figure.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        label=config["label"],
+    shell:
+        "cloob report zeroshot-figure --table {input} --png {output.png} --pdf {output.pdf}"
+        " --label {params.label:q} 2>&1 | tee {log}"

@@ -1,0 +1,27 @@
+# Shards become checkpoints of CLOOB, CLIP and the ablations.
+
+
+# Running checkpoints lie in a folder that is not declared: a run that fails goes on where it was.
+rule train:
+    input:
+        shards=lambda wildcards: f"<results>/shards/{RUNS[wildcards.run]['corpus']}/train/shards.json",
+        validation="<results>/shards/cc/validation/shards.json",
+    output:
+        final="<results>/train/{run}/final.pt",
+        metrics="<results>/train/{run}/metrics.jsonl",
+    log:
+        "<results>/logs/train/{run}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: config["train"]["processes"] * (1 + config["train"]["workers"])
+    params:
+        folder=subpath(output.final, parent=True),
+        model=lambda wildcards: config["architectures"][RUNS[wildcards.run]["architecture"]],
+        flags=train_flags,
+        keep=lambda wildcards: recipe_of(wildcards)["report_epochs"],
+        processes=config["train"]["processes"],
+        workers=config["train"]["workers"],
+    shell:
+        "torchrun --standalone --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
+        " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
+        " --keep-epochs {params.keep} --workers {params.workers} 2>&1 | tee {log}"
