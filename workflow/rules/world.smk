@@ -13,7 +13,7 @@ rule world:
     log:
         "<results>/logs/world/build.log",
     conda:
-        "../../envs/figures.yaml"
+        "../../envs/world.yaml"
     threads: 2
     params:
         folder=subpath(output.facts, parent=True),

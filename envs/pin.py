@@ -1,0 +1,64 @@
+"""Pin every conda env to the lock: the packages named under `# imported`, and what they need.
+
+Run by `make lock`. To add a package to an env, write its bare name under `# imported` and run this.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+ENVS = Path(__file__).parent
+HEAD = """\
+# {title}
+# Cut out of lock.txt by pin.py; `make lock` does both.
+channels:
+  - conda-forge
+  - nodefaults
+dependencies:
+  - python=3.11
+  - pip
+  - pip:
+      # imported
+"""
+
+
+def names_under_imported(text: str) -> list[str]:
+    """The packages that the rules of an env import."""
+    block = text.split("# imported\n")[1].split("#", maxsplit=1)[0]
+    return re.findall(r"^ *- ([\w.-]+)", block, flags=re.MULTILINE)
+
+
+def closure(names: list[str]) -> list[str]:
+    """`name==version` of the packages and of all they need, at the lock's versions."""
+    without_hashes = re.sub(r" \\\n +--hash=\S+", "", (ENVS / "lock.txt").read_text())
+    constraints = ENVS / ".constraints.txt"
+    constraints.write_text(without_hashes)
+    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", "3.11"]
+    try:
+        asked = subprocess.run(
+            [*command, "--python-platform", "x86_64-manylinux_2_28", "--constraint", str(constraints), "-"],
+            input="\n".join(names),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        constraints.unlink()
+    return asked.stdout.split()
+
+
+def main() -> None:
+    """Rewrite every env."""
+    for path in sorted(ENVS.glob("*.yaml")):
+        text = path.read_text()
+        names = names_under_imported(text)
+        pins = closure(names)
+        by_name = {re.sub(r"[-_.]+", "-", pin.split("==")[0]).lower(): pin for pin in pins}
+        imported = [by_name[re.sub(r"[-_.]+", "-", name).lower()] for name in sorted(names)]
+        lines = [f"      - {pin}\n" for pin in imported] + ["      # and what these need\n"]
+        lines += [f"      - {pin}\n" for pin in pins if pin not in imported]
+        path.write_text(HEAD.format(title=text.splitlines()[0].lstrip("# ")) + "".join(lines))
+
+
+if __name__ == "__main__":
+    main()
