@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_SERVE = """Serve the world's pictures on the loopback port `world.port` of a config for as long as COMMAND runs, and
-end with COMMAND's exit status: `cloob world serve --config config/demo.yaml -- snakemake …`."""
+_BUILD = "paint the small world: two corpora with the faults of real ones, and eight test sets"
+_SERVE = """Serve the world's pictures on the loopback port `world.port` of a config as long as COMMAND runs,
+and end with its exit status: `cloob world serve --config config/demo.yaml -- snakemake …`."""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -16,8 +17,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _add_build(verbs: Any) -> None:
-    purpose = "paint the small world: two corpora of captioned pictures with the faults of real ones, eight test sets"
-    parser = verbs.add_parser("build", help=purpose, description=purpose)
+    parser = verbs.add_parser("build", help=_BUILD, description=_BUILD)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the world; an older world there is replaced"
     )

@@ -1,4 +1,4 @@
-"""Conceptual Captions as the small world has it: `caption<TAB>link` without a header, good rows and bad ones."""
+"""Conceptual Captions as the small world has it: `caption<TAB>link`, no header, good rows and bad ones."""
 
 import random
 from typing import Any
@@ -10,7 +10,7 @@ from cloob.world.scene import random_scene
 from cloob.world.vocabulary import words
 
 LISTS = {"train": "Train_GCC-training.tsv", "validation": "Validation_GCC-1.1.0-Validation.tsv"}
-# Kinds of row behind which there is a picture, and kinds whose file is of a form of its own (`render.encode`).
+# Kinds of row behind which there is a picture, and kinds whose file has a form of its own (`encode`).
 _PICTURED = (
     "good",
     "good_redirected",

@@ -62,7 +62,7 @@ _COMPLETE = 200
 
 
 def deal(kinds: tuple[Kind, ...], rows: int, rng: random.Random) -> list[str]:
-    """The kind of each row, in random order; the first row is good, so that a duplicate has what it repeats."""
+    """The kind of each row, in random order; the first row is good, so that a duplicate can repeat it."""
     least = 1 if rows >= _COMPLETE else 0
     bad = [kind.name for kind in kinds for _ in range(max(least, round(kind.share * rows)))]
     dealt = bad + [GOOD.name] * (rows - len(bad))
@@ -74,7 +74,7 @@ def deal(kinds: tuple[Kind, ...], rows: int, rng: random.Random) -> list[str]:
 
 
 def ledger(kinds: tuple[Kind, ...], dealt: list[str]) -> dict[str, Any]:
-    """What a list holds and what must come of it: rows, rows kept, and rows, outcome and place of each kind."""
+    """What a list holds and what must come of it: rows, rows kept, and the same by kind."""
     counted = Counter(dealt)
     entries = [
         {"kind": kind.name, "rows": counted[kind.name], "outcome": kind.outcome, "where": kind.where}

@@ -1,4 +1,4 @@
-"""YFCC100M as the small world has it: the metadata of photos and videos, and OpenAI's list of a subset of them."""
+"""YFCC100M as the small world has it: metadata of photos and videos, and OpenAI's list of a subset."""
 
 import hashlib
 import random
@@ -47,7 +47,7 @@ class _Photo:
 
 
 def flickr_world(seed: int, rows: int) -> tuple[Iterable[str], list[str], list[ImageFile], dict[str, Any]]:
-    """The lines of the metadata and of the subset list, the images of the subset (paths below the served folder), and its ledger."""
+    """Lines of the metadata, lines of the subset, its images (paths below the served folder), its ledger."""
     rng = random.Random(f"{seed}/yfcc")
     total = round(rows * _METADATA_ROWS) + 5
     chosen = sorted(rng.sample(range(total), rows))

@@ -51,7 +51,7 @@ class Pen:
         degrees: float = 0.0,
         overlay: Image.Image | None = None,
     ) -> None:
-        """A negative horizontal scale mirrors; `overlay` (L, size of the canvas) is laid in white over painted polygons."""
+        """A negative horizontal scale mirrors; `overlay` (L, the canvas' size) whitens painted polygons."""
         self._canvas = canvas
         self._draw = ImageDraw.Draw(canvas)
         self._palette = palette

@@ -16,6 +16,9 @@ from cloob.world.vocabulary import places, words
 # Pictures are drawn this many times larger and reduced: PIL's shapes have hard edges.
 _OVERSAMPLING = 2
 _LIGHTS = {"dusk": (1.06, 0.84, 0.66), "night": (0.5, 0.55, 0.72)}
+_ERROR_PAGE = (
+    b"<!DOCTYPE html>\n<html><head><title>Gone</title></head><body>This picture has moved.</body></html>\n"
+)
 _HAZE = np.float32((206, 209, 213))
 
 
@@ -44,7 +47,7 @@ def encode(scene: Scene, form: str) -> bytes:
     if form == "empty":
         return b""
     if form == "html":
-        return b"<!DOCTYPE html>\n<html><head><title>Gone</title></head><body><p>This picture has moved.</p></body></html>\n"
+        return _ERROR_PAGE
     size = _size(rng, form)
     picture = (
         paint(scene, size, rng, fill=form == "crop")

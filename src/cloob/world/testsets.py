@@ -16,7 +16,7 @@ _CLASSES_FILE = "classes.txt"
 
 @dataclass(frozen=True)
 class TestSet:
-    """One set: its class folders (empty ones included) and images, relative to its folder, and its description."""
+    """A set: class folders (empty ones included) and images, relative to its own folder; its description."""
 
     folders: list[str]
     images: list[ImageFile]

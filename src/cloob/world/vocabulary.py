@@ -1,4 +1,4 @@
-"""What the small world consists of: kinds of things, places, words and colours, read from the YAML files beside this module."""
+"""What the small world consists of: things, places, words and colours, from the YAML files beside this."""
 
 from dataclasses import dataclass
 from functools import cache
