@@ -34,13 +34,13 @@ def write_caption(scene: Scene, rng: random.Random) -> Caption:
 
 def _chosen(scene: Scene, rng: random.Random) -> frozenset[str]:
     odds = {
-        "species": 0.9,
-        "place": 0.5,
-        "light": 0.25,
-        "count": 0.7,
-        "size": 0.2,
-        "paint": 0.5,
-        "texture": 0.35,
+        "species": 0.93,
+        "place": 0.35,
+        "light": 0.2,
+        "count": 0.6,
+        "size": 0.15,
+        "paint": 0.35,
+        "texture": 0.25,
     }
     if scene.kind == "none":
         odds |= {"place": 0.95, "landscape": 0.5}
@@ -57,7 +57,7 @@ def _who(scene: Scene, named: frozenset[str], rng: random.Random) -> str:
         return rng.choice(places()[scene.place]["words"] if "landscape" in named else kind["generic"])
     # The first name is the one that the test set asks with; others are met now and then.
     name = (
-        subject.names[0 if rng.random() < 0.7 else -1] if "species" in named else rng.choice(kind["generic"])
+        subject.names[0 if rng.random() < 0.8 else -1] if "species" in named else rng.choice(kind["generic"])
     )
     if scene.kind == "action":
         dress = _paint(scene, named, rng)

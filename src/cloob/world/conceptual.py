@@ -59,7 +59,7 @@ def _link(kind: str, host: str, path: str, number: int, rng: random.Random) -> s
         "good_redirected": f"{host}/redirect/{path}",
         "good_query": f"{host}/{path}?w={rng.randint(200, 900)}&fit=crop",
         "empty_link": "",
-        "not_a_link": rng.choice(("image unavailable", "www", "//" + path)),
+        "not_a_link": rng.choice(("image unavailable", "www", "/" + path)),
         "ftp_link": f"ftp://127.0.0.1/{path}",
         "dead_host": f"http://{DEAD_HOST.format(rng.randint(1, 40))}/{path}",
         "refused_connection": f"http://127.0.0.1:{CLOSED_PORT}/{path}",

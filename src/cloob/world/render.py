@@ -19,6 +19,8 @@ _LIGHTS = {"dusk": (1.06, 0.84, 0.66), "night": (0.5, 0.55, 0.72)}
 _ERROR_PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Gone</title></head><body>This picture has moved.</body></html>\n"
 )
+# What stands in front is told from the place behind it by the haze of distance.
+_DISTANCE = (196, 204, 212)
 _HAZE = np.float32((206, 209, 213))
 
 
@@ -89,6 +91,8 @@ def paint(scene: Scene, size: tuple[int, int], rng: random.Random, fill: bool = 
     palette = Palette(words()["colours"], scene.paint, rng)
     canvas = _backdrop(scene, (width, height), palette, rng)
     if scene.subject is not None:
+        canvas = Image.blend(canvas, Image.new("RGB", canvas.size, _DISTANCE), 0.35)
+    if scene.subject is not None:
         overlay = _overlay(scene.texture, canvas.size)
         for centre, reach in _positions(scene, (width, height), rng, fill):
             _subject(canvas, scene, palette, centre, reach, rng, overlay)
@@ -121,17 +125,17 @@ def _positions(
     width, height = size
     short = min(size)
     reach = short * (
-        rng.uniform(0.4, 0.5)
+        rng.uniform(0.46, 0.54)
         if fill
-        else rng.uniform(0.32, 0.46)
+        else rng.uniform(0.4, 0.52)
         if scene.size == "near"
-        else rng.uniform(0.2, 0.28)
+        else rng.uniform(0.28, 0.36)
     )
     if scene.count == 1:
         x = width / 2 + rng.uniform(-0.12, 0.12) * short * (0.4 if fill else 1)
         y = height / 2 + rng.uniform(-0.08, 0.12) * short * (0.4 if fill else 1)
         return [((x, y), reach)]
-    step = min(width / scene.count, short * 0.62)
+    step = min(width / scene.count, short * 0.7)
     reach = min(reach, step * 0.55)
     first = width / 2 - step * (scene.count - 1) / 2
     return [
