@@ -1,0 +1,107 @@
+"""`cloob download …`"""
+
+import argparse
+from pathlib import Path
+
+from cloob.download.captions import RULES
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add `cc`, `yfcc` and `fetch`."""
+    cc = verbs.add_parser(
+        "cc",
+        help="Conceptual Captions' list -> links",
+        description="Read a list of Conceptual Captions as it is; every row becomes a link or is refused "
+        "with a reason.",
+    )
+    cc.add_argument("--list", type=Path, required=True, help="TSV of caption and link, without header")
+    _add_link_outputs(cc)
+    cc.set_defaults(run=_cc)
+
+    yfcc = verbs.add_parser(
+        "yfcc",
+        help="OpenAI's subset of YFCC100M and the metadata -> links",
+        description="Join OpenAI's subset with YFCC100M's metadata in one pass; every row of the subset "
+        "becomes a link or is refused with a reason.",
+    )
+    yfcc.add_argument("--metadata", type=Path, required=True, help="25 columns, plain or .bz2")
+    yfcc.add_argument("--subset", type=Path, required=True, help="line, photo id, hash; plain or .bz2")
+    yfcc.add_argument(
+        "--caption",
+        choices=list(RULES),
+        required=True,
+        help="which of the user's texts is the caption",
+    )
+    yfcc.add_argument("--images-address", required=True, help="address above the folders of hashes")
+    _add_link_outputs(yfcc)
+    yfcc.set_defaults(run=_yfcc)
+
+    fetch = verbs.add_parser(
+        "fetch",
+        help="links -> images, by img2dataset",
+        description="Fetch the images of all links with img2dataset. Interrupted and started again, it "
+        "goes on; with other links or other options for images it begins afresh.",
+    )
+    fetch.add_argument("--links", type=Path, required=True, help="table of links")
+    fetch.add_argument("--images", type=Path, required=True, help="folder for img2dataset's tars")
+    fetch.add_argument("--fates", type=Path, required=True, help="CSV to write: links by fate")
+    fetch.add_argument("--image-size", type=int, required=True, help="larger images are scaled to fit it")
+    fetch.add_argument("--quality", type=int, required=True, help="JPEG quality of what is scaled")
+    fetch.add_argument(
+        "--maximum-aspect-ratio", type=float, required=True, help="refused: longer / shorter side above it"
+    )
+    fetch.add_argument("--minimum-size", type=int, required=True, help="refused: shorter side below it")
+    fetch.add_argument("--samples-per-shard", type=int, required=True, help="links per tar")
+    fetch.add_argument("--timeout", type=int, required=True, help="seconds without an answer")
+    fetch.add_argument("--retries", type=int, required=True, help="further tries per link")
+    fetch.add_argument("--processes", type=int, required=True, help="each works on one tar at a time")
+    fetch.add_argument("--threads", type=int, required=True, help="per process")
+    fetch.set_defaults(run=_fetch)
+
+
+def _add_link_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--links", type=Path, required=True, help="Parquet to write: the links")
+    parser.add_argument("--fates", type=Path, required=True, help="CSV to write: rows by fate")
+
+
+def _cc(options: argparse.Namespace) -> None:
+    from cloob.download.cc import read_cc
+    from cloob.download.fates import in_words
+
+    print(f"{options.links}: {in_words(read_cc(options.list, options.links, options.fates))}")
+
+
+def _yfcc(options: argparse.Namespace) -> None:
+    from cloob.download.fates import in_words
+    from cloob.download.yfcc import join_yfcc
+
+    found = join_yfcc(
+        options.metadata,
+        options.subset,
+        options.caption,
+        options.images_address,
+        options.links,
+        options.fates,
+    )
+    print(f"{options.links}: {in_words(found)}")
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from cloob.download.fates import in_words
+    from cloob.download.fetch import Effort, Images, fetch
+
+    images = Images(
+        image_size=options.image_size,
+        quality=options.quality,
+        maximum_aspect_ratio=options.maximum_aspect_ratio,
+        minimum_size=options.minimum_size,
+        samples_per_shard=options.samples_per_shard,
+    )
+    effort = Effort(
+        timeout=options.timeout,
+        retries=options.retries,
+        processes=options.processes,
+        threads=options.threads,
+    )
+    found = fetch(options.links, options.images, options.fates, images, effort)
+    print(f"{options.images}: {in_words(found)}")

@@ -1,0 +1,44 @@
+"""img2dataset's messages in a short vocabulary that stays the same from run to run.
+
+img2dataset notes the text of whatever went wrong; some of it names hosts or addresses in memory.
+"""
+
+import re
+
+from cloob.download.fates import KEPT
+
+_OUTCOMES = [
+    (re.compile(pattern, re.IGNORECASE), fate)
+    for pattern, fate in (
+        (r"infinite loop", "redirect_loop"),
+        (r"timed out", "timeout"),
+        (r"name or service not known|name resolution|no address associated|nodename nor servname", "dns"),
+        (r"label too long|label empty or too long|codec can't encode", "bad_link"),
+        (r"connection refused", "refused_connection"),
+        (r"connection reset|remote end closed|incompleteread|broken pipe|badstatusline", "connection_lost"),
+        (r"no route to host|network is unreachable", "unreachable"),
+        (r"ssl|certificate", "tls"),
+        (r"unknown url type|can't contain control|nonnumeric port|no host given|invalid url", "bad_link"),
+        (r"x-robots-tag", "opted_out"),
+        (r"image too small", "too_small"),
+        (r"image area too large", "too_large"),
+        (r"aspect ratio", "aspect_ratio"),
+        (r"!buf\.empty", "empty_file"),
+        (r"image decoding error|opencv", "not_an_image"),
+    )
+]
+_HTTP = re.compile(r"HTTP Error (\d{3})")
+
+
+def fate_of(status: str, message: str | None) -> str:
+    """The fate of a link from img2dataset's columns `status` and `error_message`."""
+    if status == "success":
+        return KEPT
+    message = message or ""
+    for pattern, fate in _OUTCOMES:
+        if pattern.search(message):
+            return fate
+    http = _HTTP.search(message)
+    if http:
+        return f"http_{http[1]}"
+    return "other_image_error" if status == "failed_to_resize" else "other_download_error"

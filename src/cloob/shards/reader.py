@@ -1,0 +1,105 @@
+"""Random access to finished shards: image and caption of the i-th sample, by its place in a tar.
+
+Needs numpy and pyarrow only. Readers may be shared by forked or pickled workers: reading leaves no
+trace in the open files (`pread`), which each process opens when it needs them.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cloob.errors import InputError
+from cloob.files import read_json
+
+# Well under the usual limit of 1024 open files; the paper's YFCC has some 1500 shards.
+_OPEN_SHARDS = 256
+_PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
+
+
+class _OpenFile:
+    """A descriptor that closes with the last reference to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+class Shards:
+    """All samples of a corpus in the order of its list.
+
+    Raises `InputError` on opening where a shard has not the size or its index not the samples that
+    the manifest (`shards.json`) says.
+    """
+
+    def __init__(self, manifest: str | Path) -> None:
+        self.path = Path(manifest)
+        self.manifest: dict[str, Any] = read_json(self.path)
+        self.tars = [self.path.parent / shard["name"] for shard in self.manifest["shards"]]
+        tables = [
+            self._index_of(shard, tar) for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
+        ]
+        index = pa.concat_tables(tables) if tables else pa.table({name: [] for name in ("key", *_PLACES)})
+        # Arrow's buffers, unlike a list of strings, stay shared between forked workers.
+        self._keys = index["key"].combine_chunks()
+        self._places = {name: index[name].to_numpy().astype(np.int64) for name in _PLACES}
+        self._shard = np.repeat(np.arange(len(tables), dtype=np.int32), [table.num_rows for table in tables])
+        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_OpenFile)
+
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def sample(self, index: int) -> tuple[bytes, str, str]:
+        """JPEG bytes, caption and key of sample `index` (0-based; IndexError beyond the last)."""
+        image = self._read(index, "image")
+        return image, self._read(index, "caption").decode("utf-8"), self._keys[index].as_py()
+
+    def caption(self, index: int) -> str:
+        """The caption alone."""
+        return self._read(index, "caption").decode("utf-8")
+
+    def _read(self, index: int, what: str) -> bytes:
+        tar = self.tars[self._shard[index]]
+        offset, length = (
+            int(self._places[f"{what}_offset"][index]),
+            int(self._places[f"{what}_length"][index]),
+        )
+        content = os.pread(self._open(tar).number, length, offset)
+        if len(content) != length:
+            raise InputError(f"{tar}: ends within sample {self._keys[index]}; pack the shards again")
+        return content
+
+    @staticmethod
+    def _index_of(shard: dict[str, Any], tar: Path) -> pa.Table:
+        index_file = tar.with_suffix(".parquet")
+        try:
+            size = tar.stat().st_size
+            index = pq.read_table(index_file, columns=["key", *_PLACES])
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{error.filename}: no such file, but the manifest names it; pack again"
+            ) from None
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
+        if size != shard["bytes"]:
+            raise InputError(
+                f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"
+            )
+        if index.num_rows != shard["samples"]:
+            raise InputError(
+                f"{index_file}: {index.num_rows:,} samples, not {shard['samples']:,}; pack the shards again"
+            )
+        return index
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_open"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_OpenFile)
