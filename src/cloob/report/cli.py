@@ -1,0 +1,99 @@
+"""`cloob report <verb>`."""
+
+import argparse
+from pathlib import Path
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add the verbs of this stage to the command line."""
+    parser = verbs.add_parser(
+        "zeroshot",
+        help="the zero-shot accuracies as a table",
+        description="All results as a long CSV, and the accuracies in the paper's form as Markdown.",
+    )
+    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="JSON", help="result files")
+    _add_table(parser)
+    parser.set_defaults(run=_zeroshot)
+
+    parser = verbs.add_parser(
+        "books",
+        help="where every row of the lists went",
+        description="Check that rows in the list = images in the shards + rows refused; write and print it.",
+    )
+    parser.add_argument(
+        "--fates",
+        type=_named_file,
+        nargs="+",
+        required=True,
+        metavar="CORPUS/SPLIT/STAGE=CSV",
+        help="tables of fates, the stages of a split in their order",
+    )
+    _add_table(parser)
+    parser.set_defaults(run=_books)
+
+    parser = verbs.add_parser(
+        "training-curves",
+        help="a figure of losses and validation recalls",
+        description="Loss and validation R@1 over epochs; the points drawn go beside the PNG as CSV.",
+    )
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, metavar="JSONL", help="logs of runs"
+    )
+    _add_figure(parser)
+    parser.set_defaults(run=_training_curves)
+
+    parser = verbs.add_parser(
+        "zeroshot-figure",
+        help="a figure of the zero-shot accuracies",
+        description="Zero-shot accuracy per test set and objective; the data goes beside the PNG as CSV.",
+    )
+    parser.add_argument("--table", type=Path, required=True, metavar="CSV", help="of `cloob report zeroshot`")
+    _add_figure(parser)
+    parser.set_defaults(run=_zeroshot_figure)
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--csv", type=Path, required=True, help="table to write, long form")
+    parser.add_argument("--markdown", type=Path, required=True, help="table to write, for reading")
+    _add_label(parser)
+
+
+def _add_figure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--png", type=Path, required=True, help="figure to write, for screens")
+    parser.add_argument("--pdf", type=Path, required=True, help="figure to write, for print")
+    _add_label(parser)
+
+
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label", default="", help="a sentence for the title: where the numbers come from")
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, found, path = text.partition("=")
+    if not (name and found and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form CORPUS/SPLIT/STAGE=CSV")
+    return name, Path(path)
+
+
+def _zeroshot(options: argparse.Namespace) -> None:
+    from cloob.report.zeroshot_table import report_zeroshot
+
+    report_zeroshot(options.results, options.csv, options.markdown, options.label)
+
+
+def _books(options: argparse.Namespace) -> None:
+    from cloob.report.books import report_books
+
+    print(report_books(options.fates, options.csv, options.markdown, options.label))
+
+
+def _training_curves(options: argparse.Namespace) -> None:
+    from cloob.report.curves import report_training_curves
+
+    report_training_curves(options.metrics, options.png, options.pdf, options.label)
+
+
+def _zeroshot_figure(options: argparse.Namespace) -> None:
+    from cloob.report.zeroshot_figure import report_zeroshot_figure
+
+    report_zeroshot_figure(options.table, options.png, options.pdf, options.label)

@@ -1,0 +1,48 @@
+"""How runs and test sets are called on paper, and the order they stand in."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cloob.errors import InputError
+
+# The four objectives of the paper's ablation; the first and the last are its two methods.
+OBJECTIVES = {
+    "infonce": "CLIP",
+    "infonce_hopfield": "InfoNCE with Hopfield",
+    "infoloob": "InfoLOOB",
+    "infoloob_hopfield": "CLOOB",
+}
+CORPORA = {"cc": "Conceptual Captions", "yfcc": "YFCC"}
+# In the order of the paper's tables.
+DATASETS = {
+    "birdsnap": "Birdsnap",
+    "country211": "Country211",
+    "flowers102": "Flowers102",
+    "gtsrb": "GTSRB",
+    "ucf101": "UCF101",
+    "stanford_cars": "Stanford Cars",
+    "imagenet": "ImageNet",
+    "imagenetv2": "ImageNetV2",
+}
+
+
+def label(name: str, known: dict[str, str]) -> str:
+    """The printed form of a name; one that is not known stands for itself."""
+    return known.get(name, name)
+
+
+def check_objective(name: str, path: Path) -> None:
+    """Raise `InputError` for an objective that has no place in tables and figures."""
+    if name not in OBJECTIVES:
+        raise InputError(f"{path}: objective {name!r} is unknown; there are {', '.join(OBJECTIVES)}")
+
+
+def in_order(names: Iterable[str], known: dict[str, str]) -> list[str]:
+    """The distinct names: the known ones in their order, then the others by alphabet."""
+    distinct = set(names)
+    return [name for name in known if name in distinct] + sorted(distinct - set(known))
+
+
+def titled(what: str, mark: str) -> str:
+    """The title of a table or figure, with the mark that says where its numbers come from."""
+    return f"{what}. {mark}" if mark else what

@@ -1,0 +1,46 @@
+"""What a table or figure was made from, written beside it as `<stem>.sources.json`."""
+
+import os
+import subprocess
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+
+from cloob.files import sha256_of, write_json
+
+
+def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Sequence[str]) -> None:
+    """Beside each output: its inputs (relative to it) with their hashes, the versions and the commit."""
+    for stem in sorted({path.with_suffix("") for path in outputs}):
+        folder = stem.parent.resolve()
+        write_json(
+            stem.with_name(f"{stem.name}.sources.json"),
+            {
+                "inputs": [
+                    {
+                        "path": Path(os.path.relpath(path.resolve(), folder)).as_posix(),
+                        "sha256": sha256_of(path),
+                    }
+                    for path in sorted(inputs)
+                ],
+                "versions": {"python": python_version()}
+                | {each: version(each) for each in ("cloob", *packages)},
+                "commit": _commit(),
+            },
+        )
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, or None where it lies in no git repository (or there is no git)."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

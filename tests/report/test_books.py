@@ -1,0 +1,133 @@
+"""The books: rows of the list = images in the shards + rows refused, or an error."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture
+def write_fates(tmp_path: Path) -> Callable[..., str]:
+    """Write the fates of one stage; returns the argument that names them."""
+
+    def write(name: str, **fates: int) -> str:
+        path = tmp_path / f"{name.replace('/', '_')}.csv"
+        path.write_text("fate,rows\n" + "".join(f"{fate},{rows}\n" for fate, rows in fates.items()))
+        return f"{name}={path}"
+
+    return write
+
+
+GOLDEN = """\
+# Where every row of the lists went. The small world: not the paper's figures
+
+## Conceptual Captions, train
+
+| Stage | Fate | Rows | Share of the list |
+|---|---|---:|---:|
+|  | rows in the list | 1000 | 100.0 % |
+| links | refused: malformed | 100 | 10.0 % |
+| images | refused: missing | 150 | 15.0 % |
+| images | refused: broken | 50 | 5.0 % |
+|  | images in the shards | 700 | 70.0 % |
+
+1000 rows = 700 images + 300 refused.
+"""
+
+
+def make(report: Callable, tmp_path: Path, *fates: str) -> int:
+    out = ("--csv", tmp_path / "books.csv", "--markdown", tmp_path / "books.md")
+    return report("books", "--fates", *fates, *out)
+
+
+def test_the_whole_way_of_a_list(
+    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fates = [
+        write_fates("cc/train/links", kept=900, malformed=100),
+        write_fates("cc/train/images", kept=700, broken=50, missing=150, slow=0),
+        write_fates("cc/train/shards", kept=700),
+    ]
+    assert make(report, tmp_path, *fates) == 0
+    assert (tmp_path / "books.md").read_text() == GOLDEN
+    assert capsys.readouterr().out.strip() == GOLDEN.strip()
+    table = pd.read_csv(tmp_path / "books.csv")
+    assert list(table.columns) == ["corpus", "split", "stage", "fate", "rows"]
+    assert table[table.stage == "images"].set_index("fate").rows.to_dict() == (
+        {"kept": 700, "broken": 50, "missing": 150, "slow": 0}
+    )
+    assert (tmp_path / "books.sources.json").is_file()
+
+
+def test_splits_are_separate_books(report: Callable, write_fates: Callable, tmp_path: Path) -> None:
+    fates = [
+        write_fates("cc/train/links", kept=5),
+        write_fates("yfcc/train/links", kept=3, video=1),
+        write_fates("cc/train/shards", kept=5),
+        write_fates("yfcc/train/shards", kept=3),
+    ]
+    assert make(report, tmp_path, *fates) == 0
+    assert "## YFCC, train" in (tmp_path / "books.md").read_text()
+    assert "4 rows = 3 images + 1 refused." in (tmp_path / "books.md").read_text()
+
+
+def test_an_empty_list_is_no_division_by_zero(
+    report: Callable, write_fates: Callable, tmp_path: Path
+) -> None:
+    assert make(report, tmp_path, write_fates("cc/train/links", kept=0)) == 0
+
+
+@pytest.mark.parametrize("arrived", [89, 91])
+def test_rows_lost_or_gained_between_stages_are_an_error(
+    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, arrived: int
+) -> None:
+    fates = [
+        write_fates("cc/train/links", kept=90),
+        write_fates("cc/train/images", kept=80, gone=arrived - 80),
+    ]
+    assert make(report, tmp_path, *fates) == 2
+    error = capsys.readouterr().err
+    assert f"the books do not balance: {arrived} rows came in where" in error
+    assert "90 were kept" in error
+    assert not (tmp_path / "books.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a readable table of fates"),
+        ("fate,rows\n", "first `kept`"),
+        ("fate,rows\nlost,3\nkept,2\n", "first `kept`"),
+        ("reason,count\nkept,3\n", "columns fate,rows"),
+        ("fate,rows\nkept,3\nlost,1\nlost,2\n", "'lost' stands twice"),
+        ("fate,rows\nkept,3\nlost,-1\n", "not a number from 0"),
+        ("fate,rows\nkept,3\nlost,1.5\n", "not a number from 0"),
+        ("fate,rows\nkept,3\nlost,\n", "not a number from 0"),
+    ],
+)
+def test_a_damaged_table_of_fates_is_refused(
+    report: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, text: str, message: str
+) -> None:
+    path = tmp_path / "fates.csv"
+    path.write_text(text)
+    assert make(report, tmp_path, f"cc/train/links={path}") == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert str(path) in error
+    assert "\n" not in error
+
+
+def test_a_stage_given_twice_is_refused(
+    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fates = write_fates("cc/train/links", kept=3)
+    assert make(report, tmp_path, fates, fates) == 2
+    assert "given twice" in capsys.readouterr().err
+
+
+def test_a_name_without_a_stage_is_refused(
+    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert make(report, tmp_path, write_fates("cc/train", kept=3)) == 2
+    assert "corpus/split/stage" in capsys.readouterr().err
