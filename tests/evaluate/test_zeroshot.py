@@ -18,7 +18,7 @@ PROMPTS = ["a photo of a {} square.", "a {} thing.", "{}"]
 
 def evaluate(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], workers: int = 0) -> int:
     """Run the command as the pipeline does; returns its exit status."""
-    pairs = [argument for each in testsets for argument in ("--testset", f"{each[0]}={each[1]}")]
+    pairs = ["--testset", *(f"{description}={folder}" for description, folder in testsets)]
     options = ["--device", "cpu", "--batch-size", "4", "--workers", str(workers)]
     with pytest.raises(SystemExit) as end:
         main(

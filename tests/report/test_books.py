@@ -20,7 +20,7 @@ def write_fates(tmp_path: Path) -> Callable[..., str]:
 
 
 GOLDEN = """\
-# Where every row of the lists went. The small world: not the paper's figures
+# Where every row of the lists went · The small world: not the paper's figures
 
 ## Conceptual Captions, train
 

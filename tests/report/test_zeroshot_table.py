@@ -25,7 +25,7 @@ def results(write_result: Callable) -> list[Path]:
 
 
 GOLDEN = """\
-# Zero-shot accuracy (%). The small world: not the paper's figures
+# Zero-shot accuracy (%) · The small world: not the paper's figures
 
 ## Conceptual Captions, RN50
 

@@ -17,10 +17,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--testset",
         type=_testset,
-        action="append",
+        nargs="+",
+        action="extend",
         required=True,
         metavar="DESCRIPTION.yaml=FOLDER",
-        help="a test set's description and the folder it lies in; may be given several times",
+        help="test sets: the description of each and the folder it lies in",
     )
     parser.add_argument(
         "--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json"

@@ -136,5 +136,5 @@ def evaluate_checkpoint(
 
 
 def _versions() -> dict[str, Any]:
-    packages = ("cloob", "torch", "torchvision", "open_clip_torch", "pillow")
+    packages = ("torch", "torchvision", "open_clip_torch", "pillow")
     return {"python": python_version()} | {package: version(package) for package in packages}

@@ -45,4 +45,4 @@ def in_order(names: Iterable[str], known: dict[str, str]) -> list[str]:
 
 def titled(what: str, mark: str) -> str:
     """The title of a table or figure, with the mark that says where its numbers come from."""
-    return f"{what}. {mark}" if mark else what
+    return f"{what} · {mark}" if mark else what

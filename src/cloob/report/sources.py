@@ -24,8 +24,7 @@ def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Seq
                     }
                     for path in sorted(inputs)
                 ],
-                "versions": {"python": python_version()}
-                | {each: version(each) for each in ("cloob", *packages)},
+                "versions": {"python": python_version()} | {each: version(each) for each in packages},
                 "commit": _commit(),
             },
         )
