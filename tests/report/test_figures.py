@@ -73,7 +73,7 @@ def test_each_objective_has_a_loss_panel_of_its_own_and_shares_the_recalls(logs:
     with styled():
         figure = training_figure(points, MARK)
     clip_cc, clip_yfcc, cloob_cc, _, recall_cc, recall_yfcc = figure.axes
-    assert [clip_cc.get_ylabel(), cloob_cc.get_ylabel()] == ["CLIP loss", "CLOOB loss"]
+    assert [clip_cc.get_ylabel(), cloob_cc.get_ylabel()] == ["CLIP\nloss", "CLOOB\nloss"]
     assert (len(clip_cc.lines), len(clip_yfcc.lines)) == (2, 1)  # a line per seed
     assert (len(recall_cc.lines), len(recall_yfcc.lines)) == (8, 4)  # and here per direction and objective
     assert {to_rgb(line.get_color()) for line in cloob_cc.lines} == {to_rgb(PALETTE["infoloob_hopfield"])}
@@ -143,15 +143,15 @@ def test_a_table_of_another_kind_is_refused(
 def test_the_same_numbers_give_the_same_bytes_in_another_process_and_without_torch(
     report: Callable, tmp_path: Path, results: list[Path], logs: list[Path]
 ) -> None:
-    """This process and one with another hash seed, which must not load what its env does not hold."""
+    """The other process has another hash seed, and must not load what its env does not hold."""
 
     def verbs(out: Path) -> list[list[str]]:
         table = ["--csv", f"{out}/zeroshot.csv", "--markdown", f"{out}/zeroshot.md"]
+        curves = ["--png", f"{out}/curves.png", "--pdf", f"{out}/curves.pdf"]
         return [
             ["zeroshot", "--results", *map(str, results), *table],
             ["zeroshot-figure", "--table", table[1], "--png", f"{out}/bars.png", "--pdf", f"{out}/bars.pdf"],
-            ["training-curves", "--metrics", *map(str, logs)]
-            + ["--png", f"{out}/curves.png", "--pdf", f"{out}/curves.pdf"],
+            ["training-curves", "--metrics", *map(str, logs), *curves],
         ]
 
     script = f"""

@@ -47,7 +47,7 @@ def training_figure(points: pd.DataFrame, mark: str) -> Figure:
         part = points[(points.corpus == corpus) & (points.architecture == architecture)]
         for axis, objective in zip(axes[:, place], objectives, strict=False):
             _draw(axis, part[(part.objective == objective) & (part.quantity == "loss")])
-            axis.set_ylabel(f"{label(objective, OBJECTIVES)} loss")
+            axis.set_ylabel(f"{label(objective, OBJECTIVES)}\nloss")
         recalls = part[part.quantity.isin(RECALLS)]
         _draw(axes[-1, place], recalls.assign(value=100 * recalls.value))
         axes[-1, place].set(xlabel="epoch", ylabel="validation R@1 (%)")

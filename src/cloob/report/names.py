@@ -8,7 +8,7 @@ from cloob.errors import InputError
 # The four objectives of the paper's ablation; the first and the last are its two methods.
 OBJECTIVES = {
     "infonce": "CLIP",
-    "infonce_hopfield": "InfoNCE with Hopfield",
+    "infonce_hopfield": "InfoNCE + Hopfield",
     "infoloob": "InfoLOOB",
     "infoloob_hopfield": "CLOOB",
 }

@@ -34,11 +34,13 @@ def zeroshot_figure(table: pd.DataFrame, mark: str) -> Figure:
     """A panel per corpus, architecture, recipe and epoch; `table` holds accuracies only."""
     panels = list(table.groupby(PANEL, sort=False))
     objectives = in_order(table.objective, OBJECTIVES)
+    several_recipes = (table.groupby(["corpus", "architecture"]).recipe.nunique() > 1).any()
     figure = new_figure(height=0.9 + 1.55 * len(panels))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    for axis, ((corpus, architecture, _, epoch), panel) in zip(axes, panels, strict=True):
-        _draw_panel(axis, panel, objectives)
-        axis.set_title(f"{label(corpus, CORPORA)} · {architecture} · epoch {epoch}")
+    for axis, ((corpus, architecture, recipe, epoch), panel) in zip(axes, panels, strict=True):
+        _draw_panel(axis, panel)
+        parts = [label(corpus, CORPORA), architecture, f"epoch {epoch}"]
+        axis.set_title(" · ".join([*parts, recipe] if several_recipes else parts))
     legend = handles(objectives)
     legend.append(Line2D([], [], ls="", marker="o", ms=3, mfc="white", mec=INK, mew=0.7, label="one seed"))
     legend.append(Line2D([], [], color=INK, lw=1, ls=DASHES, label="chance"))
@@ -46,7 +48,8 @@ def zeroshot_figure(table: pd.DataFrame, mark: str) -> Figure:
     return figure
 
 
-def _draw_panel(axis: Axes, panel: pd.DataFrame, objectives: list[str]) -> None:
+def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
+    objectives = in_order(panel.objective, OBJECTIVES)
     datasets = in_order(panel.dataset, DATASETS)
     data = panel.assign(percent=100 * panel.value)
     shared = {"data": data, "x": "dataset", "y": "percent", "order": datasets, "hue": "objective", "ax": axis}

@@ -42,7 +42,7 @@ def _paper_table(part: pd.DataFrame) -> list[str]:
     """The lines of one table; `part` holds the accuracies of one corpus and architecture."""
     several_recipes = part.recipe.nunique() > 1
     columns = list(part.groupby(["epoch", "recipe", "objective"], sort=False).groups)
-    columns.sort(key=lambda column: (column[0], column[1], in_order(OBJECTIVES, OBJECTIVES).index(column[2])))
+    columns.sort(key=lambda column: (column[0], column[1], list(OBJECTIVES).index(column[2])))
     heads = [
         f"{label(objective, OBJECTIVES)}, epoch {epoch}" + (f", {recipe}" if several_recipes else "")
         for epoch, recipe, objective in columns
