@@ -26,9 +26,9 @@ def test_another_seed_gives_another_world(tmp_path: Path, world: Path) -> None:
 
 def test_an_older_world_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     out = tmp_path / "world"
-    for _ in range(2):
-        build(out, seed=3, sizes=TINY, port=8765, processes=1)
-        (out / "www" / "left-over.jpg").touch()
+    (out / "www").mkdir(parents=True)
+    (out / "www" / "left-over.jpg").touch()
+    (out / "world.json").write_text("{}")
     build(out, seed=3, sizes=TINY, port=8765, processes=1)
     assert not (out / "www" / "left-over.jpg").exists()
     assert list(tmp_path.iterdir()) == [out]
