@@ -12,7 +12,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 # Every job calls `cloob`: this checkout's, in whatever environment the job runs.
 SOURCE = Path(workflow.basedir).parent / "src"
-shell.prefix(f"export PYTHONPATH={SOURCE}; " + 'cloob() {{ python -m cloob "$@"; }}; ')
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={SOURCE}; " + 'cloob() {{ python -m cloob "$@"; }}; ')
 
 
 def check_config(config):

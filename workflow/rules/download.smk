@@ -66,7 +66,7 @@ rule fetch:
     params:
         images=subpath(output[0], parent=True),
         flags=flags(config["download"]),
-        samples=config["shards"]["samples"],
+        samples=config["shards"]["samples_per_shard"],
     shell:
         "cloob download fetch --links {input} --images {params.images}/images --fates {output} {params.flags}"
         " --samples-per-shard {params.samples} 2>&1 | tee {log}"

@@ -21,11 +21,12 @@ rule zeroshot:
         / "checkpoints"
         / f"epoch_{int(wildcards.epoch):04d}.pt",
         testsets=lambda wildcards, input: [
-            f"{description}={folder}" for description, folder in zip(input.descriptions, input.folders)
+            f"--testset={description}={folder}"
+            for description, folder in zip(input.descriptions, input.folders)
         ],
         folder=subpath(output[0], parent=True),
         batch=config["evaluate"]["batch"],
         workers=config["evaluate"]["workers"],
     shell:
-        "cloob evaluate zeroshot --checkpoint {params.checkpoint} --testset {params.testsets:q}"
+        "cloob evaluate zeroshot --checkpoint {params.checkpoint} {params.testsets:q}"
         " --out-dir {params.folder} --batch-size {params.batch} --workers {params.workers} 2>&1 | tee {log}"

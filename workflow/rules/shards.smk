@@ -3,8 +3,7 @@
 
 rule pack:
     input:
-        links="<results>/download/{corpus}/{split}/links.parquet",
-        images="<results>/download/{corpus}/{split}/images_fates.csv",
+        "<results>/download/{corpus}/{split}/images_fates.csv",
     output:
         shards="<results>/shards/{corpus}/{split}/shards.json",
         fates="<results>/shards/{corpus}/{split}/fates.csv",
@@ -12,10 +11,11 @@ rule pack:
         "<results>/logs/shards/{corpus}_{split}_pack.log",
     conda:
         "../../envs/shards.yaml"
+    threads: config["shards"]["processes"]
     params:
-        images=subpath(input.images, parent=True),
+        images=subpath(input[0], parent=True),
         folder=subpath(output.shards, parent=True),
-        samples=config["shards"]["samples"],
+        flags=flags(config["shards"]),
     shell:
-        "cloob shards pack --images {params.images}/images --links {input.links} --fates-before {input.images}"
-        " --out {params.folder} --fates {output.fates} --samples-per-shard {params.samples} 2>&1 | tee {log}"
+        "cloob shards pack --images {params.images}/images --fates-before {input} --out {params.folder}"
+        " --fates {output.fates} {params.flags} 2>&1 | tee {log}"

@@ -84,7 +84,8 @@ def train(
     with torch.no_grad():
         model.logit_scale.fill_(math.log(recipe.inverse_temperature))
     model.logit_scale.requires_grad_(recipe.learn_temperature)
-    model = model.to(world.device)
+    # Convolutions run faster with the channels innermost, on a CPU as on a GPU.
+    model = model.to(world.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model.named_parameters(), recipe)
     samples_seen = 0
     if (newest := newest_checkpoint(places.checkpoints, run, recipe)) is not None:
@@ -139,7 +140,7 @@ def train(
                 epoch=(step + 1) / order.steps_per_epoch,
                 loss=loss,
                 learning_rate=rate,
-                inverse_temperature=float(model.logit_scale.exp()),
+                inverse_temperature=float(model.logit_scale.detach().exp()),
                 samples_per_second=recipe.batch / (time.perf_counter() - begun),
             )
             bar.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
@@ -196,7 +197,7 @@ def _step(
     optimizer.step()
     with torch.no_grad():
         model.logit_scale.clamp_(0.0, MAXIMUM_LOG_INVERSE_TEMPERATURE)
-    return float(loss)
+    return float(loss.detach())
 
 
 def _checkpoint(
@@ -219,7 +220,7 @@ def _start(run: Run, recipe: Recipe, config: ModelConfig, shards: Shards, world:
         "run": {"name": run.name, **asdict(run)},
         "recipe": asdict(recipe),
         "model_config": config,
-        "corpus_sha256": shards.sha256,
+        "corpus_sha256": shards.manifest["sha256"],
         "pairs": len(shards),
         "processes": world.processes,
         "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",

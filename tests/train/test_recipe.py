@@ -1,0 +1,46 @@
+import argparse
+
+import pytest
+from recipes import BASE, recipe
+
+from cloob.errors import InputError
+from cloob.train.recipe import Recipe, Run, add_record, record_from
+
+
+def spelled(**changes):
+    values = BASE | changes
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_record(parser, Recipe, "recipe")
+    return record_from(parser.parse_args(arguments), Recipe)
+
+
+def test_flags_and_recipe_are_the_same_thing():
+    assert parse(spelled(learn_temperature=True)) == recipe(learn_temperature=True)
+
+
+def test_every_hyperparameter_has_to_be_said():
+    with pytest.raises(SystemExit):
+        parse(spelled()[1:])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"batch": -1}, {"crop_scale": 1.5}, {"warmup_steps": -1}, {"learning_rate": "nan"}],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        parse(spelled(**wrong))
+
+
+def test_a_run_is_named_by_all_that_it_is():
+    assert Run("cc", "infoloob_hopfield", "RN50", "cc", 3).name == "cc-infoloob_hopfield-RN50-cc-seed3"
+
+
+def test_recipes_tell_where_they_differ():
+    other = dict(BASE, batch=16, unheard_of=1)
+    assert recipe().difference(other) == {"batch": (8, 16), "unheard_of": (None, 1)}
+    assert recipe().difference(dict(BASE)) == {}
