@@ -56,6 +56,8 @@ def join_yfcc(
                 found[KEPT] += 1
             except RefusedError as refusal:
                 found[str(refusal)] += 1
+        for _ in records:  # a damaged or unsorted end must not pass unseen
+            pass
         if not found[KEPT]:
             raise InputError(
                 f"{subset}: none of {rows:,} rows found its photo in {metadata}; do they belong together?"

@@ -78,15 +78,14 @@ class Shards:
     @staticmethod
     def _index_of(shard: dict[str, Any], tar: Path) -> pa.Table:
         index_file = tar.with_suffix(".parquet")
+        for file in (tar, index_file):
+            if not file.exists():
+                raise InputError(f"{file}: no such file, but the manifest names it; pack the shards again")
         try:
-            size = tar.stat().st_size
             index = pq.read_table(index_file, columns=["key", *_PLACES])
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{error.filename}: no such file, but the manifest names it; pack again"
-            ) from None
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
+        size = tar.stat().st_size
         if size != shard["bytes"]:
             raise InputError(
                 f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"

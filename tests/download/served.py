@@ -1,0 +1,43 @@
+"""A web server that remembers what it was asked for, and what it may serve."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from cloob.world.server import WorldServer
+
+
+class RememberingServer(WorldServer):
+    """Serves a folder and keeps every path that was asked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, port=0)
+        self.asked: list[str] = []
+        handler, asked = self.RequestHandlerClass, self.asked
+
+        class Remembering(handler):  # type: ignore[misc, valid-type]
+            def do_GET(self) -> None:  # noqa: N802
+                asked.append(self.path)
+                super().do_GET()
+
+        self.RequestHandlerClass = Remembering
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+def jpeg(seed: int, width: int = 60, height: int = 40) -> bytes:
+    """A small photograph of nothing."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG")
+    return content.getvalue()
+
+
+def rows_of(links: Path) -> list[dict]:
+    """The table of links."""
+    return pq.read_table(links).to_pylist()

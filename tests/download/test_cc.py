@@ -1,0 +1,94 @@
+"""Conceptual Captions' lists, read as they are."""
+
+from pathlib import Path
+
+import pytest
+from served import rows_of
+
+from cloob.download.cc import read_cc
+from cloob.download.fates import read_fates
+from cloob.errors import InputError
+
+LINK = "http://photos.example/1.jpg"
+
+
+def read(tmp_path: Path, *rows: bytes | str) -> tuple[list[dict], dict[str, int]]:
+    encoded = [row.encode() if isinstance(row, str) else row for row in rows]
+    list_file, links, fates = tmp_path / "list.tsv", tmp_path / "links.parquet", tmp_path / "fates.csv"
+    list_file.write_bytes(b"\n".join(encoded) + b"\n")
+    read_cc(list_file, links, fates)
+    return rows_of(links), read_fates(fates)
+
+
+def test_a_row_becomes_a_link_that_knows_its_place_in_the_list(tmp_path: Path) -> None:
+    links, fates = read(tmp_path, "no tab", f"a dog\t{LINK}")
+    assert links == [{"uid": "000000002", "url": LINK, "caption": "a dog", "row": 2}]
+    assert fates == {"kept": 1, "malformed_row": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "caption"),
+    [
+        (f'" a dog\t{LINK}', '" a dog'),
+        (f'"a dog, "" barking\t{LINK}', '"a dog, "" barking'),
+        (f"a dog\tand a cat\t{LINK}", "a dog and a cat"),
+        (f"a\x00 dog\x0b  runs\t{LINK}\r", "a dog runs"),
+        (f"ein Hund läuft – 犬\t{LINK}", "ein Hund läuft – 犬"),
+    ],
+    ids=["one quote", "odd quotes", "tab within", "control characters, CRLF", "not ASCII"],
+)
+def test_odd_captions_are_kept(tmp_path: Path, row: str, caption: str) -> None:
+    links, _ = read(tmp_path, row)
+    assert [(link["caption"], link["url"]) for link in links] == [(caption, LINK)]
+
+
+@pytest.mark.parametrize(
+    ("row", "fate"),
+    [
+        (b"", "malformed_row"),
+        (b"a caption without a link", "malformed_row"),
+        (b"caf\xe9\thttp://a.example/2.jpg", "not_utf8"),
+        (b" \thttp://a.example/2.jpg", "empty_caption"),
+        (b"a dog\t ", "empty_link"),
+        (b"a dog\tftp://a.example/2.jpg", "not_http"),
+        (b"a dog\tdata:image/png;base64,AAAA", "not_http"),
+        (b"a dog\twww.a.example/2.jpg", "not_http"),
+        (b"a dog\thttp:///2.jpg", "bad_link"),
+        (b"a dog\thttp://a.example:port/2.jpg", "bad_link"),
+        (b"a dog\thttp://[::1/2.jpg", "bad_link"),
+        (b"a dog\thttp://a..example/2.jpg?\xc3\xa9", "bad_link"),
+        (b"a dog\thttp://user name@/2.jpg", "bad_link"),
+        (LINK.join(("a second caption\t", "")).encode(), "duplicate_link"),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused_with_its_reason(tmp_path: Path, row: bytes, fate: str) -> None:
+    links, fates = read(tmp_path, f"first\t{LINK}", row)
+    assert [link["row"] for link in links] == [1]
+    assert fates == {"kept": 1, fate: 1}
+
+
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        ("http://a.example/my dog.jpg", "http://a.example/my%20dog.jpg"),
+        ("http://a.example/grüße.jpg?q=ä b", "http://a.example/gr%C3%BC%C3%9Fe.jpg?q=%C3%A4%20b"),
+        ("http://a.example/100%25.jpg", "http://a.example/100%25.jpg"),
+        ("http://a.example/ä%20b.jpg", "http://a.example/%C3%A4%20b.jpg"),
+        ("HTTP://a.example/1.jpg", "http://a.example/1.jpg"),
+        ("http://bücher.example:80/1.jpg#top", "http://xn--bcher-kva.example:80/1.jpg"),
+    ],
+)
+def test_links_go_over_the_wire_encoded(tmp_path: Path, link: str, url: str) -> None:
+    links, _ = read(tmp_path, f"a dog\t {link} ")
+    assert [link["url"] for link in links] == [url]
+
+
+def test_a_list_of_something_else_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"list\.tsv: none of 2 rows"):
+        read(tmp_path, "name,link", "dog,http://a.example/1.jpg")
+    assert not (tmp_path / "links.parquet").exists()
+
+
+def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_cc(tmp_path / "list.tsv", tmp_path / "links.parquet", tmp_path / "fates.csv")

@@ -1,0 +1,68 @@
+"""Reading samples by number, and noticing shards that are not what was packed."""
+
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import pytest
+
+from cloob.errors import InputError
+from cloob.shards.pack import pack
+from cloob.shards.reader import Shards
+from cloob.shards.verify import verify
+
+
+@pytest.fixture
+def manifest(real_fetch: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "shards"
+    pack(real_fetch / "images", real_fetch / "images_fates.csv", out, out / "fates.csv", 10, 1)
+    return out / "shards.json"
+
+
+def first_caption(shards: Shards) -> str:
+    return shards.sample(0)[1]
+
+
+def test_workers_read_what_their_parent_opened(manifest: Path) -> None:
+    shards = Shards(manifest)
+    expected = first_caption(shards)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.map(first_caption, [shards] * 3) == [expected] * 3
+    assert pickle.loads(pickle.dumps(shards)).sample(22) == shards.sample(22)  # noqa: S301
+
+
+def test_there_is_nothing_beyond_the_last_sample(manifest: Path) -> None:
+    shards = Shards(manifest)
+    assert len(shards) == 23
+    with pytest.raises(IndexError):
+        shards.sample(23)
+
+
+@pytest.mark.parametrize("name", ["000001.tar", "000001.parquet"])
+def test_a_missing_file_is_an_error(manifest: Path, name: str) -> None:
+    (manifest.parent / name).unlink()
+    with pytest.raises(InputError, match=f"{name}: no such file"):
+        Shards(manifest)
+
+
+def test_a_shard_of_another_size_is_an_error(manifest: Path) -> None:
+    tar = manifest.parent / "000001.tar"
+    tar.write_bytes(tar.read_bytes()[:-1024])
+    with pytest.raises(InputError, match=r"000001\.tar: .* bytes, the manifest says"):
+        Shards(manifest)
+
+
+def test_an_index_of_another_shard_is_an_error(manifest: Path) -> None:
+    (manifest.parent / "000000.parquet").write_bytes((manifest.parent / "000002.parquet").read_bytes())
+    with pytest.raises(InputError, match=r"000000\.parquet: 3 samples"):
+        Shards(manifest)
+
+
+def test_verify_hashes_everything_again(manifest: Path) -> None:
+    assert verify(manifest).endswith("23 samples in 3 shards are what was packed")
+    tar = manifest.parent / "000001.tar"
+    content = bytearray(tar.read_bytes())
+    content[2000] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(InputError, match=r"000001\.tar: its bytes differ"):
+        verify(manifest)
