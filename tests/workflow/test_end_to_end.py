@@ -1,0 +1,123 @@
+"""The whole pipeline on a tenth of the demo's world: real pages, real images, real training, real tables."""
+
+import json
+import socket
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LABEL = "a tenth of the small world"
+TESTSETS = 8
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("end_to_end")]
+
+
+def free_port():
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
+
+
+def tenth_of(demo, results, port):
+    """The demo's config with a tenth of its world, under another folder and port."""
+    text = (
+        yaml.safe_dump(demo).replace(demo["results"], results).replace(str(demo["world"]["port"]), str(port))
+    )
+    config = yaml.safe_load(text)
+    for key in ("cc_train", "cc_validation", "yfcc", "testset_test_per_class"):
+        config["world"][key] = demo["world"][key] // 10
+    config["world"]["testset_train_per_class"] = 1
+    config["recipes"]["small"] |= {"epochs": 2, "report_epochs": [2], "batch": 64, "warmup_steps": 2}
+    cc, yfcc = demo["runs"]
+    config["runs"] = [cc | {"seeds": [1]}, yfcc | {"objectives": ["infoloob_hopfield"]}]
+    return config | {"label": LABEL}
+
+
+@pytest.fixture(scope="module")
+def pipeline(snakemake, tmp_path_factory):
+    """Everything made once; gives the results folder, the config's path, and a runner."""
+    results = tmp_path_factory.mktemp("pipeline") / "results"
+    demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    path = results.parent / "tenth.yaml"
+    path.write_text(yaml.safe_dump(tenth_of(demo, str(results), free_port())))
+
+    def run(*arguments):
+        return snakemake(
+            *("--configfile", path, "--cores", 2, "--nolock", *arguments),
+            before=("cloob", "world", "serve", "--config", str(path), "--"),
+        )
+
+    done = run("all")
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return results, path, run
+
+
+def test_every_run_has_a_value_for_every_test_set(pipeline):
+    results, _, _ = pipeline
+    table = pd.read_csv(results / "tables" / "zeroshot.csv")
+    expected = ["corpus", "architecture", "objective", "seed", "dataset", "metric", "value", "chance"]
+    assert set(expected) <= set(table.columns)
+    accuracy = table[table.metric == "accuracy"]
+    assert len(accuracy) == 3 * TESTSETS
+    assert accuracy.value.between(0, 1).all()
+    assert accuracy.groupby("corpus").objective.nunique().to_dict() == {"cc": 2, "yfcc": 1}
+
+
+def test_the_books_balance(pipeline):
+    results, _, _ = pipeline
+    books = pd.read_csv(results / "tables" / "books.csv")
+    config = yaml.safe_load(pipeline[1].read_text())
+    listed = {
+        ("cc", "train"): config["world"]["cc_train"],
+        ("cc", "validation"): config["world"]["cc_validation"],
+        ("yfcc", "train"): config["world"]["yfcc"],
+    }
+    for (corpus, split), rows in listed.items():
+        shards = json.loads((results / "shards" / corpus / split / "shards.json").read_text())
+        mine = books[(books.corpus == corpus) & (books.split == split)]
+        refused = mine[~mine.fate.isin(["kept", "listed"])]
+        assert shards["samples"] + refused.rows.sum() == rows
+        assert shards["samples"] > 0.75 * rows
+    assert {"http_404", "dns", "malformed_row", "duplicate_link"} <= set(books.fate)
+
+
+def test_the_loss_is_finite_and_falls(pipeline):
+    results, _, _ = pipeline
+    logs = sorted(results.glob("train/*/metrics.jsonl"))
+    assert len(logs) == 3
+    for log in logs:
+        losses = [event["loss"] for event in map(json.loads, log.read_text().splitlines()) if "loss" in event]
+        assert losses[-1] < losses[0]
+
+
+def test_what_comes_out_says_which_world_it_is_from(pipeline):
+    results, _, _ = pipeline
+    assert LABEL in (results / "tables" / "zeroshot.md").read_text().splitlines()[0]
+    assert LABEL in (results / "tables" / "books.md").read_text().splitlines()[0]
+    for stem in ("training_curves", "zeroshot"):
+        assert (results / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_second_run_finds_nothing_to_do(pipeline):
+    _, _, run = pipeline
+    again = run("all")
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_the_report_is_one_file_with_every_figure_and_table(pipeline):
+    results, _, run = pipeline
+    done = run("--report", results / "report.html")
+    assert done.returncode == 0, done.stderr
+    page = (results / "report.html").read_text()
+    for name in ("zeroshot.csv", "books.csv", "training_curves.png", "zeroshot.png"):
+        assert name in page
+
+
+def test_nothing_half_written_is_left(pipeline):
+    results, _, _ = pipeline
+    assert [path for path in results.rglob(".*") if path.is_file() and "snakemake" not in path.name] == []

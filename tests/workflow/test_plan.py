@@ -1,0 +1,112 @@
+"""What a user meets before any job runs: the paper's plan, and errors that name the key and the remedy."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def plan(snakemake):
+    return snakemake("-n", "results/tables/zeroshot.csv")
+
+
+def counts(plan):
+    return {
+        name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", plan.stdout, flags=re.MULTILINE)
+    }
+
+
+def test_the_default_plan_is_the_true_paper(plan):
+    assert plan.returncode == 0, plan.stderr
+    # Conceptual Captions: 5 seeds × {CLIP, CLOOB}, two epochs each; YFCC: 3 encoders × {CLIP, CLOOB}, one.
+    assert counts(plan) == counts(plan) | {"train": 16, "zeroshot": 26, "fetch": 3, "pack": 3}
+    for seed in range(1, 6):
+        for objective in ("infonce", "infoloob_hopfield"):
+            assert f"results/train/cc-{objective}-RN50-cc-seed{seed}/final.pt" in plan.stdout
+    for encoder in ("RN50", "RN101", "RN50x4"):
+        assert f"results/train/yfcc-infoloob_hopfield-{encoder}-yfcc-seed1/final.pt" in plan.stdout
+
+
+def test_the_plan_says_in_one_message_what_only_the_user_can_supply(plan):
+    message = (plan.stdout + plan.stderr).split("These are yours to supply", 1)[1]
+    wanted = {
+        "corpora.cc.train": CONFIG["corpora"]["cc"]["train"],
+        "corpora.yfcc.metadata": CONFIG["corpora"]["yfcc"]["metadata"],
+        **{f"testsets.{name}.folder": one["folder"] for name, one in CONFIG["testsets"].items()},
+    }
+    for key, path in wanted.items():
+        assert f"{path}  (key {key})" in message
+    assert len(CONFIG["testsets"]) == 8
+
+
+def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path):
+    run = snakemake(
+        "--cores", 1, "--configfile", config_with({"results": f"{tmp_path}/results"}), "all", "--nolock"
+    )
+    assert run.returncode != 0
+    assert "(key corpora.cc.train)" in run.stdout + run.stderr
+    assert not list(tmp_path.glob("results/**/*.parquet"))
+    assert "Finished jobid" not in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"lable": "x"}, "unknown key lable; did you mean label?"),
+        ({"download": {"timeout": "soon"}}, "download.timeout: 'soon' is not of type 'integer'"),
+        ({"recipes": {"cc": {"momentum": 0.9}}}, "recipes.cc: unknown key momentum"),
+        (
+            {"runs": [CONFIG["runs"][0] | {"objectives": ["clop"]}]},
+            "runs.0.objectives.0: 'clop' is not one of ['infonce', 'infonce_hopfield',",
+        ),
+        ({"runs": [CONFIG["runs"][0] | {"recipe": "dd"}]}, "runs.0.recipe: no recipe dd; there are cc, yfcc"),
+        (
+            {"runs": [CONFIG["runs"][0] | {"architectures": ["RN51"]}]},
+            "runs.0.architectures: no architecture RN51; there are RN50, RN101, RN50x4",
+        ),
+        ({"architectures": {"mine": "config/mine.json"}}, "architectures.mine: no file config/mine.json"),
+        (
+            {"testsets": {"birdsnap": {"description": "config/datasets/bird.yaml"}}},
+            "testsets.birdsnap.description: no file config/datasets/bird.yaml; correct the path",
+        ),
+        ({"train": {"processes": 3}}, "recipes.cc.batch: 512 is no multiple of train.processes: 3"),
+        (
+            {"recipes": {"cc": {"report_epochs": [200]}}},
+            "recipes.cc.report_epochs: 200 is beyond epochs: 128",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_config_that_cannot_be_right_is_refused_by_its_key(snakemake, config_with, changed, said):
+    run = snakemake("-n", "--configfile", config_with(changed))
+    assert run.returncode != 0
+    assert said in run.stdout + run.stderr
+
+
+def test_a_typo_in_a_target_is_an_error(snakemake):
+    run = snakemake("-n", "results/tables/zeroshto.csv")
+    assert run.returncode != 0
+    assert "No rule to produce results/tables/zeroshto.csv" in run.stdout + run.stderr
+
+
+def test_a_typo_in_the_profile_is_an_error_and_no_local_run(snakemake):
+    run = snakemake("--profile", "slrum", "-n", "all")
+    assert run.returncode != 0
+    assert "slrum" in run.stdout + run.stderr
+
+
+def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_rule(snakemake):
+    listed = snakemake("--list-rules").stdout.split()
+    profile = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
+    assert profile["executor"] == "slurm"
+    assert profile["software-deployment-method"] == "conda"
+    assert set(profile["set-resources"]) == set(listed) - {"all", "supply"}
+    # As many GPUs as processes: BatchNorm's statistics, and so the paper's protocol, depend on it.
+    assert profile["set-resources"]["train"]["gpu"] == CONFIG["train"]["processes"]
+    planned = snakemake("--profile", "slurm", "--software-deployment-method", "env-modules", "-n", "all")
+    assert planned.returncode == 0, planned.stderr
