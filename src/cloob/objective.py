@@ -1,42 +1,39 @@
-"""The objectives of the CLOOB paper (arXiv 2110.11316): Hopfield retrieval, InfoNCE and InfoLOOB.
+"""The objectives of the CLOOB paper (arXiv 2110.11316): exact, in memory linear in the batch.
 
     U_x = softmax(β x Uᵀ) U, normalised again                              hopfield_retrieval
     InfoNCE  = − mean_i ln [ exp(x_i·y_i/τ) / Σ_j exp(x_i·y_j/τ) ]         info_nce
     InfoLOOB = − mean_i ln [ exp(x_i·y_i/τ) / Σ_{j≠i} exp(x_i·y_j/τ) ]     info_loob
 
-`contrastive_loss` puts them together, in the scale of the authors' code.
+`contrastive_loss` puts them together, in the scale of the authors' code. Three facts carry the rest:
+
+1. Both losses are functions of one number per pair, the margin m_i = ln Σ_{j≠i} exp(x_i·y_j/τ) − x_i·y_i/τ:
+   InfoLOOB is its mean and InfoNCE the mean of ln(1 + exp m_i). With q_ij the softmax over j≠i, q_ii = −1,
+   ∂m_i/∂x_i = Σ_j q_ij y_j / τ. InfoNCE's gradient is this times sigmoid(m_i) = 1 − p_i, the factor that
+   dies as training succeeds; InfoLOOB's has no such factor. (Paper, section on InfoLOOB and saturation.)
+2. A retrieved pattern is normalised, so the softmax's denominator cancels: U_x = E U, E = exp(β x Uᵀ − h),
+   h_i the number that makes row i a unit vector. Its gradient G enters as D = G − (G·U_x) U_x: the scores
+   β x Uᵀ receive E∘(D Uᵀ) (the softmax's usual correction is D·U_x = 0), the stored patterns Eᵀ D.
+3. Whatever is N×N is made tile by tile and dropped; scores are made again in the backward pass. One Gram
+   matrix X Yᵀ serves two retrievals (V_x reads its rows, U_y its columns), of X Xᵀ and Y Yᵀ half is enough.
 """
+
+import functools
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 OBJECTIVES = ("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")
 
+# Edge of a tile: 512² scores in float32 stay in a core's cache (1 MB); a GPU wants larger products.
+TILE = {"cpu": 512, "cuda": 2048}
+# The logits of CLIP are made twice, unless all fit into one tile: theirs are as large as 16 MB allow.
+LOGITS_TILE = 2048
+
 Scalar = float | Tensor
-
-
-def hopfield_retrieval(state: Tensor, stored: Tensor, beta: Scalar) -> Tensor:
-    """Retrieve each state pattern from the stored ones: normalise(softmax(β·state·storedᵀ)·stored).
-
-    state (n, d), stored (m, d) → (n, d), rows of unit length.
-    """
-    state, stored = _full(state), _full(stored)
-    return F.normalize(torch.softmax(beta * (state @ stored.T), dim=1) @ stored, dim=1)
-
-
-def info_nce(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -> Tensor:
-    """InfoNCE of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
-    logits = inverse_temperature * (_full(anchors) @ _full(positives).T)
-    return (logits.logsumexp(dim=1) - logits.diagonal()).mean()
-
-
-def info_loob(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -> Tensor:
-    """InfoLOOB of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
-    logits = inverse_temperature * (_full(anchors) @ _full(positives).T)
-    matched = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    return (logits.masked_fill(matched, -torch.inf).logsumexp(dim=1) - logits.diagonal()).mean()
 
 
 def contrastive_loss(
@@ -51,61 +48,392 @@ def contrastive_loss(
     """The loss of a batch of pairs, row i of `image` with row i of `text` (both N×d, L2-normalised).
 
     Scale: the InfoNCE objectives are the mean of the image and the text term, as in CLIP; the InfoLOOB
-    objectives are τ times their sum, as in the authors' code (learning rates depend on it).
+    objectives are τ times their sum, as in the authors' code (learning rates depend on it). The Hopfield
+    objectives need `beta`; the temperature and `beta` may be learned. Half precision is computed in float32.
 
-    With `group`, each rank passes its own rows, in any number. Every rank returns the loss of the whole
-    batch; its backward gives each rank the exact gradient with respect to its rows, and of what the ranks
-    share (temperature, β) a part: the parts sum to the gradient.
+    With `group`, each rank passes its own rows, in any number, and does its rows' share of the work. Every
+    rank returns the loss of the whole batch; its backward, called on all ranks, gives each the exact gradient
+    with respect to its rows, and of what the ranks share (temperature, β, weights) parts that sum to the
+    gradient: under DistributedDataParallel, which averages, multiply the loss by the number of ranks.
+
+    Raises ValueError for an unknown objective, shapes that do not match, fewer than two pairs.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective {objective!r} is none of {', '.join(OBJECTIVES)}")
     if image.ndim != 2 or image.shape != text.shape:
         raise ValueError(f"image {tuple(image.shape)} and text {tuple(text.shape)} are not both (N, d)")
-    if group is not None:
-        share = 1 / dist.get_world_size(group)
-        image, text = _Gather.apply(_full(image), group), _Gather.apply(_full(text), group)
-        inverse_temperature = _scale_gradient(inverse_temperature, share)
-        beta = _scale_gradient(beta, share)
-    if len(image) < 2:
-        raise ValueError("a contrastive loss needs at least 2 pairs: with one there is no negative")
-    x, y = _full(image), _full(text)
-    image_pair, text_pair = (x, y), (y, x)
-    if objective.endswith("_hopfield"):
-        if beta is None:
-            raise ValueError(f"objective {objective!r} needs beta")
-        image_pair = hopfield_retrieval(x, x, beta), hopfield_retrieval(y, x, beta)
-        text_pair = hopfield_retrieval(y, y, beta), hopfield_retrieval(x, y, beta)
-    if objective.startswith("infonce"):
-        return (info_nce(*image_pair, inverse_temperature) + info_nce(*text_pair, inverse_temperature)) / 2
-    return (
-        info_loob(*image_pair, inverse_temperature) + info_loob(*text_pair, inverse_temperature)
-    ) / inverse_temperature
+    information, _, hopfield = objective.partition("_")
+    if hopfield and beta is None:
+        raise ValueError(f"objective {objective!r} retrieves from Hopfield networks and needs beta")
+    x, y = _full_precision(image), _full_precision(text)
+    ranks = _Ranks(len(x), group, x.device)
+    all_x, all_y = ranks.gather(x), ranks.gather(y)
+    kappa = _scalar(inverse_temperature, x)
+    leave_one_out = information == "infoloob"
+    if hopfield:
+        beta = _scalar(beta, x)
+        if ranks.alone:
+            u_x, u_y, v_x, v_y = _retrieve_whole_batch(x, y, beta)
+        else:
+            u_x, u_y = hopfield_retrieval(x, all_x, beta), hopfield_retrieval(y, all_x, beta)
+            v_x, v_y = hopfield_retrieval(x, all_y, beta), hopfield_retrieval(y, all_y, beta)
+        image_term = _Term.apply(u_x, ranks.gather(u_y), kappa, leave_one_out, ranks.first)
+        text_term = _Term.apply(v_y, ranks.gather(v_x), kappa, leave_one_out, ranks.first)
+        both_terms = image_term + text_term
+    elif ranks.alone:
+        both_terms = _BothTerms.apply(x, y, kappa, leave_one_out)
+    else:
+        image_term = _Term.apply(x, all_y, kappa, leave_one_out, ranks.first)
+        text_term = _Term.apply(y, all_x, kappa, leave_one_out, ranks.first)
+        both_terms = image_term + text_term
+    return ranks.total(both_terms / kappa if leave_one_out else both_terms / 2)
 
 
-def _full(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+def hopfield_retrieval(state: Tensor, stored: Tensor, beta: Scalar) -> Tensor:
+    """Retrieve each state pattern from the stored ones: normalise(softmax(β·state·storedᵀ)·stored).
+
+    state (n, d), stored (m, d) → (n, d), rows of unit length. Where `state is stored`, half of the scores do.
+    """
+    itself = state is stored
+    state = _full_precision(state)
+    stored = state if itself else _full_precision(stored)
+    return _Retrieval.apply(state, stored, _scalar(beta, state), False)[0]
 
 
-def _scale_gradient(value: Scalar | None, factor: float) -> Scalar | None:
-    if not isinstance(value, Tensor):
-        return value
-    return factor * value + (1 - factor) * value.detach()
+def info_nce(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -> Tensor:
+    """InfoNCE of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
+    return _term(anchors, positives, inverse_temperature, leave_one_out=False)
+
+
+def info_loob(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -> Tensor:
+    """InfoLOOB of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
+    return _term(anchors, positives, inverse_temperature, leave_one_out=True)
+
+
+def _term(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar, leave_one_out: bool) -> Tensor:
+    if anchors.ndim != 2 or anchors.shape != positives.shape:
+        raise ValueError(
+            f"anchors {tuple(anchors.shape)}, positives {tuple(positives.shape)}: not both (N, d)"
+        )
+    _check_negatives(len(anchors))
+    anchors, positives = _full_precision(anchors), _full_precision(positives)
+    return _Term.apply(anchors, positives, _scalar(inverse_temperature, anchors), leave_one_out, 0)
+
+
+def _without_autocast(function: Callable) -> Callable:
+    """Mixed precision must not reach the products in here, neither forward nor backward."""
+
+    @functools.wraps(function)
+    def run(ctx, tensor: Tensor, *arguments):
+        with torch.autocast(tensor.device.type, enabled=False):
+            return function(ctx, tensor, *arguments)
+
+    return run
+
+
+def _full_precision(values: Tensor) -> Tensor:
+    return (values if values.dtype == torch.float64 else values.float()).contiguous()
+
+
+def _scalar(value: Scalar, like: Tensor) -> Tensor:
+    return torch.as_tensor(value).to(like)
+
+
+def _check_negatives(pairs: int) -> None:
+    if pairs < 2:
+        raise ValueError(
+            f"{pairs} pair(s): a contrastive loss needs at least 2 pairs, or there is no negative"
+        )
+
+
+def _edge(rows: Tensor) -> int:
+    return TILE.get(rows.device.type, TILE["cpu"])
+
+
+def _blocks(rows: Tensor, edge: int) -> list[slice]:
+    return [slice(start, min(start + edge, len(rows))) for start in range(0, len(rows), edge)]
+
+
+def _tiles(
+    left: Tensor, right: Tensor, edge: int, *, buffers: int, upper: bool = False
+) -> Iterator[tuple[slice, slice, tuple[Tensor, ...]]]:
+    """Rows of left, rows of right, and `buffers` pieces of memory of that shape, the same ones for each tile.
+
+    (The pages of fresh memory cost more than the arithmetic on them.) `upper`: not those below the diagonal.
+    """
+    memory = left.new_empty(buffers, min(edge, len(left)), min(edge, len(right)))
+    for a in _blocks(left, edge):
+        for b in _blocks(right, edge):
+            if not upper or a.start <= b.start:
+                yield a, b, memory[:, : a.stop - a.start, : b.stop - b.start].unbind()
+
+
+# ---- Retrieval: fact 2, over the tiles of one Gram matrix ----
+
+
+def _retrieve_whole_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
+    """U_x, U_y, V_x, V_y: three Gram matrices serve the four."""
+    if len(x) > _edge(x):
+        u_x, _ = _Retrieval.apply(x, x, beta, False)
+        v_y, _ = _Retrieval.apply(y, y, beta, False)
+        v_x, u_y = _Retrieval.apply(x, y, beta, True)
+        return u_x, u_y, v_x, v_y
+    # All fits into one tile: the formula as it stands, with less to set up than tile by tile.
+    x_y = x @ y.T
+    scores = torch.stack([x @ x.T, x_y.T, x_y, y @ y.T])
+    return F.normalize(torch.softmax(beta * scores, dim=2) @ torch.stack([x, x, y, y]), dim=2).unbind()
+
+
+class _Retrieval(torch.autograd.Function):
+    """`left` (n, d) retrieved from `right` (m, d) and, if `both_ways`, also `right` retrieved from `left`.
+
+    A batch retrieved from itself (left is right) needs only the tiles on and above the diagonal: a tile
+    beyond the diagonal stands for its mirror image too.
+    """
+
+    @staticmethod
+    @_without_autocast
+    def forward(ctx, left: Tensor, right: Tensor, beta: Tensor, both_ways: bool):
+        itself = ctx.itself = left is right
+        left_sum = _RunningSum(left)
+        right_sum = left_sum if itself else _RunningSum(right) if both_ways else None
+        asked = beta * left
+        for a, b, (scores, weights) in _tiles(left, right, _edge(left), buffers=2, upper=itself):
+            torch.mm(asked[a], right[b].T, out=scores)
+            left_sum.add(a, scores, right[b], weights)
+            if right_sum and not (itself and a == b):
+                right_sum.add(b, scores.T, left[a], weights.T)
+        from_right, h_left = left_sum.unit_rows()
+        from_left, h_right = right_sum.unit_rows() if right_sum and not itself else (None, None)
+        ctx.save_for_backward(left, right, beta, from_right, h_left, from_left, h_right)
+        return from_right, from_left
+
+    @staticmethod
+    @once_differentiable
+    @_without_autocast
+    def backward(ctx, grad_from_right: Tensor, grad_from_left: Tensor | None):
+        left, right, beta, from_right, h_left, from_left, h_right = ctx.saved_tensors
+        d_left = _tangent(grad_from_right, from_right)
+        d_right = None if from_left is None else _tangent(grad_from_left, from_left)
+        grad_left = torch.zeros_like(left)
+        grad_right = grad_left if ctx.itself else torch.zeros_like(right)
+        if ctx.itself:
+            right, d_right, h_right = left, d_left, h_left
+        grad_beta = torch.zeros_like(beta)
+        for a, b, (scores, weights, grad_scores) in _tiles(
+            left, right, _edge(left), buffers=3, upper=ctx.itself
+        ):
+            asked = beta * left[a]
+            torch.mm(asked, right[b].T, out=scores)
+            torch.sub(scores, h_left[a, None], out=weights).exp_()
+            grad_right[b].addmm_(weights.T, d_left[a])
+            torch.mm(d_left[a], right[b].T, out=grad_scores).mul_(weights)
+            if d_right is not None and not (ctx.itself and a == b):
+                scores.sub_(h_right[b]).exp_()
+                grad_left[a].addmm_(scores, d_right[b])
+                grad_scores.addcmul_(scores, torch.mm(left[a], d_right[b].T, out=weights))
+            grad_right[b].addmm_(grad_scores.T, asked)
+            grad_asked = grad_scores @ right[b]
+            grad_left[a].addcmul_(grad_asked, beta)
+            grad_beta += torch.dot(left[a].flatten(), grad_asked.flatten())
+        return grad_left, None if ctx.itself else grad_right, grad_beta, None
+
+
+class _RunningSum:
+    """Σ_j exp(s_ij − m_i) u_j over tiles of j, m_i the largest s_ij so far: no β overflows or loses a row."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.sum = torch.zeros_like(states)
+        self.maximum = states.new_full((len(states), 1), -torch.inf)
+
+    def add(self, rows: slice, scores: Tensor, stored: Tensor, weights: Tensor) -> None:
+        """Add the tile of `scores`; `weights` is scratch memory of its shape."""
+        before = self.maximum[rows]
+        now = torch.maximum(before, scores.amax(dim=1, keepdim=True))
+        torch.sub(scores, now, out=weights).exp_()
+        self.sum[rows].mul_((before - now).exp_()).addmm_(weights, stored)
+        self.maximum[rows] = now
+
+    def unit_rows(self) -> tuple[Tensor, Tensor]:
+        """The rows of Σ_j exp(s_ij − h_i) u_j, of length 1, and h (n,)."""
+        length = torch.linalg.vector_norm(self.sum, dim=1, keepdim=True)
+        length.clamp_min_(torch.finfo(length.dtype).tiny)  # patterns that cancel have no direction
+        return self.sum.div_(length), (self.maximum + length.log()).squeeze(1)
+
+
+def _tangent(gradient: Tensor, unit: Tensor) -> Tensor:
+    """G − (G·Z) Z, row by row."""
+    return torch.addcmul(gradient, (gradient * unit).sum(dim=1, keepdim=True), unit, value=-1)
+
+
+# ---- InfoNCE and InfoLOOB: fact 1 ----
+
+
+def _of_margins(margins: Tensor, leave_one_out: bool) -> tuple[Tensor, Tensor]:
+    """Losses and their derivatives of margins m (n,): m, 1 (InfoLOOB); ln(1 + eᵐ), 1 − p (InfoNCE)."""
+    if leave_one_out:
+        return margins, torch.ones_like(margins)
+    return F.softplus(margins), torch.sigmoid(margins)
+
+
+class _Term(torch.autograd.Function):
+    """1/N Σ_i loss(m_i) over `anchors` (n, d), of which row i belongs to row first + i of `positives` (N, d).
+
+    The gradients are formed here too, strip by strip (a tile's height × N) while the weights are at hand.
+    """
+
+    @staticmethod
+    @_without_autocast
+    def forward(ctx, anchors: Tensor, positives: Tensor, kappa: Tensor, leave_one_out: bool, first: int):
+        wanted = any(ctx.needs_input_grad)
+        loss = torch.zeros_like(kappa)
+        grad_anchors = torch.empty_like(anchors) if wanted else None
+        grad_positives = torch.zeros_like(positives) if wanted else None
+        strip = anchors.new_empty(min(_edge(anchors), len(anchors)), len(positives))
+        for a in _blocks(anchors, _edge(anchors)):
+            own = slice(first + a.start, first + a.stop)
+            logits = torch.mm(kappa * anchors[a], positives.T, out=strip[: a.stop - a.start])
+            matched = logits.diagonal(own.start)
+            positive = matched.clone()
+            matched.fill_(-torch.inf)
+            maximum = logits.amax(dim=1)
+            weights = logits.sub_(maximum[:, None]).exp_()  # others · q_ij
+            others = weights.sum(dim=1)
+            losses, slopes = _of_margins(others.log() + maximum - positive, leave_one_out)
+            loss += losses.sum() / len(positives)
+            if wanted:
+                slopes = slopes[:, None] / len(positives)
+                scale = slopes / others[:, None]
+                torch.mm(weights, positives, out=grad_anchors[a]).mul_(scale)
+                grad_anchors[a].addcmul_(positives[own], slopes, value=-1)
+                grad_positives.addmm_(weights.T, scale * anchors[a])
+                grad_positives[own].addcmul_(anchors[a], slopes, value=-1)
+        ctx.save_for_backward(anchors, kappa, grad_anchors, grad_positives)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    @_without_autocast
+    def backward(ctx, gradient: Tensor):
+        return *_chain(gradient, *ctx.saved_tensors), None, None
+
+
+class _BothTerms(torch.autograd.Function):
+    """The image and the text term of X and Y themselves (N, d): rows and columns of one matrix of logits."""
+
+    @staticmethod
+    @_without_autocast
+    def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, leave_one_out: bool):
+        asked = kappa * x
+        positive = (asked * y).sum(dim=1)
+        others = x.new_full((2, len(x)), -torch.inf)  # ln Σ_{j≠i} exp, of row i and of column i
+        tiles = list(_tiles(x, y, LOGITS_TILE, buffers=2))
+        for a, b, (logits, scratch) in tiles:
+            _other_logits(asked, y, a, b, out=logits)
+            others[0, a] = torch.logaddexp(others[0, a], _logsumexp(logits, 1, scratch))
+            others[1, b] = torch.logaddexp(others[1, b], _logsumexp(logits, 0, scratch))
+        losses, slopes = _of_margins(others - positive, leave_one_out)
+        grad_x = grad_y = None
+        if any(ctx.needs_input_grad):
+            slopes = slopes / len(x)
+            grad_x, grad_y = torch.zeros_like(x), torch.zeros_like(y)
+            for a, b, (logits, weights) in tiles:
+                if len(tiles) > 1:  # else they are still there
+                    _other_logits(asked, y, a, b, out=logits)
+                torch.sub(logits, others[0, a, None], out=weights).exp_().mul_(slopes[0, a, None])
+                weights.addcmul_(logits.sub_(others[1, b]).exp_(), slopes[1, b])
+                if a == b:
+                    weights.diagonal().sub_(slopes[:, a].sum(dim=0))
+                grad_x[a].addmm_(weights, y[b])
+                grad_y[b].addmm_(weights.T, x[a])
+        ctx.save_for_backward(x, kappa, grad_x, grad_y)
+        return losses.sum() / len(x)
+
+    @staticmethod
+    @once_differentiable
+    @_without_autocast
+    def backward(ctx, gradient: Tensor):
+        return *_chain(gradient, *ctx.saved_tensors), None
+
+
+def _other_logits(asked: Tensor, y: Tensor, a: slice, b: slice, out: Tensor) -> None:
+    """The tile (a, b) of the logits, without the positives."""
+    torch.mm(asked[a], y[b].T, out=out)
+    if a == b:
+        out.fill_diagonal_(-torch.inf)
+
+
+def _logsumexp(logits: Tensor, dim: int, scratch: Tensor) -> Tensor:
+    maximum = logits.amax(dim, keepdim=True).clamp_min_(torch.finfo(logits.dtype).min)  # not −inf − (−inf)
+    return torch.sub(logits, maximum, out=scratch).exp_().sum(dim).log_().add_(maximum.squeeze(dim))
+
+
+def _chain(gradient: Tensor, anchors: Tensor, kappa: Tensor, grad_anchors: Tensor, grad_positives: Tensor):
+    """The gradients of anchors, positives and κ, from those with respect to κ·anchors and κ·positives."""
+    grad_kappa = gradient * torch.dot(anchors.flatten(), grad_anchors.flatten())
+    scale = gradient * kappa
+    return scale * grad_anchors, scale * grad_positives, grad_kappa
+
+
+# ---- The ranks of a group, each with its rows of the batch ----
+
+
+class _Ranks:
+    """Who holds which rows: this rank's begin at `first` of the whole batch."""
+
+    def __init__(self, rows: int, group: dist.ProcessGroup | None, device: torch.device) -> None:
+        self.group = group
+        self.alone = group is None or dist.get_world_size(group) == 1
+        self.counts, self.first = [rows], 0
+        if not self.alone:
+            counts = torch.empty(dist.get_world_size(group), dtype=torch.long, device=device)
+            dist.all_gather_into_tensor(counts, torch.tensor([rows], device=device), group=group)
+            self.counts = counts.tolist()
+            self.first = sum(self.counts[: dist.get_rank(group)])
+        _check_negatives(sum(self.counts))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks (N, d), with gradient."""
+        return rows if self.alone else _Gather.apply(rows, self.counts, self.group)
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum of the ranks' parts of the loss."""
+        return part if self.alone else _Total.apply(part, self.group)
 
 
 class _Gather(torch.autograd.Function):
-    """All ranks' rows; the gradient of this rank's rows is their part of the whole gradient."""
+    """Forward: every rank's rows, padded to equal numbers on the way. Backward: the sum over the ranks."""
 
     @staticmethod
-    def forward(ctx, rows, group):
-        counts = [None] * dist.get_world_size(group)
-        dist.all_gather_object(counts, len(rows), group=group)
-        padded = F.pad(rows, (0, 0, 0, max(counts) - len(rows)))
-        gathered = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(gathered, padded, group=group)
-        first = sum(counts[: dist.get_rank(group)])
-        ctx.mine = slice(first, first + len(rows))
-        return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+    def forward(ctx, rows: Tensor, counts: list[int], group: dist.ProcessGroup):
+        ctx.counts, ctx.group, ctx.rows = counts, group, len(rows)
+        gathered = rows.new_empty(len(counts) * max(counts), rows.shape[1])
+        dist.all_gather_into_tensor(gathered, _padded(rows, max(counts)), group=group)
+        return torch.cat([part[:n] for part, n in zip(gathered.chunk(len(counts)), counts, strict=True)])
 
     @staticmethod
-    def backward(ctx, gradient):
-        return gradient[ctx.mine], None
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        parts = torch.cat([_padded(part, max(ctx.counts)) for part in gradient.split(ctx.counts)])
+        own = gradient.new_empty(max(ctx.counts), gradient.shape[1])
+        dist.reduce_scatter_tensor(own, parts, group=ctx.group)
+        return own[: ctx.rows], None, None
+
+
+class _Total(torch.autograd.Function):
+    """Forward: the sum over the ranks. Backward: each rank's part has the gradient of the sum."""
+
+    @staticmethod
+    def forward(ctx, part: Tensor, group: dist.ProcessGroup):
+        total = part.clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        return gradient, None
+
+
+def _padded(rows: Tensor, number: int) -> Tensor:
+    return F.pad(rows, (0, 0, 0, number - len(rows)))
