@@ -45,9 +45,8 @@ def test_the_plan_says_in_one_message_what_only_the_user_can_supply(plan):
 
 
 def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path):
-    run = snakemake(
-        "--cores", 1, "--configfile", config_with({"results": f"{tmp_path}/results"}), "all", "--nolock"
-    )
+    elsewhere = config_with({"results": f"{tmp_path}/results"})
+    run = snakemake("all", "--cores", 1, "--nolock", "--configfile", elsewhere)
     assert run.returncode != 0
     assert "(key corpora.cc.train)" in run.stdout + run.stderr
     assert not list(tmp_path.glob("results/**/*.parquet"))
