@@ -30,7 +30,8 @@ def tenth_of(demo, results, port):
     for key in ("cc_train", "cc_validation", "yfcc", "testset_test_per_class"):
         config["world"][key] = demo["world"][key] // 10
     config["world"]["testset_train_per_class"] = 1
-    config["recipes"]["small"] |= {"epochs": 2, "report_epochs": [2], "batch": 64, "warmup_steps": 2}
+    for recipe in config["recipes"].values():
+        recipe |= {"epochs": 2, "report_epochs": [2], "batch": 32, "warmup_steps": 2}
     cc, yfcc = demo["runs"]
     config["runs"] = [cc | {"seeds": [1]}, yfcc | {"objectives": ["infoloob_hopfield"]}]
     return config | {"label": LABEL}

@@ -80,7 +80,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         image = decode_jpeg(torch.frombuffer(bytearray(jpeg), dtype=torch.uint8), mode=ImageReadMode.RGB)
         with torch.random.fork_rng(devices=[]):
             draw = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
-            torch.manual_seed(int(draw))
+            # The transform runs on the CPU; torch.manual_seed would visit the GPUs for every image.
+            torch.default_generator.manual_seed(int(draw))
             image = self.transform(image)
         return image, self.tokenizer([caption])[0]
 

@@ -28,7 +28,7 @@ class World:
 @contextmanager
 def joined() -> Iterator[World]:
     """Join the process group of `torchrun` (alone: a group of one); leave it in any case."""
-    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     environment = {name: os.environ.get(name, default) for name, default in alone.items()}
     local = int(environment["LOCAL_RANK"])
     if torch.cuda.is_available():
@@ -38,6 +38,8 @@ def joined() -> Iterator[World]:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
+        # Snakemake grants threads to the job, not to each of its processes; more of them than cores spin.
+        torch.set_num_threads(max(1, torch.get_num_threads() // int(environment["LOCAL_WORLD_SIZE"])))
     rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
     if "MASTER_ADDR" in os.environ:

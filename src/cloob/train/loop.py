@@ -107,7 +107,7 @@ def train(
     )
     loader = training_loader(pairs, order, workers)
     devices = [world.device] if world.device.type == "cuda" else None
-    both = DistributedDataParallel(model, device_ids=devices)
+    both = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
     running = places.checkpoints / "metrics.jsonl"
     metrics = Metrics(running, samples_seen) if world.first else None
