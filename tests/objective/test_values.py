@@ -19,7 +19,7 @@ def assert_close(ours, theirs, relative):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("number", [64, 130])
+@pytest.mark.parametrize("number", [64, 600])  # one tile; four, of unequal size
 def test_loss_and_every_gradient_equal_the_formulas(pairs, objective, number):
     image, text = pairs(number)
     temperature = torch.tensor(30.0, requires_grad=True)
@@ -29,7 +29,7 @@ def test_loss_and_every_gradient_equal_the_formulas(pairs, objective, number):
     theirs = oracle.loss(image, text, objective, temperature.double(), beta.double())
     assert_close(ours, theirs, 1e-6)
     for mine, expected in zip(gradients(ours, *inputs), gradients(theirs, *inputs), strict=True):
-        assert_close(mine, expected, 1e-3)
+        assert_close(mine, expected, 1e-5)
 
 
 @pytest.mark.parametrize("term", ["info_nce", "info_loob"])
@@ -43,9 +43,3 @@ def test_retrieval_equals_its_formula(pairs):
     state, stored = pairs(50)
     stored = stored[:20]
     assert_close(hopfield_retrieval(state, stored, 8.0), oracle.retrieval(state, stored, 8.0), 1e-6)
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_one_pair_is_refused_with_the_reason(pairs, objective):
-    with pytest.raises(ValueError, match="at least 2 pairs"):
-        contrastive_loss(*pairs(1), objective=objective, inverse_temperature=30.0, beta=8.0)

@@ -1,0 +1,169 @@
+"""The objectives at the edges of what they may be given."""
+
+import oracle
+import pytest
+import torch
+from test_values import assert_close
+
+from cloob import objective as module
+from cloob.objective import OBJECTIVES, contrastive_loss, hopfield_retrieval, info_loob, info_nce
+
+every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
+
+
+@pytest.fixture(params=["one tile", "tiles"])
+def tiling(request, monkeypatch):
+    """Small batches, in one tile and in tiles of unequal size."""
+    if request.param == "tiles":
+        monkeypatch.setattr(module, "TILE", {"cpu": 4})
+        monkeypatch.setattr(module, "LOGITS_TILE", 5)
+
+
+@every_objective
+def test_gradients_pass_gradcheck(pairs, tiling, objective):
+    image, text = pairs(9, width=5, dtype=torch.float64)
+    scalars = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (3.0, 2.0)]
+
+    def loss(image, text, inverse_temperature, beta):
+        return contrastive_loss(
+            image, text, objective=objective, inverse_temperature=inverse_temperature, beta=beta
+        )
+
+    assert torch.autograd.gradcheck(loss, (image, text, *scalars))
+
+
+def test_retrieval_passes_gradcheck_from_others_and_from_itself(pairs, tiling):
+    state, stored = pairs(9, width=5, dtype=torch.float64)
+    beta = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(hopfield_retrieval, (state, stored, beta))
+    assert torch.autograd.gradcheck(lambda state, beta: hopfield_retrieval(state, state, beta), (state, beta))
+
+
+@pytest.mark.parametrize("term", [info_nce, info_loob])
+def test_terms_pass_gradcheck(pairs, tiling, term):
+    scale = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(term, (*pairs(9, width=5, dtype=torch.float64), scale))
+
+
+@every_objective
+@pytest.mark.parametrize("beta", [0.0, 1.0, 20.0, 60.0, 200.0])
+@pytest.mark.parametrize("inverse_temperature", [1.0, 30.0, 100.0])
+def test_no_beta_and_no_temperature_overflows(pairs, tiling, objective, beta, inverse_temperature):
+    image, text = pairs(13)
+    scales = {"inverse_temperature": inverse_temperature, "beta": beta}
+    ours = contrastive_loss(image, text, objective=objective, **scales)
+    theirs = oracle.loss(image, text, objective, **scales)
+    # A loss of the order of the rounding of its logits cannot be had to more digits.
+    scale = 1.0 if objective.startswith("infoloob") else inverse_temperature
+    assert abs(ours.item() - theirs.item()) <= 1e-6 * max(abs(theirs.item()), scale)
+    for mine, expected in zip(
+        torch.autograd.grad(ours, (image, text)), torch.autograd.grad(theirs, (image, text)), strict=True
+    ):
+        assert mine.isfinite().all()
+        assert (mine - expected).abs().max() <= 1e-5 * max(expected.abs().max(), scale / len(image))
+
+
+@every_objective
+def test_large_beta_with_patterns_that_oppose_each_other(tiling, objective):
+    # The largest score of a row is 0 or less: a fixed bound of β would underflow every weight.
+    image = torch.eye(12).requires_grad_()
+    text = (-torch.eye(12)).requires_grad_()
+    loss = contrastive_loss(image, text, objective=objective, inverse_temperature=30.0, beta=200.0)
+    assert_close(loss, oracle.loss(image, text, objective, 30.0, 200.0), 1e-6)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, (image, text)))
+
+
+@every_objective
+def test_two_pairs_are_enough(pairs, objective):
+    image, text = pairs(2)
+    ours = contrastive_loss(image, text, objective=objective, inverse_temperature=30.0, beta=8.0)
+    assert_close(ours, oracle.loss(image, text, objective, 30.0, 8.0), 1e-6)
+
+
+@every_objective
+def test_one_pair_is_refused_with_the_reason(pairs, objective):
+    with pytest.raises(ValueError, match="at least 2 pairs"):
+        contrastive_loss(*pairs(1), objective=objective, inverse_temperature=30.0, beta=8.0)
+
+
+@every_objective
+def test_pairs_that_occur_twice_are_negatives_of_each_other(pairs, tiling, objective):
+    image, text = (torch.cat([part.detach()] * 2).requires_grad_() for part in pairs(6))
+    ours = contrastive_loss(image, text, objective=objective, inverse_temperature=100.0, beta=8.0)
+    theirs = oracle.loss(image, text, objective, 100.0, 8.0)
+    assert_close(ours, theirs, 1e-6)
+    for mine, expected in zip(
+        torch.autograd.grad(ours, (image, text)), torch.autograd.grad(theirs, (image, text)), strict=True
+    ):
+        assert_close(mine, expected, 1e-5)
+
+
+@every_objective
+def test_equal_patterns_have_a_gradient_too(tiling, objective):
+    image = torch.ones(9, 4).div(2).requires_grad_()
+    loss = contrastive_loss(image, image, objective=objective, inverse_temperature=30.0, beta=8.0)
+    assert_close(loss, oracle.loss(image, image, objective, 30.0, 8.0), 1e-6)
+    assert torch.autograd.grad(loss, image)[0].isfinite().all()
+
+
+@every_objective
+def test_half_precision_is_computed_in_float32(pairs, tiling, objective):
+    image, text = (part.detach().bfloat16().requires_grad_() for part in pairs(13))
+    loss = contrastive_loss(image, text, objective=objective, inverse_temperature=30.0, beta=8.0)
+    assert loss.dtype == torch.float32
+    assert_close(loss, oracle.loss(image, text, objective, 30.0, 8.0), 1e-6)
+    for gradient in torch.autograd.grad(loss, (image, text)):
+        assert gradient.dtype == torch.bfloat16
+
+
+@every_objective
+def test_autocast_does_not_reach_the_products(pairs, tiling, objective):
+    image, text = pairs(13)
+    scales = {"inverse_temperature": 30.0, "beta": 8.0}
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = contrastive_loss(image, text, objective=objective, **scales)
+    outside = contrastive_loss(image, text, objective=objective, **scales)
+    assert inside == outside
+    for mine, expected in zip(
+        torch.autograd.grad(inside, (image, text)), torch.autograd.grad(outside, (image, text)), strict=True
+    ):
+        assert torch.equal(mine, expected)
+
+
+@every_objective
+def test_memory_layout_does_not_matter(pairs, tiling, objective):
+    image, text = pairs(13)
+    scales = {"objective": objective, "inverse_temperature": 30.0, "beta": 8.0}
+    strided = image.detach().T.contiguous().T.requires_grad_()
+    wide = torch.cat([text.detach(), text.detach()], dim=1).requires_grad_()
+    loss = contrastive_loss(strided, wide[:, : text.shape[1]], **scales)
+    expected = contrastive_loss(image, text, **scales)
+    assert loss == expected
+    mine = torch.autograd.grad(loss, (strided, wide))
+    theirs = torch.autograd.grad(expected, (image, text))
+    assert torch.equal(mine[0], theirs[0])
+    assert torch.equal(mine[1][:, : text.shape[1]], theirs[1])
+
+
+@every_objective
+def test_same_batch_same_bits(pairs, objective):
+    def results():
+        image, text = pairs(700)
+        loss = contrastive_loss(image, text, objective=objective, inverse_temperature=30.0, beta=8.0)
+        return loss, *torch.autograd.grad(loss, (image, text))
+
+    assert all(torch.equal(once, again) for once, again in zip(results(), results(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"objective": "clip"}, "objective 'clip' is none of infonce"),
+        ({"objective": "infoloob_hopfield"}, "needs beta"),
+        ({"objective": "infonce", "text": torch.zeros(8, 24)}, r"image \(9, 24\) and text \(8, 24\)"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(pairs, arguments, message):
+    image, text = pairs(9)
+    with pytest.raises(ValueError, match=message):
+        contrastive_loss(**{"image": image, "text": text, "inverse_temperature": 30.0} | arguments)
