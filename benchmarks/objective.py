@@ -2,7 +2,8 @@
 
 Ours, the formulas as they stand (autograd, N×N stored) and open_clip's ClipLoss (another, smaller loss: for
 scale), forward and backward, in turns. The floor of the CLOOB objective is 24 products of 2·N²·d operations,
-the fewest known, at the rate that products of these very shapes reach in the same run; of the objectives without retrieval it is 3.
+the fewest known, at the rate that products of these very shapes reach in the same run; of the objectives
+without retrieval it is 3.
 """
 
 import argparse
@@ -36,9 +37,7 @@ def pairs(number: int, width: int, device: str) -> tuple[Tensor, Tensor]:
 
 def ours(x: Tensor, y: Tensor, objective: str) -> Tensor:
     """The package's."""
-    return contrastive_loss(
-        x, y, objective=objective, inverse_temperature=INVERSE_TEMPERATURE, beta=BETA
-    )
+    return contrastive_loss(x, y, objective=objective, inverse_temperature=INVERSE_TEMPERATURE, beta=BETA)
 
 
 def plain(x: Tensor, y: Tensor, objective: str) -> Tensor:

@@ -68,6 +68,12 @@ print(urllib.request.urlopen("http://127.0.0.1:{port}/new.jpg").read().decode())
     assert (done.returncode, done.stdout, done.stderr) == (0, "new\n", "")
 
 
+def test_the_command_asks_no_proxy(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    program = "import urllib.request; print(urllib.request.proxy_bypass_environment('127.0.0.1'))"
+    assert run(config, sys.executable, "-c", program).stdout == "True\n"
+
+
 def test_a_port_in_use_is_one_line_with_the_remedy_and_the_command_never_runs(
     config: Path, port: int
 ) -> None:

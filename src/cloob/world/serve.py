@@ -23,9 +23,9 @@ def serve(config: Path, command: list[str]) -> int:
     """Run `command` while `<results>/world/www` is served on the config's `world.port`.
 
     Signals reach the command's whole process group, as those of a terminal do. Where this process
-    is killed, the kernel ends the command (Linux). Returns the command's exit status, or 128 + the
-    number of the signal that ended it. Raises `InputError` for a bad config, a port that is taken
-    and a command that cannot be started.
+    is killed, the kernel ends the command (Linux). The command uses no proxy. Returns the command's
+    exit status, or 128 + the number of the signal that ended it. Raises `InputError` for a bad config,
+    a port that is taken and a command that cannot be started.
     """
     root, port = _read(config)
     try:
@@ -38,7 +38,9 @@ def serve(config: Path, command: list[str]) -> int:
     try:
         # No thread runs yet, so that code between fork and exec is safe.
         tie = partial(_tie_to, os.getpid())
-        child = subprocess.Popen(command, process_group=0, preexec_fn=tie)  # noqa: PLW1509
+        # The whole world is on this machine: no proxy is asked for it, nor for its hosts that do not exist.
+        environment = os.environ | {"no_proxy": "*", "NO_PROXY": "*"}
+        child = subprocess.Popen(command, process_group=0, preexec_fn=tie, env=environment)  # noqa: PLW1509
     except OSError as error:
         server.server_close()
         raise InputError(f"{command[0]}: cannot be started ({error.strerror})") from None
