@@ -7,6 +7,7 @@ without retrieval it is 3.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -92,7 +93,10 @@ def resident(field: str) -> int:
 
 
 def extra_memory(variant: str, number: int, width: int, objective: str, device: str) -> float:
-    """MB at the peak of a forward and a backward pass, beyond the embeddings and their gradients."""
+    """MB at the peak of a forward and a backward pass, beyond the embeddings and their gradients.
+
+    On a CPU: of the resident set, so run it with `MALLOC_MMAP_THRESHOLD_=65536`, or glibc keeps what is free.
+    """
     x, y = pairs(number, width, device)
     x.grad, y.grad = torch.zeros_like(x), torch.zeros_like(y)
     small = pairs(8, width, device)
@@ -109,10 +113,12 @@ def extra_memory(variant: str, number: int, width: int, objective: str, device: 
 
 
 def extra_memory_of_a_process(variant: str, number: int, options: argparse.Namespace) -> float:
-    """The same, measured in a process that has done nothing else."""
+    """The same, measured in a process that has done nothing else and gives back what it frees."""
     command = [sys.executable, __file__, "--memory-of", variant, "--sizes", str(number)]
     command += ["--width", str(options.width), "--objective", options.objective, "--device", options.device]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return float(done.stdout)
 
 
 def rate(number: int, width: int, device: str) -> Callable[[], object]:

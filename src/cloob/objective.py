@@ -26,6 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from cloob.ranks import Ranks
+
 OBJECTIVES = ("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")
 
 # Edge of a tile: 512² scores in float32 stay in a core's cache (1 MB); a GPU wants larger products.
@@ -36,6 +38,19 @@ LOGITS_TILE = 2048
 Scalar = float | Tensor
 
 
+def _without_autocast(function: Callable) -> Callable:
+    """Mixed precision must not reach the products in here, neither forward nor backward."""
+
+    @functools.wraps(function)
+    def run(*arguments, **options):
+        tensor = next(one for one in (*arguments, *options.values()) if isinstance(one, Tensor))
+        with torch.autocast(tensor.device.type, enabled=False):
+            return function(*arguments, **options)
+
+    return run
+
+
+@_without_autocast
 def contrastive_loss(
     image: Tensor,
     text: Tensor,
@@ -66,7 +81,8 @@ def contrastive_loss(
     if hopfield and beta is None:
         raise ValueError(f"objective {objective!r} retrieves from Hopfield networks and needs beta")
     x, y = _full_precision(image), _full_precision(text)
-    ranks = _Ranks(len(x), group, x.device)
+    ranks = Ranks(len(x), group, x.device)
+    _check_negatives(ranks.number)
     all_x, all_y = ranks.gather(x), ranks.gather(y)
     kappa = _scalar(inverse_temperature, x)
     leave_one_out = information == "infoloob"
@@ -89,6 +105,7 @@ def contrastive_loss(
     return ranks.total(both_terms / kappa if leave_one_out else both_terms / 2)
 
 
+@_without_autocast
 def hopfield_retrieval(state: Tensor, stored: Tensor, beta: Scalar) -> Tensor:
     """Retrieve each state pattern from the stored ones: normalise(softmax(β·state·storedᵀ)·stored).
 
@@ -110,6 +127,7 @@ def info_loob(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -
     return _term(anchors, positives, inverse_temperature, leave_one_out=True)
 
 
+@_without_autocast
 def _term(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar, leave_one_out: bool) -> Tensor:
     if anchors.ndim != 2 or anchors.shape != positives.shape:
         raise ValueError(
@@ -118,17 +136,6 @@ def _term(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar, leave
     _check_negatives(len(anchors))
     anchors, positives = _full_precision(anchors), _full_precision(positives)
     return _Term.apply(anchors, positives, _scalar(inverse_temperature, anchors), leave_one_out, 0)
-
-
-def _without_autocast(function: Callable) -> Callable:
-    """Mixed precision must not reach the products in here, neither forward nor backward."""
-
-    @functools.wraps(function)
-    def run(ctx, tensor: Tensor, *arguments):
-        with torch.autocast(tensor.device.type, enabled=False):
-            return function(ctx, tensor, *arguments)
-
-    return run
 
 
 def _full_precision(values: Tensor) -> Tensor:
@@ -174,9 +181,10 @@ def _tiles(
 def _retrieve_whole_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
     """U_x, U_y, V_x, V_y: three Gram matrices serve the four."""
     if len(x) > _edge(x):
+        # The one that needs most memory first: its backward pass comes last, when the others' is free again.
+        v_x, u_y = _Retrieval.apply(x, y, beta, True)
         u_x, _ = _Retrieval.apply(x, x, beta, False)
         v_y, _ = _Retrieval.apply(y, y, beta, False)
-        v_x, u_y = _Retrieval.apply(x, y, beta, True)
         return u_x, u_y, v_x, v_y
     # All fits into one tile: the formula as it stands, with less to set up than tile by tile.
     x_x, y_y, x_y = beta * (x @ x.T), beta * (y @ y.T), beta * (x @ y.T)
@@ -191,14 +199,13 @@ def _retrieve_whole_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, .
 class _Retrieval(torch.autograd.Function):
     """`left` (n, d) retrieved from `right` (m, d) and, if `both_ways`, also `right` retrieved from `left`.
 
-    A batch retrieved from itself (left is right) needs only the tiles on and above the diagonal: a tile
-    beyond the diagonal stands for its mirror image too.
+    A batch retrieved from itself (`left is right`, one way) needs only the tiles on and above the diagonal:
+    a tile beyond the diagonal stands for its mirror image too.
     """
 
     @staticmethod
-    @_without_autocast
     def forward(ctx, left: Tensor, right: Tensor, beta: Tensor, both_ways: bool):
-        itself = ctx.itself = left is right
+        itself = ctx.itself = left is right and not both_ways
         left_sum = _RunningSum(left)
         right_sum = left_sum if itself else _RunningSum(right) if both_ways else None
         asked = beta * left
@@ -309,7 +316,6 @@ class _Term(torch.autograd.Function):
     """
 
     @staticmethod
-    @_without_autocast
     def forward(ctx, anchors: Tensor, positives: Tensor, kappa: Tensor, leave_one_out: bool, first: int):
         wanted = any(ctx.needs_input_grad)
         loss = torch.zeros_like(kappa)
@@ -353,7 +359,6 @@ class _BothTerms(torch.autograd.Function):
     """
 
     @staticmethod
-    @_without_autocast
     def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, leave_one_out: bool):
         positives = x.new_empty(len(x))
         others = x.new_full((2, len(x)), -torch.inf)  # ln Σ_{j≠i} exp, of row i and of column i
@@ -388,67 +393,3 @@ class _BothTerms(torch.autograd.Function):
             grad_y[b].addmm_(weights.T, x[a])
         grad_kappa = torch.dot(x.flatten(), grad_x.flatten())
         return grad_x.mul_(kappa), grad_y.mul_(kappa), grad_kappa, None
-
-
-# ---- The ranks of a group, each with its rows of the batch ----
-
-
-class _Ranks:
-    """Who holds which rows: this rank's begin at `first` of the whole batch."""
-
-    def __init__(self, rows: int, group: dist.ProcessGroup | None, device: torch.device) -> None:
-        self.group = group
-        self.alone = group is None or dist.get_world_size(group) == 1
-        self.counts, self.first = [rows], 0
-        if not self.alone:
-            counts = torch.empty(dist.get_world_size(group), dtype=torch.long, device=device)
-            dist.all_gather_into_tensor(counts, torch.tensor([rows], device=device), group=group)
-            self.counts = counts.tolist()
-            self.first = sum(self.counts[: dist.get_rank(group)])
-        _check_negatives(sum(self.counts))
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all ranks (N, d), with gradient."""
-        return rows if self.alone else _Gather.apply(rows, self.counts, self.group)
-
-    def total(self, part: Tensor) -> Tensor:
-        """The sum of the ranks' parts of the loss."""
-        return part if self.alone else _Total.apply(part, self.group)
-
-
-class _Gather(torch.autograd.Function):
-    """Forward: every rank's rows, padded to equal numbers on the way. Backward: the sum over the ranks."""
-
-    @staticmethod
-    def forward(ctx, rows: Tensor, counts: list[int], group: dist.ProcessGroup):
-        ctx.counts, ctx.group, ctx.rows = counts, group, len(rows)
-        gathered = rows.new_empty(len(counts) * max(counts), rows.shape[1])
-        dist.all_gather_into_tensor(gathered, _padded(rows, max(counts)), group=group)
-        return torch.cat([part[:n] for part, n in zip(gathered.chunk(len(counts)), counts, strict=True)])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor):
-        parts = torch.cat([_padded(part, max(ctx.counts)) for part in gradient.split(ctx.counts)])
-        own = gradient.new_empty(max(ctx.counts), gradient.shape[1])
-        dist.reduce_scatter_tensor(own, parts, group=ctx.group)
-        return own[: ctx.rows], None, None
-
-
-class _Total(torch.autograd.Function):
-    """Forward: the sum over the ranks. Backward: each rank's part has the gradient of the sum."""
-
-    @staticmethod
-    def forward(ctx, part: Tensor, group: dist.ProcessGroup):
-        total = part.clone()
-        dist.all_reduce(total, group=group)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor):
-        return gradient, None
-
-
-def _padded(rows: Tensor, number: int) -> Tensor:
-    return F.pad(rows, (0, 0, 0, number - len(rows)))
