@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from conftest import make_pairs
+from batches import make_pairs
 from torch import nn
 
 from cloob import objective as module

@@ -1,0 +1,14 @@
+"""Batches of matched pairs."""
+
+import torch
+import torch.nn.functional as F
+
+
+def make_pairs(number: int, width: int = 24, seed: int = 0, dtype=torch.float32):
+    """Unit vectors of which row i of the one resembles row i of the other, as after some training."""
+    generator = torch.Generator().manual_seed(seed)
+    common, image, text = torch.randn(3, number, width, generator=generator, dtype=torch.float64)
+    return (
+        F.normalize(common + 0.7 * image, dim=1).to(dtype).requires_grad_(),
+        F.normalize(common + 0.7 * text, dim=1).to(dtype).requires_grad_(),
+    )
