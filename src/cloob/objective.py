@@ -18,6 +18,7 @@
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -158,7 +159,9 @@ def _edge(rows: Tensor) -> int:
 
 
 def _blocks(rows: Tensor, edge: int) -> list[slice]:
-    return [slice(start, min(start + edge, len(rows))) for start in range(0, len(rows), edge)]
+    """As few as an edge allows, of equal size: a narrow last one would waste the products on it."""
+    size = max(1, math.ceil(len(rows) / max(1, math.ceil(len(rows) / edge))))
+    return [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
 
 
 def _tiles(
@@ -180,13 +183,13 @@ def _tiles(
 
 def _retrieve_whole_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
     """U_x, U_y, V_x, V_y: three Gram matrices serve the four."""
-    if len(x) > _edge(x):
+    if len(x) > 2 * _edge(x):
         # The one that needs most memory first: its backward pass comes last, when the others' is free again.
         v_x, u_y = _Retrieval.apply(x, y, beta, True)
         u_x, _ = _Retrieval.apply(x, x, beta, False)
         v_y, _ = _Retrieval.apply(y, y, beta, False)
         return u_x, u_y, v_x, v_y
-    # All fits into one tile: the formula as it stands, with less to set up than tile by tile.
+    # It is four tiles at most: the formula as it stands, with less to set up than tile by tile.
     x_x, y_y, x_y = beta * (x @ x.T), beta * (y @ y.T), beta * (x @ y.T)
     return (
         _Normalised.apply(torch.softmax(x_x, dim=1) @ x),
