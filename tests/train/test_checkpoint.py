@@ -11,9 +11,9 @@ from cloob.train.recipe import Run
 RUN = Run("cc", "infonce", "RN50", "cc", 1)
 
 
-def save(folder, epoch, **changes):
-    content = {"run": asdict(RUN), "recipe": asdict(recipe()), "epoch": epoch} | changes
-    save_checkpoint(checkpoint_path(folder, epoch), content)
+def save(folder, epoch, step=0):
+    content = {"run": asdict(RUN), "recipe": asdict(recipe()), "epoch": epoch, "step": step}
+    save_checkpoint(checkpoint_path(folder, epoch, step), content)
 
 
 def test_the_newest_is_found(tmp_path):
@@ -21,6 +21,14 @@ def test_the_newest_is_found(tmp_path):
         save(tmp_path, epoch)
     assert newest_checkpoint(tmp_path, RUN, recipe())["epoch"] == 10
     assert newest_checkpoint(tmp_path / "empty", RUN, recipe()) is None
+
+
+def test_a_checkpoint_within_an_epoch_is_newer_than_the_one_before_it_and_older_than_its_end(tmp_path):
+    for epoch, step in ((9, 0), (9, 20), (9, 3), (10, 0)):
+        save(tmp_path, epoch, step)
+    assert newest_checkpoint(tmp_path, RUN, recipe())["epoch"] == 10
+    checkpoint_path(tmp_path, 10).unlink()
+    assert newest_checkpoint(tmp_path, RUN, recipe())["step"] == 20
 
 
 def test_a_torn_checkpoint_is_passed_over_with_a_warning(tmp_path, capsys):
@@ -52,5 +60,7 @@ def test_a_pickle_that_would_run_code_is_not_loaded(tmp_path, capsys):
 def test_only_the_newest_two_and_the_reported_epochs_stay(tmp_path):
     for epoch in range(1, 8):
         save(tmp_path, epoch)
-        prune_checkpoints(tmp_path, {2}, newest=epoch)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"epoch_000{epoch}.pt" for epoch in (2, 6, 7)]
+        save(tmp_path, epoch, step=5)
+        prune_checkpoints(tmp_path, {2})
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    assert names == ["epoch_0002.pt", "epoch_0007.pt", "epoch_0007_step_00000005.pt"]

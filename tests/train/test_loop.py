@@ -1,9 +1,13 @@
 """Whole runs of `cloob train run`, as the pipeline starts them, on 22 pairs."""
 
 import json
+import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -12,7 +16,7 @@ from recipes import BASE
 pytestmark = pytest.mark.timeout(300)
 
 
-def command(shards, model, folder, *, processes=1, objective="infoloob_hopfield", **changes):
+def command(shards, model, folder, *, processes=1, objective="infoloob_hopfield", minutes=15, **changes):
     recipe = [f"--{name.replace('_', '-')}={value}" for name, value in (BASE | changes).items()]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "cloob"]
     return [
@@ -20,7 +24,8 @@ def command(shards, model, folder, *, processes=1, objective="infoloob_hopfield"
         *(launcher if processes > 1 else ["-m", "cloob"]),
         *("train", "run", f"--shards={shards}", f"--validation={shards}", f"--folder={folder}"),
         *(f"--model={model}", "--workers=0", "--corpus=cc", f"--objective={objective}"),
-        *("--architecture=tiny", "--recipe=test", "--seed=3", "--keep-epochs", "1", *recipe),
+        *("--architecture=tiny", "--recipe=test", "--seed=3", "--keep-epochs", "1"),
+        *(f"--checkpoint-minutes={minutes}", *recipe),
     ]
 
 
@@ -35,9 +40,9 @@ def events(folder, kind):
 
 @pytest.fixture(scope="module")
 def finished(shards, model, tmp_path_factory):
-    """An uninterrupted run of three epochs."""
+    """An uninterrupted run of three epochs, a checkpoint at each of its steps."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    done = run(shards, model, folder)
+    done = run(shards, model, folder, minutes=0)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -56,21 +61,77 @@ def test_cloob_keeps_its_temperature(finished):
     assert temperatures == pytest.approx([30.0] * 6)
 
 
-def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(finished, shards, model, tmp_path):
+def assert_same_run(one, other):
+    """The same weights and the same losses, to the bit."""
+    whole, resumed = (torch.load(folder / "final.pt", weights_only=True) for folder in (one, other))
+    for name, weight in whole["state_dict"].items():
+        assert torch.equal(weight, resumed["state_dict"][name]), name
+    losses = [[(step["step"], step["loss"]) for step in events(folder, "step")] for folder in (one, other)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("checkpoint", ["epoch_0001.pt", "epoch_0002_step_00000001.pt"])
+def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(
+    finished, shards, model, tmp_path, checkpoint
+):
     folder = tmp_path / "resumed"
     (folder / "checkpoints").mkdir(parents=True)
-    shutil.copy(finished / "checkpoints" / "epoch_0002.pt", folder / "checkpoints")
+    shutil.copy(finished / "checkpoints" / checkpoint, folder / "checkpoints")
     shutil.copy(finished / "checkpoints" / "metrics.jsonl", folder / "checkpoints")
     torn = (finished / "checkpoints" / "epoch_0003.pt").read_bytes()[:1000]
     (folder / "checkpoints" / "epoch_0003.pt").write_bytes(torn)
     done = run(shards, model, folder)
     assert done.returncode == 0, done.stderr
     assert "is passed over" in done.stdout
-    whole, resumed = (torch.load(path / "final.pt", weights_only=True) for path in (finished, folder))
-    for name, weight in whole["state_dict"].items():
-        assert torch.equal(weight, resumed["state_dict"][name]), name
-    losses = [[step["loss"] for step in events(path, "step")] for path in (finished, folder)]
-    assert losses[0] == losses[1]
+    assert_same_run(finished, folder)
+
+
+def started(shards, model, folder, steps, **changes):
+    """A run that has made so many steps."""
+    process = subprocess.Popen(
+        command(shards, model, folder, **changes), stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    log = folder / "checkpoints" / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count('"step"') >= steps):
+        time.sleep(0.01)
+    return process
+
+
+@pytest.fixture(scope="module")
+def long(shards, model, tmp_path_factory):
+    """An uninterrupted run of sixty epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "long"
+    assert run(shards, model, folder, epochs=60).returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_it_saves_and_says_that_it_can_go_on(long, shards, model, tmp_path, number):
+    stopped = tmp_path / "stopped"
+    process = started(shards, model, stopped, steps=3, epochs=60)
+    process.send_signal(number)
+    assert process.wait(60) == 75
+    assert not (stopped / "final.pt").exists()
+    assert run(shards, model, stopped, epochs=60).returncode == 0
+    assert len(events(stopped, "start")) == 2
+    assert_same_run(long, stopped)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_processes_killed_ten_times_end_with_the_same_weights(shards, model, tmp_path):
+    changes = {"processes": 2, "minutes": 0.001, "epochs": 300}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(shards, model, whole, **changes).returncode == 0
+    moments = random.Random(0)
+    for kill in range(10):
+        process = started(shards, model, killed, steps=(kill + 1) * 40, **changes)
+        time.sleep(moments.uniform(0, 1))
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    assert run(shards, model, killed, **changes).returncode == 0
+    assert len(events(killed, "start")) > 5
+    assert_same_run(whole, killed)
 
 
 def test_another_recipe_is_refused_in_one_line(finished, shards, model, tmp_path):

@@ -19,9 +19,10 @@ rule train:
         model=lambda wildcards: config["architectures"][RUNS[wildcards.run]["architecture"]],
         flags=train_flags,
         keep=lambda wildcards: recipe_of(wildcards)["report_epochs"],
+        minutes=config["train"]["checkpoint_minutes"],
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],
     shell:
         "torchrun --standalone --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
-        " --keep-epochs {params.keep} --workers {params.workers} 2>&1 | tee {log}"
+        " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers} 2>&1 | tee {log}"

@@ -14,9 +14,12 @@ from cloob.train.recipe import Recipe, Run
 Checkpoint = dict[str, Any]
 
 
-def checkpoint_path(folder: Path, epoch: int) -> Path:
-    """Where the checkpoint at the end of an epoch (counted from 1) lies."""
-    return folder / f"epoch_{epoch:04d}.pt"
+def checkpoint_path(folder: Path, epoch: int, step: int = 0) -> Path:
+    """Where the checkpoint after whole epochs, and `step` steps of the next one, lies.
+
+    In the order of their names, checkpoints are in the order of time.
+    """
+    return folder / (f"epoch_{epoch:04d}_step_{step:08d}.pt" if step else f"epoch_{epoch:04d}.pt")
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -48,9 +51,9 @@ def newest_checkpoint(folder: Path, run: Run, recipe: Recipe) -> Checkpoint | No
     return None
 
 
-def prune_checkpoints(folder: Path, keep: set[int], newest: int) -> None:
-    """Delete all checkpoints but those of the epochs in `keep`, epoch `newest` and the one before it."""
-    kept = {checkpoint_path(folder, epoch) for epoch in keep | {newest, newest - 1}}
-    for path in folder.glob("epoch_*.pt"):
+def prune_checkpoints(folder: Path, keep: set[int]) -> None:
+    """Delete all checkpoints but those at the end of the epochs in `keep`, and the two newest."""
+    kept = {checkpoint_path(folder, epoch) for epoch in keep}
+    for path in sorted(folder.glob("epoch_*.pt"))[:-2]:
         if path not in kept:
             path.unlink()

@@ -40,6 +40,7 @@ from cloob.train.metrics import Metrics
 from cloob.train.optimizer import make_optimizer
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
+from cloob.train.stop import stop_request
 from cloob.train.validation import validate
 
 MAXIMUM_LOG_INVERSE_TEMPERATURE = math.log(100.0)
@@ -65,12 +66,15 @@ def train(
     architecture: str,
     places: Places,
     keep_epochs: set[int],
+    checkpoint_minutes: float,
     workers: int,
     world: World,
-) -> None:
+) -> bool:
     """Train `run` and leave `final.pt` and `metrics.jsonl` in its folder.
 
-    Continues from the newest valid checkpoint of the same recipe. Raises `InputError` for input that
+    Continues from the newest valid checkpoint of the same recipe; one is written at the end of every
+    epoch and, within it, every `checkpoint_minutes`. Returns whether the run is finished: asked to stop
+    (SIGTERM, SIGUSR1), it writes a checkpoint after the step. Raises `InputError` for input that
     does not fit: an unknown objective, a corpus smaller than a batch, a checkpoint of another recipe.
     """
     if run.objective not in OBJECTIVES:
@@ -121,40 +125,49 @@ def train(
         disable=not world.first,
         mininterval=2,
     )
-    seconds = 0.0
-    for step, batch in enumerate(loader, start=order.first):
-        begun = time.perf_counter()
-        rate = learning_rate(step, order.steps, recipe)
-        loss = _step(both, model, optimizer, batch, rate, run.objective, recipe, world)
-        samples_seen += recipe.batch
-        seconds += time.perf_counter() - begun
-        epoch, place = divmod(step + 1, order.steps_per_epoch)
-        if not math.isfinite(loss):
-            raise InputError(f"{run.name}: the loss is {loss} at step {step + 1}; lower the learning rate")
-        if metrics:
-            metrics.write(
-                "step",
-                samples_seen,
-                step=step + 1,
-                steps=order.steps,
-                epoch=(step + 1) / order.steps_per_epoch,
-                loss=loss,
-                learning_rate=rate,
-                inverse_temperature=float(model.logit_scale.detach().exp()),
-                samples_per_second=recipe.batch / (time.perf_counter() - begun),
-            )
-            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
-            bar.update()
-        if place == 0:
-            found = validate(model, validation, world, recipe.batch // world.processes, workers)
-            if metrics:
-                metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
-                checkpoint = _checkpoint(run, recipe, config, model, samples_seen, epoch)
-                save_checkpoint(
-                    checkpoint_path(places.checkpoints, epoch),
-                    checkpoint | {"optimizer": optimizer.state_dict()},
+    saved, seconds = time.monotonic(), 0.0
+    with stop_request(world.device) as stop:
+        for step, batch in enumerate(loader, start=order.first):
+            begun = time.perf_counter()
+            rate = learning_rate(step, order.steps, recipe)
+            loss = _step(both, model, optimizer, batch, rate, run.objective, recipe, world)
+            samples_seen += recipe.batch
+            seconds += time.perf_counter() - begun
+            epoch, place = divmod(step + 1, order.steps_per_epoch)
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"{run.name}: the loss is {loss} at step {step + 1}; lower the learning rate"
                 )
-                prune_checkpoints(places.checkpoints, keep_epochs, newest=epoch)
+            if metrics:
+                metrics.write(
+                    "step",
+                    samples_seen,
+                    step=step + 1,
+                    steps=order.steps,
+                    epoch=(step + 1) / order.steps_per_epoch,
+                    loss=loss,
+                    learning_rate=rate,
+                    inverse_temperature=float(model.logit_scale.detach().exp()),
+                    samples_per_second=recipe.batch / (time.perf_counter() - begun),
+                )
+                bar.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
+                bar.update()
+            if place == 0:
+                found = validate(model, validation, world, recipe.batch // world.processes, workers)
+                if metrics:
+                    metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
+            stopping = stop.agreed() and step + 1 < order.steps
+            if metrics and (place == 0 or stopping or time.monotonic() - saved > 60 * checkpoint_minutes):
+                checkpoint = _checkpoint(run, recipe, config, model, samples_seen, epoch)
+                checkpoint["optimizer"] = optimizer.state_dict()
+                save_checkpoint(checkpoint_path(places.checkpoints, epoch, place), checkpoint)
+                prune_checkpoints(places.checkpoints, keep_epochs)
+                saved = time.monotonic()
+            if stopping:
+                bar.close()
+                if metrics:
+                    metrics.close()
+                return False
     bar.close()
     if metrics:
         metrics.write("end", samples_seen, seconds_in_steps=seconds)
@@ -164,6 +177,7 @@ def train(
         )
         with replacing(places.folder / "metrics.jsonl") as beside:
             shutil.copyfile(running, beside)
+    return True
 
 
 def _step(
