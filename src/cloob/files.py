@@ -1,5 +1,7 @@
 """Files that are either whole or absent."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +29,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Be the only process with this folder until the end of the `with` block; raise `InputError` if not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise InputError(f"{folder}: another process is at work here; wait or end it") from None
+            # Some shared file systems know no locks: then this is not checked.
+        yield
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,6 +116,35 @@ def test_asked_to_stop_it_saves_and_says_that_it_can_go_on(long, shards, model, 
     assert run(shards, model, stopped, epochs=60).returncode == 0
     assert len(events(stopped, "start")) == 2
     assert_same_run(long, stopped)
+
+
+def test_a_folder_is_trained_in_by_one_run_at_a_time(shards, model, tmp_path):
+    process = started(shards, model, tmp_path / "run", steps=1, epochs=400)
+    second = run(shards, model, tmp_path / "run", epochs=400)
+    assert process.poll() is None, "it ended too early to say anything"
+    process.kill()
+    process.wait(60)
+    assert second.returncode == 2
+    assert "another process is at work here" in second.stderr
+
+
+def test_killed_torchrun_takes_its_processes_along(shards, model, tmp_path):
+    process = started(shards, model, tmp_path / "run", steps=1, epochs=400, processes=2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.kill()
+    process.wait(60)
+    end = time.monotonic() + 20
+    while any(is_alive(child) for child in children):
+        assert time.monotonic() < end, "its processes go on without it"
+        time.sleep(0.05)
+
+
+def is_alive(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

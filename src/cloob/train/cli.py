@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from cloob.train.recipe import Recipe, Run, add_record, record_from
@@ -42,15 +43,17 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from cloob.files import only_one
     from cloob.train.distributed import joined
     from cloob.train.loop import Places, train
 
-    with joined() as world:
+    places = Places(options.shards, options.validation, options.folder)
+    with joined() as world, only_one(places.checkpoints) if world.first else nullcontext():
         finished = train(
             record_from(options, Run),
             record_from(options, Recipe),
             options.model,
-            Places(options.shards, options.validation, options.folder),
+            places,
             set(options.keep_epochs),
             options.checkpoint_minutes,
             options.workers,

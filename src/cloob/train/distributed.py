@@ -1,6 +1,7 @@
 """The processes that `torchrun` started: one per GPU, or gloo processes on a CPU."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from cloob.errors import InputError
+from cloob.processes import end_with
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ def joined() -> Iterator[World]:
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     environment = {name: os.environ.get(name, default) for name, default in alone.items()}
     local = int(environment["LOCAL_RANK"])
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # torchrun gives its processes sessions of their own: killed, it would leave them training.
+        end_with(os.getppid(), signal.SIGKILL)
     if torch.cuda.is_available():
         if local >= torch.cuda.device_count():
             raise InputError(f"process {local} has no GPU: {torch.cuda.device_count()} are visible here")

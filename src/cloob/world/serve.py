@@ -1,10 +1,8 @@
 """A command that runs with the small world's server around it: both begin and end together."""
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,10 +11,10 @@ from typing import Any
 import yaml
 
 from cloob.errors import InputError
+from cloob.processes import end_with
 from cloob.world.server import WorldServer
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PR_SET_PDEATHSIG = 1
 
 
 def serve(config: Path, command: list[str]) -> int:
@@ -82,7 +80,4 @@ def _send(child: subprocess.Popen[bytes], number: int) -> None:
 def _tie_to(parent: int) -> None:
     """Runs in the command's process before it starts: it gets the signals, and dies with its parent."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
+    end_with(parent, signal.SIGTERM)
