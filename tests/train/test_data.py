@@ -6,7 +6,7 @@ import torch
 from cloob.encoder import model_config, tokenizer_for, training_transform
 from cloob.errors import InputError
 from cloob.shards.reader import Shards
-from cloob.train.data import BatchOrder, Pairs, epoch_order, training_loader
+from cloob.train.data import BatchOrder, Pairs, collate, epoch_order, training_loader
 
 
 def order(samples_seen=0, rank=0, processes=1, **changes):
@@ -56,8 +56,16 @@ def pairs(shards, model):
 
 def test_a_pair_is_an_image_of_bytes_and_the_tokens_of_its_caption(pairs):
     image, tokens = pairs[(0, 3)]
-    assert (image.shape, image.dtype, tokens.shape) == ((3, 32, 32), torch.uint8, (12,))
+    assert (image.shape, image.dtype) == ((3, 32, 32), torch.uint8)
     assert torch.equal(tokens, pairs.tokenizer([pairs.shards.caption(3)])[0])
+
+
+def test_tokens_are_filled_up_to_the_longest_caption_of_the_batch(pairs):
+    addresses = [(0, 0), (0, 1), (0, 2)]
+    _, tokens = collate([pairs[address] for address in addresses])
+    captions = [pairs.shards.caption(index) for _, index in addresses]
+    assert torch.equal(tokens, pairs.tokenizer(captions))
+    assert tokens.shape[1] == max(len(pairs[address][1]) for address in addresses)
 
 
 def test_the_crop_is_a_function_of_seed_epoch_and_pair_whoever_loads_it(pairs):

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cloob.arguments import count, positive
 from cloob.download.captions import RULES
 
 
@@ -45,17 +46,19 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     fetch.add_argument("--links", type=Path, required=True, help="table of links")
     fetch.add_argument("--images", type=Path, required=True, help="folder for img2dataset's tars")
     fetch.add_argument("--fates", type=Path, required=True, help="CSV to write: links by fate")
-    fetch.add_argument("--image-size", type=int, required=True, help="larger images are scaled to fit it")
-    fetch.add_argument("--quality", type=int, required=True, help="JPEG quality of what is scaled")
+    fetch.add_argument(
+        "--image-size", type=positive, required=True, help="larger images are scaled to fit it"
+    )
+    fetch.add_argument("--quality", type=positive, required=True, help="JPEG quality of what is scaled")
     fetch.add_argument(
         "--maximum-aspect-ratio", type=float, required=True, help="refused: longer / shorter side above it"
     )
-    fetch.add_argument("--minimum-size", type=int, required=True, help="refused: shorter side below it")
-    fetch.add_argument("--samples-per-shard", type=int, required=True, help="links per tar")
-    fetch.add_argument("--timeout", type=int, required=True, help="seconds without an answer")
-    fetch.add_argument("--retries", type=int, required=True, help="further tries per link")
-    fetch.add_argument("--processes", type=int, required=True, help="each works on one tar at a time")
-    fetch.add_argument("--threads", type=int, required=True, help="per process")
+    fetch.add_argument("--minimum-size", type=count, required=True, help="refused: shorter side below it")
+    fetch.add_argument("--samples-per-shard", type=positive, required=True, help="links per tar")
+    fetch.add_argument("--timeout", type=positive, required=True, help="seconds without an answer")
+    fetch.add_argument("--retries", type=count, required=True, help="further tries per link")
+    fetch.add_argument("--processes", type=positive, required=True, help="each works on one tar at a time")
+    fetch.add_argument("--threads", type=positive, required=True, help="per process")
     fetch.set_defaults(run=_fetch)
 
 

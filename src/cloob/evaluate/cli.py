@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cloob.arguments import count, positive
+
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of this stage to the command line."""
@@ -27,12 +29,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json"
     )
     parser.add_argument(
-        "--batch-size", type=_positive, default=256, metavar="N", help="images per forward pass"
+        "--batch-size", type=positive, default=256, metavar="N", help="images per forward pass"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument(
         "--workers",
-        type=_count,
+        type=count,
         default=0,
         metavar="N",
         help="processes that decode images; 0 decodes in this one",
@@ -45,18 +47,6 @@ def _testset(text: str) -> tuple[Path, Path]:
     if not (description and found and folder):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form DESCRIPTION.yaml=FOLDER")
     return Path(f"{description}.yaml"), Path(folder)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if _count(text) == 0:
-        raise argparse.ArgumentTypeError("give at least 1")
-    return int(text)
 
 
 def _zeroshot(options: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cloob.arguments import positive
+
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add `pack` and `verify`."""
@@ -16,8 +18,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     pack.add_argument("--fates-before", type=Path, required=True, help="CSV of that fetch: what must come in")
     pack.add_argument("--out", type=Path, required=True, help="folder for the shards")
     pack.add_argument("--fates", type=Path, required=True, help="CSV to write: images by fate")
-    pack.add_argument("--samples-per-shard", type=int, required=True, help="images per tar")
-    pack.add_argument("--processes", type=int, required=True, help="processes that decode")
+    pack.add_argument("--samples-per-shard", type=positive, required=True, help="images per tar")
+    pack.add_argument("--processes", type=positive, required=True, help="processes that decode")
     pack.set_defaults(run=_pack)
 
     verify = verbs.add_parser(

@@ -5,6 +5,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+from cloob.arguments import count, positive
 from cloob.train.recipe import Recipe, Run, add_record, record_from
 
 # sysexits.h's EX_TEMPFAIL: stopped when asked, saved; started again, the run goes on.
@@ -28,7 +29,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--model", required=True, help="open_clip's name of the model, or a JSON file of the same form"
     )
     run.add_argument(
-        "--keep-epochs", type=int, nargs="*", default=[], help="epochs whose checkpoints are kept for good"
+        "--keep-epochs",
+        type=positive,
+        nargs="*",
+        default=[],
+        help="epochs whose checkpoints are kept for good",
     )
     run.add_argument(
         "--checkpoint-minutes",
@@ -36,7 +41,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         required=True,
         help="minutes after which a checkpoint is due, beside the one at the end of every epoch",
     )
-    run.add_argument("--workers", type=int, required=True, help="loader processes per training process")
+    run.add_argument("--workers", type=count, required=True, help="loader processes per training process")
     add_record(run, Run, "the run")
     add_record(run, Recipe, "the recipe")
     run.set_defaults(run=_run)

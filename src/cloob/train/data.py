@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -56,7 +57,7 @@ class BatchOrder(Sampler[list[Address]]):
 
 
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """The captioned images of some shards as (uint8 image (3, S, S), tokens (context,)).
+    """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,)), L as the caption needs.
 
     `transform` may be random: it draws from a generator seeded by (seed, epoch, index), so a pair
     is cut the same way whoever loads it.
@@ -86,11 +87,18 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         return image, self.tokenizer([caption])[0]
 
 
+def collate(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """B pairs -> images (B, 3, S, S), tokens (B, L) filled up with zeros to the longest caption."""
+    images, tokens = zip(*pairs, strict=True)
+    return torch.stack(images), pad_sequence(list(tokens), batch_first=True)
+
+
 def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of (uint8 images (B, 3, S, S), tokens (B, context)) in the given order."""
+    """Batches of (uint8 images (B, 3, S, S), tokens (B, longest caption)) in the given order."""
     return DataLoader(
         pairs,
         batch_sampler=order,
+        collate_fn=collate,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from cloob.encoder import normalise_pixels
-from cloob.train.data import Pairs
+from cloob.train.data import Pairs, collate
 from cloob.train.distributed import World
 
 _TILE = 1024  # rows of similarities held at once
@@ -47,7 +47,10 @@ def validate(model: nn.Module, pairs: Pairs, world: World, batch: int, workers: 
     model.eval()
     mine = np.arange(len(pairs))[world.rank :: world.processes]
     loader = DataLoader(
-        Subset(pairs, [(0, int(index)) for index in mine]), batch_size=batch, num_workers=workers
+        Subset(pairs, [(0, int(index)) for index in mine]),
+        batch_size=batch,
+        num_workers=workers,
+        collate_fn=collate,
     )
     image, text = [], []
     for pixels, tokens in loader:

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cloob.arguments import count, positive
+
 _BUILD = "paint the small world: two corpora with the faults of real ones, and eight test sets"
 _SERVE = """Serve the world's pictures on the loopback port `world.port` of a config as long as COMMAND runs,
 and end with its exit status: `cloob world serve --config config/demo.yaml -- snakemake …`."""
@@ -21,20 +23,22 @@ def _add_build(verbs: Any) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the world; an older world there is replaced"
     )
-    parser.add_argument("--seed", type=int, required=True, help="the whole world is a function of it")
+    parser.add_argument("--seed", type=count, required=True, help="the whole world is a function of it")
     parser.add_argument(
-        "--port", type=int, required=True, help="port of `cloob world serve`, to which the links point"
+        "--port", type=positive, required=True, help="port of `cloob world serve`, to which the links point"
     )
     parser.add_argument(
-        "--cc-train", type=_count, default=4600, help="rows of Conceptual Captions' training list"
+        "--cc-train", type=positive, required=True, help="rows of Conceptual Captions' training list"
     )
-    parser.add_argument("--cc-validation", type=_count, default=300, help="rows of its validation list")
-    parser.add_argument("--yfcc", type=_count, default=2300, help="rows of the YFCC subset list")
+    parser.add_argument("--cc-validation", type=positive, required=True, help="rows of its validation list")
+    parser.add_argument("--yfcc", type=positive, required=True, help="rows of the YFCC subset list")
     parser.add_argument(
-        "--testset-train-per-class", type=_count, default=10, help="training images per class"
+        "--testset-train-per-class", type=count, required=True, help="training images per class"
     )
-    parser.add_argument("--testset-test-per-class", type=_count, default=16, help="test images per class")
-    parser.add_argument("--processes", type=_count, default=2, help="processes that paint")
+    parser.add_argument(
+        "--testset-test-per-class", type=positive, required=True, help="test images per class"
+    )
+    parser.add_argument("--processes", type=positive, default=2, help="processes that paint")
     parser.set_defaults(run=_build)
 
 
@@ -49,16 +53,6 @@ def _add_serve(verbs: Any) -> None:
         "command", nargs="+", metavar="COMMAND", help="the command and its arguments, after `--`"
     )
     parser.set_defaults(run=_serve)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-_count.__name__ = "number of 1 or more"  # argparse's message names the type
 
 
 def _build(options: argparse.Namespace) -> None:
