@@ -89,14 +89,17 @@ def contrastive_loss(
     leave_one_out = information == "infoloob"
     if hopfield:
         beta = _scalar(beta, x)
-        if ranks.alone:
-            u_x, u_y, v_x, v_y = _retrieve_whole_batch(x, y, beta)
+        if ranks.alone and len(x) > 2 * _edge(x):
+            both_terms = _BothHopfieldTerms.apply(x, y, kappa, beta, leave_one_out)
         else:
-            u_x, u_y = hopfield_retrieval(x, all_x, beta), hopfield_retrieval(y, all_x, beta)
-            v_x, v_y = hopfield_retrieval(x, all_y, beta), hopfield_retrieval(y, all_y, beta)
-        image_term = _Term.apply(u_x, ranks.gather(u_y), kappa, leave_one_out, ranks.first)
-        text_term = _Term.apply(v_y, ranks.gather(v_x), kappa, leave_one_out, ranks.first)
-        both_terms = image_term + text_term
+            if ranks.alone:
+                u_x, u_y, v_x, v_y = _retrieve_small_batch(x, y, beta)
+            else:
+                u_x, u_y = hopfield_retrieval(x, all_x, beta), hopfield_retrieval(y, all_x, beta)
+                v_x, v_y = hopfield_retrieval(x, all_y, beta), hopfield_retrieval(y, all_y, beta)
+            image_term = _Term.apply(u_x, ranks.gather(u_y), kappa, leave_one_out, ranks.first)
+            text_term = _Term.apply(v_y, ranks.gather(v_x), kappa, leave_one_out, ranks.first)
+            both_terms = image_term + text_term
     elif ranks.alone:
         both_terms = _BothTerms.apply(x, y, kappa, leave_one_out)
     else:
@@ -115,7 +118,7 @@ def hopfield_retrieval(state: Tensor, stored: Tensor, beta: Scalar) -> Tensor:
     itself = state is stored
     state = _full_precision(state)
     stored = state if itself else _full_precision(stored)
-    return _Retrieval.apply(state, stored, _scalar(beta, state), False)[0]
+    return _Retrieval.apply(state, stored, _scalar(beta, state))
 
 
 def info_nce(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -> Tensor:
@@ -181,15 +184,8 @@ def _tiles(
 # ---- Retrieval: fact 2, over the tiles of one Gram matrix ----
 
 
-def _retrieve_whole_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
-    """U_x, U_y, V_x, V_y: three Gram matrices serve the four."""
-    if len(x) > 2 * _edge(x):
-        # The one that needs most memory first: its backward pass comes last, when the others' is free again.
-        v_x, u_y = _Retrieval.apply(x, y, beta, True)
-        u_x, _ = _Retrieval.apply(x, x, beta, False)
-        v_y, _ = _Retrieval.apply(y, y, beta, False)
-        return u_x, u_y, v_x, v_y
-    # It is four tiles at most: the formula as it stands, with less to set up than tile by tile.
+def _retrieve_small_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
+    """U_x, U_y, V_x, V_y of four tiles at most: the formula as it stands, with less to set up."""
     x_x, y_y, x_y = beta * (x @ x.T), beta * (y @ y.T), beta * (x @ y.T)
     return (
         _Normalised.apply(torch.softmax(x_x, dim=1) @ x),
@@ -200,57 +196,80 @@ def _retrieve_whole_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, .
 
 
 class _Retrieval(torch.autograd.Function):
-    """`left` (n, d) retrieved from `right` (m, d) and, if `both_ways`, also `right` retrieved from `left`.
-
-    A batch retrieved from itself (`left is right`, one way) needs only the tiles on and above the diagonal:
-    a tile beyond the diagonal stands for its mirror image too.
-    """
+    """`left` (n, d) retrieved from `right` (m, d)."""
 
     @staticmethod
-    def forward(ctx, left: Tensor, right: Tensor, beta: Tensor, both_ways: bool):
-        itself = ctx.itself = left is right and not both_ways
-        left_sum = _RunningSum(left)
-        right_sum = left_sum if itself else _RunningSum(right) if both_ways else None
-        asked = beta * left
-        for a, b, (scores, weights) in _tiles(left, right, _edge(left), buffers=2, upper=itself):
-            torch.mm(asked[a], right[b].T, out=scores)
-            left_sum.add(a, scores, right[b], weights)
-            if right_sum and not (itself and a == b):
-                right_sum.add(b, scores.T, left[a], weights.T)
-        from_right, h_left = left_sum.unit_rows()
-        from_left, h_right = right_sum.unit_rows() if right_sum and not itself else (None, None)
-        ctx.save_for_backward(left, right, beta, from_right, h_left, from_left, h_right)
-        return from_right, from_left
+    def forward(ctx, left: Tensor, right: Tensor, beta: Tensor):
+        ctx.itself = left is right
+        retrieved, h = _retrieve(left, right, beta).unit_rows()
+        ctx.save_for_backward(left, right, beta, retrieved, h)
+        return retrieved
 
     @staticmethod
     @once_differentiable
     @_without_autocast
-    def backward(ctx, grad_from_right: Tensor, grad_from_left: Tensor | None):
-        left, right, beta, from_right, h_left, from_left, h_right = ctx.saved_tensors
-        d_left = _tangent(grad_from_right, from_right)
-        d_right = None if from_left is None else _tangent(grad_from_left, from_left)
+    def backward(ctx, gradient: Tensor):
+        left, right, beta, retrieved, h = ctx.saved_tensors
+        if ctx.itself:
+            right = left
         grad_left = torch.zeros_like(left)
         grad_right = grad_left if ctx.itself else torch.zeros_like(right)
-        if ctx.itself:
-            right, d_right, h_right = left, d_left, h_left
-        grad_beta = torch.zeros_like(beta)
-        for a, b, (scores, weights, grad_scores) in _tiles(
-            left, right, _edge(left), buffers=3, upper=ctx.itself
-        ):
-            asked = beta * left[a]
-            torch.mm(asked, right[b].T, out=scores)
-            torch.sub(scores, h_left[a, None], out=weights).exp_()
-            grad_right[b].addmm_(weights.T, d_left[a])
-            torch.mm(d_left[a], right[b].T, out=grad_scores).mul_(weights)
-            if d_right is not None and not (ctx.itself and a == b):
-                scores.sub_(h_right[b]).exp_()
-                grad_left[a].addmm_(scores, d_right[b])
-                grad_scores.addcmul_(scores, torch.mm(left[a], d_right[b].T, out=weights))
-            grad_right[b].addmm_(grad_scores.T, asked)
-            grad_asked = grad_scores @ right[b]
-            grad_left[a].addcmul_(grad_asked, beta)
-            grad_beta += torch.dot(left[a].flatten(), grad_asked.flatten())
-        return grad_left, None if ctx.itself else grad_right, grad_beta, None
+        d_left = _tangent(gradient, retrieved)
+        grad_beta = _retrieve_backward(left, right, beta, (d_left, h), None, grad_left, grad_right)
+        return grad_left, None if ctx.itself else grad_right, grad_beta
+
+
+def _retrieve(
+    left: Tensor, right: Tensor, beta: Tensor, from_left: "_RunningSum | None" = None
+) -> "_RunningSum":
+    """What `left` (n, d) retrieves from `right` (m, d); `from_left` takes what `right` retrieves from `left`.
+
+    A batch that asks itself (`left is right`) needs only the tiles on and above the diagonal: a tile beyond
+    the diagonal stands for its mirror image too.
+    """
+    itself = left is right
+    from_right = _RunningSum(left)
+    mirrored = from_right if itself else from_left
+    asked = beta * left
+    for a, b, (scores, weights) in _tiles(left, right, _edge(left), buffers=2, upper=itself):
+        torch.mm(asked[a], right[b].T, out=scores)
+        from_right.add(a, scores, right[b], weights)
+        if mirrored and not (itself and a == b):
+            mirrored.add(b, scores.T, left[a], weights.T)
+    return from_right
+
+
+def _retrieve_backward(
+    left: Tensor,
+    right: Tensor,
+    beta: Tensor,
+    from_right: tuple[Tensor, Tensor],
+    from_left: tuple[Tensor, Tensor] | None,
+    grad_left: Tensor,
+    grad_right: Tensor,
+) -> Tensor:
+    """Add the gradients of `_retrieve` to `grad_left` and `grad_right`; return the one of β.
+
+    `from_right` is D (n, d) and h (n,) of what `left` retrieved, `from_left` the same of `right` (or None).
+    """
+    itself = left is right
+    (d_left, h_left), (d_right, h_right) = from_right, from_right if itself else from_left or (None, None)
+    grad_beta = torch.zeros_like(beta)
+    for a, b, (scores, weights, grad_scores) in _tiles(left, right, _edge(left), buffers=3, upper=itself):
+        asked = beta * left[a]
+        torch.mm(asked, right[b].T, out=scores)
+        torch.sub(scores, h_left[a, None], out=weights).exp_()
+        grad_right[b].addmm_(weights.T, d_left[a])
+        torch.mm(d_left[a], right[b].T, out=grad_scores).mul_(weights)
+        if d_right is not None and not (itself and a == b):
+            scores.sub_(h_right[b]).exp_()
+            grad_left[a].addmm_(scores, d_right[b])
+            grad_scores.addcmul_(scores, torch.mm(left[a], d_right[b].T, out=weights))
+        grad_right[b].addmm_(grad_scores.T, asked)
+        grad_asked = grad_scores @ right[b]
+        grad_left[a].addcmul_(grad_asked, beta)
+        grad_beta += torch.dot(left[a].flatten(), grad_asked.flatten())
+    return grad_beta
 
 
 class _RunningSum:
@@ -313,45 +332,102 @@ def _of_margins(margins: Tensor, leave_one_out: bool) -> tuple[Tensor, Tensor]:
 
 
 class _Term(torch.autograd.Function):
-    """1/N Σ_i loss(m_i) over `anchors` (n, d), of which row i belongs to row first + i of `positives` (N, d).
-
-    The gradients are formed here too, strip by strip (a tile's height × N) while the weights are at hand.
-    """
+    """1/N Σ_i loss(m_i) over `anchors` (n, d); row i belongs to row first + i of `positives` (N, d)."""
 
     @staticmethod
     def forward(ctx, anchors: Tensor, positives: Tensor, kappa: Tensor, leave_one_out: bool, first: int):
         wanted = any(ctx.needs_input_grad)
-        loss = torch.zeros_like(kappa)
-        grad_anchors = torch.empty_like(anchors) if wanted else None
-        grad_positives = torch.zeros_like(positives) if wanted else None
-        strip = anchors.new_empty(min(_edge(anchors), len(anchors)), len(positives))
-        for a in _blocks(anchors, _edge(anchors)):
-            own = slice(first + a.start, first + a.stop)
-            logits = torch.mm(anchors[a], positives.T, out=strip[: a.stop - a.start]).mul_(kappa)
-            matched = logits.diagonal(own.start)
-            positive = matched.clone()
-            matched.fill_(-torch.inf)
-            maximum = logits.amax(dim=1)
-            weights = logits.sub_(maximum[:, None]).exp_()  # others · q_ij
-            others = weights.sum(dim=1)
-            losses, slopes = _of_margins(others.log() + maximum - positive, leave_one_out)
-            loss += losses.sum() / len(positives)
-            if wanted:
-                slopes = slopes[:, None] / len(positives)
-                weights.mul_(slopes / others[:, None]).diagonal(own.start).copy_(-slopes.squeeze(1))
-                torch.mm(weights, positives, out=grad_anchors[a])
-                grad_positives.addmm_(weights.T, anchors[a])
-        ctx.save_for_backward(anchors, kappa, grad_anchors, grad_positives)
+        loss, *gradients = _term_of(anchors, positives, kappa, leave_one_out, first, wanted)
+        ctx.save_for_backward(anchors, kappa, *gradients)
         return loss
 
     @staticmethod
     @once_differentiable
     @_without_autocast
     def backward(ctx, gradient: Tensor):
-        # The gradients that were saved are those with respect to κ·anchors and κ·positives.
         anchors, kappa, grad_anchors, grad_positives = ctx.saved_tensors
         grad_kappa = gradient * torch.dot(anchors.flatten(), grad_anchors.flatten())
         return gradient * kappa * grad_anchors, gradient * kappa * grad_positives, grad_kappa, None, None
+
+
+def _term_of(
+    anchors: Tensor, positives: Tensor, kappa: Tensor, leave_one_out: bool, first: int, wanted: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The term and, if `wanted`, its gradients with respect to κ·anchors and κ·positives.
+
+    They are formed strip by strip (a tile's height × N), while the weights are at hand.
+    """
+    loss = torch.zeros_like(kappa)
+    grad_anchors = torch.empty_like(anchors) if wanted else None
+    grad_positives = torch.zeros_like(positives) if wanted else None
+    strip = anchors.new_empty(min(_edge(anchors), len(anchors)), len(positives))
+    for a in _blocks(anchors, _edge(anchors)):
+        own = slice(first + a.start, first + a.stop)
+        logits = torch.mm(anchors[a], positives.T, out=strip[: a.stop - a.start]).mul_(kappa)
+        matched = logits.diagonal(own.start)
+        positive = matched.clone()
+        matched.fill_(-torch.inf)
+        maximum = logits.amax(dim=1)
+        weights = logits.sub_(maximum[:, None]).exp_()  # others · q_ij
+        others = weights.sum(dim=1)
+        losses, slopes = _of_margins(others.log() + maximum - positive, leave_one_out)
+        loss += losses.sum() / len(positives)
+        if wanted:
+            slopes = slopes[:, None] / len(positives)
+            weights.mul_(slopes / others[:, None]).diagonal(own.start).copy_(-slopes.squeeze(1))
+            torch.mm(weights, positives, out=grad_anchors[a])
+            grad_positives.addmm_(weights.T, anchors[a])
+    return loss, grad_anchors, grad_positives
+
+
+class _BothHopfieldTerms(torch.autograd.Function):
+    """The image and the text term of a whole batch X, Y (N, d): three Gram matrices serve four retrievals.
+
+    Each retrieval's backward pass asks for its D alone, so the forward pass goes on to it from the term's
+    gradient and leaves four D behind, neither patterns nor gradients.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, beta: Tensor, leave_one_out: bool):
+        wanted = any(ctx.needs_input_grad)
+        from_x = _RunningSum(y)
+        v_x, h_v_x = _retrieve(x, y, beta, from_left=from_x).unit_rows()
+        u_y, h_u_y = from_x.unit_rows()
+        u_x, h_u_x = _retrieve(x, x, beta).unit_rows()
+        image_term, d_u_x, d_u_y = _term_of(u_x, u_y, kappa, leave_one_out, 0, wanted)
+        image_kappa = _to_tangents(kappa, (d_u_x, u_x), (d_u_y, u_y)) if wanted else None
+        del u_x, u_y, from_x
+        v_y, h_v_y = _retrieve(y, y, beta).unit_rows()
+        text_term, d_v_y, d_v_x = _term_of(v_y, v_x, kappa, leave_one_out, 0, wanted)
+        text_kappa = _to_tangents(kappa, (d_v_y, v_y), (d_v_x, v_x)) if wanted else None
+        if wanted:
+            tangents = d_v_x, h_v_x, d_u_y, h_u_y, d_u_x, h_u_x, d_v_y, h_v_y
+            ctx.save_for_backward(x, y, beta, image_kappa + text_kappa, *tangents)
+        return image_term + text_term
+
+    @staticmethod
+    @once_differentiable
+    @_without_autocast
+    def backward(ctx, gradient: Tensor):
+        x, y, beta, grad_kappa, *tangents = ctx.saved_tensors
+        v_x, u_y, u_x, v_y = zip(tangents[::2], tangents[1::2], strict=True)  # D and h of each
+        grad_x, grad_y = torch.zeros_like(x), torch.zeros_like(y)
+        grad_beta = _retrieve_backward(x, y, beta, v_x, u_y, grad_x, grad_y)
+        grad_beta += _retrieve_backward(x, x, beta, u_x, None, grad_x, grad_x)
+        grad_beta += _retrieve_backward(y, y, beta, v_y, None, grad_y, grad_y)
+        return grad_x.mul_(gradient), grad_y.mul_(gradient), grad_kappa * gradient, grad_beta * gradient, None
+
+
+def _to_tangents(
+    kappa: Tensor, of_anchors: tuple[Tensor, Tensor], of_positives: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Turn two pairs (gradient with respect to κ·Z, Z) to D in place; return the gradient of κ."""
+    gradient, unit = of_anchors
+    grad_kappa = torch.dot(gradient.flatten(), unit.flatten())
+    for gradient, unit in (of_anchors, of_positives):
+        for a in _blocks(unit, _edge(unit)):
+            gradient[a] = _tangent(gradient[a], unit[a]).mul_(kappa)
+    return grad_kappa
 
 
 class _BothTerms(torch.autograd.Function):
