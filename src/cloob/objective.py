@@ -390,6 +390,7 @@ class _BothHopfieldTerms(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, beta: Tensor, leave_one_out: bool):
         wanted = any(ctx.needs_input_grad)
+        y = y.view_as(y)  # may be X itself, which does not make it one batch that asks itself
         from_x = _RunningSum(y)
         v_x, h_v_x = _retrieve(x, y, beta, from_left=from_x).unit_rows()
         u_y, h_u_y = from_x.unit_rows()

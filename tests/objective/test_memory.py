@@ -1,6 +1,5 @@
 """Nothing N×N is stored: what a process needs at most, beyond the embeddings and their gradients."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,7 @@ def extra_megabytes(number, objective):
     """The peak of a forward and a backward pass, d = 512, float32, in a process of its own."""
     command = [sys.executable, BENCHMARK, "--memory-of", "ours", "--sizes", str(number)]
     command += ["--width", "512", "--device", "cpu", "--objective", objective]
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed is given back
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
