@@ -45,6 +45,10 @@ class Encoder(open_clip.CLIP):
     text of a batch changes nothing but the time. (In RN50-CLIP the text takes half of all operations.)
     """
 
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Standardised pixels (N, 3, S, S) -> embeddings (N, d), of length 1 if `normalize`."""
+        return super().encode_image(image.to(self.logit_scale.dtype), normalize=normalize)
+
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Tokens (N, L), L at most the context -> embeddings (N, d), of length 1 if `normalize`."""
         length = text.shape[1]

@@ -7,6 +7,7 @@ from cloob.train.recipe import Recipe
 BASE: dict[str, Any] = {
     "epochs": 3,
     "batch": 8,
+    "micro_batch": 4,
     "learning_rate": 1e-3,
     "warmup_steps": 2,
     "schedule": "cosine",

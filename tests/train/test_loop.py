@@ -147,6 +147,64 @@ def is_alive(pid):
         return False
 
 
+def losses(folder):
+    return [step["loss"] for step in events(folder, "step")]
+
+
+def statistics(folder):
+    state = torch.load(folder / "final.pt", weights_only=True)["state_dict"]
+    return {
+        name: value.double() for name, value in state.items() if "running" in name or "num_batches" in name
+    }
+
+
+# In float64: over fifty steps AdamW makes differences of 1e-4 out of the order of float32 sums.
+ELASTIC = {"epochs": 50, "batch": 16, "micro_batch": 4, "precision": "float64"}
+
+
+@pytest.fixture(scope="module")
+def alone(shards, model, tmp_path_factory):
+    """Fifty steps of four micro-batches in one process."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    assert run(shards, model, folder, **ELASTIC).returncode == 0
+    return folder
+
+
+def assert_close_run(one, other):
+    assert losses(other) == pytest.approx(losses(one), rel=1e-4)
+    there = statistics(other)
+    for name, value in statistics(one).items():
+        assert (value - there[name]).abs().max() <= 1e-4 * value.abs().max(), name
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_any_number_of_processes_trains_the_same_run(alone, shards, model, tmp_path, processes):
+    assert len(losses(alone)) == 50
+    done = run(shards, model, tmp_path / "run", processes=processes, **ELASTIC)
+    assert done.returncode == 0, done.stderr
+    assert_close_run(alone, tmp_path / "run")
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_killed_with_two_processes_it_ends_with_another_number(alone, shards, model, tmp_path, processes):
+    killed = started(shards, model, tmp_path / "run", steps=20, processes=2, minutes=0, **ELASTIC)
+    killed.kill()
+    killed.wait(60)
+    time.sleep(1)  # its processes end with it, the lock with them
+    done = run(shards, model, tmp_path / "run", processes=processes, **ELASTIC)
+    assert done.returncode == 0, done.stderr
+    assert [start["processes"] for start in events(tmp_path / "run", "start")] == [2, processes]
+    assert_close_run(alone, tmp_path / "run")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_lower_precision_trains_about_the_same(alone, shards, model, tmp_path, precision):
+    done = run(shards, model, tmp_path / "run", **ELASTIC | {"precision": precision})
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "run")[:5] == pytest.approx(losses(alone)[:5], abs=0.05)
+    assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_processes_killed_ten_times_end_with_the_same_weights(shards, model, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from recipes import BASE
 
 from cloob.objective import OBJECTIVES
-from cloob.train import loop
+from cloob.train import loop, step
 from cloob.train.distributed import joined
 from cloob.train.recipe import Recipe, Run
 
@@ -29,5 +29,5 @@ def test_every_objective_trains_as_its_formulas_do(objective, shards, model, tmp
     def formulas(image, text, *, objective, inverse_temperature, beta, group):
         return oracle.loss(image, text, objective, inverse_temperature, beta)
 
-    monkeypatch.setattr(loop, "contrastive_loss", formulas)
+    monkeypatch.setattr(step, "contrastive_loss", formulas)
     assert ours == pytest.approx(losses(objective, shards, model, tmp_path / "formulas"), rel=1e-5)

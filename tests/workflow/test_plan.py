@@ -73,7 +73,10 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
             {"testsets": {"birdsnap": {"description": "config/datasets/bird.yaml"}}},
             "testsets.birdsnap.description: no file config/datasets/bird.yaml; correct the path",
         ),
-        ({"train": {"processes": 3}}, "recipes.cc.batch: 512 is no multiple of train.processes: 3"),
+        (
+            {"train": {"processes": 3}},
+            "train.processes: 3 processes cannot share the 4 micro-batches of recipe cc equally",
+        ),
         (
             {"recipes": {"cc": {"report_epochs": [200]}}},
             "recipes.cc.report_epochs: 200 is beyond epochs: 128",

@@ -45,15 +45,17 @@ def inconsistencies(config):
     for name, recipe in config["recipes"].items():
         if max(recipe["report_epochs"]) > recipe["epochs"]:
             yield f"recipes.{name}.report_epochs: {max(recipe['report_epochs'])} is beyond epochs: {recipe['epochs']}"
+        if recipe["batch"] % recipe["micro_batch"]:
+            yield f"recipes.{name}.micro_batch: {recipe['micro_batch']} does not divide batch: {recipe['batch']}"
     for position, row in enumerate(config["runs"]):
         recipe = config["recipes"].get(row["recipe"])
         if recipe is None:
             yield f"runs.{position}.recipe: no recipe {row['recipe']}; there are {', '.join(config['recipes'])}"
             continue
-        if recipe["batch"] % config["train"]["processes"]:
+        if (recipe["batch"] // recipe["micro_batch"]) % config["train"]["processes"]:
             yield (
-                f"recipes.{row['recipe']}.batch: {recipe['batch']} is no multiple of train.processes: "
-                f"{config['train']['processes']}"
+                f"train.processes: {config['train']['processes']} processes cannot share the "
+                f"{recipe['batch'] // recipe['micro_batch']} micro-batches of recipe {row['recipe']} equally"
             )
         for objective in row["objectives"]:
             if objective not in recipe["objectives"]:

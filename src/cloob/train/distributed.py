@@ -26,6 +26,12 @@ class World:
         """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
+    def total(self, *values: float) -> list[float]:
+        """The sums over all processes, the same in each."""
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums)
+        return sums.tolist()
+
 
 @contextmanager
 def joined() -> Iterator[World]:

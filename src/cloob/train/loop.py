@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from cloob.encoder import (
@@ -19,13 +18,12 @@ from cloob.encoder import (
     build_encoder,
     centre_transform,
     model_config,
-    normalise_pixels,
     tokenizer_for,
     training_transform,
 )
 from cloob.errors import InputError
 from cloob.files import replacing
-from cloob.objective import OBJECTIVES, contrastive_loss
+from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.checkpoint import (
     Checkpoint,
@@ -34,16 +32,15 @@ from cloob.train.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from cloob.train.data import BatchOrder, Pairs, training_loader
+from cloob.train.data import Pairs, training_loader
 from cloob.train.distributed import World
 from cloob.train.metrics import Metrics
-from cloob.train.optimizer import make_optimizer
+from cloob.train.order import BatchOrder
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
+from cloob.train.step import Learner
 from cloob.train.stop import stop_request
 from cloob.train.validation import validate
-
-MAXIMUM_LOG_INVERSE_TEMPERATURE = math.log(100.0)
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,13 @@ def train(
         model.logit_scale.fill_(math.log(recipe.inverse_temperature))
     model.logit_scale.requires_grad_(recipe.learn_temperature)
     # Convolutions run faster with the channels innermost, on a CPU as on a GPU.
+    if recipe.precision == "float64":
+        model = model.double()
     model = model.to(world.device, memory_format=torch.channels_last)
-    optimizer = make_optimizer(model.named_parameters(), recipe)
+    learner = Learner(model, run, recipe, world)
     samples_seen = 0
     if (newest := newest_checkpoint(places.checkpoints, run, recipe)) is not None:
-        model.load_state_dict(newest["state_dict"])
-        optimizer.load_state_dict(newest["optimizer"])
+        learner.load(newest)
         samples_seen = newest["samples_seen"]
 
     tokenizer = tokenizer_for(config)
@@ -103,15 +101,15 @@ def train(
     order = BatchOrder(
         len(shards),
         batch=recipe.batch,
+        micro_batch=recipe.micro_batch,
         epochs=recipe.epochs,
         seed=run.seed,
         samples_seen=samples_seen,
         rank=world.rank,
         processes=world.processes,
     )
-    loader = training_loader(pairs, order, workers)
-    devices = [world.device] if world.device.type == "cuda" else None
-    both = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+    # A step takes as many micro-batches as this process holds of a batch.
+    steps = zip(*[iter(training_loader(pairs, order, workers))] * order.per_step, strict=True)
 
     running = places.checkpoints / "metrics.jsonl"
     metrics = Metrics(running, samples_seen) if world.first else None
@@ -126,11 +124,12 @@ def train(
         mininterval=2,
     )
     saved, seconds = time.monotonic(), 0.0
-    with stop_request(world.device) as stop:
-        for step, batch in enumerate(loader, start=order.first):
+    with stop_request() as stop:
+        for step, micro_batches in enumerate(steps, start=order.first):
             begun = time.perf_counter()
             rate = learning_rate(step, order.steps, recipe)
-            loss = _step(both, model, optimizer, batch, rate, run.objective, recipe, world)
+            loss = learner.step(step, rate, [micro_batch[:2] for micro_batch in micro_batches])
+            asked, replaced = world.total(stop.asked, sum(micro_batch[2] for micro_batch in micro_batches))
             samples_seen += recipe.batch
             seconds += time.perf_counter() - begun
             epoch, place = divmod(step + 1, order.steps_per_epoch)
@@ -148,6 +147,7 @@ def train(
                     loss=loss,
                     learning_rate=rate,
                     inverse_temperature=float(model.logit_scale.detach().exp()),
+                    replaced=int(replaced),
                     samples_per_second=recipe.batch / (time.perf_counter() - begun),
                 )
                 bar.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
@@ -156,10 +156,9 @@ def train(
                 found = validate(model, validation, world, recipe.batch // world.processes, workers)
                 if metrics:
                     metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
-            stopping = stop.agreed() and step + 1 < order.steps
+            stopping = asked > 0 and step + 1 < order.steps
             if metrics and (place == 0 or stopping or time.monotonic() - saved > 60 * checkpoint_minutes):
-                checkpoint = _checkpoint(run, recipe, config, model, samples_seen, epoch)
-                checkpoint["optimizer"] = optimizer.state_dict()
+                checkpoint = _checkpoint(run, recipe, config, model, samples_seen, epoch) | learner.state()
                 save_checkpoint(checkpoint_path(places.checkpoints, epoch, place), checkpoint)
                 prune_checkpoints(places.checkpoints, keep_epochs)
                 saved = time.monotonic()
@@ -178,40 +177,6 @@ def train(
         with replacing(places.folder / "metrics.jsonl") as beside:
             shutil.copyfile(running, beside)
     return True
-
-
-def _step(
-    both: nn.Module,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: tuple[torch.Tensor, torch.Tensor],
-    rate: float,
-    objective: str,
-    recipe: Recipe,
-    world: World,
-) -> float:
-    """One update of the weights; returns the loss of the global batch."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    pixels, tokens = (part.to(world.device, non_blocking=True) for part in batch)
-    reduced = recipe.precision == "bfloat16" and world.device.type == "cuda"
-    with torch.autocast(world.device.type, torch.bfloat16, enabled=reduced):
-        image, text, inverse_temperature = both(normalise_pixels(pixels), tokens)  # (B / processes, d) each
-    loss = contrastive_loss(
-        image,
-        text,
-        objective=objective,
-        inverse_temperature=inverse_temperature,
-        beta=recipe.hopfield_beta,
-        group=torch.distributed.group.WORLD,
-    )
-    optimizer.zero_grad(set_to_none=True)
-    # Each process holds a share of the gradient; DDP averages, and the mean of W times the shares is the sum.
-    (loss * world.processes).backward()
-    optimizer.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0.0, MAXIMUM_LOG_INVERSE_TEMPERATURE)
-    return float(loss.detach())
 
 
 def _checkpoint(

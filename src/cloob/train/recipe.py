@@ -7,7 +7,8 @@ from typing import Any
 from cloob.errors import InputError
 
 SCHEDULES = ("cosine", "cosine_restarts")
-PRECISIONS = ("float32", "bfloat16")
+# The weights are float32, and float64 in the last, for comparisons; the halves are autocast's.
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 
 
 def _option(description: str, **argument: Any) -> Any:
@@ -39,6 +40,7 @@ class Recipe:
 
     epochs: int = _option("passes over the corpus")
     batch: int = _option("pairs in the loss of one step, over all processes")
+    micro_batch: int = _option("pairs over which BatchNorm takes its statistics; they divide the batch")
     learning_rate: float = _option("peak learning rate")
     warmup_steps: int = _option("steps of linear warm-up from 0")
     schedule: str = _option("decay after the warm-up", choices=SCHEDULES)
@@ -48,7 +50,7 @@ class Recipe:
     beta2: float = _option("AdamW's decay of the second moment")
     epsilon: float = _option("AdamW's epsilon")
     crop_scale: float = _option("least share of the image's area that a random crop keeps")
-    precision: str = _option("of the encoders on a GPU (autocast)", choices=PRECISIONS)
+    precision: str = _option("of the encoders (autocast)", choices=PRECISIONS)
     inverse_temperature: float = _option("initial 1/tau of the loss")
     learn_temperature: bool = _option("train 1/tau (CLIP) or keep it fixed (CLOOB)")
     hopfield_beta: float = _option("beta of the Hopfield retrieval; unused by the plain objectives")
@@ -87,9 +89,21 @@ def record_from(options: argparse.Namespace, record: type) -> Any:
 
 
 def _check(recipe: Recipe) -> None:
-    for name in ("epochs", "batch", "cycles", "learning_rate", "epsilon", "inverse_temperature"):
+    for name in (
+        "epochs",
+        "batch",
+        "micro_batch",
+        "cycles",
+        "learning_rate",
+        "epsilon",
+        "inverse_temperature",
+    ):
         if not getattr(recipe, name) > 0:
             raise InputError(f"recipe: {name} is {getattr(recipe, name)}, but has to be above 0")
+    if recipe.batch % recipe.micro_batch:
+        raise InputError(
+            f"recipe: micro_batch is {recipe.micro_batch}, but has to divide the batch of {recipe.batch}"
+        )
     for name in ("warmup_steps", "weight_decay", "hopfield_beta"):
         if getattr(recipe, name) < 0:
             raise InputError(f"recipe: {name} is {getattr(recipe, name)}, but cannot be negative")

@@ -53,7 +53,7 @@ def validate(model: nn.Module, pairs: Pairs, world: World, batch: int, workers: 
         collate_fn=collate,
     )
     image, text = [], []
-    for pixels, tokens in loader:
+    for pixels, tokens, _ in loader:
         image.append(model.encode_image(normalise_pixels(pixels.to(world.device)), normalize=True).float())
         text.append(model.encode_text(tokens.to(world.device), normalize=True).float())
     model.train()
