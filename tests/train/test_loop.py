@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -10,9 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
+from PIL import Image
 from recipes import BASE
+
+from cloob.encoder import evaluation_transform, load_encoder
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -39,6 +44,10 @@ def events(folder, kind):
     return [line for line in lines if line["event"] == kind]
 
 
+def losses(folder):
+    return [step["loss"] for step in events(folder, "step")]
+
+
 @pytest.fixture(scope="module")
 def finished(shards, model, tmp_path_factory):
     """An uninterrupted run of three epochs, a checkpoint at each of its steps."""
@@ -54,7 +63,55 @@ def test_a_run_leaves_a_final_checkpoint_and_its_metrics(finished):
     assert final["run"]["name"] == "cc-infoloob_hopfield-tiny-test-seed3"
     assert [step["step"] for step in events(finished, "step")] == [1, 2, 3, 4, 5, 6]
     assert [event["epoch"] for event in events(finished, "validation")] == [1, 2, 3]
-    assert sorted(path.name for path in finished.iterdir()) == ["checkpoints", "final.pt", "metrics.jsonl"]
+    assert sorted(path.name for path in finished.iterdir()) == [
+        "checkpoints",
+        "final.pt",
+        "metrics.jsonl",
+        "open_clip",
+    ]
+
+
+def test_open_clip_loads_the_export_and_embeds_the_same(finished):
+    theirs, _, transform = open_clip.create_model_and_transforms(f"local-dir:{finished / 'open_clip'}")
+    ours, checkpoint = load_encoder(finished / "final.pt")
+    picture = Image.effect_noise((50, 40), 64).convert("RGB")
+    mine = evaluation_transform(checkpoint["model_config"])(picture)
+    torch.testing.assert_close(transform(picture), mine, atol=0.02, rtol=0)  # a level of grey
+    tokens = open_clip.SimpleTokenizer(context_length=12)(["two dogs", "a blue circle on grass"])
+    with torch.inference_mode():
+        theirs.eval()
+        torch.testing.assert_close(theirs.encode_image(mine[None]), ours.encode_image(mine[None]))
+        torch.testing.assert_close(theirs.encode_text(tokens), ours.encode_text(tokens))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_says_where_it_was_good(shards, model, tmp_path):
+    done = run(shards, model, tmp_path / "run", learning_rate=1e30, warmup_steps=0, minutes=0)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(r"the loss is nan at step \d, learning rate \S+e\+\d+; the last good", done.stderr)
+    assert "checkpoint is epoch_0" in done.stderr
+
+
+def test_started_by_srun_the_processes_find_each_other(finished, shards, model, tmp_path):
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho 127.0.0.1\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    slurm = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_STEP_NODELIST": "node[1-1]",
+    }
+    tasks = [
+        subprocess.Popen(
+            command(shards, model, tmp_path / "run"),
+            env=os.environ | slurm | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [task.wait(120) for task in tasks] == [0, 0]
+    assert events(tmp_path / "run", "start")[0]["processes"] == 2
+    assert losses(tmp_path / "run") == pytest.approx(losses(finished), rel=1e-2)
 
 
 def test_cloob_keeps_its_temperature(finished):
@@ -145,10 +202,6 @@ def is_alive(pid):
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-
-
-def losses(folder):
-    return [step["loss"] for step in events(folder, "step")]
 
 
 def statistics(folder):

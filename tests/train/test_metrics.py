@@ -1,5 +1,9 @@
 import json
 
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cloob.errors import InputError
 from cloob.train.metrics import Metrics
 
 
@@ -27,3 +31,30 @@ def test_a_run_from_the_start_forgets_an_old_log(tmp_path):
     path.write_text('{"event": "step", "samples_seen": 8}\n')
     Metrics(path, 0).close()
     assert path.read_text() == ""
+
+
+def test_tensorboard_shows_the_numbers_of_a_run_that_went_on(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for samples_seen, loss in ((0, 1.0), (16, 2.0)):
+        log = Metrics(path, samples_seen)
+        log.write("start", samples_seen, device="cpu")
+        for samples in range(samples_seen + 8, 41, 8):
+            log.write("step", samples, loss=loss)
+        log.close()
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("step/loss")
+    assert [(one.step, one.value) for one in shown] == [(8, 1.0), (16, 1.0), (24, 2.0), (32, 2.0), (40, 2.0)]
+
+
+def test_weights_and_biases_takes_them_if_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    log = Metrics(tmp_path / "metrics.jsonl", 0, "project", "a-run")
+    log.write("step", 8, loss=1.0)
+    log.close()
+    assert list(tmp_path.glob("wandb/offline-run-*/run-a-run.wandb"))
+
+
+def test_without_wandb_one_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with pytest.raises(InputError, match="wandb is not installed"):
+        Metrics(tmp_path / "metrics.jsonl", 0, "project", "a-run")

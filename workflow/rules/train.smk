@@ -9,6 +9,7 @@ rule train:
     output:
         final="<results>/train/{run}/final.pt",
         metrics="<results>/train/{run}/metrics.jsonl",
+        export=multiext("<results>/train/{run}/open_clip/open_clip_", "config.json", "model.safetensors"),
     log:
         "<results>/logs/train/{run}.log",
     conda:
@@ -22,7 +23,11 @@ rule train:
         minutes=config["train"]["checkpoint_minutes"],
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],
+        wandb=flags(
+            {"wandb_project": config["train"]["wandb_project"]} if config["train"]["wandb_project"] else {}
+        ),
     shell:
         "torchrun --standalone --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
-        " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers} 2>&1 | tee {log}"
+        " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
+        " {params.wandb} 2>&1 | tee {log}"

@@ -11,6 +11,19 @@ from cloob.train.recipe import Recipe, Run, add_record, record_from
 # sysexits.h's EX_TEMPFAIL: stopped when asked, saved; started again, the run goes on.
 EXIT_STOPPED = 75
 
+_BY_HAND = f"""\
+by hand, with any number of processes that divides the micro-batches of a batch:
+  one process:   cloob train run ...
+  one node:      torchrun --standalone --nproc-per-node 4 -m cloob train run ...
+  two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
+                     python -m cloob train run ...
+  (srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
+`snakemake -n -p <results>/train/<run>/final.pt` prints the whole command of a run.
+
+On SIGTERM or SIGUSR1 a run finishes the step, saves, and exits with {EXIT_STOPPED} (EX_TEMPFAIL; under
+torchrun with 1); started again, it goes on.
+"""
+
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add `run`."""
@@ -18,9 +31,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "run",
         help="train one run, or go on with it",
         description="Train one run on shards and leave final.pt and metrics.jsonl in its folder. Started "
-        "again, it continues from its newest valid checkpoint. Start it once per GPU with torchrun: "
-        "`torchrun --standalone --nproc-per-node 4 -m cloob train run …`. On SIGTERM or SIGUSR1 it finishes "
-        f"the step, saves, and exits with {EXIT_STOPPED} (torchrun: with 1); started again, it goes on.",
+        "again, with as many processes as then or not, it continues from its newest valid checkpoint.",
+        epilog=_BY_HAND,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_argument("--shards", type=Path, required=True, help="shards.json of the corpus to train on")
     run.add_argument("--validation", type=Path, required=True, help="shards.json of held-out pairs")
@@ -42,6 +55,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="minutes after which a checkpoint is due, beside the one at the end of every epoch",
     )
     run.add_argument("--workers", type=count, required=True, help="loader processes per training process")
+    run.add_argument(
+        "--wandb-project", default="", help="log to this project of Weights & Biases too (pip install wandb)"
+    )
     add_record(run, Run, "the run")
     add_record(run, Recipe, "the recipe")
     run.set_defaults(run=_run)
@@ -63,6 +79,7 @@ def _run(options: argparse.Namespace) -> None:
             options.checkpoint_minutes,
             options.workers,
             world,
+            options.wandb_project,
         )
     if not finished:
         sys.exit(EXIT_STOPPED)

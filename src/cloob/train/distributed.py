@@ -1,8 +1,9 @@
-"""The processes that `torchrun` started: one per GPU, or gloo processes on a CPU."""
+"""The processes that `torchrun` or `srun` started: one per GPU, or gloo processes on a CPU."""
 
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,7 +36,9 @@ class World:
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Join the process group of `torchrun` (alone: a group of one); leave it in any case."""
+    """Join the process group of `torchrun` or `srun` (alone: a group of one); leave it in any case."""
+    if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        os.environ.update(_of_slurm(os.environ))
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     environment = {name: os.environ.get(name, default) for name, default in alone.items()}
     local = int(environment["LOCAL_RANK"])
@@ -61,3 +64,26 @@ def joined() -> Iterator[World]:
         yield World(rank, processes, device)
     finally:
         dist.destroy_process_group()
+
+
+def _of_slurm(step: Mapping[str, str]) -> dict[str, str]:
+    """What torchrun would set, out of what srun sets; the first node of the step is where all meet."""
+    address = step.get("MASTER_ADDR")
+    if address is None:
+        command = ["scontrol", "show", "hostnames", step["SLURM_STEP_NODELIST"]]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if asked.returncode:
+            raise InputError(f"{' '.join(command)}: {asked.stderr.strip()}; set MASTER_ADDR and MASTER_PORT")
+        address = asked.stdout.split()[0]
+    local = int(step["SLURM_LOCALID"])
+    if torch.cuda.device_count() == 1:
+        local = 0  # --gpus-per-task shows each process its own GPU alone
+    return {
+        "RANK": step["SLURM_PROCID"],
+        "WORLD_SIZE": step["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": str(local),
+        "LOCAL_WORLD_SIZE": step["SLURM_STEP_TASKS_PER_NODE"].split("(")[0].split(",")[0],
+        "MASTER_ADDR": address,
+        # Two jobs on a node meet at ports of their own.
+        "MASTER_PORT": step.get("MASTER_PORT", str(20000 + int(step["SLURM_JOB_ID"]) % 20000)),
+    }

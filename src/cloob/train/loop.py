@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from cloob.encoder import (
+    Encoder,
     ModelConfig,
     build_encoder,
     centre_transform,
@@ -34,8 +34,10 @@ from cloob.train.checkpoint import (
 )
 from cloob.train.data import Pairs, training_loader
 from cloob.train.distributed import World
+from cloob.train.export import export_open_clip
 from cloob.train.metrics import Metrics
 from cloob.train.order import BatchOrder
+from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.step import Learner
@@ -49,7 +51,7 @@ class Places:
 
     shards: Path  # shards.json of the corpus
     validation: Path  # shards.json of the held-out captions
-    folder: Path  # of the run: final.pt, metrics.jsonl, checkpoints/
+    folder: Path  # of the run: final.pt, metrics.jsonl, open_clip/, checkpoints/
 
     @property
     def checkpoints(self) -> Path:
@@ -66,8 +68,9 @@ def train(
     checkpoint_minutes: float,
     workers: int,
     world: World,
+    wandb_project: str = "",
 ) -> bool:
-    """Train `run` and leave `final.pt` and `metrics.jsonl` in its folder.
+    """Train `run` and leave `final.pt`, `metrics.jsonl` and `open_clip/` (the export) in its folder.
 
     Continues from the newest valid checkpoint of the same recipe; one is written at the end of every
     epoch and, within it, every `checkpoint_minutes`. Returns whether the run is finished: asked to stop
@@ -80,15 +83,7 @@ def train(
     config = model_config(architecture)
     shards, held_out = Shards(places.shards), Shards(places.validation)
 
-    torch.manual_seed(run.seed)
-    model = build_encoder(config)
-    with torch.no_grad():
-        model.logit_scale.fill_(math.log(recipe.inverse_temperature))
-    model.logit_scale.requires_grad_(recipe.learn_temperature)
-    # Convolutions run faster with the channels innermost, on a CPU as on a GPU.
-    if recipe.precision == "float64":
-        model = model.double()
-    model = model.to(world.device, memory_format=torch.channels_last)
+    model = _fresh_encoder(config, run, recipe, world)
     learner = Learner(model, run, recipe, world)
     samples_seen = 0
     if (newest := newest_checkpoint(places.checkpoints, run, recipe)) is not None:
@@ -112,32 +107,32 @@ def train(
     steps = zip(*[iter(training_loader(pairs, order, workers))] * order.per_step, strict=True)
 
     running = places.checkpoints / "metrics.jsonl"
-    metrics = Metrics(running, samples_seen) if world.first else None
+    metrics = Metrics(running, samples_seen, wandb_project, run.name) if world.first else None
     if metrics:
         metrics.write("start", samples_seen, **_start(run, recipe, config, shards, world))
-    bar = tqdm(
-        total=order.steps,
-        initial=order.first,
-        desc=run.name,
-        unit="step",
-        disable=not world.first,
-        mininterval=2,
+    progress = Progress(
+        run.name,
+        first=order.first,
+        steps=order.steps,
+        steps_per_epoch=order.steps_per_epoch,
+        batch=recipe.batch,
+        processes=world.processes,
     )
-    saved, seconds = time.monotonic(), 0.0
+    saved, seconds, ended = time.monotonic(), 0.0, time.perf_counter()
     with stop_request() as stop:
         for step, micro_batches in enumerate(steps, start=order.first):
             begun = time.perf_counter()
             rate = learning_rate(step, order.steps, recipe)
             loss = learner.step(step, rate, [micro_batch[:2] for micro_batch in micro_batches])
             asked, replaced = world.total(stop.asked, sum(micro_batch[2] for micro_batch in micro_batches))
-            samples_seen += recipe.batch
-            seconds += time.perf_counter() - begun
-            epoch, place = divmod(step + 1, order.steps_per_epoch)
             if not math.isfinite(loss):
-                raise InputError(
-                    f"{run.name}: the loss is {loss} at step {step + 1}; lower the learning rate"
-                )
+                raise InputError(_not_finite(run, loss, step + 1, rate, places))
+            waited, working = begun - ended, time.perf_counter() - begun
+            samples_seen += recipe.batch
+            seconds += working
+            epoch, place = divmod(step + 1, order.steps_per_epoch)
             if metrics:
+                inverse_temperature = float(model.logit_scale.detach().exp())
                 metrics.write(
                     "step",
                     samples_seen,
@@ -146,14 +141,22 @@ def train(
                     epoch=(step + 1) / order.steps_per_epoch,
                     loss=loss,
                     learning_rate=rate,
-                    inverse_temperature=float(model.logit_scale.detach().exp()),
+                    inverse_temperature=inverse_temperature,
                     replaced=int(replaced),
-                    samples_per_second=recipe.batch / (time.perf_counter() - begun),
+                    data_seconds=waited,
+                    batch_seconds=waited + working,
+                    samples_per_second=recipe.batch / (waited + working),
                 )
-                bar.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
-                bar.update()
+                progress.step(
+                    step + 1,
+                    loss=loss,
+                    inverse_temperature=inverse_temperature,
+                    rate=rate,
+                    data=waited,
+                    working=working,
+                )
             if place == 0:
-                found = validate(model, validation, world, recipe.batch // world.processes, workers)
+                found = validate(model, validation, world, recipe.micro_batch, workers)
                 if metrics:
                     metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
             stopping = asked > 0 and step + 1 < order.steps
@@ -163,20 +166,41 @@ def train(
                 prune_checkpoints(places.checkpoints, keep_epochs)
                 saved = time.monotonic()
             if stopping:
-                bar.close()
                 if metrics:
                     metrics.close()
                 return False
-    bar.close()
+            ended = time.perf_counter()
     if metrics:
         metrics.write("end", samples_seen, seconds_in_steps=seconds)
         metrics.close()
+        export_open_clip(model, config, places.folder / "open_clip")
         save_checkpoint(
             places.folder / "final.pt", _checkpoint(run, recipe, config, model, samples_seen, recipe.epochs)
         )
         with replacing(places.folder / "metrics.jsonl") as beside:
             shutil.copyfile(running, beside)
     return True
+
+
+def _fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -> Encoder:
+    """The encoders as a run's seed makes them, with the recipe's temperature."""
+    torch.manual_seed(run.seed)
+    model = build_encoder(config)
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(recipe.inverse_temperature))
+    model.logit_scale.requires_grad_(recipe.learn_temperature)
+    if recipe.precision == "float64":
+        model = model.double()
+    # Convolutions run faster with the channels innermost, on a CPU as on a GPU.
+    return model.to(world.device, memory_format=torch.channels_last)
+
+
+def _not_finite(run: Run, loss: float, step: int, rate: float, places: Places) -> str:
+    newest = max((path.name for path in places.checkpoints.glob("epoch_*.pt")), default="none")
+    return (
+        f"{run.name}: the loss is {loss} at step {step}, learning rate {rate:.3g}; the last good checkpoint "
+        f"is {newest} in {places.checkpoints}. Lower the learning rate, or warm up for longer"
+    )
 
 
 def _checkpoint(
