@@ -1,10 +1,12 @@
 import pytest
 import torch
+from recipes import recipe
 
 from cloob.encoder import model_config, tokenizer_for, training_transform
 from cloob.errors import InputError
 from cloob.shards.reader import Shards
 from cloob.train.data import Pairs, collate, training_loader
+from cloob.train.distributed import World
 from cloob.train.order import BatchOrder
 
 
@@ -39,8 +41,7 @@ def test_the_crop_is_a_function_of_seed_epoch_and_pair_whoever_loads_it(pairs):
 
 
 def order(pairs):
-    whole = {"batch": 8, "micro_batch": 4, "epochs": 3, "seed": 5, "samples_seen": 0}
-    return BatchOrder(len(pairs), **whole, rank=0, processes=1)
+    return BatchOrder(len(pairs), recipe(), 5, 0, World(0, 1, torch.device("cpu")))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

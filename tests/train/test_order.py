@@ -2,15 +2,18 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
+from recipes import recipe
 
 from cloob.errors import InputError
 from cloob.shards.reader import BLOCK
+from cloob.train.distributed import World
 from cloob.train.order import WINDOW, BatchOrder, epoch_order
 
 
 def order(samples_seen=0, rank=0, processes=1, **changes):
-    settings = {"batch": 8, "micro_batch": 2, "epochs": 3, "seed": 5} | changes
-    return BatchOrder(22, samples_seen=samples_seen, rank=rank, processes=processes, **settings)
+    made = recipe(**{"batch": 8, "micro_batch": 2, "epochs": 3} | changes)
+    return BatchOrder(22, made, 5, samples_seen, World(rank, processes, torch.device("cpu")))
 
 
 def test_an_epoch_is_a_permutation_that_differs_by_seed_and_epoch():

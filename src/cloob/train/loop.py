@@ -93,16 +93,7 @@ def train(
     tokenizer = tokenizer_for(config)
     pairs = Pairs(shards, training_transform(config, (recipe.crop_scale, 1.0)), tokenizer, run.seed)
     validation = Pairs(held_out, centre_transform(config), tokenizer, run.seed)
-    order = BatchOrder(
-        len(shards),
-        batch=recipe.batch,
-        micro_batch=recipe.micro_batch,
-        epochs=recipe.epochs,
-        seed=run.seed,
-        samples_seen=samples_seen,
-        rank=world.rank,
-        processes=world.processes,
-    )
+    order = BatchOrder(len(shards), recipe, run.seed, samples_seen, world)
     # A step takes as many micro-batches as this process holds of a batch.
     steps = zip(*[iter(training_loader(pairs, order, workers))] * order.per_step, strict=True)
 
@@ -110,14 +101,7 @@ def train(
     metrics = Metrics(running, samples_seen, wandb_project, run.name) if world.first else None
     if metrics:
         metrics.write("start", samples_seen, **_start(run, recipe, config, shards, world))
-    progress = Progress(
-        run.name,
-        first=order.first,
-        steps=order.steps,
-        steps_per_epoch=order.steps_per_epoch,
-        batch=recipe.batch,
-        processes=world.processes,
-    )
+    progress = Progress(run.name, order.first, recipe.batch, world.processes)
     saved, seconds, ended = time.monotonic(), 0.0, time.perf_counter()
     with stop_request() as stop:
         for step, micro_batches in enumerate(steps, start=order.first):
@@ -132,29 +116,20 @@ def train(
             seconds += working
             epoch, place = divmod(step + 1, order.steps_per_epoch)
             if metrics:
-                inverse_temperature = float(model.logit_scale.detach().exp())
-                metrics.write(
-                    "step",
-                    samples_seen,
-                    step=step + 1,
-                    steps=order.steps,
-                    epoch=(step + 1) / order.steps_per_epoch,
-                    loss=loss,
-                    learning_rate=rate,
-                    inverse_temperature=inverse_temperature,
-                    replaced=int(replaced),
-                    data_seconds=waited,
-                    batch_seconds=waited + working,
-                    samples_per_second=recipe.batch / (waited + working),
-                )
-                progress.step(
-                    step + 1,
-                    loss=loss,
-                    inverse_temperature=inverse_temperature,
-                    rate=rate,
-                    data=waited,
-                    working=working,
-                )
+                values = {
+                    "step": step + 1,
+                    "steps": order.steps,
+                    "epoch": (step + 1) / order.steps_per_epoch,
+                    "loss": loss,
+                    "learning_rate": rate,
+                    "inverse_temperature": float(model.logit_scale.detach().exp()),
+                    "replaced": int(replaced),
+                    "data_seconds": waited,
+                    "batch_seconds": waited + working,
+                    "samples_per_second": recipe.batch / (waited + working),
+                }
+                metrics.write("step", samples_seen, **values)
+                progress.step(values)
             if place == 0:
                 found = validate(model, validation, world, recipe.micro_batch, workers)
                 if metrics:

@@ -10,6 +10,8 @@ import numpy as np
 
 from cloob.errors import InputError
 from cloob.shards.reader import BLOCK
+from cloob.train.distributed import World
+from cloob.train.recipe import Recipe
 
 Address = tuple[int, int]  # (epoch, index of the pair in the shards)
 
@@ -46,31 +48,21 @@ class BatchOrder:
     Raises `InputError` where they cannot be shared equally, or the corpus does not fill a batch.
     """
 
-    def __init__(
-        self,
-        pairs: int,
-        *,
-        batch: int,
-        micro_batch: int,
-        epochs: int,
-        seed: int,
-        samples_seen: int,
-        rank: int,
-        processes: int,
-    ) -> None:
+    def __init__(self, pairs: int, recipe: Recipe, seed: int, samples_seen: int, world: World) -> None:
+        batch, micro_batch = recipe.batch, recipe.micro_batch
         places = batch // micro_batch
-        if places % processes:
+        if places % world.processes:
             raise InputError(
                 f"micro_batch: {places} micro-batches of {micro_batch} pairs cannot be shared equally by "
-                f"{processes} processes"
+                f"{world.processes} processes"
             )
         if pairs < batch:
             raise InputError(f"batch: {batch} pairs, but the corpus holds only {pairs}; make it smaller")
         self.pairs, self.batch, self.micro_batch, self.seed = pairs, batch, micro_batch, seed
         self.steps_per_epoch = pairs // batch
-        self.first, self.steps = samples_seen // batch, self.steps_per_epoch * epochs
-        self.per_step = places // processes
-        self.first_place = rank * self.per_step
+        self.first, self.steps = samples_seen // batch, self.steps_per_epoch * recipe.epochs
+        self.per_step = places // world.processes
+        self.first_place = world.rank * self.per_step
 
     def __len__(self) -> int:
         return (self.steps - self.first) * self.per_step
