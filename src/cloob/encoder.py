@@ -6,6 +6,7 @@ back from a checkpoint that carries its own.
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
+from open_clip.modified_resnet import Bottleneck
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from torchvision.transforms import v2
 
 from cloob.errors import InputError
@@ -65,6 +68,17 @@ class Encoder(open_clip.CLIP):
 def build_encoder(config: ModelConfig) -> Encoder:
     """A freshly initialised pair of encoders; the initialisation draws from torch's global generator."""
     return Encoder(**config)
+
+
+def checkpoint_activations(model: Encoder) -> None:
+    """Keep no activations within a block of either encoder: the backward pass makes them again.
+
+    (open_clip does so for its transformers only, not for the modified ResNet.)
+    """
+    model.set_grad_checkpointing()
+    for module in model.visual.modules():
+        if isinstance(module, Bottleneck):
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
 
 
 def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> tuple[Encoder, dict[str, Any]]:

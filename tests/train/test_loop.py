@@ -258,6 +258,24 @@ def test_a_lower_precision_trains_about_the_same(alone, shards, model, tmp_path,
     assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0]
 
 
+def test_gradient_checkpointing_changes_nothing(finished, shards, model, tmp_path):
+    assert run(shards, model, tmp_path / "run", gradient_checkpointing=True).returncode == 0
+    assert losses(tmp_path / "run") == pytest.approx(losses(finished), rel=1e-5)
+    there, here = (
+        torch.load(folder / "final.pt", weights_only=True) for folder in (finished, tmp_path / "run")
+    )
+    for name, value in there["state_dict"].items():
+        torch.testing.assert_close(here["state_dict"][name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_trains_the_same(finished, shards, model, tmp_path):
+    done = run(shards, model, tmp_path / "run", compile=True)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "run") == pytest.approx(losses(finished), rel=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_processes_killed_ten_times_end_with_the_same_weights(shards, model, tmp_path):

@@ -17,6 +17,7 @@ from cloob.encoder import (
     ModelConfig,
     build_encoder,
     centre_transform,
+    checkpoint_activations,
     model_config,
     tokenizer_for,
     training_transform,
@@ -166,8 +167,12 @@ def _fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) 
     model.logit_scale.requires_grad_(recipe.learn_temperature)
     if recipe.precision == "float64":
         model = model.double()
-    # Convolutions run faster with the channels innermost, on a CPU as on a GPU.
-    return model.to(world.device, memory_format=torch.channels_last)
+    if recipe.gradient_checkpointing:
+        checkpoint_activations(model)
+    if recipe.compile:
+        model.compile()
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    return model.to(world.device, memory_format=layout)
 
 
 def _not_finite(run: Run, loss: float, step: int, rate: float, places: Places) -> str:

@@ -51,6 +51,11 @@ class Recipe:
     epsilon: float = _option("AdamW's epsilon")
     crop_scale: float = _option("least share of the image's area that a random crop keeps")
     precision: str = _option("of the encoders (autocast)", choices=PRECISIONS)
+    channels_last: bool = _option("keep the channels of images innermost in memory")
+    compile: bool = _option("compile the encoders (torch.compile); minutes at the start")
+    gradient_checkpointing: bool = _option(
+        "make activations again in the backward pass: less memory, more time"
+    )
     inverse_temperature: float = _option("initial 1/tau of the loss")
     learn_temperature: bool = _option("train 1/tau (CLIP) or keep it fixed (CLOOB)")
     hopfield_beta: float = _option("beta of the Hopfield retrieval; unused by the plain objectives")
