@@ -29,7 +29,15 @@ def test_every_hyperparameter_has_to_be_said():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"batch": -1}, {"crop_scale": 1.5}, {"warmup_steps": -1}, {"learning_rate": "nan"}],
+    [
+        {"epochs": 0},
+        {"batch": -1},
+        {"micro_batch": 3},
+        {"micro_batch": 0},
+        {"crop_scale": 1.5},
+        {"warmup_steps": -1},
+        {"learning_rate": "nan"},
+    ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
