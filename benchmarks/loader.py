@@ -24,7 +24,7 @@ from cloob.encoder import model_config, tokenizer_for, training_transform
 from cloob.files import write_json
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
-from cloob.train.data import Pairs, collate
+from cloob.train.data import Pairs, training_loader
 
 CONFIG = model_config("RN50-quickgelu")
 BATCH, CROP = 32, (0.9, 1.0)
@@ -61,9 +61,7 @@ def ours(manifest: Path, workers: int) -> Iterator:
     shards = Shards(manifest)
     pairs = Pairs(shards, training_transform(CONFIG, CROP), tokenizer_for(CONFIG), 0)
     batches = [[(0, i) for i in range(at, at + BATCH)] for at in range(0, len(shards) - BATCH + 1, BATCH)]
-    return iter(
-        torch.utils.data.DataLoader(pairs, batch_sampler=batches, collate_fn=collate, num_workers=workers)
-    )
+    return iter(training_loader(pairs, batches, workers))
 
 
 def open_clips(manifest: Path, workers: int) -> Iterator:

@@ -12,6 +12,7 @@ import statistics
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -20,11 +21,13 @@ import yaml
 from open_clip.loss import ClipLoss
 from open_clip_train.train import train_one_epoch
 
-from cloob.encoder import build_encoder, model_config, normalise_pixels
+from cloob.encoder import model_config, normalise_pixels
 from cloob.train.distributed import World, joined
+from cloob.train.loop import fresh_encoder
 from cloob.train.recipe import Recipe, Run
 from cloob.train.step import Learner
 
+CONFIG = Path(__file__).parents[1] / "config" / "config.yaml"
 END = 49407
 
 
@@ -42,17 +45,13 @@ def tokens_of(captions: int) -> torch.Tensor:
 
 def ours(model: str, objective: str, batch: int, precision: str, world: World) -> Callable[[], float]:
     """One step with the recipe of Conceptual Captions."""
-    with open("config/config.yaml", encoding="utf-8") as file:  # noqa: PTH123
-        recipe = yaml.safe_load(file)["recipes"]["cc"]
+    recipe = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["recipes"]["cc"]
     recipe |= recipe.pop("objectives")[objective]
     recipe.pop("report_epochs")
     recipe |= {"batch": batch, "micro_batch": batch // world.processes, "precision": precision}
-    torch.manual_seed(0)
-    encoders = build_encoder(model_config(model))
-    encoders.logit_scale.requires_grad_(recipe["learn_temperature"])
-    encoders = encoders.to(world.device, memory_format=torch.channels_last)
-    learner = Learner(encoders, Run("cc", objective, "", "", 1), Recipe(**recipe), world)
-    size = model_config(model)["vision_cfg"]["image_size"]
+    run, recipe, config = Run("cc", objective, "", "", 1), Recipe(**recipe), model_config(model)
+    learner = Learner(fresh_encoder(config, run, recipe, world), run, recipe, world)
+    size = config["vision_cfg"]["image_size"]
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
     tokens = tokens_of(batch)
     tokens = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]  # as `collate` makes them

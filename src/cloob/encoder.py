@@ -58,9 +58,8 @@ class Encoder(open_clip.CLIP):
         precision = self.transformer.get_cast_dtype()
         x = self.token_embedding(text).to(precision) + self.positional_embedding[:length].to(precision)
         x = self.ln_final(self.transformer(x, attn_mask=self.attn_mask[:length, :length]))
-        x = x[
-            torch.arange(len(x), device=x.device), text.argmax(dim=1)
-        ]  # the end token's number is the largest
+        end = text.argmax(dim=1)  # its token has the largest number
+        x = x[torch.arange(len(x), device=x.device), end]
         x = x @ self.text_projection
         return F.normalize(x, dim=1) if normalize else x
 

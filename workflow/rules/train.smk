@@ -23,11 +23,9 @@ rule train:
         minutes=config["train"]["checkpoint_minutes"],
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],
-        wandb=flags(
-            {"wandb_project": config["train"]["wandb_project"]} if config["train"]["wandb_project"] else {}
-        ),
+        wandb=config["train"]["wandb_project"],
     shell:
         "torchrun --standalone --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
         " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
-        " {params.wandb} 2>&1 | tee {log}"
+        " --wandb-project {params.wandb:q} 2>&1 | tee {log}"

@@ -73,12 +73,8 @@ class Shards:
         indices = range(block * BLOCK, min((block + 1) * BLOCK, len(self)))
         for shard in np.unique(self._shard[indices.start : indices.stop]):
             inside = indices.start + np.flatnonzero(self._shard[indices.start : indices.stop] == shard)
-            begin = min(int(self._places[f"{what}_offset"][inside].min()) for what in ("image", "caption"))
-            last = inside[-1]
-            end = max(
-                int(self._places[f"{what}_offset"][last] + self._places[f"{what}_length"][last])
-                for what in ("image", "caption")
-            )
+            offset, length = (self._places[f"image_{what}"][inside] for what in ("offset", "length"))
+            begin, end = int(offset[0]), int(offset[-1] + length[-1])  # captions lie among the images
             os.posix_fadvise(self._open(self.tars[shard]).number, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
     def _read(self, index: int, what: str) -> bytes:

@@ -28,13 +28,18 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         torch.save(checkpoint, beside)
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The running checkpoints of a run, oldest first."""
+    return sorted(folder.glob("epoch_*.pt"))
+
+
 def newest_checkpoint(folder: Path, run: Run, recipe: Recipe) -> Checkpoint | None:
     """The newest readable checkpoint of a run, or None where there is none.
 
     A torn file is passed over with a warning; one that another recipe or run wrote raises
     `InputError` naming the keys that differ.
     """
-    for path in sorted(folder.glob("epoch_*.pt"), reverse=True):
+    for path in reversed(checkpoints_in(folder)):
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             there = checkpoint["recipe"], checkpoint["run"]
@@ -54,6 +59,6 @@ def newest_checkpoint(folder: Path, run: Run, recipe: Recipe) -> Checkpoint | No
 def prune_checkpoints(folder: Path, keep: set[int]) -> None:
     """Delete all checkpoints but those at the end of the epochs in `keep`, and the two newest."""
     kept = {checkpoint_path(folder, epoch) for epoch in keep}
-    for path in sorted(folder.glob("epoch_*.pt"))[:-2]:
+    for path in checkpoints_in(folder)[:-2]:
         if path not in kept:
             path.unlink()

@@ -29,6 +29,7 @@ from cloob.shards.reader import Shards
 from cloob.train.checkpoint import (
     Checkpoint,
     checkpoint_path,
+    checkpoints_in,
     newest_checkpoint,
     prune_checkpoints,
     save_checkpoint,
@@ -84,7 +85,7 @@ def train(
     config = model_config(architecture)
     shards, held_out = Shards(places.shards), Shards(places.validation)
 
-    model = _fresh_encoder(config, run, recipe, world)
+    model = fresh_encoder(config, run, recipe, world)
     learner = Learner(model, run, recipe, world)
     samples_seen = 0
     if (newest := newest_checkpoint(places.checkpoints, run, recipe)) is not None:
@@ -158,7 +159,7 @@ def train(
     return True
 
 
-def _fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -> Encoder:
+def fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -> Encoder:
     """The encoders as a run's seed makes them, with the recipe's temperature."""
     torch.manual_seed(run.seed)
     model = build_encoder(config)
@@ -176,7 +177,7 @@ def _fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) 
 
 
 def _not_finite(run: Run, loss: float, step: int, rate: float, places: Places) -> str:
-    newest = max((path.name for path in places.checkpoints.glob("epoch_*.pt")), default="none")
+    newest = next((path.name for path in reversed(checkpoints_in(places.checkpoints))), "none")
     return (
         f"{run.name}: the loss is {loss} at step {step}, learning rate {rate:.3g}; the last good checkpoint "
         f"is {newest} in {places.checkpoints}. Lower the learning rate, or warm up for longer"

@@ -12,11 +12,14 @@ class Progress:
 
     def __init__(self, name: str, first: int, batch: int, processes: int) -> None:
         self.name, self.batch, self.processes = name, batch, processes
-        self._printed, self._step, self._data, self._batch = time.monotonic(), first, 0.0, 0.0
+        self._printed, self._step, self._data_seconds, self._batch_seconds = time.monotonic(), first, 0.0, 0.0
 
     def step(self, values: Mapping[str, float]) -> None:
         """After a step, with the values of its event in the log (see `train`)."""
-        self._data, self._batch = self._data + values["data_seconds"], self._batch + values["batch_seconds"]
+        self._data_seconds, self._batch_seconds = (
+            self._data_seconds + values["data_seconds"],
+            self._batch_seconds + values["batch_seconds"],
+        )
         now, step, steps = time.monotonic(), int(values["step"]), int(values["steps"])
         if now - self._printed < _EVERY and step < steps:
             return
@@ -27,8 +30,8 @@ class Progress:
             f"{self.name}: step {step:,}/{steps:,} epoch {values['epoch']:.2f}"
             f" | loss {values['loss']:.4f} 1/tau {values['inverse_temperature']:.2f}"
             f" lr {values['learning_rate']:.2e}"
-            f" | data {self._data / made:.3f} s batch {self._batch / made:.3f} s"
+            f" | data {self._data_seconds / made:.3f} s batch {self._batch_seconds / made:.3f} s"
             f" | {speed:,.0f} samples/s ({speed / self.processes:,.0f} a process) | {left} left",
             flush=True,
         )
-        self._printed, self._step, self._data, self._batch = now, step, 0.0, 0.0
+        self._printed, self._step, self._data_seconds, self._batch_seconds = now, step, 0.0, 0.0

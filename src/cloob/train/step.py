@@ -42,15 +42,11 @@ class Learner:
         )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs for the run to go on."""
-        return {
-            "state_dict": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        """What a checkpoint needs beside the weights for the run to go on."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's `state`."""
+        """Go on from a checkpoint: its weights and `state`."""
         self.model.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
