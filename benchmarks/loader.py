@@ -20,10 +20,11 @@ import webdataset as wds
 from PIL import Image, ImageFilter
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from cloob.encoder import model_config, tokenizer_for, training_transform
+from cloob.encoder import model_config, tokenizer_for
 from cloob.files import write_json
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
+from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, training_loader
 
 CONFIG = model_config("RN50-quickgelu")
@@ -59,7 +60,7 @@ def make_shards(folder: Path, pairs: int) -> tuple[Path, float]:
 def ours(manifest: Path, workers: int) -> Iterator:
     """The package's loader, in the order of the list."""
     shards = Shards(manifest)
-    pairs = Pairs(shards, training_transform(CONFIG, CROP), tokenizer_for(CONFIG), 0)
+    pairs = Pairs(shards, RandomResizedCrop(224, CROP, 0), tokenizer_for(CONFIG))
     batches = [[(0, i) for i in range(at, at + BATCH)] for at in range(0, len(shards) - BATCH + 1, BATCH)]
     return iter(training_loader(pairs, batches, workers))
 

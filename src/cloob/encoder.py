@@ -123,22 +123,6 @@ def normalise_pixels(images: Tensor) -> Tensor:
     )
 
 
-class _RandomResizedCrop(v2.RandomResizedCrop):
-    """torchvision's, on one uint8 image (3, H, W), without the dispatch that costs a third of its time."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        box = self.make_params([image])
-        top, left = box["top"], box["left"]
-        crop = image[None, :, top : top + box["height"], left : left + box["width"]]
-        return F.interpolate(crop, self.size, mode=self.interpolation.value, antialias=True)[0]
-
-
-def training_transform(config: ModelConfig, crop_scale: tuple[float, float]) -> v2.Transform:
-    """The paper's augmentation: a random crop of a share of the area, bicubic, no flip; uint8 stays uint8."""
-    size = config["vision_cfg"]["image_size"]
-    return _RandomResizedCrop(size, crop_scale, interpolation=v2.InterpolationMode.BICUBIC)
-
-
 def centre_transform(config: ModelConfig) -> v2.Compose:
     """Resize the shorter side (bicubic) and crop the centre: uint8 (3, H, W) -> uint8 (3, S, S)."""
     size = config["vision_cfg"]["image_size"]

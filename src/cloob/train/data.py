@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -19,25 +18,24 @@ MicroBatch = tuple[Tensor, Tensor, int]  # uint8 images (B, 3, S, S), tokens (B,
 class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
     """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,), whether it is another's).
 
-    `transform` may be random: it draws from a generator seeded by (seed, epoch, index), so a pair
-    is cut the same way whoever loads it. A pair whose image does not decode (the shards were verified, so the
+    `transform` gets the decoded image and its address, so a pair is cut the same way whoever loads it. A pair
+    whose image does not decode (the shards were verified, so the
     disk went bad since) is replaced by the next one of the list that does, and named in a warning.
     """
 
     def __init__(
         self,
         shards: Shards,
-        transform: Callable[[Tensor], Tensor],
+        transform: Callable[[Tensor, Address], Tensor],
         tokenizer: Callable[[list[str]], Tensor],
-        seed: int,
     ) -> None:
-        self.shards, self.transform, self.tokenizer, self.seed = shards, transform, tokenizer, seed
+        self.shards, self.transform, self.tokenizer = shards, transform, tokenizer
 
     def __len__(self) -> int:
         return len(self.shards)
 
     def __getitem__(self, address: Address) -> tuple[Tensor, Tensor, bool]:
-        epoch, index = address
+        _, index = address
         for shift in range(len(self)):
             jpeg, caption, key = self.shards.sample((index + shift) % len(self))
             try:
@@ -47,12 +45,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
                 reason = str(error).splitlines()[0]
                 print(f"warning: image {key} is replaced, it does not decode: {reason}", flush=True)
                 continue
-            with torch.random.fork_rng(devices=[]):
-                draw = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
-                # The transform runs on the CPU; torch.manual_seed would visit the GPUs for every image.
-                torch.default_generator.manual_seed(int(draw))
-                image = self.transform(image)
-            return image, self.tokenizer([caption])[0], shift > 0
+            return self.transform(image, address), self.tokenizer([caption])[0], shift > 0
         raise InputError(f"{self.shards.path}: none of its images decodes; pack the shards again")
 
 

@@ -20,12 +20,12 @@ from cloob.encoder import (
     checkpoint_activations,
     model_config,
     tokenizer_for,
-    training_transform,
 )
 from cloob.errors import InputError
 from cloob.files import replacing
 from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
+from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -93,8 +93,10 @@ def train(
         samples_seen = newest["samples_seen"]
 
     tokenizer = tokenizer_for(config)
-    pairs = Pairs(shards, training_transform(config, (recipe.crop_scale, 1.0)), tokenizer, run.seed)
-    validation = Pairs(held_out, centre_transform(config), tokenizer, run.seed)
+    size = config["vision_cfg"]["image_size"]
+    pairs = Pairs(shards, RandomResizedCrop(size, (recipe.crop_scale, 1.0), run.seed), tokenizer)
+    centre = centre_transform(config)
+    validation = Pairs(held_out, lambda image, _: centre(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, world)
     # A step takes as many micro-batches as this process holds of a batch.
     steps = zip(*[iter(training_loader(pairs, order, workers))] * order.per_step, strict=True)
