@@ -28,4 +28,4 @@ rule train:
         "torchrun --standalone --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
         " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
-        " --wandb-project {params.wandb:q} 2>&1 | tee {log}"
+        " --wandb-project={params.wandb:q} 2>&1 | tee {log}"
