@@ -61,7 +61,7 @@ def ours(manifest: Path, workers: int) -> Iterator:
     """The package's loader, in the order of the list."""
     shards = Shards(manifest)
     pairs = Pairs(shards, RandomResizedCrop(224, CROP, 0), tokenizer_for(CONFIG))
-    batches = [[(0, i) for i in range(at, at + BATCH)] for at in range(0, len(shards) - BATCH + 1, BATCH)]
+    batches = [[(0, [i]) for i in range(at, at + BATCH)] for at in range(0, len(shards) - BATCH + 1, BATCH)]
     return iter(training_loader(pairs, batches, workers))
 
 

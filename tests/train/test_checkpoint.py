@@ -1,50 +1,82 @@
-from dataclasses import asdict
-
 import pytest
 import torch
-from recipes import recipe
 
 from cloob.errors import InputError
-from cloob.train.checkpoint import checkpoint_path, newest_checkpoint, prune_checkpoints, save_checkpoint
-from cloob.train.recipe import Run
+from cloob.train.checkpoint import (
+    checkpoint_path,
+    newest_checkpoint,
+    prune_checkpoints,
+    read_checkpoint,
+    save_checkpoint,
+)
 
-RUN = Run("cc", "infonce", "RN50", "cc", 1)
+IDENTITY = {"recipe": {"batch": 8, "epochs": 3}, "model_config": {"width": 64}, "corpus_sha256": "a1"}
 
 
 def save(folder, epoch, step=0):
-    content = {"run": asdict(RUN), "recipe": asdict(recipe()), "epoch": epoch, "step": step}
+    content = IDENTITY | {"samples_seen": epoch, "state_dict": {"weight": torch.arange(1000.0)}}
     save_checkpoint(checkpoint_path(folder, epoch, step), content)
+
+
+def newest(folder):
+    path = newest_checkpoint(folder)
+    return path and path.name
 
 
 def test_the_newest_is_found(tmp_path):
     for epoch in (1, 9, 10):
         save(tmp_path, epoch)
-    assert newest_checkpoint(tmp_path, RUN, recipe())["epoch"] == 10
-    assert newest_checkpoint(tmp_path / "empty", RUN, recipe()) is None
+    assert newest(tmp_path) == "epoch_0010.pt"
+    assert newest(tmp_path / "empty") is None
 
 
 def test_a_checkpoint_within_an_epoch_is_newer_than_the_one_before_it_and_older_than_its_end(tmp_path):
     for epoch, step in ((9, 0), (9, 20), (9, 3), (10, 0)):
         save(tmp_path, epoch, step)
-    assert newest_checkpoint(tmp_path, RUN, recipe())["epoch"] == 10
+    assert newest(tmp_path) == "epoch_0010.pt"
     checkpoint_path(tmp_path, 10).unlink()
-    assert newest_checkpoint(tmp_path, RUN, recipe())["step"] == 20
+    assert newest(tmp_path) == "epoch_0009_step_00000020.pt"
 
 
-def test_a_torn_checkpoint_is_passed_over_with_a_warning(tmp_path, capsys):
-    for epoch in (1, 2, 3):
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning_and_moved_aside(tmp_path, capsys):
+    for epoch in (1, 2, 3, 4):
         save(tmp_path, epoch)
-    whole = checkpoint_path(tmp_path, 3).read_bytes()
-    checkpoint_path(tmp_path, 3).write_bytes(whole[: len(whole) // 2])
-    checkpoint_path(tmp_path, 2).write_bytes(b"")
-    assert newest_checkpoint(tmp_path, RUN, recipe())["epoch"] == 1
-    assert capsys.readouterr().out.count("is passed over") == 2
+    whole = checkpoint_path(tmp_path, 4).read_bytes()
+    checkpoint_path(tmp_path, 4).write_bytes(whole[: len(whole) // 2])
+    checkpoint_path(tmp_path, 3).write_bytes(b"")
+    inside = whole.index(torch.tensor([500.0]).numpy().tobytes())
+    checkpoint_path(tmp_path, 2).write_bytes(whole[:inside] + b"\xff" + whole[inside + 1 :])
+    assert newest(tmp_path) == "epoch_0001.pt"
+    printed = capsys.readouterr().out
+    assert printed.count("is passed over") == 3
+    assert "has not the checksum that it was written with" in printed
+    prune_checkpoints(tmp_path, set())  # damaged ones do not crowd out good ones
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["epoch_0001.pt"]
+    assert len(list(tmp_path.glob("*.damaged"))) == 3
 
 
-def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path):
+def test_what_a_kill_left_half_written_is_deleted(tmp_path):
     save(tmp_path, 1)
-    with pytest.raises(InputError, match=r"another recipe \(batch 8 there, 16 now\); move .* away"):
-        newest_checkpoint(tmp_path, RUN, recipe(batch=16))
+    (tmp_path / ".epoch_0002.4711.pt").write_bytes(b"half")
+    assert newest(tmp_path) == "epoch_0001.pt"
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0001.pt"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"recipe": {"batch": 16, "epochs": 3}}, "recipe.batch 8 there, 16 now"),
+        ({"recipe": {"batch": 8, "epochs": 3, "new": 1}}, "recipe.new None there, 1 now"),
+        ({"model_config": {"width": 32}}, "model_config.width 64 there, 32 now"),
+        ({"corpus_sha256": "b2"}, "corpus_sha256 a1 there, b2 now"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_by_the_keys_that_differ(tmp_path, changed, said):
+    save(tmp_path, 1)
+    path = checkpoint_path(tmp_path, 1)
+    assert read_checkpoint(path, IDENTITY)["samples_seen"] == 1
+    with pytest.raises(InputError, match=rf"of another run \({said}\); move .* away"):
+        read_checkpoint(path, IDENTITY | changed)
 
 
 def test_a_pickle_that_would_run_code_is_not_loaded(tmp_path, capsys):
@@ -53,7 +85,7 @@ def test_a_pickle_that_would_run_code_is_not_loaded(tmp_path, capsys):
             return print, ("boom",)
 
     torch.save(Bomb(), checkpoint_path(tmp_path, 1))
-    assert newest_checkpoint(tmp_path, RUN, recipe()) is None
+    assert newest(tmp_path) is None
     assert "boom" not in capsys.readouterr().out.splitlines()
 
 

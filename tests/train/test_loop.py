@@ -22,14 +22,17 @@ from cloob.encoder import evaluation_transform, load_encoder
 pytestmark = pytest.mark.timeout(300)
 
 
-def command(shards, model, folder, *, processes=1, objective="infoloob_hopfield", minutes=15, **changes):
+def command(
+    shards, model, folder, *, processes=1, objective="infoloob_hopfield", minutes=15, workers=0, **changes
+):
     recipe = [f"--{name.replace('_', '-')}={value}" for name, value in (BASE | changes).items()]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "cloob"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher += ["--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1", "-m", "cloob"]
     return [
         sys.executable,
         *(launcher if processes > 1 else ["-m", "cloob"]),
         *("train", "run", f"--shards={shards}", f"--validation={shards}", f"--folder={folder}"),
-        *(f"--model={model}", "--workers=0", "--corpus=cc", f"--objective={objective}"),
+        *(f"--model={model}", f"--workers={workers}", "--corpus=cc", f"--objective={objective}"),
         *("--architecture=tiny", "--recipe=test", "--seed=3", "--keep-epochs", "1"),
         *(f"--checkpoint-minutes={minutes}", *recipe),
     ]
@@ -63,6 +66,7 @@ def test_a_run_leaves_a_final_checkpoint_and_its_metrics(finished):
     assert final["run"]["name"] == "cc-infoloob_hopfield-tiny-test-seed3"
     assert [step["step"] for step in events(finished, "step")] == [1, 2, 3, 4, 5, 6]
     assert [event["epoch"] for event in events(finished, "validation")] == [1, 2, 3]
+    assert all(0 < event["loss"] < 1 for event in events(finished, "validation"))
     assert sorted(path.name for path in finished.iterdir()) == [
         "checkpoints",
         "final.pt",
@@ -84,12 +88,29 @@ def test_open_clip_loads_the_export_and_embeds_the_same(finished):
         torch.testing.assert_close(theirs.encode_text(tokens), ours.encode_text(tokens))
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_says_where_it_was_good(shards, model, tmp_path):
+def test_what_is_not_finite_ends_the_run_and_says_where_it_was_good(shards, model, tmp_path):
     done = run(shards, model, tmp_path / "run", learning_rate=1e30, warmup_steps=0, minutes=0)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert re.search(r"the loss is nan at step \d, learning rate \S+e\+\d+; the last good", done.stderr)
-    assert "checkpoint is epoch_0" in done.stderr
+    assert (
+        "a weight is not finite at step 1, learning rate 1e+30; the last good checkpoint is none"
+        in done.stderr
+    )
+    assert not list((tmp_path / "run").glob("**/*.pt"))
+
+
+def test_a_checkpoint_whose_weights_gave_the_loss_that_is_not_finite_is_not_called_good(
+    shards, model, tmp_path
+):
+    done = run(
+        shards, model, tmp_path / "run", learning_rate=1e13, warmup_steps=1, schedule="cosine", minutes=0
+    )
+    assert done.returncode == 2
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*.pt"))
+    said = re.search(r"loss is not finite at step (\d), .* the last good checkpoint is (\S+) in", done.stderr)
+    assert said, done.stderr
+    assert kept, "no checkpoint before the loss was lost"
+    assert said[2] != kept[-1]
 
 
 def test_started_by_srun_the_processes_find_each_other(finished, shards, model, tmp_path):
@@ -166,13 +187,31 @@ def long(shards, model, tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_asked_to_stop_it_saves_and_says_that_it_can_go_on(long, shards, model, tmp_path, number):
     stopped = tmp_path / "stopped"
-    process = started(shards, model, stopped, steps=3, epochs=60)
-    process.send_signal(number)
+    process = started(shards, model, stopped, steps=3, epochs=60, workers=2)
+    os.killpg(process.pid, number)  # as schedulers do: the loader's processes get it too
     assert process.wait(60) == 75
     assert not (stopped / "final.pt").exists()
     assert run(shards, model, stopped, epochs=60).returncode == 0
     assert len(events(stopped, "start")) == 2
     assert_same_run(long, stopped)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_torchrun_asked_to_stop_has_its_processes_save(shards, model, tmp_path, number):
+    process = started(shards, model, tmp_path / "run", steps=3, epochs=400, processes=2)
+    process.send_signal(number)
+    assert process.wait(60) == 1
+    last = events(tmp_path / "run" / "checkpoints", "step")[-1]
+    newest = max((tmp_path / "run" / "checkpoints").glob("*.pt"))
+    assert torch.load(newest, weights_only=True)["samples_seen"] == last["samples_seen"] < 400 * 16
+
+
+def test_asked_to_stop_while_it_starts_it_stops_after_one_step(shards, model, tmp_path):
+    process = subprocess.Popen(command(shards, model, tmp_path / "run", epochs=400))
+    time.sleep(1)  # it is importing torch
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert len(events(tmp_path / "run" / "checkpoints", "step")) == 1
 
 
 def test_a_folder_is_trained_in_by_one_run_at_a_time(shards, model, tmp_path):
@@ -250,6 +289,21 @@ def test_killed_with_two_processes_it_ends_with_another_number(alone, shards, mo
     assert_close_run(alone, tmp_path / "run")
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_interrupted_and_resumed_equal_uninterrupted_to_the_bit(
+    shards, model, tmp_path, processes
+):
+    changes = {"processes": processes, "batch": 16, "micro_batch": 4, "epochs": 6}
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert run(shards, model, whole, minutes=0, **changes).returncode == 0
+    (resumed / "checkpoints").mkdir(parents=True)
+    for name in ("epoch_0005.pt", "metrics.jsonl"):
+        shutil.copy(whole / "checkpoints" / name, resumed / "checkpoints")
+    assert run(shards, model, resumed, **changes).returncode == 0
+    assert [start["samples_seen"] for start in events(resumed, "start")] == [0, 80]
+    assert_same_run(whole, resumed)
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_lower_precision_trains_about_the_same(alone, shards, model, tmp_path, precision):
     done = run(shards, model, tmp_path / "run", **ELASTIC | {"precision": precision})
@@ -299,7 +353,7 @@ def test_another_recipe_is_refused_in_one_line(finished, shards, model, tmp_path
     done = run(shards, model, folder, learning_rate=5e-4)
     assert done.returncode == 2
     assert done.stderr.startswith("cloob train run: error: ")
-    assert "learning_rate 0.001 there, 0.0005 now" in done.stderr
+    assert "recipe.learning_rate 0.001 there, 0.0005 now" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -26,6 +26,17 @@ def test_the_log_is_cut_back_to_the_checkpoint_when_a_run_goes_on(tmp_path):
     assert json.loads(path.read_text().splitlines()[-1])["loss"] == 2.0
 
 
+def test_a_kill_while_the_log_is_cut_back_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    log = Metrics(path, 0)
+    log.write("step", 8)
+    log.close()
+    monkeypatch.setattr(type(path), "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        Metrics(path, 8)
+    assert events(path) == [8]
+
+
 def test_a_run_from_the_start_forgets_an_old_log(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "step", "samples_seen": 8}\n')

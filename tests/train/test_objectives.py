@@ -10,6 +10,7 @@ from cloob.objective import OBJECTIVES
 from cloob.train import loop, step
 from cloob.train.distributed import joined
 from cloob.train.recipe import Recipe, Run
+from cloob.train.stop import StopRequest
 
 
 def losses(objective, shards, model, folder):
@@ -17,7 +18,7 @@ def losses(objective, shards, model, folder):
     run = Run(corpus="cc", objective=objective, architecture="tiny", recipe="test", seed=3)
     places = loop.Places(shards, shards, folder)
     with joined() as world:
-        loop.train(run, Recipe(**BASE), model, places, set(), 15, 0, world)
+        loop.train(run, Recipe(**BASE), model, places, set(), 15, 0, world, StopRequest())
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [line["loss"] for line in lines if line["event"] == "step"]
 

@@ -8,7 +8,7 @@ from recipes import recipe
 from cloob.errors import InputError
 from cloob.shards.reader import BLOCK
 from cloob.train.distributed import World
-from cloob.train.order import WINDOW, BatchOrder, epoch_order
+from cloob.train.order import SUBSTITUTES, WINDOW, BatchOrder, epoch_order
 
 
 def order(samples_seen=0, rank=0, processes=1, **changes):
@@ -25,7 +25,7 @@ def test_an_epoch_is_a_permutation_that_differs_by_seed_and_epoch():
 
 def test_no_pair_comes_twice_within_an_epoch():
     for epoch in range(3):
-        seen = [index for batch in order() for e, index in batch if e == epoch]
+        seen = [indices[0] for batch in order() for e, indices in batch if e == epoch]
         assert len(seen) == len(set(seen)) == 16  # 22 pairs make two batches of 8
 
 
@@ -49,6 +49,16 @@ def test_the_processes_share_each_global_batch_in_order(processes):
     assert together([order(rank=rank, processes=processes) for rank in range(processes)]) == together(
         [order()]
     )
+
+
+def test_substitutes_repeat_no_pair_in_a_batch():
+    made = recipe(batch=8, micro_batch=2, epochs=1)
+    batches = together([BatchOrder(100, made, 5, 0, World(0, 1, torch.device("cpu")))])
+    assert len(batches) == 12
+    for batch in batches:
+        slots = [indices for _, indices in batch]
+        assert all(len(indices) == 1 + SUBSTITUTES for indices in slots)
+        assert len(set(itertools.chain(*slots))) == 8 * (1 + SUBSTITUTES)
 
 
 def test_samples_seen_alone_says_where_to_go_on():

@@ -46,9 +46,3 @@ def test_a_value_that_cannot_be_is_refused_by_name(wrong):
 
 def test_a_run_is_named_by_all_that_it_is():
     assert Run("cc", "infoloob_hopfield", "RN50", "cc", 3).name == "cc-infoloob_hopfield-RN50-cc-seed3"
-
-
-def test_recipes_tell_where_they_differ():
-    other = dict(BASE, batch=16, unheard_of=1)
-    assert recipe().difference(other) == {"batch": (8, 16), "unheard_of": (None, 1)}
-    assert recipe().difference(dict(BASE)) == {}

@@ -33,7 +33,14 @@ def test_perfect_embeddings_retrieve_perfectly_in_both_directions():
 
 def test_recall_is_the_share_of_ranks_within_k():
     image = torch.eye(20, dtype=torch.float64)
-    text = image.roll(1, dims=0)  # no caption is where its image is
+    text = 0.6 * image + 0.8 * image.roll(1, dims=0)  # every caption is nearer to another image
     metrics = retrieval_metrics(image, text)
     assert metrics["image_to_text_r1"] == 0.0
     assert metrics["text_to_image_median_rank"] == 2.0
+
+
+def test_embeddings_that_collapsed_or_are_no_numbers_find_nothing():
+    for rows in (torch.ones(20, 4) / 2, torch.full((20, 4), torch.nan)):
+        metrics = retrieval_metrics(rows, rows)
+        assert metrics["image_to_text_r10"] == metrics["text_to_image_r10"] == 0.0
+        assert metrics["image_to_text_mean_rank"] == 20.0

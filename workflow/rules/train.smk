@@ -25,7 +25,9 @@ rule train:
         workers=config["train"]["workers"],
         wandb=config["train"]["wandb_project"],
     shell:
-        "torchrun --standalone --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
+        "torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+        " --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
         " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
-        " --wandb-project={params.wandb:q} 2>&1 | tee {log}"
+        # Asked to stop, training still has something to say: tee has to outlive the signal.
+        " --wandb-project={params.wandb:q} 2>&1 | (trap '' TERM USR1; tee {log})"

@@ -1,6 +1,6 @@
 """Checkpoints: whole or absent, read without executing anything, refused under another recipe."""
 
-from dataclasses import asdict
+import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,7 +9,6 @@ import torch
 
 from cloob.errors import InputError
 from cloob.files import replacing
-from cloob.train.recipe import Recipe, Run
 
 Checkpoint = dict[str, Any]
 
@@ -33,27 +32,58 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch_*.pt"))
 
 
-def newest_checkpoint(folder: Path, run: Run, recipe: Recipe) -> Checkpoint | None:
-    """The newest readable checkpoint of a run, or None where there is none.
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest valid checkpoint, None where there is none; for the one process that owns the folder.
 
-    A torn file is passed over with a warning; one that another recipe or run wrote raises
-    `InputError` naming the keys that differ.
+    Damaged ones (torn, a bit flipped, no checkpoint at all) are named in a warning and moved aside, to
+    `*.damaged`. What a kill left of a checkpoint being written is deleted.
     """
+    for unfinished in folder.glob(".epoch_*.pt"):
+        unfinished.unlink()
     for path in reversed(checkpoints_in(folder)):
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            there = checkpoint["recipe"], checkpoint["run"]
-        except (RuntimeError, KeyError, EOFError, OSError, UnpicklingError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"warning: {path} is passed over, it does not load: {reason}", flush=True)
-            continue
-        different = recipe.difference(there[0])
-        different |= {k: (v, there[1].get(k)) for k, v in asdict(run).items() if there[1].get(k) != v}
-        if different:
-            listed = ", ".join(f"{key} {there} there, {here} now" for key, (here, there) in different.items())
-            raise InputError(f"{path}: made by another recipe ({listed}); move {folder} away to start afresh")
-        return checkpoint
+        if (damage := _damage(path)) is None:
+            return path
+        print(f"warning: {path} is passed over, it does not load: {damage}", flush=True)
+        path.rename(path.with_suffix(".pt.damaged"))
     return None
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (member := archive.testzip()) is not None:
+                return f"{member} has not the checksum that it was written with"
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)["samples_seen"]
+    except (
+        RuntimeError,
+        KeyError,
+        TypeError,
+        EOFError,
+        OSError,
+        UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None
+
+
+def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
+    """A valid checkpoint; raises `InputError` with the keys in which it is not of the run `identity`."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    there, here = _flat({key: checkpoint.get(key) for key in identity}), _flat(identity)
+    different = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+    if different:
+        listed = ", ".join(f"{key} {there.get(key)} there, {here.get(key)} now" for key in different)
+        raise InputError(f"{path}: of another run ({listed}); move {path.parent} away to start afresh")
+    return checkpoint
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"recipe": {"batch": 8}} -> {"recipe.batch": 8}"""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def prune_checkpoints(folder: Path, keep: set[int]) -> None:

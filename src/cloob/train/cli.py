@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cloob.arguments import count, positive
 from cloob.train.recipe import Recipe, Run, add_record, record_from
+from cloob.train.stop import StopRequest, stop_request
 
 # sysexits.h's EX_TEMPFAIL: stopped when asked, saved; started again, the run goes on.
 EXIT_STOPPED = 75
@@ -14,14 +15,15 @@ EXIT_STOPPED = 75
 _BY_HAND = f"""\
 by hand, with any number of processes that divides the micro-batches of a batch:
   one process:   cloob train run ...
-  one node:      torchrun --standalone --nproc-per-node 4 -m cloob train run ...
+  one node:      torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 \\
+                     --nproc-per-node 4 -m cloob train run ...
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
                      python -m cloob train run ...
   (srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
 `snakemake -n -p <results>/train/<run>/final.pt` prints the whole command of a run.
 
 On SIGTERM or SIGUSR1 a run finishes the step, saves, and exits with {EXIT_STOPPED} (EX_TEMPFAIL; under
-torchrun with 1); started again, it goes on.
+torchrun, which passes on the signals that it is told to handle, with 1); started again, it goes on.
 """
 
 
@@ -64,13 +66,20 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    with stop_request() as stop:  # from the first second on; what is imported here takes several
+        finished = _train(options, stop)
+    if not finished:
+        sys.exit(EXIT_STOPPED)
+
+
+def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     from cloob.files import only_one
     from cloob.train.distributed import joined
     from cloob.train.loop import Places, train
 
     places = Places(options.shards, options.validation, options.folder)
     with joined() as world, only_one(places.checkpoints) if world.first else nullcontext():
-        finished = train(
+        return train(
             record_from(options, Run),
             record_from(options, Recipe),
             options.model,
@@ -79,7 +88,6 @@ def _run(options: argparse.Namespace) -> None:
             options.checkpoint_minutes,
             options.workers,
             world,
+            stop,
             options.wandb_project,
         )
-    if not finished:
-        sys.exit(EXIT_STOPPED)

@@ -10,7 +10,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.errors import InputError
 from cloob.shards.reader import Shards
-from cloob.train.order import Address, BatchOrder
+from cloob.train.order import Address, BatchOrder, Slot
 
 MicroBatch = tuple[Tensor, Tensor, int]  # uint8 images (B, 3, S, S), tokens (B, L), pairs replaced
 
@@ -19,8 +19,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
     """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,), whether it is another's).
 
     `transform` gets the decoded image and its address, so a pair is cut the same way whoever loads it. A pair
-    whose image does not decode (the shards were verified, so the
-    disk went bad since) is replaced by the next one of the list that does, and named in a warning.
+    that cannot be read or decoded (the shards were verified, so the disk went bad since) is named in a
+    warning and replaced by the first of its slot's substitutes that can; raises `InputError` where none can.
     """
 
     def __init__(
@@ -30,23 +30,29 @@ class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
         tokenizer: Callable[[list[str]], Tensor],
     ) -> None:
         self.shards, self.transform, self.tokenizer = shards, transform, tokenizer
+        self._named: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.shards)
 
-    def __getitem__(self, address: Address) -> tuple[Tensor, Tensor, bool]:
-        _, index = address
-        for shift in range(len(self)):
-            jpeg, caption, key = self.shards.sample((index + shift) % len(self))
+    def __getitem__(self, slot: Slot) -> tuple[Tensor, Tensor, bool]:
+        epoch, indices = slot
+        for index in indices:
             try:
+                jpeg, caption, _ = self.shards.sample(index)
                 content = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
                 image = decode_jpeg(content, mode=ImageReadMode.RGB)
-            except (RuntimeError, ValueError) as error:  # ValueError: no bytes at all
-                reason = str(error).splitlines()[0]
-                print(f"warning: image {key} is replaced, it does not decode: {reason}", flush=True)
+            except (RuntimeError, ValueError, OSError, InputError) as error:  # ValueError: no bytes at all
+                self._warn(index, error)
                 continue
-            return self.transform(image, address), self.tokenizer([caption])[0], shift > 0
-        raise InputError(f"{self.shards.path}: none of its images decodes; pack the shards again")
+            return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], index != indices[0]
+        raise InputError(f"{self.shards.path}: none of {len(indices)} images decodes; pack the shards again")
+
+    def _warn(self, index: int, error: Exception) -> None:
+        if index not in self._named:
+            self._named.add(index)
+            reason = str(error).splitlines()[0]
+            print(f"warning: pair {index} of {self.shards.path} is replaced: {reason}", flush=True)
 
 
 def collate(pairs: list[tuple[Tensor, Tensor, bool]]) -> MicroBatch:
@@ -63,5 +69,4 @@ def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> DataLoader
         collate_fn=collate,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
     )

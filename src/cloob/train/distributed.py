@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -33,6 +34,12 @@ class World:
         dist.all_reduce(sums)
         return sums.tolist()
 
+    def agreed(self, value: Any) -> Any:
+        """The first process's value, the same in each."""
+        values = [value]
+        dist.broadcast_object_list(values, device=self.device)
+        return values[0]
+
 
 @contextmanager
 def joined() -> Iterator[World]:
@@ -56,8 +63,11 @@ def joined() -> Iterator[World]:
         torch.set_num_threads(max(1, torch.get_num_threads() // int(environment["LOCAL_WORLD_SIZE"])))
     rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
-    if "MASTER_ADDR" in os.environ:
-        dist.init_process_group(backend)
+    if "RANK" in os.environ:
+        try:
+            dist.init_process_group(backend)
+        except ValueError as error:  # a variable that is missing
+            raise InputError(f"RANK is set, so this is one of several processes, but: {error}") from None
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=rank, world_size=processes)
     try:

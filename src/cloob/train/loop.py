@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from cloob.encoder import (
     Encoder,
@@ -27,11 +27,11 @@ from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.checkpoint import (
-    Checkpoint,
     checkpoint_path,
     checkpoints_in,
     newest_checkpoint,
     prune_checkpoints,
+    read_checkpoint,
     save_checkpoint,
 )
 from cloob.train.data import Pairs, training_loader
@@ -43,7 +43,7 @@ from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.step import Learner
-from cloob.train.stop import stop_request
+from cloob.train.stop import StopRequest, shielded
 from cloob.train.validation import validate
 
 
@@ -70,14 +70,16 @@ def train(
     checkpoint_minutes: float,
     workers: int,
     world: World,
+    stop: StopRequest,
     wandb_project: str = "",
 ) -> bool:
     """Train `run` and leave `final.pt`, `metrics.jsonl` and `open_clip/` (the export) in its folder.
 
     Continues from the newest valid checkpoint of the same recipe; one is written at the end of every
-    epoch and, within it, every `checkpoint_minutes`. Returns whether the run is finished: asked to stop
-    (SIGTERM, SIGUSR1), it writes a checkpoint after the step. Raises `InputError` for input that
-    does not fit: an unknown objective, a corpus smaller than a batch, a checkpoint of another recipe.
+    epoch and, within it, every `checkpoint_minutes`. Returns whether the run is finished: once `stop` asks,
+    it writes a checkpoint after the step. Raises `InputError` for input that does not fit (an unknown
+    objective, a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), and where the
+    loss or the weights are no longer finite.
     """
     if run.objective not in OBJECTIVES:
         raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
@@ -87,10 +89,19 @@ def train(
 
     model = fresh_encoder(config, run, recipe, world)
     learner = Learner(model, run, recipe, world)
+    identity = {
+        "run": {"name": run.name, **asdict(run)},
+        "recipe": asdict(recipe),
+        "model_config": config,
+        "corpus_sha256": shards.manifest["sha256"],
+    }
     samples_seen = 0
-    if (newest := newest_checkpoint(places.checkpoints, run, recipe)) is not None:
-        learner.load(newest)
-        samples_seen = newest["samples_seen"]
+    newest = world.agreed(newest_checkpoint(places.checkpoints) if world.first else None)
+    if newest is not None:
+        checkpoint = read_checkpoint(newest, identity)
+        learner.load(checkpoint)
+        samples_seen = checkpoint["samples_seen"]
+        del checkpoint
 
     tokenizer = tokenizer_for(config)
     size = config["vision_cfg"]["image_size"]
@@ -99,63 +110,68 @@ def train(
     validation = Pairs(held_out, lambda image, _: centre(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, world)
     # A step takes as many micro-batches as this process holds of a batch.
-    steps = zip(*[iter(training_loader(pairs, order, workers))] * order.per_step, strict=True)
+    with shielded():
+        micro_batches = iter(training_loader(pairs, order, workers))
+    steps = zip(*[micro_batches] * order.per_step, strict=True)
 
     running = places.checkpoints / "metrics.jsonl"
     metrics = Metrics(running, samples_seen, wandb_project, run.name) if world.first else None
     if metrics:
-        metrics.write("start", samples_seen, **_start(run, recipe, config, shards, world))
+        metrics.write("start", samples_seen, **identity, **_circumstances(shards, world))
     progress = Progress(run.name, order.first, recipe.batch, world.processes)
     saved, seconds, ended = time.monotonic(), 0.0, time.perf_counter()
-    with stop_request() as stop:
-        for step, micro_batches in enumerate(steps, start=order.first):
-            begun = time.perf_counter()
-            rate = learning_rate(step, order.steps, recipe)
-            loss = learner.step(step, rate, [micro_batch[:2] for micro_batch in micro_batches])
-            asked, replaced = world.total(stop.asked, sum(micro_batch[2] for micro_batch in micro_batches))
-            if not math.isfinite(loss):
-                raise InputError(_not_finite(run, loss, step + 1, rate, places))
-            waited, working = begun - ended, time.perf_counter() - begun
-            samples_seen += recipe.batch
-            seconds += working
-            epoch, place = divmod(step + 1, order.steps_per_epoch)
+    for step, micro_batches in enumerate(steps, start=order.first):
+        begun = time.perf_counter()
+        rate = learning_rate(step, order.steps, recipe)
+        loss = learner.step(step, rate, [micro_batch[:2] for micro_batch in micro_batches])
+        asked, replaced = world.total(stop.asked, sum(micro_batch[2] for micro_batch in micro_batches))
+        if not math.isfinite(loss):
+            raise InputError(_not_finite(run, "the loss", step, rate, order, places))
+        waited, working = begun - ended, time.perf_counter() - begun
+        samples_seen += recipe.batch
+        seconds += working
+        epoch, place = divmod(step + 1, order.steps_per_epoch)
+        if metrics:
+            values = {
+                "step": step + 1,
+                "steps": order.steps,
+                "epoch": (step + 1) / order.steps_per_epoch,
+                "loss": loss,
+                "learning_rate": rate,
+                "inverse_temperature": float(model.logit_scale.detach().exp()),
+                "replaced": int(replaced),
+                "data_seconds": waited,
+                "batch_seconds": waited + working,
+                "samples_per_second": recipe.batch / (waited + working),
+            }
+            metrics.write("step", samples_seen, **values)
+            progress.step(values)
+        if place == 0:
+            found = validate(model, validation, run, recipe, workers, world)
+            if not math.isfinite(found["loss"]):
+                raise InputError(_not_finite(run, "the validation loss", step, rate, order, places))
             if metrics:
-                values = {
-                    "step": step + 1,
-                    "steps": order.steps,
-                    "epoch": (step + 1) / order.steps_per_epoch,
-                    "loss": loss,
-                    "learning_rate": rate,
-                    "inverse_temperature": float(model.logit_scale.detach().exp()),
-                    "replaced": int(replaced),
-                    "data_seconds": waited,
-                    "batch_seconds": waited + working,
-                    "samples_per_second": recipe.batch / (waited + working),
-                }
-                metrics.write("step", samples_seen, **values)
-                progress.step(values)
-            if place == 0:
-                found = validate(model, validation, world, recipe.micro_batch, workers)
-                if metrics:
-                    metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
-            stopping = asked > 0 and step + 1 < order.steps
-            if metrics and (place == 0 or stopping or time.monotonic() - saved > 60 * checkpoint_minutes):
-                checkpoint = _checkpoint(run, recipe, config, model, samples_seen, epoch) | learner.state()
-                save_checkpoint(checkpoint_path(places.checkpoints, epoch, place), checkpoint)
-                prune_checkpoints(places.checkpoints, keep_epochs)
-                saved = time.monotonic()
-            if stopping:
-                if metrics:
-                    metrics.close()
-                return False
-            ended = time.perf_counter()
+                metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
+        stopping = asked > 0 and step + 1 < order.steps
+        if metrics and (place == 0 or stopping or time.monotonic() - saved > 60 * checkpoint_minutes):
+            weights = model.state_dict()
+            if not _finite(weights):
+                raise InputError(_not_finite(run, "a weight", step, rate, order, places))
+            checkpoint = identity | {"epoch": epoch, "samples_seen": samples_seen, "state_dict": weights}
+            save_checkpoint(checkpoint_path(places.checkpoints, epoch, place), checkpoint | learner.state())
+            prune_checkpoints(places.checkpoints, keep_epochs)
+            saved = time.monotonic()
+        if stopping:
+            if metrics:
+                metrics.close()
+            return False
+        ended = time.perf_counter()
     if metrics:
         metrics.write("end", samples_seen, seconds_in_steps=seconds)
         metrics.close()
         export_open_clip(model, config, places.folder / "open_clip")
-        save_checkpoint(
-            places.folder / "final.pt", _checkpoint(run, recipe, config, model, samples_seen, recipe.epochs)
-        )
+        final = {"epoch": recipe.epochs, "samples_seen": samples_seen, "state_dict": model.state_dict()}
+        save_checkpoint(places.folder / "final.pt", identity | final)
         with replacing(places.folder / "metrics.jsonl") as beside:
             shutil.copyfile(running, beside)
     return True
@@ -178,35 +194,26 @@ def fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -
     return model.to(world.device, memory_format=layout)
 
 
-def _not_finite(run: Run, loss: float, step: int, rate: float, places: Places) -> str:
-    newest = next((path.name for path in reversed(checkpoints_in(places.checkpoints))), "none")
+def _not_finite(run: Run, what: str, step: int, rate: float, order: BatchOrder, places: Places) -> str:
+    """The message. A checkpoint is good if it is older than the weights that step `step` (0-based) used."""
+    these = checkpoint_path(places.checkpoints, *divmod(step, order.steps_per_epoch))
+    good = [path.name for path in checkpoints_in(places.checkpoints) if path < these]
     return (
-        f"{run.name}: the loss is {loss} at step {step}, learning rate {rate:.3g}; the last good checkpoint "
-        f"is {newest} in {places.checkpoints}. Lower the learning rate, or warm up for longer"
+        f"{run.name}: {what} is not finite at step {step + 1}, learning rate {rate:.3g}; the last good "
+        f"checkpoint is {good[-1] if good else 'none'} in {places.checkpoints}. Lower the learning rate, or "
+        "warm up for longer"
     )
 
 
-def _checkpoint(
-    run: Run, recipe: Recipe, config: ModelConfig, model: nn.Module, samples_seen: int, epoch: int
-) -> Checkpoint:
-    return {
-        "run": {"name": run.name, **asdict(run)},
-        "recipe": asdict(recipe),
-        "model_config": config,
-        "epoch": epoch,
-        "samples_seen": samples_seen,
-        "state_dict": model.state_dict(),
-    }
+def _finite(weights: dict[str, Tensor]) -> bool:
+    norms = torch._foreach_norm([one for one in weights.values() if one.is_floating_point()])
+    return bool(torch.stack(norms).isfinite().all())
 
 
-def _start(run: Run, recipe: Recipe, config: ModelConfig, shards: Shards, world: World) -> dict[str, Any]:
-    """What a reader of the log has to know to repeat the run."""
+def _circumstances(shards: Shards, world: World) -> dict[str, Any]:
+    """What a reader of the log has to know beside the run's identity to repeat it."""
     cuda = world.device.type == "cuda"
     return {
-        "run": {"name": run.name, **asdict(run)},
-        "recipe": asdict(recipe),
-        "model_config": config,
-        "corpus_sha256": shards.manifest["sha256"],
         "pairs": len(shards),
         "processes": world.processes,
         "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",

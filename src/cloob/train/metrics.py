@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from cloob.errors import InputError
+from cloob.files import replacing
 
 _PLOTTED = ("step", "validation")
 
@@ -31,8 +32,9 @@ class Metrics:
                 if event["samples_seen"] > samples_seen:
                     break
                 kept.append(line + "\n")
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(kept)
+        with replacing(path) as beside:
+            beside.write_text("".join(kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
         self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
 
     def write(self, event: str, samples_seen: int, **values: Any) -> None:

@@ -14,6 +14,10 @@ from cloob.train.distributed import World
 from cloob.train.recipe import Recipe
 
 Address = tuple[int, int]  # (epoch, index of the pair in the shards)
+Slot = tuple[int, list[int]]  # (epoch, index of the pair and of those that replace it, in turn)
+
+# How many replace a pair whose image does not decode, before that is an error.
+SUBSTITUTES = 8
 
 # Pairs that a micro-batch's place in the step mixes at once: 256 blocks, 0.8 GB of images of 50 KB.
 WINDOW = 16384
@@ -44,7 +48,8 @@ def epoch_order(pairs: int, batch: int, micro_batch: int, seed: int, epoch: int)
 class BatchOrder:
     """The micro-batches of one process, from `samples_seen` to the end of the run.
 
-    Every global batch is cut into micro-batches; each process takes as many consecutive ones.
+    Every global batch is cut into micro-batches; each process takes as many consecutive ones. A pair is
+    replaced by those at its place in the next steps of its epoch: no two of a batch by the same.
     Raises `InputError` where they cannot be shared equally, or the corpus does not fill a batch.
     """
 
@@ -67,13 +72,17 @@ class BatchOrder:
     def __len__(self) -> int:
         return (self.steps - self.first) * self.per_step
 
-    def __iter__(self) -> Iterator[list[Address]]:
+    def __iter__(self) -> Iterator[list[Slot]]:
         current, order = -1, np.empty((0, self.batch), dtype=np.int64)
         for step in range(self.first, self.steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             if epoch != current:
                 current = epoch
                 order = epoch_order(self.pairs, self.batch, self.micro_batch, self.seed, epoch)
-            micro_batches = order[place].reshape(-1, self.micro_batch)
-            for indices in micro_batches[self.first_place : self.first_place + self.per_step]:
-                yield [(epoch, int(index)) for index in indices]
+            places = slice(
+                self.first_place * self.micro_batch, (self.first_place + self.per_step) * self.micro_batch
+            )
+            next_steps = (place + np.arange(1 + SUBSTITUTES)) % self.steps_per_epoch
+            slots = [(epoch, indices) for indices in order[next_steps, places].T.tolist()]
+            for start in range(0, len(slots), self.micro_batch):
+                yield slots[start : start + self.micro_batch]

@@ -1,7 +1,7 @@
 """What a run is and how it is trained: the two records that decide every weight of the result."""
 
 import argparse
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from cloob.errors import InputError
@@ -59,15 +59,6 @@ class Recipe:
     inverse_temperature: float = _option("initial 1/tau of the loss")
     learn_temperature: bool = _option("train 1/tau (CLIP) or keep it fixed (CLOOB)")
     hopfield_beta: float = _option("beta of the Hopfield retrieval; unused by the plain objectives")
-
-    def difference(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """The fields in which `other` (a recipe as a dict) differs: name -> (here, there)."""
-        mine = asdict(self)
-        return {
-            key: (mine.get(key), other.get(key))
-            for key in sorted(mine.keys() | other.keys())
-            if mine.get(key) != other.get(key)
-        }
 
 
 def _boolean(text: str) -> bool:

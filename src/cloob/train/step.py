@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from cloob.encoder import Encoder, normalise_pixels
 from cloob.objective import contrastive_loss
@@ -27,6 +25,10 @@ class Learner:
     The embeddings of all micro-batches of a step enter one loss. A process that holds several embeds
     each twice: first without gradient, to know the loss, then again with it, one at a time; so the batch is
     bounded by no GPU's memory. What a micro-batch draws (dropout) is a function of (seed, its number).
+
+    The gradients are views of one tensor, which the processes sum once a step. (DistributedDataParallel would
+    sum them in parts, in an order that it changes after the first step: a run that was interrupted would not
+    end with the bits of one that was not.)
     """
 
     def __init__(self, model: Encoder, run: Run, recipe: Recipe, world: World) -> None:
@@ -34,12 +36,14 @@ class Learner:
         self.optimizer = make_optimizer(model.named_parameters(), recipe)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "float16")
         self.statistics = RunningStatistics(model)
-        self.parallel = DistributedDataParallel(
-            model,
-            device_ids=[world.device] if world.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
-            forward_sync_buffers=False,  # `statistics` agrees on them
+        for weight in model.state_dict().values():
+            dist.broadcast(weight, 0)  # a seed does not give the same bits on every kind of processor
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self.gradient = torch.zeros(
+            sum(weight.numel() for weight in trained), dtype=trained[0].dtype, device=world.device
         )
+        for weight, part in zip(trained, self.gradient.split([one.numel() for one in trained]), strict=True):
+            weight.grad = part.as_strided(weight.shape, weight.stride())
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside the weights for the run to go on."""
@@ -58,7 +62,7 @@ class Learner:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        self.gradient.zero_()
         all_of_step = self.recipe.batch // self.recipe.micro_batch
         first = number * all_of_step + self.world.rank * len(micro_batches)
         once = len(micro_batches) == 1
@@ -66,7 +70,7 @@ class Learner:
         embedded = []
         with torch.set_grad_enabled(once):
             for place, micro_batch in enumerate(micro_batches, start=first):
-                embedded.append(self._embed(self.parallel if once else self.model, micro_batch, place))
+                embedded.append(self._embed(micro_batch, place))
                 self.statistics.count()
 
         image, text = (_joined([one[part] for one in embedded]) for part in (0, 1))
@@ -79,19 +83,17 @@ class Learner:
             beta=self.recipe.hopfield_beta,
             group=dist.group.WORLD,
         )
-        # Each process holds a share of the gradient, and DDP averages: W times the shares, that is the sum.
-        (loss * self.world.processes).backward()
+        loss.backward()
 
         gradients = zip(*(part.grad.split(self.recipe.micro_batch) for part in (image, text)), strict=True)
         for place, (micro_batch, wanted) in enumerate(zip(micro_batches, gradients, strict=True)):
-            last = place == len(micro_batches) - 1
-            with nullcontext() if last else self.parallel.no_sync():
-                outputs = embedded[0] if once else self._embed(self.parallel, micro_batch, first + place)
-                roots, leaves = list(outputs[:2]), list(wanted)
-                if last and self.recipe.learn_temperature:
-                    roots, leaves = [*roots, outputs[2]], [*leaves, temperature.grad]
-                scaled = [self.scaler.scale(leaf).to(root) for leaf, root in zip(leaves, roots, strict=True)]
-                torch.autograd.backward(roots, scaled)
+            outputs = embedded[0] if once else self._embed(micro_batch, first + place)
+            roots, leaves = list(outputs[:2]), list(wanted)
+            if place == 0 and self.recipe.learn_temperature:
+                roots, leaves = [*roots, outputs[2]], [*leaves, temperature.grad]
+            scaled = [self.scaler.scale(leaf).to(root) for leaf, root in zip(leaves, roots, strict=True)]
+            torch.autograd.backward(roots, scaled)
+        dist.all_reduce(self.gradient)  # each process holds a share of it
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.statistics.end(all_of_step)
@@ -99,16 +101,14 @@ class Learner:
             self.model.logit_scale.clamp_(0.0, MAXIMUM_LOG_INVERSE_TEMPERATURE)
         return float(loss.detach())
 
-    def _embed(
-        self, encoders: nn.Module, micro_batch: tuple[Tensor, Tensor], number: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _embed(self, micro_batch: tuple[Tensor, Tensor], number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised embeddings (B, d) of images and texts, and 1/tau."""
         pixels, tokens = (part.to(self.world.device, non_blocking=True) for part in micro_batch)
         torch.manual_seed(int(np.random.SeedSequence([self.run.seed, number]).generate_state(1)[0]))
         precision = getattr(torch, self.recipe.precision)
         reduced = precision in (torch.float16, torch.bfloat16)
         with torch.autocast(self.world.device.type, precision if reduced else None, enabled=reduced):
-            return encoders(normalise_pixels(pixels), tokens)
+            return self.model(normalise_pixels(pixels), tokens)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

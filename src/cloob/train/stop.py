@@ -18,6 +18,19 @@ class StopRequest:
 
 
 @contextmanager
+def shielded() -> Iterator[None]:
+    """Block the signals; processes and threads that start meanwhile never see them.
+
+    A scheduler signals all processes of a job, but a loader's have to feed the step that is to be finished.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def stop_request() -> Iterator[StopRequest]:
     """Take SIGTERM and SIGUSR1 as a request, until the end of the `with` block."""
     request = StopRequest()

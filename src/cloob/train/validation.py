@@ -1,14 +1,17 @@
-"""Retrieval on held-out captioned images: does an image find its caption, and a caption its image?"""
+"""The loss and retrieval on held-out captioned images: does an image find its caption, and vice versa?"""
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from cloob.encoder import normalise_pixels
+from cloob.encoder import Encoder, normalise_pixels
+from cloob.objective import contrastive_loss
 from cloob.train.data import Pairs, collate
 from cloob.train.distributed import World
+from cloob.train.order import SUBSTITUTES
+from cloob.train.recipe import Recipe, Run
+from cloob.train.stop import shielded
 
 _TILE = 1024  # rows of similarities held at once
 
@@ -16,13 +19,14 @@ _TILE = 1024  # rows of similarities held at once
 def ranks_of_matches(queries: Tensor, targets: Tensor) -> Tensor:
     """The rank (1 = best) of target i among all targets, by similarity to query i.
 
-    queries, targets: (N, d) -> (N,) int64. Targets that tie with the match rank after it.
+    queries, targets: (N, d) -> (N,) int64. Targets that tie with the match rank before it, and so do all
+    where a similarity is no number: embeddings that collapsed find nothing.
     """
     ranks = []
     for start in range(0, len(queries), _TILE):
         similar = queries[start : start + _TILE] @ targets.T  # (tile, N)
         own = similar.diagonal(offset=start).unsqueeze(1)
-        ranks.append((similar > own).sum(1) + 1)
+        ranks.append((~(similar < own)).sum(1))  # the match itself is one of them
     return torch.cat(ranks)
 
 
@@ -42,22 +46,44 @@ def retrieval_metrics(image: Tensor, text: Tensor) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, pairs: Pairs, world: World, batch: int, workers: int) -> dict[str, float]:
-    """Embed all pairs, shared among the processes, and measure retrieval; leaves `model` in training mode."""
+def validate(
+    model: Encoder, pairs: Pairs, run: Run, recipe: Recipe, workers: int, world: World
+) -> dict[str, float]:
+    """Embed all pairs, shared among the processes; the loss and retrieval, the same in each process.
+
+    The loss is the objective's mean over batches of the recipe's size, as in training (a last, smaller one is
+    left out, unless it is the only one). Leaves `model` in training mode.
+    """
     model.eval()
-    mine = np.arange(len(pairs))[world.rank :: world.processes]
+    mine = range(world.rank, len(pairs), world.processes)
     loader = DataLoader(
-        Subset(pairs, [(0, int(index)) for index in mine]),
-        batch_size=batch,
+        Subset(
+            pairs, [(0, [(index + shift) % len(pairs) for shift in range(1 + SUBSTITUTES)]) for index in mine]
+        ),
+        batch_size=recipe.micro_batch,
         num_workers=workers,
         collate_fn=collate,
     )
+    with shielded():
+        batches = iter(loader)
     image, text = [], []
-    for pixels, tokens, _ in loader:
+    for pixels, tokens, _ in batches:
         image.append(model.encode_image(normalise_pixels(pixels.to(world.device)), normalize=True).float())
         text.append(model.encode_text(tokens.to(world.device), normalize=True).float())
     model.train()
-    return retrieval_metrics(*(_gathered(torch.cat(rows), len(pairs), world) for rows in (image, text)))
+    images, texts = (_gathered(torch.cat(rows), len(pairs), world) for rows in (image, text))
+    size = min(recipe.batch, len(pairs))
+    losses = [
+        contrastive_loss(
+            images[start : start + size],
+            texts[start : start + size],
+            objective=run.objective,
+            inverse_temperature=model.logit_scale.exp(),
+            beta=recipe.hopfield_beta,
+        )
+        for start in range(0, len(pairs) - size + 1, size)
+    ]
+    return {"loss": float(torch.stack(losses).mean()), **retrieval_metrics(images, texts)}
 
 
 def _gathered(rows: Tensor, total: int, world: World) -> Tensor:
