@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +28,7 @@ class RandomResizedCrop:
         """uint8 (3, H, W), (epoch, index) -> uint8 (3, size, size)."""
         top, left, height, width = self.box(*image.shape[1:], address)
         crop = image[None, :, top : top + height, left : left + width]
+        crop = crop.contiguous(memory_format=torch.channels_last)  # the decoder's, and resized faster
         return F.interpolate(crop, (self.size, self.size), mode="bicubic", antialias=True)[0]
 
     def box(self, height: int, width: int, address: Address) -> tuple[int, int, int, int]:

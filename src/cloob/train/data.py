@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.errors import InputError
@@ -58,7 +58,9 @@ class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
 def collate(pairs: list[tuple[Tensor, Tensor, bool]]) -> MicroBatch:
     """B pairs -> images (B, 3, S, S), tokens (B, L) filled up with zeros to the longest caption, replaced."""
     images, tokens, replaced = zip(*pairs, strict=True)
-    return torch.stack(images), pad_sequence(list(tokens), batch_first=True), sum(replaced)
+    # Copied as it lies, channels last.
+    pixels = default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+    return pixels, pad_sequence(list(tokens), batch_first=True), sum(replaced)
 
 
 def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> DataLoader[MicroBatch]:
