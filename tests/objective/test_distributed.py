@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from batches import make_pairs
 from torch import nn
 
-from cloob import objective as module
+from cloob import tiles
 from cloob.objective import OBJECTIVES, contrastive_loss
 
 WIDTH = 24
@@ -52,7 +52,7 @@ def loss_and_gradients(objective, rows, group):
 def one_process(rank, shares, store, answers):
     """A process of the group: computes its share, adds the parameters' gradients up over all."""
     torch.set_num_threads(1)
-    module.TILE = {"cpu": TILE}
+    tiles.TILE = {"cpu": TILE}
     dist.init_process_group(
         "gloo", store=dist.FileStore(store, len(shares)), rank=rank, world_size=len(shares)
     )

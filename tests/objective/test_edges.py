@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cloob import objective as module
+from cloob import tiles
 from cloob.objective import OBJECTIVES, contrastive_loss, hopfield_retrieval, info_loob, info_nce
 
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
@@ -16,7 +17,7 @@ every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
 def tiling(request, monkeypatch):
     """Small batches, in one tile and in tiles of unequal size."""
     if request.param == "tiles":
-        monkeypatch.setattr(module, "TILE", {"cpu": 4})
+        monkeypatch.setattr(tiles, "TILE", {"cpu": 4})
         monkeypatch.setattr(module, "LOGITS_TILE", 5)
 
 
