@@ -4,6 +4,7 @@ import torch
 from cloob.errors import InputError
 from cloob.train.checkpoint import (
     checkpoint_path,
+    count_restart,
     newest_checkpoint,
     prune_checkpoints,
     read_checkpoint,
@@ -96,3 +97,10 @@ def test_only_the_newest_two_and_the_reported_epochs_stay(tmp_path):
         prune_checkpoints(tmp_path, {2})
     names = [path.name for path in sorted(tmp_path.iterdir())]
     assert names == ["epoch_0002.pt", "epoch_0007.pt", "epoch_0007_step_00000005.pt"]
+
+
+def test_starts_without_progress_are_counted_and_bounded(tmp_path):
+    assert [count_restart(tmp_path, pairs) for pairs in (0, 0, 8, 8, 8)] == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match=r"started 3 times after 8 pairs .* then delete starts.json"):
+        count_restart(tmp_path, 8)
+    assert count_restart(tmp_path, 16) == 5

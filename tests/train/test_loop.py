@@ -114,7 +114,9 @@ def test_a_checkpoint_whose_weights_gave_the_loss_that_is_not_finite_is_not_call
 
 
 def test_started_by_srun_the_processes_find_each_other(finished, shards, model, tmp_path):
-    (tmp_path / "scontrol").write_text("#!/bin/sh\necho 127.0.0.1\n")
+    (tmp_path / "scontrol").write_text(
+        "#!/bin/sh\ncase $2 in hostnames) echo node1;; *) echo NodeName=node1 NodeAddr=127.0.0.1;; esac\n"
+    )
     (tmp_path / "scontrol").chmod(0o755)
     slurm = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",

@@ -1,4 +1,11 @@
-# Result files become tables and figures.
+# Result files become tables and figures: light work, done where snakemake runs.
+
+
+localrules:
+    zeroshot_table,
+    books,
+    training_curves,
+    zeroshot_figure,
 
 
 rule zeroshot_table:

@@ -1,6 +1,18 @@
 # Shards become checkpoints of CLOOB, CLIP and the ablations.
 
 
+# What starts the processes of a run, by the resource `mpi`: torchrun on this machine, srun in a Slurm job. Both
+# pass on the signals that ask a run to save and end.
+LAUNCHERS = """
+torchrun_processes() {{
+    torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --nproc-per-node "$1" "${{@:3}}"
+}}
+srun_processes() {{
+    srun --ntasks "$1" --cpus-per-task "$2" --kill-on-bad-exit=1 python "${{@:3}}"
+}}
+"""
+
+
 # Running checkpoints lie in a folder that is not declared: a run that fails goes on where it was.
 rule train:
     input:
@@ -15,6 +27,8 @@ rule train:
     conda:
         "../../envs/train.yaml"
     threads: config["train"]["processes"] * (1 + config["train"]["workers"])
+    resources:
+        mpi="torchrun",
     params:
         folder=subpath(output.final, parent=True),
         model=lambda wildcards: config["architectures"][RUNS[wildcards.run]["architecture"]],
@@ -25,8 +39,8 @@ rule train:
         workers=config["train"]["workers"],
         wandb=config["train"]["wandb_project"],
     shell:
-        "torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
-        " --nproc-per-node {params.processes} -m cloob train run --shards {input.shards}"
+        LAUNCHERS + "{resources.mpi}_processes {params.processes} $((1 + {params.workers}))"
+        " -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
         " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
         # Asked to stop, training still has something to say: tee has to outlive the signal.

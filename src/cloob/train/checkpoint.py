@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from cloob.errors import InputError
-from cloob.files import replacing
+from cloob.files import read_json, replacing, write_json
 
 Checkpoint = dict[str, Any]
+
+_STARTS_WITHOUT_PROGRESS = 3
 
 
 def checkpoint_path(folder: Path, epoch: int, step: int = 0) -> Path:
@@ -84,6 +86,24 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def count_restart(folder: Path, samples_seen: int) -> int:
+    """Note in the folder that a run starts after so many pairs; how often it had started before.
+
+    Raises `InputError` where its last starts were all here: it ends before its next checkpoint, again and
+    again, and a scheduler would go on for ever.
+    """
+    path = folder / "starts.json"
+    starts = read_json(path) if path.exists() else []
+    if starts[-_STARTS_WITHOUT_PROGRESS:] == [samples_seen] * _STARTS_WITHOUT_PROGRESS:
+        raise InputError(
+            f"{folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs and never reached "
+            "the next checkpoint. Its log says how it ended; give it more time (runtime in slurm/config.yaml) or "
+            f"checkpoints more often (train.checkpoint_minutes), then delete {path.name}"
+        )
+    write_json(path, [*starts, samples_seen])
+    return len(starts)
 
 
 def prune_checkpoints(folder: Path, keep: set[int]) -> None:

@@ -1,6 +1,7 @@
 """The processes that `torchrun` or `srun` started: one per GPU, or gloo processes on a CPU."""
 
 import os
+import platform
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -70,21 +71,28 @@ def joined() -> Iterator[World]:
             raise InputError(f"RANK is set, so this is one of several processes, but: {error}") from None
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=rank, world_size=processes)
+    node = os.environ.get("SLURMD_NODENAME", platform.node())
+    print(f"process {rank} of {processes} on {node}, {_name_of(device)}", flush=True)
     try:
         yield World(rank, processes, device)
     finally:
         dist.destroy_process_group()
 
 
+def _name_of(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{torch.get_num_threads()} CPU threads"
+
+
 def _of_slurm(step: Mapping[str, str]) -> dict[str, str]:
     """What torchrun would set, out of what srun sets; the first node of the step is where all meet."""
     address = step.get("MASTER_ADDR")
     if address is None:
-        command = ["scontrol", "show", "hostnames", step["SLURM_STEP_NODELIST"]]
-        asked = subprocess.run(command, capture_output=True, text=True, check=False)
-        if asked.returncode:
-            raise InputError(f"{' '.join(command)}: {asked.stderr.strip()}; set MASTER_ADDR and MASTER_PORT")
-        address = asked.stdout.split()[0]
+        first = _scontrol("show", "hostnames", step["SLURM_STEP_NODELIST"]).split()[0]
+        node = _scontrol("--oneliner", "show", "node", first)
+        # The name of a node need not be one that resolves.
+        address = next((part[9:] for part in node.split() if part.startswith("NodeAddr=")), first)
     local = int(step["SLURM_LOCALID"])
     if torch.cuda.device_count() == 1:
         local = 0  # --gpus-per-task shows each process its own GPU alone
@@ -97,3 +105,11 @@ def _of_slurm(step: Mapping[str, str]) -> dict[str, str]:
         # Two jobs on a node meet at ports of their own.
         "MASTER_PORT": step.get("MASTER_PORT", str(20000 + int(step["SLURM_JOB_ID"]) % 20000)),
     }
+
+
+def _scontrol(*arguments: str) -> str:
+    asked = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        command = f"scontrol {' '.join(arguments)}"
+        raise InputError(f"{command}: {asked.stderr.strip()}; set MASTER_ADDR and MASTER_PORT")
+    return asked.stdout

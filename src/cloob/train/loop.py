@@ -29,6 +29,7 @@ from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.checkpoint import (
     checkpoint_path,
     checkpoints_in,
+    count_restart,
     newest_checkpoint,
     prune_checkpoints,
     read_checkpoint,
@@ -102,6 +103,7 @@ def train(
         learner.load(checkpoint)
         samples_seen = checkpoint["samples_seen"]
         del checkpoint
+    restarts = count_restart(places.checkpoints, samples_seen) if world.first else 0
 
     tokenizer = tokenizer_for(config)
     size = config["vision_cfg"]["image_size"]
@@ -117,7 +119,7 @@ def train(
     running = places.checkpoints / "metrics.jsonl"
     metrics = Metrics(running, samples_seen, wandb_project, run.name) if world.first else None
     if metrics:
-        metrics.write("start", samples_seen, **identity, **_circumstances(shards, world))
+        metrics.write("start", samples_seen, restarts=restarts, **identity, **_circumstances(shards, world))
     progress = Progress(run.name, order.first, recipe.batch, world.processes)
     saved, seconds, ended = time.monotonic(), 0.0, time.perf_counter()
     for step, micro_batches in enumerate(steps, start=order.first):
