@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV := uv==0.13.9 --disable-pip-version-check
 DEMO := snakemake --configfile config/demo.yaml --cores 2
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test slurm cluster lint bench lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready ## the whole pipeline on the small world, about eight minutes on two cores
@@ -19,6 +19,12 @@ results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/b
 
 test: .venv/ready ## all tests but the slow ones
 	pytest
+
+slurm: ## Debian's Slurm for the tests of the cluster; needs root
+	command -v slurmctld munged || (apt-get update && apt-get install -y --no-install-recommends slurm-wlm munge)
+
+cluster: .venv/ready slurm ## the cluster's tests, faults included, on a Slurm of their own
+	pytest tests/cluster -m cluster
 
 lint: .venv/ready ## what the tests check of the sources, fast
 	ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint

@@ -1,25 +1,35 @@
+"""A Slurm of one's own, and the pipeline on it through the true profile."""
+
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from private_slurm import free_ports, private_slurm
+from on_slurm import Pipeline
+from private_slurm import private_slurm
 
-ROOT = Path(__file__).parents[2]
-MISSING = [
-    name
-    for name in ("slurmctld", "slurmd", "munged")
-    if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-]
+DAEMONS = ("slurmctld", "slurmd", "munged")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
 
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
     """A Slurm of two nodes with four counted GPUs each."""
-    if MISSING:
-        pytest.skip(f"no {', '.join(MISSING)} here: `make slurm` installs Debian's packages, as root")
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    if missing := [name for name in DAEMONS if not shutil.which(name, path=path)]:
+        pytest.skip(f"no {', '.join(missing)} here: `make slurm` installs Debian's packages, as root")
     with private_slurm(tmp_path_factory.mktemp("slurm") / "cluster") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def pipeline(slurm, tmp_path_factory):
+    """The pipeline of a tenth of the demo's world, run from nothing to the end."""
+    made = Pipeline(slurm, tmp_path_factory.mktemp("pipeline"))
+    made.output = made.run("all")
+    return made

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from tenth import LABEL, tenth_of
 
 ROOT = Path(__file__).parents[2]
-LABEL = "a tenth of the small world"
 TESTSETS = 8
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("end_to_end")]
@@ -19,22 +19,6 @@ def free_port():
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return asked.getsockname()[1]
-
-
-def tenth_of(demo, results, port):
-    """The demo's config with a tenth of its world, under another folder and port."""
-    text = (
-        yaml.safe_dump(demo).replace(demo["results"], results).replace(str(demo["world"]["port"]), str(port))
-    )
-    config = yaml.safe_load(text)
-    for key in ("cc_train", "cc_validation", "yfcc", "testset_test_per_class"):
-        config["world"][key] = demo["world"][key] // 10
-    config["world"]["testset_train_per_class"] = 1
-    for recipe in config["recipes"].values():
-        recipe |= {"epochs": 2, "report_epochs": [2], "batch": 32, "micro_batch": 16, "warmup_steps": 2}
-    cc, yfcc = demo["runs"]
-    config["runs"] = [cc | {"seeds": [1]}, yfcc | {"objectives": ["infoloob_hopfield"]}]
-    return config | {"label": LABEL}
 
 
 @pytest.fixture(scope="module")

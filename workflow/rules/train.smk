@@ -5,10 +5,10 @@
 # pass on the signals that ask a run to save and end.
 LAUNCHERS = """
 torchrun_processes() {{
-    torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --nproc-per-node "$1" "${{@:3}}"
+    torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --nproc-per-node "$1" "${{@:4}}"
 }}
 srun_processes() {{
-    srun --ntasks "$1" --cpus-per-task "$2" --kill-on-bad-exit=1 python "${{@:3}}"
+    srun --nodes "$3" --ntasks "$1" --cpus-per-task "$2" --kill-on-bad-exit=1 python "${{@:4}}"
 }}
 """
 
@@ -29,6 +29,7 @@ rule train:
     threads: config["train"]["processes"] * (1 + config["train"]["workers"])
     resources:
         mpi="torchrun",
+        nodes=1,
     params:
         folder=subpath(output.final, parent=True),
         model=lambda wildcards: config["architectures"][RUNS[wildcards.run]["architecture"]],
@@ -39,7 +40,7 @@ rule train:
         workers=config["train"]["workers"],
         wandb=config["train"]["wandb_project"],
     shell:
-        LAUNCHERS + "{resources.mpi}_processes {params.processes} $((1 + {params.workers}))"
+        LAUNCHERS + "{resources.mpi}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
         " -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
         " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"

@@ -98,9 +98,10 @@ def count_restart(folder: Path, samples_seen: int) -> int:
     starts = read_json(path) if path.exists() else []
     if starts[-_STARTS_WITHOUT_PROGRESS:] == [samples_seen] * _STARTS_WITHOUT_PROGRESS:
         raise InputError(
-            f"{folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs and never reached "
-            "the next checkpoint. Its log says how it ended; give it more time (runtime in slurm/config.yaml) or "
-            f"checkpoints more often (train.checkpoint_minutes), then delete {path.name}"
+            f"{folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs and never "
+            "reached the next checkpoint. Its log says how it ended; give it more time (runtime in "
+            "slurm/config.yaml) or checkpoints more often (train.checkpoint_minutes), then delete "
+            f"{path.name}"
         )
     write_json(path, [*starts, samples_seen])
     return len(starts)

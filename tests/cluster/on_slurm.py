@@ -1,0 +1,49 @@
+"""The pipeline on a cluster, started as a user would."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from private_slurm import free_ports
+from tenth import tenth_of
+
+ROOT = Path(__file__).parents[2]
+
+
+class Pipeline:
+    """A config on a cluster: starts `snakemake --profile slurm` as a user would."""
+
+    def __init__(self, slurm, folder, **changes):
+        demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+        self.slurm, self.results, self.config = slurm, folder / "results", folder / "config.yaml"
+        content = tenth_of(demo, str(self.results), free_ports(1)[0])
+        for recipe in content["recipes"].values():
+            recipe.update(changes)
+            recipe["report_epochs"] = [recipe["epochs"]]
+        self.config.write_text(yaml.safe_dump(content))
+        self.environment = slurm.environment | {
+            "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"
+        }
+
+    def start(self, *arguments):
+        """The process. No conda is here (--sdm): every env is the one of the tests."""
+        command = ["cloob", "world", "serve", "--config", str(self.config), "--"]
+        command += ["snakemake", "--profile", "slurm", "--configfile", str(self.config)]
+        command += ["--sdm", "env-modules", "--nolock", *map(str, arguments)]
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments):
+        """The finished process's output."""
+        process = self.start(*arguments)
+        output, _ = process.communicate()
+        assert process.returncode == 0, output[-5000:]
+        return output

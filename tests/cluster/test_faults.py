@@ -1,0 +1,89 @@
+"""What goes wrong on a cluster while a run trains: in the end the tables are those of an undisturbed run."""
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+from on_slurm import Pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
+RUN = "cc-infoloob_hopfield-RN_small-cc_small-seed1"
+EPOCHS = 20
+
+
+class Undisturbed(Pipeline):
+    """A pipeline whose one run can be trained again and again, from the same shards."""
+
+    def __init__(self, slurm, folder):
+        super().__init__(slurm, folder, epochs=EPOCHS)
+        self.table = self.results / "evaluate" / RUN / f"epoch_{EPOCHS}" / "zeroshot" / "birdsnap.json"
+        self.run(self.table)
+        self.expected = self.table.read_bytes()
+
+    def training(self, *arguments):
+        """Snakemake, and one step of the run made since."""
+        shutil.rmtree(self.results / "train" / RUN)
+        shutil.rmtree(self.results / "evaluate" / RUN)
+        process = self.start(self.table, *arguments)
+        log = self.results / "train" / RUN / "checkpoints" / "metrics.jsonl"
+        while not (log.exists() and log.read_text().count('"step"') > 3):
+            assert process.poll() is None, process.communicate()[0][-5000:]
+            time.sleep(0.2)
+        return process
+
+    def job(self):
+        """The number of the training job, and its node."""
+        jobs = self.slurm.ask("squeue", "-h", "--states=RUNNING", "-o", "%i|%k|%N").splitlines()
+        return next(line.split("|")[::2] for line in jobs if "rule_train" in line)
+
+    def starts(self):
+        log = (self.results / "train" / RUN / "metrics.jsonl").read_text()
+        return log.count('"event": "start"')
+
+    def assert_ends_the_same(self, process):
+        output, _ = process.communicate()
+        assert process.returncode == 0, output[-5000:]
+        assert self.table.read_bytes() == self.expected
+        assert self.starts() > 1, "nothing disturbed it"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(slurm, tmp_path_factory):
+    return Undisturbed(slurm, tmp_path_factory.mktemp("faults"))
+
+
+def test_a_cancelled_job_is_retried_and_goes_on(undisturbed):
+    process = undisturbed.training()
+    undisturbed.slurm.ask("scancel", undisturbed.job()[0])
+    undisturbed.assert_ends_the_same(process)
+
+
+def test_a_requeued_job_goes_on(undisturbed):
+    process = undisturbed.training()
+    undisturbed.slurm.ask("scontrol", "requeue", undisturbed.job()[0])
+    undisturbed.assert_ends_the_same(process)
+
+
+def test_a_job_that_meets_its_limit_saves_and_is_retried(undisturbed):
+    # The signal comes two minutes before the limit: at once.
+    process = undisturbed.training("--set-resources", "train:runtime=2")
+    undisturbed.assert_ends_the_same(process)
+
+
+def test_a_node_that_dies_costs_nothing_but_time(undisturbed):
+    process = undisturbed.training()
+    _, node = undisturbed.job()
+    undisturbed.slurm.kill_node(node)
+    time.sleep(15)
+    undisturbed.slurm.start_node(node)
+    undisturbed.assert_ends_the_same(process)
+
+
+def test_snakemake_killed_and_started_again_goes_on(undisturbed):
+    process = undisturbed.training()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    undisturbed.slurm.ask("scancel", undisturbed.job()[0])
+    undisturbed.assert_ends_the_same(undisturbed.start(undisturbed.table))
