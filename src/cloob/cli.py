@@ -13,6 +13,7 @@ STAGES = {
     "train": "shards -> checkpoints of CLOOB, CLIP and the ablations",
     "evaluate": "checkpoints, test sets -> one small result file per (run, epoch, dataset, protocol)",
     "report": "result files -> tables and figures",
+    "cluster": "does the cluster profile fit this cluster?",
     "world": "the small world that the demo and the tests run on",
 }
 

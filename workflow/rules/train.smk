@@ -40,7 +40,8 @@ rule train:
         workers=config["train"]["workers"],
         wandb=config["train"]["wandb_project"],
     shell:
-        LAUNCHERS + "{resources.mpi}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
+        LAUNCHERS
+        + "{resources.mpi}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
         " -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
         " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"

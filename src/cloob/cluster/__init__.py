@@ -1,0 +1,1 @@
+"""Does the cluster profile fit this cluster?"""

@@ -1,0 +1,86 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from on_slurm import ROOT
+
+from cloob.cluster.check import misfits
+from cloob.cluster.partitions import Nodes, gpus_of, minutes_of
+from cloob.cluster.profile import read_profile
+from cloob.errors import InputError
+
+LIGHT = Nodes("light", True, 1440, 10, 32, 128_000, {})
+GPUS = Nodes("gpus", False, 2880, 4, 64, 512_000, {"a100": 4})
+PROFILE = ROOT / "slurm" / "config.yaml"
+
+
+def request(rule, **changes):
+    asked = {one.rule: one for one in read_profile(PROFILE)}[rule]
+    return replace(asked, **changes)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("infinite", float("inf")), ("2-12:00:00", 3600), ("01:30:00", 90), ("30:00", 30), ("45", 0.75)],
+)
+def test_time_limits_are_read_as_slurm_writes_them(limit, minutes):
+    assert minutes_of(limit) == minutes
+
+
+def test_gpus_are_read_as_slurm_writes_them():
+    assert gpus_of("gpu:a100:4(S:0-1),gpu:2") == {"a100": 4, "": 2}
+    assert gpus_of("(null)") == {}
+
+
+def test_the_profile_asks_for_what_training_needs():
+    asked = request("train")
+    assert (asked.nodes, asked.gpus, asked.cpus, asked.memory_mb) == (1, 4, 36, 256_000)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (request("train"), "slurm_partition: no node of light has a GPU; name gpus"),
+        (request("train", partition="gpu"), "slurm_partition: there is no gpu; name one of gpus, light"),
+        (request("train", partition="gpus", gpus=8), "8 GPUs of a node, but those of gpus have 4"),
+        (request("train", partition="gpus", model="h100"), "no node of gpus has a GPU h100"),
+        (request("train", partition="gpus", nodes=5), "nodes: 5, but gpus has 4"),
+        (request("train", partition="gpus", cpus=100), "100 CPUs of a node, but those of gpus have 64"),
+        (request("fetch", memory_mb=200_000, minutes=60), "mem_mb: 200000, but nodes of light have 128000"),
+        (request("fetch"), "runtime: 2880 minutes, but partition light allows 1440"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_the_line_to_change(asked, said):
+    [line] = misfits(asked, [LIGHT, GPUS])
+    assert said in line
+
+
+def test_what_fits_needs_no_word():
+    assert list(misfits(request("train", partition="gpus"), [LIGHT, GPUS])) == []
+    assert list(misfits(request("cc_links"), [LIGHT, GPUS])) == []
+
+
+def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("jobs: 3")
+    with pytest.raises(InputError, match="not a profile"):
+        read_profile(path)
+
+
+def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
+    done = subprocess.run(
+        [sys.executable, "-m", "cloob", "cluster", "check", "--look", "--host", "localhost"],
+        cwd=ROOT,
+        env=slurm.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    # Nothing listens on this machine's port 443.
+    assert [line for line in lines if line.startswith("change")] == [
+        "change  fetch: slurm_partition: its nodes do not reach localhost; name a partition with internet"
+    ], done.stderr
+    assert any(line.startswith("ok      train: 1 × (36 CPUs, 4 GPUs, 256,000 MB)") for line in lines)
+    assert done.returncode == 1
