@@ -29,8 +29,8 @@ def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
     name = there[0].partition
     if request.minutes > (most := max(nodes.minutes for nodes in there)):
         yield (
-            f"runtime: {request.minutes:.0f} minutes, but partition {name} allows {most:.0f}; set that (fetch, "
-            "pack and train go on where they were), or name another slurm_partition"
+            f"runtime: {request.minutes:.0f} minutes, but partition {name} allows {most:.0f}; set that "
+            "(fetch, pack and train go on where they were), or name another slurm_partition"
         )
     if request.gpus:
         with_gpus = [nodes for nodes in there if _gpus(nodes, request.model) > 0]
@@ -42,7 +42,7 @@ def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
             return
         there = with_gpus
         if request.gpus > (most := max(_gpus(nodes, request.model) for nodes in there)):
-            yield f"gres or gpu: {request.gpus} GPUs of a node, but those of {name} have {most}; set nodes too"
+            yield f"gres or gpu: {request.gpus} GPUs of a node, those of {name} have {most}; set nodes too"
     if request.nodes > (most := sum(nodes.number for nodes in there)):
         yield f"nodes: {request.nodes}, but {name} has {most} that fit"
     if request.cpus > (most := max(nodes.cpus for nodes in there)):
