@@ -41,9 +41,9 @@ def test_the_profile_asks_for_what_training_needs():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (request("train"), "slurm_partition: no node of light has a GPU; name gpus"),
+        (request("train", minutes=60), "slurm_partition: no node of light has a GPU; name gpus"),
         (request("train", partition="gpu"), "slurm_partition: there is no gpu; name one of gpus, light"),
-        (request("train", partition="gpus", gpus=8), "8 GPUs of a node, but those of gpus have 4"),
+        (request("train", partition="gpus", gpus=8), "8 GPUs of a node, those of gpus have 4"),
         (request("train", partition="gpus", model="h100"), "no node of gpus has a GPU h100"),
         (request("train", partition="gpus", nodes=5), "nodes: 5, but gpus has 4"),
         (request("train", partition="gpus", cpus=100), "100 CPUs of a node, but those of gpus have 64"),
@@ -70,7 +70,7 @@ def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path):
 
 def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
     done = subprocess.run(
-        [sys.executable, "-m", "cloob", "cluster", "check", "--look", "--host", "localhost"],
+        [sys.executable, "-m", "cloob", "cluster", "check", "--look", "localhost"],
         cwd=ROOT,
         env=slurm.environment,
         capture_output=True,

@@ -15,10 +15,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     check.add_argument("--profile", type=Path, default=Path("slurm/config.yaml"), help="file of the profile")
     check.add_argument(
-        "--look", action="store_true", help="look from compute nodes, too: file system, internet"
-    )
-    check.add_argument(
-        "--host", default="multimedia-commons.s3-us-west-2.amazonaws.com", help="what fetch has to reach"
+        "--look",
+        metavar="HOST",
+        help="look from compute nodes, too: is this folder there, does fetch's reach HOST (of the images)",
     )
     check.set_defaults(run=_check)
 
@@ -35,7 +34,7 @@ def _check(options: argparse.Namespace) -> None:
         if (account := account_misfit(request)) is not None:
             found.append(account)
         if options.look and not found and request.rule in ("fetch", "train"):
-            found += look_from_a_node(request, options.host)
+            found += look_from_a_node(request, options.look)
         lines += len(found)
         for line in found:
             print(f"change  {request.rule}: {line}")
