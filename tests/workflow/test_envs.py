@@ -1,10 +1,12 @@
 """Every rule's conda env is a cut out of the one lock."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from rattler import MatchSpec
 
 ROOT = Path(__file__).parents[2]
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
@@ -43,3 +45,58 @@ def test_every_rule_names_an_env_that_exists_and_every_env_serves_a_rule():
 
 def test_the_lock_names_no_host():
     assert "://" not in (ROOT / "envs" / "lock.txt").read_text()
+
+
+def rules_of(env):
+    """(stage, verb) of all rules that run in an env."""
+    found = set()
+    for rules in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", rules.read_text(), flags=re.MULTILINE)[1:]:
+            if f"/envs/{env.stem}.yaml" in rule:
+                found |= set(re.findall(r"cloob ([a-z]+) ([a-z-]+) ", rule))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
+def test_conda_understands_every_spec(env):
+    for spec in yaml.safe_load(env.read_text())["dependencies"]:
+        if isinstance(spec, str):
+            assert MatchSpec(spec, strict=True).name is not None
+
+
+# Imports what the function of a verb imports, which is all that its stage imports lazily.
+IMPORTS = """
+import argparse, importlib, inspect, re, sys
+stage, verb = sys.argv[1:]
+cli = importlib.import_module(f"cloob.{stage}.cli")
+verbs = argparse.ArgumentParser().add_subparsers()
+cli.add_verbs(verbs)
+imported = re.findall(r"^ +from (cloob[\\w.]*) import", inspect.getsource(cli), flags=re.MULTILINE)
+function = verbs.choices[verb].get_default("run")
+own = re.findall(r"^ +from (cloob[\\w.]*) import", inspect.getsource(function), flags=re.MULTILINE)
+for module in own or imported:
+    importlib.import_module(module)
+print(stage, verb, *(own or imported))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
+def test_the_pins_of_an_env_alone_are_enough_for_its_rules(env, tmp_path):
+    assert rules_of(env)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", tmp_path / "env"], check=True)
+    wanted = [f"{name}=={version}" for name, version in pins(env).items()]
+    subprocess.run(["uv", "pip", "install", "--quiet", "--no-deps", "--python", python, *wanted], check=True)
+    there = subprocess.run(
+        ["uv", "pip", "freeze", "--python", python], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert dict(line.lower().split("==") for line in there) == {k.lower(): v for k, v in pins(env).items()}
+    clean = {"PATH": f"{python.parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)}
+    for stage, verb in rules_of(env):
+        for command in (["-m", "cloob", stage, verb, "--help"], ["-c", IMPORTS, stage, verb]):
+            done = subprocess.run(
+                [python, *command], env=clean, capture_output=True, text=True, check=False, cwd=tmp_path
+            )
+            assert done.returncode == 0, done.stderr
