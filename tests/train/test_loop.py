@@ -137,6 +137,38 @@ def test_started_by_srun_the_processes_find_each_other(finished, shards, model, 
     assert losses(tmp_path / "run") == pytest.approx(losses(finished), rel=1e-2)
 
 
+def test_from_scratch_it_is_the_same_run_and_the_copy_is_gone(finished, shards, model, tmp_path):
+    scratch = tmp_path / "node"
+    arguments = command(shards, model, tmp_path / "run")
+    done = subprocess.run(
+        [*arguments, "--scratch=$NODE_DISK"],
+        env=os.environ | {"NODE_DISK": str(scratch)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "to scratch" in done.stderr
+    assert list(scratch.iterdir()) == []
+    assert_same_run(finished, tmp_path / "run")
+
+
+def test_a_copy_that_is_not_what_the_manifest_says_is_refused(shards, model, tmp_path):
+    damaged = tmp_path / "shards"
+    shutil.copytree(shards.parent, damaged)
+    tar = damaged / "000001.tar"
+    tar.write_bytes(tar.read_bytes()[:-1] + b"x")
+    done = subprocess.run(
+        [*command(damaged / "shards.json", model, tmp_path / "run"), f"--scratch={tmp_path / 'node'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "has not the manifest's hash" in done.stderr
+    assert list((tmp_path / "node").iterdir()) == []
+
+
 def test_cloob_keeps_its_temperature(finished):
     temperatures = [step["inverse_temperature"] for step in events(finished, "step")]
     assert temperatures == pytest.approx([30.0] * 6)

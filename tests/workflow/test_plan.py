@@ -108,7 +108,10 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     assert profile["executor"] == "slurm"
     assert profile["software-deployment-method"] == "conda"
     assert set(profile["set-resources"]) == set(listed) - {"all", "supply"}
-    # As many GPUs as processes: BatchNorm's statistics, and so the paper's protocol, depend on it.
-    assert profile["set-resources"]["train"]["gpu"] == CONFIG["train"]["processes"]
+    # One process on each GPU, with the CPUs of its loaders.
+    train, processes = profile["set-resources"]["train"], CONFIG["train"]["processes"]
+    assert train["tasks"] == processes
+    assert train["gres"] == f"gpu:{processes // train['nodes']}"
+    assert train["cpus_per_task"] == profile["set-threads"]["train"] == 1 + CONFIG["train"]["workers"]
     planned = snakemake("--profile", "slurm", "--software-deployment-method", "env-modules", "-n", "all")
     assert planned.returncode == 0, planned.stderr

@@ -39,11 +39,12 @@ rule train:
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],
         wandb=config["train"]["wandb_project"],
+        scratch=config["train"]["scratch"],
     shell:
         LAUNCHERS
         + "{resources.mpi}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
         " -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
-        " --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
+        " --scratch={params.scratch:q} --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
         # Asked to stop, training still has something to say: tee has to outlive the signal.
         " --wandb-project={params.wandb:q} 2>&1 | (trap '' TERM USR1; tee {log})"

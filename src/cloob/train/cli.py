@@ -58,6 +58,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     run.add_argument("--workers", type=count, required=True, help="loader processes per training process")
     run.add_argument(
+        "--scratch",
+        default="",
+        help="folder on the node's own disk that the shards are copied to first; may hold $VARIABLES",
+    )
+    run.add_argument(
         "--wandb-project", default="", help="log to this project of Weights & Biases too (pip install wandb)"
     )
     add_record(run, Run, "the run")
@@ -76,9 +81,14 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     from cloob.files import only_one
     from cloob.train.distributed import joined
     from cloob.train.loop import Places, train
+    from cloob.train.scratch import on_scratch
 
-    places = Places(options.shards, options.validation, options.folder)
-    with joined() as world, only_one(places.checkpoints) if world.first else nullcontext():
+    with (
+        joined() as world,
+        only_one(options.folder / "checkpoints") if world.first else nullcontext(),
+        on_scratch(options.shards, options.scratch, world) as shards,
+    ):
+        places = Places(shards, options.validation, options.folder)
         return train(
             record_from(options, Run),
             record_from(options, Recipe),

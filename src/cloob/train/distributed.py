@@ -18,11 +18,12 @@ from cloob.processes import end_with
 
 @dataclass(frozen=True)
 class World:
-    """One process among all: its rank, their number, its device."""
+    """One process among all: its rank, their number, its device, its rank on its node."""
 
     rank: int
     processes: int
     device: torch.device
+    local_rank: int = 0
 
     @property
     def first(self) -> bool:
@@ -45,7 +46,8 @@ class World:
 @contextmanager
 def joined() -> Iterator[World]:
     """Join the process group of `torchrun` or `srun` (alone: a group of one); leave it in any case."""
-    if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    by_srun = "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    if by_srun:
         os.environ.update(_of_slurm(os.environ))
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     environment = {name: os.environ.get(name, default) for name, default in alone.items()}
@@ -54,9 +56,12 @@ def joined() -> Iterator[World]:
         # torchrun gives its processes sessions of their own: killed, it would leave them training.
         end_with(os.getppid(), signal.SIGKILL)
     if torch.cuda.is_available():
-        if local >= torch.cuda.device_count():
-            raise InputError(f"process {local} has no GPU: {torch.cuda.device_count()} are visible here")
-        device = torch.device("cuda", local)
+        visible = torch.cuda.device_count()
+        # --gpus-per-task shows each process its own GPU alone.
+        number = 0 if by_srun and visible == 1 else local
+        if number >= visible:
+            raise InputError(f"process {local} has no GPU: {visible} are visible here")
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
@@ -74,7 +79,7 @@ def joined() -> Iterator[World]:
     node = os.environ.get("SLURMD_NODENAME", platform.node())
     print(f"process {rank} of {processes} on {node}, {_name_of(device)}", flush=True)
     try:
-        yield World(rank, processes, device)
+        yield World(rank, processes, device, local)
     finally:
         dist.destroy_process_group()
 
@@ -93,13 +98,10 @@ def _of_slurm(step: Mapping[str, str]) -> dict[str, str]:
         node = _scontrol("--oneliner", "show", "node", first)
         # The name of a node need not be one that resolves.
         address = next((part[9:] for part in node.split() if part.startswith("NodeAddr=")), first)
-    local = int(step["SLURM_LOCALID"])
-    if torch.cuda.device_count() == 1:
-        local = 0  # --gpus-per-task shows each process its own GPU alone
     return {
         "RANK": step["SLURM_PROCID"],
         "WORLD_SIZE": step["SLURM_STEP_NUM_TASKS"],
-        "LOCAL_RANK": str(local),
+        "LOCAL_RANK": step["SLURM_LOCALID"],
         "LOCAL_WORLD_SIZE": step["SLURM_STEP_TASKS_PER_NODE"].split("(")[0].split(",")[0],
         "MASTER_ADDR": address,
         # Two jobs on a node meet at ports of their own.
