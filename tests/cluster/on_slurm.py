@@ -26,10 +26,21 @@ class Pipeline:
             "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"
         }
 
-    def start(self, *arguments):
-        """The process. No conda is here (--sdm): every env is the one of the tests."""
+    def start(self, *arguments, **train):
+        """The process, with the true profile, or with one that asks for something else for `train`.
+
+        No conda is here (--sdm): every env is the one of the tests.
+        """
+        profile = "slurm"
+        if train:
+            # --set-resources would replace the profile's whole map, not merge with it.
+            content = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
+            content["set-resources"]["train"] |= train
+            profile = self.config.parent / "profile"
+            profile.mkdir(exist_ok=True)
+            (profile / "config.yaml").write_text(yaml.safe_dump(content))
         command = ["cloob", "world", "serve", "--config", str(self.config), "--"]
-        command += ["snakemake", "--profile", "slurm", "--configfile", str(self.config)]
+        command += ["snakemake", "--profile", str(profile), "--configfile", str(self.config)]
         command += ["--sdm", "env-modules", "--nolock", *map(str, arguments)]
         return subprocess.Popen(
             command,
@@ -41,9 +52,9 @@ class Pipeline:
             start_new_session=True,
         )
 
-    def run(self, *arguments):
+    def run(self, *arguments, **train):
         """The finished process's output."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **train)
         output, _ = process.communicate()
         assert process.returncode == 0, output[-5000:]
         return output

@@ -22,11 +22,11 @@ class Undisturbed(Pipeline):
         self.run(self.table)
         self.expected = self.table.read_bytes()
 
-    def training(self, *arguments):
-        """Snakemake, and one step of the run made since."""
-        shutil.rmtree(self.results / "train" / RUN)
-        shutil.rmtree(self.results / "evaluate" / RUN)
-        process = self.start(self.table, *arguments)
+    def training(self, **train):
+        """Snakemake, and some steps of the run made since."""
+        for stage in ("train", "evaluate"):
+            shutil.rmtree(self.results / stage / RUN, ignore_errors=True)
+        process = self.start(self.table, **train)
         log = self.results / "train" / RUN / "checkpoints" / "metrics.jsonl"
         while not (log.exists() and log.read_text().count('"step"') > 3):
             assert process.poll() is None, process.communicate()[0][-5000:]
@@ -68,7 +68,7 @@ def test_a_requeued_job_goes_on(undisturbed):
 
 def test_a_job_that_meets_its_limit_saves_and_is_retried(undisturbed):
     # The signal comes two minutes before the limit: at once.
-    process = undisturbed.training("--set-resources", "train:runtime=2")
+    process = undisturbed.training(runtime=2)
     undisturbed.assert_ends_the_same(process)
 
 

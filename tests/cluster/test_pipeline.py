@@ -42,7 +42,7 @@ def test_on_two_nodes_it_is_the_same_run(pipeline):
     one_node = losses(pipeline.results)
     shutil.rmtree(pipeline.results / "train" / RUN)
     target = pipeline.results / "train" / RUN / "final.pt"
-    pipeline.run(target, "--set-resources", "train:nodes=2", "train:gres='gpu:2'", "train:tasks=2")
+    pipeline.run(target, nodes=2, gres="gpu:2")
     log = (pipeline.results / "logs" / "train" / f"{RUN}.log").read_text()
     assert "of 2 on n1" in log
     assert "of 2 on n2" in log

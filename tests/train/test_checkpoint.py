@@ -56,6 +56,13 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning_and_moved_aside(tmp_
     assert len(list(tmp_path.glob("*.damaged"))) == 3
 
 
+def test_equal_checkpoints_are_equal_files(tmp_path):
+    content = {"state_dict": {"weight": torch.arange(1000.0)}}
+    for name in ("epoch_0001.pt", "final.pt"):
+        save_checkpoint(tmp_path / name, content)
+    assert (tmp_path / "epoch_0001.pt").read_bytes() == (tmp_path / "final.pt").read_bytes()
+
+
 def test_what_a_kill_left_half_written_is_deleted(tmp_path):
     save(tmp_path, 1)
     (tmp_path / ".epoch_0002.4711.pt").write_bytes(b"half")

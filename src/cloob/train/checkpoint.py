@@ -24,9 +24,9 @@ def checkpoint_path(folder: Path, epoch: int, step: int = 0) -> Path:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside `path` and rename it."""
-    with replacing(path) as beside:
-        torch.save(checkpoint, beside)
+    """Write a checkpoint beside `path` and rename it; equal checkpoints are equal files."""
+    with replacing(path) as beside, beside.open("wb") as file:
+        torch.save(checkpoint, file)  # given a path, it would write the path's name into the file
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
