@@ -133,9 +133,9 @@ def load_encoder(
 
     The encoders have `encode_image`, `encode_text`, `preprocess` and `tokenizer`. Told about them are at
     least `run` (with `name`) and `epoch` (None for open_clip's); of a checkpoint of ours all but weights
-    and optimizer; of the authors' the `model_config`, and `inverse_temperature` and `hopfield_beta` as stored.
-    Nothing is executed: pickles that hold anything but tensors and plain containers are refused. Raises
-    `InputError`.
+    and optimizer; of the authors' the `model_config`, and `inverse_temperature` and `hopfield_beta` as
+    stored. Nothing is executed: pickles that hold anything but tensors and plain containers are refused.
+    Raises `InputError`.
     """
     path = Path(source)
     if not path.is_file():
@@ -193,7 +193,7 @@ def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEn
         )
     try:
         with warnings.catch_warnings():
-            # The other activation than the weights were trained with: other embeddings, so not a warning here.
+            # Another activation than the weights were trained with gives other embeddings: an error here.
             warnings.filterwarnings("error", message="QuickGELU mismatch")
             model, preprocess = open_clip.create_model_from_pretrained(
                 name, weights or None, weights_only=True

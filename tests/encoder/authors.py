@@ -1,7 +1,7 @@
-"""An independent reimplementation of CLIP's two towers over weights in the authors' layout, and such weights.
+"""An independent reimplementation of CLIP's two towers over weights in the authors' layout; such weights.
 
-Written from the architecture's description in functional form, float64, one text and one image at a time where
-that is plainest: no module of open_clip, nothing of cloob.
+Written from the architecture's description in functional form, float64, one text and one image at a time
+where that is plainest: no module of open_clip, nothing of cloob.
 """
 
 import math
