@@ -74,8 +74,8 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
         failures = 1 if part.size > before else failures + 1
         if failures == _TRIES:
             raise InputError(
-                f"{source.address}: {_TRIES} tries failed ({reason}); {part.size:,} bytes are kept, run again "
-                "to go on"
+                f"{source.address}: {_TRIES} tries failed ({reason}); "
+                f"{part.size:,} bytes are kept, run again to go on"
             )
         time.sleep(pause * 2 ** (failures - 1))
     _verify(source, part)
