@@ -1,25 +1,29 @@
 """The two encoders of the paper: CLIP's modified ResNet (or ViT) and its text transformer, from open_clip.
 
 Nothing here knows of training: an encoder is made from an open_clip model configuration, or read
-back from a checkpoint that carries its own.
+back from a checkpoint that carries its own, the authors' released ones and open_clip's included.
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import Bottleneck
-from torch import Tensor
+from PIL.Image import Image
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.transforms import v2
 
 from cloob.errors import InputError
+from cloob.published import convert, is_published
 
 ModelConfig = dict[str, Any]
 
@@ -47,6 +51,21 @@ class Encoder(open_clip.CLIP):
     Attention is causal and a text's embedding is read at its end token, so whatever follows the longest
     text of a batch changes nothing but the time. (In RN50-CLIP the text takes half of all operations.)
     """
+
+    def __init__(self, **config: Any) -> None:
+        """Fresh weights by an open_clip model configuration."""
+        super().__init__(**config)
+        self.config = config
+
+    @property
+    def preprocess(self) -> Callable[[Image | Tensor], Tensor]:
+        """What evaluation makes of an image before `encode_image`; see `evaluation_transform`."""
+        return evaluation_transform(self.config)
+
+    @property
+    def tokenizer(self) -> Callable[[list[str]], Tensor]:
+        """What makes of texts the tokens for `encode_text`; see `tokenizer_for`."""
+        return tokenizer_for(self.config)
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """Standardised pixels (N, 3, S, S) -> embeddings (N, d), of length 1 if `normalize`."""
@@ -80,24 +99,111 @@ def checkpoint_activations(model: Encoder) -> None:
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
 
 
-def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> tuple[Encoder, dict[str, Any]]:
-    """Read a checkpoint of the train stage.
+class OpenClipEncoder(nn.Module):
+    """Any pretrained model of open_clip, with the members by which evaluation uses an `Encoder`."""
 
-    Returns the encoders in evaluation mode on `device`, and the checkpoint without weights and
-    optimizer (`run`, `model_config`, `epoch`, `samples_seen`, …). Pickles that hold anything but
-    tensors and plain containers are refused. Raises `InputError` for an unreadable file.
+    def __init__(self, model: nn.Module, preprocess: Callable[[Image], Tensor], tokenizer: Callable) -> None:
+        """`preprocess` and `tokenizer` are the model's own, as open_clip gives them."""
+        super().__init__()
+        self.model, self.preprocess, self.tokenizer = model, preprocess, tokenizer
+
+    @property
+    def visual(self) -> nn.Module:
+        """The image tower."""
+        return self.model.visual
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Pixels as `preprocess` gives them (N, 3, S, S) -> embeddings (N, d), of length 1 if `normalize`."""
+        return self.model.encode_image(image, normalize=normalize)
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Tokens (N, context) -> embeddings (N, d), of length 1 if `normalize`."""
+        return self.model.encode_text(text, normalize=normalize)
+
+
+def load_encoder(
+    source: str | Path, device: str | torch.device = "cpu"
+) -> tuple[Encoder | OpenClipEncoder, dict[str, Any]]:
+    """Trained encoders in evaluation mode on `device`, and what their source tells about them.
+
+    `source` is a checkpoint of the train stage, one of the authors' released checkpoints (both are told
+    by their content), or a model of open_clip: `NAME:TAG` with a tag of its pretrained weights,
+    `NAME:FILE` with weights of that model, `hf-hub:OWNER/REPOSITORY`, or a folder with an
+    `open_clip_config.json`, such as `cloob train export` writes.
+
+    The encoders have `encode_image`, `encode_text`, `preprocess` and `tokenizer`. Told about them are at
+    least `run` (with `name`) and `epoch` (None for open_clip's); of a checkpoint of ours all but weights
+    and optimizer; of the authors' the `model_config`, and `inverse_temperature` and `hopfield_beta` as
+    stored. Nothing is executed: pickles that hold anything but tensors and plain containers are refused.
+    Raises `InputError`.
     """
+    path = Path(source)
+    if not path.is_file():
+        return _load_open_clip(str(source), device)
+    checkpoint = _read_weights(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        model = build_encoder(checkpoint["model_config"])
-        model.load_state_dict(checkpoint.pop("state_dict"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such checkpoint; `cloob train run` makes it") from None
-    except (RuntimeError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+        if is_published(checkpoint):
+            config, weights, about = convert(checkpoint)
+            about["model_config"] = config
+        else:
+            weights = checkpoint.pop("state_dict")
+            about = {key: content for key, content in checkpoint.items() if key != "optimizer"}
+            config = about["model_config"]
+        model = build_encoder(config)
+        model.load_state_dict(weights)
+    except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a checkpoint of this pipeline ({reason}); train it again") from None
-    checkpoint.pop("optimizer", None)
-    return model.to(device).eval(), checkpoint
+        raise InputError(
+            f"{path}: neither a checkpoint of this pipeline nor one that the authors released ({reason}); "
+            "give weights of an open_clip model as NAME:FILE"
+        ) from None
+    return model.to(device).eval(), about
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    """What a file of torch.save holds, tensors and plain containers only; raises `InputError`."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    except UnpicklingError as error:
+        if "GLOBAL" not in str(error):  # the opcode that names a class or function
+            raise InputError(f"{path}: damaged, or no checkpoint; make or fetch it again") from None
+        raise InputError(
+            f"{path}: holds Python objects besides weights, and loading them could run any code, so it is "
+            "refused; ask its maker for the bare state_dict or safetensors"
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: damaged, or no checkpoint ({reason}); make or fetch it again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
+    return content
+
+
+def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEncoder, dict[str, Any]]:
+    """A pretrained model of open_clip by its name or folder; raises `InputError`."""
+    name, _, weights = source.partition(":")
+    if Path(source).is_dir():
+        name, weights = f"local-dir:{source}", ""
+    elif name in ("hf-hub", "local-dir"):
+        name, weights = source, ""
+    elif not weights or name not in open_clip.list_models():
+        raise InputError(
+            f"{source}: no such checkpoint, and not of the form NAME:TAG with a model of open_clip "
+            "(`RN50-quickgelu:yfcc15m`; open_clip.list_pretrained() lists them)"
+        )
+    try:
+        with warnings.catch_warnings():
+            # Another activation than the weights were trained with gives other embeddings: an error here.
+            warnings.filterwarnings("error", message="QuickGELU mismatch")
+            model, preprocess = open_clip.create_model_from_pretrained(
+                name, weights or None, weights_only=True
+            )
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:  # of the hub's client, of the network, of open_clip, of torch: no common base
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
+    about = {"run": {"name": source}, "epoch": None}
+    return OpenClipEncoder(model.to(device).eval(), preprocess, tokenizer), about
 
 
 def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:

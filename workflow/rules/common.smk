@@ -16,9 +16,15 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={SOURCE}; " + 'cloob() {{ py
 
 
 def check_config(config):
-    """Raise one readable error for everything in the config that cannot be right, before any job runs."""
+    """Raise one readable error for everything in the config that cannot be right, before any job runs.
+
+    What is null among the test sets and the published checkpoints is left out from here on.
+    """
     schema = yaml.safe_load((Path(workflow.basedir) / "schemas" / "config.schema.yaml").read_text())
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(error.path))
+    if not errors:
+        for key in ("testsets", "published"):
+            config[key] = {name: one for name, one in config[key].items() if one is not None}
     problems = [explained(error) for error in errors] or list(inconsistencies(config))
     if problems:
         raise WorkflowError("The config cannot be right:\n" + "\n".join(f"  - {line}" for line in problems))
@@ -159,3 +165,14 @@ def zeroshot_results(wildcards):
         for epoch in config["recipes"][run["recipe"]]["report_epochs"]
         for testset in config["testsets"]
     ]
+
+
+def published_results(wildcards):
+    """The result file of every (released checkpoint, test set), after the column of the paper it stands against."""
+    return {
+        f"{config['results']}/evaluate/published/{name}/zeroshot/{testset}.json": "/".join(
+            str(one[key]) for key in ("pretraining", "architecture", "method", "epoch")
+        )
+        for name, one in config["published"].items()
+        for testset in config["testsets"]
+    }

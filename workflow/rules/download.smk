@@ -70,3 +70,23 @@ rule fetch:
     shell:
         "cloob download fetch --links {input} --images {params.images}/images --fates {output} {params.flags}"
         " --samples-per-shard {params.samples} 2>&1 | tee {log}"
+
+
+# What broke off is gone on with: the unfinished part lies beside, under a name that is not declared.
+rule published_checkpoint:
+    output:
+        "<results>/download/published/{published}.pt",
+    log:
+        "<results>/logs/download/published_{published}.log",
+    conda:
+        "../../envs/fetch.yaml"
+    params:
+        flags=lambda wildcards: flags(
+            {
+                key: config["published"][wildcards.published][key]
+                for key in ("address", "maximum_bytes", "checksum")
+                if config["published"][wildcards.published][key] is not None
+            }
+        ),
+    shell:
+        "cloob download file {params.flags} --out {output} 2>&1 | tee {log}"

@@ -30,3 +30,25 @@ rule zeroshot:
     shell:
         "cloob evaluate zeroshot --checkpoint {params.checkpoint} {params.testsets:q}"
         " --out-dir {params.folder} --batch-size {params.batch} --workers {params.workers} 2>&1 | tee {log}"
+
+
+use rule zeroshot as published_zeroshot with:
+    input:
+        checkpoint="<results>/download/published/{published}.pt",
+        descriptions=[testset["description"] for testset in config["testsets"].values()],
+        folders=[testset["folder"] for testset in config["testsets"].values()],
+    output:
+        expand(
+            "<results>/evaluate/published/{{published}}/zeroshot/{testset}.json", testset=config["testsets"]
+        ),
+    log:
+        "<results>/logs/evaluate/published_{published}_zeroshot.log",
+    params:
+        checkpoint=lambda wildcards, input: input.checkpoint,
+        testsets=lambda wildcards, input: [
+            f"--testset={description}={folder}"
+            for description, folder in zip(input.descriptions, input.folders)
+        ],
+        folder=subpath(output[0], parent=True),
+        batch=config["evaluate"]["batch"],
+        workers=config["evaluate"]["workers"],

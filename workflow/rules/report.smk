@@ -3,6 +3,7 @@
 
 localrules:
     zeroshot_table,
+    published_table,
     books,
     training_curves,
     zeroshot_figure,
@@ -28,6 +29,32 @@ rule zeroshot_table:
     shell:
         "cloob report zeroshot --results {input} --csv {output.csv} --markdown {output.markdown}"
         " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule published_table:
+    input:
+        results=lambda wildcards: list(published_results(wildcards)),
+        paper="config/paper_results.csv",
+    output:
+        csv=report(
+            "<results>/tables/published.csv",
+            caption="../report/published.rst",
+            category="Zero-shot",
+            labels={"result": "the released checkpoints", "kind": "table"},
+        ),
+        markdown="<results>/tables/published.md",
+    log:
+        "<results>/logs/report/published_table.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        results=lambda wildcards: [
+            f"{column}={path}" for path, column in published_results(wildcards).items()
+        ],
+        label=config["label"],
+    shell:
+        "cloob report published --results {params.results:q} --paper {input.paper} --csv {output.csv}"
+        " --markdown {output.markdown} --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule books:

@@ -8,7 +8,7 @@ from cloob.download.captions import RULES
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add `cc`, `yfcc` and `fetch`."""
+    """Add `cc`, `yfcc`, `fetch` and `file`."""
     cc = verbs.add_parser(
         "cc",
         help="Conceptual Captions' list -> links",
@@ -61,6 +61,18 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     fetch.add_argument("--threads", type=positive, required=True, help="per process")
     fetch.set_defaults(run=_fetch)
 
+    file = verbs.add_parser(
+        "file",
+        help="one large file, resumed and verified",
+        description="Fetch one file. Interrupted and started again, it goes on, if the server says that the "
+        "file is still the same. It has its name only once it is whole and has the checksum.",
+    )
+    file.add_argument("--address", required=True, help="of http or https")
+    file.add_argument("--out", type=Path, required=True, help="file to write")
+    file.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a larger file")
+    file.add_argument("--checksum", help="sha256:HEX or md5:HEX; without it the file is not verified")
+    file.set_defaults(run=_file)
+
 
 def _add_link_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--links", type=Path, required=True, help="Parquet to write: the links")
@@ -108,3 +120,9 @@ def _fetch(options: argparse.Namespace) -> None:
     )
     found = fetch(options.links, options.images, options.fates, images, effort)
     print(f"{options.images}: {in_words(found)}")
+
+
+def _file(options: argparse.Namespace) -> None:
+    from cloob.download.file import Source, download_file
+
+    download_file(Source(options.address, options.maximum_bytes, options.checksum), options.out)

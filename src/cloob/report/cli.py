@@ -1,6 +1,7 @@
 """`cloob report <verb>`."""
 
 import argparse
+import re
 from pathlib import Path
 
 
@@ -14,6 +15,23 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="JSON", help="result files")
     _add_table(parser)
     parser.set_defaults(run=_zeroshot)
+
+    parser = verbs.add_parser(
+        "published",
+        help="the authors' released checkpoints beside their published numbers",
+        description="Zero-shot results of released checkpoints as a table: measured, published, difference.",
+    )
+    parser.add_argument(
+        "--results",
+        type=_column_file,
+        nargs="+",
+        required=True,
+        metavar="PRETRAINING/ARCHITECTURE/METHOD/EPOCH=JSON",
+        help="result files, each with the column of the paper that it stands against",
+    )
+    parser.add_argument("--paper", type=Path, required=True, metavar="CSV", help="the paper's results")
+    _add_table(parser)
+    parser.set_defaults(run=_published)
 
     parser = verbs.add_parser(
         "books",
@@ -75,10 +93,28 @@ def _named_file(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
+    # An architecture may hold a slash (ViT-B/32), the other parts of a column not.
+    matched = re.fullmatch(r"([^/=]+)/([^=]+)/([^/=]+)/(\d+)=(.+)", text)
+    if matched is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form PRETRAINING/ARCHITECTURE/METHOD/EPOCH=JSON"
+        )
+    pretraining, architecture, method, epoch, path = matched.groups()
+    return (pretraining, architecture, method, int(epoch)), Path(path)
+
+
 def _zeroshot(options: argparse.Namespace) -> None:
     from cloob.report.zeroshot_table import report_zeroshot
 
     report_zeroshot(options.results, options.csv, options.markdown, options.label)
+
+
+def _published(options: argparse.Namespace) -> None:
+    from cloob.report.published_table import Column, report_published
+
+    results = [(Column(*column), path) for column, path in options.results]
+    report_published(results, options.paper, options.csv, options.markdown, options.label)
 
 
 def _books(options: argparse.Namespace) -> None:

@@ -22,8 +22,12 @@ DATASETS = {
     "ucf101": "UCF101",
     "stanford_cars": "Stanford Cars",
     "imagenet": "ImageNet",
-    "imagenetv2": "ImageNetV2",
+    "imagenetv2": "ImageNetV2 (matched-frequency)",
+    "imagenetv2_threshold": "ImageNetV2 (threshold-0.7)",
+    "imagenetv2_top_images": "ImageNetV2 (top-images)",
 }
+# As config/paper_results.csv calls them. Which variant of ImageNetV2 the paper took is not known.
+PAPER_DATASETS = {name: label.partition(" (")[0].replace(" ", "") for name, label in DATASETS.items()}
 
 
 def label(name: str, known: dict[str, str]) -> str:

@@ -1,0 +1,213 @@
+"""One large file from the web: resumed where it broke off, capped in size, verified before it has a name."""
+
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from cloob.errors import InputError
+
+ALGORITHMS = ("sha256", "md5")
+_BLOCK = 1 << 20
+_TRIES = 6  # in a row without a new byte; 1 + 2 + 4 + 8 + 16 seconds between them
+_PASSING = (408, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a file lies and what it must be.
+
+    `checksum` is `sha256:HEX` or `md5:HEX`, None where unknown; `maximum_bytes` is never exceeded on disk.
+    """
+
+    address: str
+    maximum_bytes: int
+    checksum: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for an address that is not http(s), or a checksum of no known form."""
+        if urlsplit(self.address).scheme not in ("http", "https"):
+            raise InputError(f"{self.address}: not an address of http or https")
+        algorithm, _, digits = (self.checksum or f"sha256:{'0' * 64}").partition(":")
+        if algorithm not in ALGORITHMS or len(digits) != 2 * hashlib.new(algorithm).digest_size:
+            raise InputError(
+                f"{self.address}: checksum {self.checksum!r} is not sha256:<64> or md5:<32 digits>"
+            )
+
+
+def download_file(source: Source, path: Path, timeout: float = 60, pause: float = 1) -> None:
+    """Fetch a file to `path`, going on with what an earlier try left in `.<name>.part` beside it.
+
+    The part is gone on with only if the server says that the file is still the same (If-Range), or a
+    checksum will tell. `timeout` is that of a silent connection, `pause` the wait after a first failure, in
+    seconds. Raises `InputError` where the server refuses, stays silent, the file is too large, or another.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _Part(path)
+    failures = 0
+    while True:
+        before = part.size
+        try:
+            _fetch_rest(source, part, timeout)
+            break
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code not in _PASSING:
+                raise InputError(
+                    f"{source.address}: the server answers {error.code} {error.reason}"
+                ) from None
+            reason: object = f"{error.code} {error.reason}"
+        except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+            if getattr(error, "filename", None) is not None:
+                raise InputError(f"{path}: cannot be written ({error})") from None
+            reason = getattr(error, "reason", None) or error
+        failures = 1 if part.size > before else failures + 1
+        if failures == _TRIES:
+            raise InputError(
+                f"{source.address}: {_TRIES} tries failed ({reason}); "
+                f"{part.size:,} bytes are kept, run again to go on"
+            )
+        time.sleep(pause * 2 ** (failures - 1))
+    _verify(source, part)
+    part.finish(path)
+
+
+class _Part:
+    """The unfinished file, and what the server calls its version (an ETag, or the date of its change)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f".{path.name}.part")
+        self._version = path.with_name(f".{path.name}.version")
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def version(self) -> str:
+        return self._version.read_text(encoding="utf-8") if self._version.exists() else ""
+
+    def start_anew(self, version: str) -> None:
+        self.path.write_bytes(b"")
+        self._version.write_text(version, encoding="utf-8")
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._version.unlink(missing_ok=True)
+
+    def finish(self, path: Path) -> None:
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+        self.path.replace(path)
+        self._version.unlink(missing_ok=True)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Nothing but http and https, wherever a redirect leads: no file:, no ftp:."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
+    """One request for what is missing; raises what urllib raises, `ConnectionError` for a short answer."""
+    request = urllib.request.Request(source.address, headers={"Accept-Encoding": "identity"})
+    if part.size and (part.version or source.checksum):
+        request.add_header("Range", f"bytes={part.size}-")
+        if part.version:
+            request.add_header("If-Range", part.version)
+    try:
+        answer = _opener().open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not part.size:
+            raise
+        error.close()
+        # Nothing is left from here on: the part is whole, or longer than the file is now.
+        if error.headers.get("Content-Range", "").endswith(f"/{part.size}"):
+            return
+        part.drop()
+        raise ConnectionError("the file has another length than the part") from None
+    with answer:
+        announced = _announced(answer, part)
+        _refuse_size(source, part, announced)
+        if answer.status != 206:
+            part.start_anew(_version_of(answer))
+        with (
+            part.path.open("ab") as file,
+            tqdm(
+                total=announced, initial=part.size, unit="B", unit_scale=True, desc=part.path.name[1:-5]
+            ) as bar,
+        ):
+            while block := answer.read(_BLOCK):
+                _refuse_size(source, part, file.tell() + len(block))
+                file.write(block)
+                bar.update(len(block))
+    if announced is not None and part.size != announced:
+        raise ConnectionError(f"the answer ended after {part.size:,} of {announced:,} bytes")
+
+
+def _announced(answer: Any, part: _Part) -> int | None:
+    """The size that the file will have, None where the server does not say."""
+    if answer.status == 206:
+        start, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        if start.partition("-")[0] != str(part.size):
+            part.drop()
+            raise ConnectionError("the server answers with another range than was asked for")
+        return int(total) if total.isdecimal() else None
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _version_of(answer: Any) -> str:
+    """A strong ETag, or the date of the last change; weak ETags do not promise equal bytes."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
+
+
+def _refuse_size(source: Source, part: _Part, size: int | None) -> None:
+    if size is not None and size > source.maximum_bytes:
+        part.drop()
+        raise InputError(
+            f"{source.address}: more than the {source.maximum_bytes:,} bytes that are allowed "
+            f"({size:,} so far or announced); raise maximum_bytes if it is right"
+        )
+    free = shutil.disk_usage(part.path.parent).free
+    if size is not None and size - part.size > free:
+        raise InputError(
+            f"{part.path.parent}: {free:,} bytes are free where {size - part.size:,} are missing"
+        )
+
+
+def _verify(source: Source, part: _Part) -> None:
+    algorithm, _, wanted = (source.checksum or "sha256:").partition(":")
+    with part.path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if not wanted:
+        print(
+            f"{source.address}: no checksum is known to verify it by; found sha256:{found}", file=sys.stderr
+        )
+    elif found != wanted.lower():
+        part.drop()
+        raise InputError(
+            f"{source.address}: its {algorithm} is {found} where {wanted} is wanted; it is deleted: fetch it "
+            "again, or correct the checksum if the file was replaced for good"
+        )

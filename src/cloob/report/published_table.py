@@ -1,0 +1,115 @@
+"""The released checkpoints as this pipeline evaluates them, beside what the paper reports of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cloob.errors import InputError
+from cloob.files import read_json, replacing
+from cloob.report.names import DATASETS, PAPER_DATASETS, in_order, label, titled
+from cloob.report.results import write_table
+from cloob.report.sources import write_sources
+
+COLUMN = ["pretraining", "architecture", "method", "epoch"]
+METRIC = "zeroshot_accuracy_pct"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the paper's tables, by the keys of config/paper_results.csv."""
+
+    pretraining: str
+    architecture: str
+    method: str
+    epoch: int
+
+
+def report_published(
+    results: Sequence[tuple[Column, Path]], paper: Path, csv: Path, markdown: Path, mark: str
+) -> None:
+    """Write a row per released checkpoint and test set: measured, published, their difference.
+
+    `results` are zero-shot result files with the column of the paper that each stands against. Raises
+    `InputError` for a result of another architecture or epoch than its column's, or one given twice.
+    """
+    table = _compare(results, _published(paper))
+    write_table(table, csv)
+    with replacing(markdown) as beside:
+        beside.write_text(published_markdown(table, mark), encoding="utf-8")
+    write_sources([csv, markdown], [paper, *(path for _, path in results)], packages=["pandas"])
+
+
+def _published(paper: Path) -> pd.DataFrame:
+    """The paper's zero-shot accuracies in percent, by column and test set."""
+    try:
+        table = pd.read_csv(paper)
+        table = table[(table.metric == METRIC) & table.epoch.notna()]
+        return table.astype({"epoch": int}).set_index([*COLUMN, "dataset"])[["mean", "source"]]
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise InputError(f"{paper}: not the table of the paper's results ({error})") from None
+
+
+def _compare(results: Sequence[tuple[Column, Path]], published: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for column, path in results:
+        result = read_json(path)
+        try:
+            run, metrics, dataset = result["run"], result["metrics"], result["dataset"]
+            found = (run["architecture"], result["epoch"])
+            row = {
+                "checkpoint": run["name"],
+                **vars(column),
+                "dataset": dataset,
+                "images": result["images"],
+                "accuracy_pct": 100 * metrics["accuracy"],
+                "mean_per_class_accuracy_pct": 100 * metrics["mean_per_class_accuracy"],
+            }
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: not a result of `cloob evaluate zeroshot` ({error!r}); make it again"
+            ) from None
+        if found != (column.architecture, column.epoch):
+            raise InputError(
+                f"{path}: of {found[0]} at epoch {found[1]}, not of {column.architecture} at epoch "
+                f"{column.epoch}; correct `published` in the config"
+            )
+        key = (*vars(column).values(), PAPER_DATASETS.get(dataset, dataset))
+        known = published.loc[[key]].iloc[0] if key in published.index else None
+        row["published_accuracy_pct"] = None if known is None else known["mean"]
+        row["difference_pct"] = None if known is None else row["accuracy_pct"] - known["mean"]
+        row["source"] = "" if known is None else known["source"]
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    if (twice := table.duplicated([*COLUMN, "dataset"])).any():
+        raise InputError(f"--results: {table[twice].dataset.iloc[0]} is given twice for a checkpoint")
+    order = {name: rank for rank, name in enumerate(in_order(table.dataset, DATASETS))}
+    return table.sort_values("dataset", key=lambda names: names.map(order), kind="stable").sort_values(
+        COLUMN, kind="stable", ignore_index=True
+    )
+
+
+def published_markdown(table: pd.DataFrame, mark: str) -> str:
+    """A table per checkpoint: accuracies in percent, and how far they are from the published ones."""
+    lines = [f"# {titled('The released checkpoints, zero-shot accuracy (%)', mark)}", ""]
+    for (pretraining, architecture, method, epoch), part in table.groupby(COLUMN, sort=False):
+        lines += [f"## {method}, {architecture}, {pretraining}, epoch {epoch}", ""]
+        lines += ["| Test set | Images | Measured | Published | Difference | Mean per class |"]
+        lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+        for row in part.itertuples():
+            known = pd.notna(row.published_accuracy_pct)
+            cells = [
+                label(row.dataset, DATASETS),
+                f"{row.images}",
+                f"{row.accuracy_pct:.2f}",
+                f"{row.published_accuracy_pct:.1f}" if known else "—",
+                f"{row.difference_pct:+.2f}" if known else "—",
+                f"{row.mean_per_class_accuracy_pct:.2f}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    lines.append(
+        "Published accuracies are rounded to a tenth. Which variant of ImageNetV2 they are of is unknown."
+    )
+    return "\n".join(lines) + "\n"

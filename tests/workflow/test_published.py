@@ -1,0 +1,103 @@
+"""`published.csv` from nothing: a released checkpoint is fetched, recognised, evaluated and compared.
+
+The server is local and the weights are random (in the authors' layout): the numbers are the oracle's.
+"""
+
+import io
+from pathlib import Path
+
+import open_clip
+import pandas as pd
+import pytest
+import torch
+import yaml
+from authors import Oracle, released
+from PIL import Image
+from ranged import RangedServer, Served
+
+from cloob.encoder import evaluation_transform, model_config
+from cloob.evaluate.images import load_image
+
+ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+NAMES = ["hawk", "gull", "wren"]
+
+pytestmark = pytest.mark.xdist_group("published")
+
+
+def make_set(folder: Path) -> Path:
+    """Three classes of four pictures, described as Birdsnap."""
+    for label in range(3):
+        (folder / "test" / f"{label}").mkdir(parents=True)
+        for number in range(4):
+            torch.manual_seed(10 * label + number)
+            pixels = torch.randint(256, (7, 9, 3), dtype=torch.uint8).numpy()
+            picture = Image.fromarray(pixels).resize((260, 240))
+            picture.save(folder / "test" / f"{label}" / f"{number}.png")
+    description = {
+        "name": "birdsnap",
+        "title": "Birdsnap",
+        "test": "test",
+        "labels": "folder_order",
+        "classes": NAMES,
+        "prompts": ["a photo of a {}, a type of bird."],
+        "metric": "accuracy",
+        "expected": {"classes": 3, "images": 12, "empty": []},
+    }
+    (folder / "birdsnap.yaml").write_text(yaml.safe_dump(description))
+    return folder / "birdsnap.yaml"
+
+
+@torch.inference_mode()
+def oracle_accuracy(checkpoint: dict, folder: Path) -> float:
+    oracle, transform = Oracle(checkpoint), evaluation_transform(model_config("RN50-quickgelu"))
+    tokens = open_clip.SimpleTokenizer(context_length=77)(
+        [f"a photo of a {name}, a type of bird." for name in NAMES]
+    )
+    classes = torch.stack([oracle.text(each) for each in tokens])
+    classes = classes / classes.norm(dim=1, keepdim=True)
+    paths = sorted((folder / "test").rglob("*.png"))
+    images = oracle.image(torch.stack([transform(load_image(str(path))) for path in paths]).double())
+    best = (images @ classes.T).argmax(1)
+    return (best == torch.tensor([int(path.parent.name) for path in paths])).double().mean().item()
+
+
+def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, config_with, tmp_path):
+    results, checkpoint = tmp_path / "results", released("RN50")
+    saved = io.BytesIO()
+    torch.save(checkpoint, saved)
+    description = make_set(tmp_path / "birds")
+    with RangedServer() as server:
+        served = server.files["cloob_rn50_yfcc_epoch_28.pt"] = Served(saved.getvalue(), cuts=[300_000_000])
+        changes = {
+            "results": str(results),
+            "label": "random weights",
+            "published": {
+                "cloob_rn50_yfcc": {"address": server.address("cloob_rn50_yfcc_epoch_28.pt")},
+                "cloob_rn50x4_yfcc": None,
+            },
+            "testsets": dict.fromkeys(CONFIG["testsets"])
+            | {"birdsnap": {"description": str(description), "folder": str(tmp_path / "birds")}},
+            "evaluate": {"workers": 0},
+        }
+        target = results / "tables" / "published.csv"
+        run = snakemake(target, "--cores", 2, "--nolock", "--configfile", config_with(changes))
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert served.asked == ["", "bytes=300000000-"]
+    row = pd.read_csv(target).iloc[0]
+    assert (row.pretraining, row.architecture, row.method, row.epoch) == ("YFCC15M", "RN50", "CLOOB", 28)
+    assert (row.dataset, row.images, row.published_accuracy_pct) == ("birdsnap", 12, 28.9)
+    assert row.accuracy_pct == pytest.approx(100 * oracle_accuracy(checkpoint, tmp_path / "birds"))
+    assert row.difference_pct == pytest.approx(row.accuracy_pct - 28.9)
+    page = target.with_suffix(".md").read_text()
+    assert "random weights" in page.splitlines()[0]
+    assert "## CLOOB, RN50, YFCC15M, epoch 28" in page
+
+
+def test_the_plan_fetches_what_the_authors_released_and_trains_nothing(snakemake):
+    plan = snakemake("-n", "-p", "results/tables/published.csv")
+    assert plan.returncode == 0, plan.stderr
+    for name, one in CONFIG["published"].items():
+        assert f"results/download/published/{name}.pt" in plan.stdout
+        assert one["address"] in plan.stdout
+    assert "rule train:" not in plan.stdout
