@@ -7,6 +7,7 @@ from urllib.parse import quote_plus
 import pytest
 from served import rows_of
 
+from cloob.download.captions import RULES, plain_text
 from cloob.download.fates import read_fates
 from cloob.download.yfcc import join_yfcc
 from cloob.errors import InputError
@@ -37,7 +38,7 @@ def join(
     for file, rows in ((metadata_file, metadata), (subset_file, subset)):
         file.write_bytes(bz2.compress("".join(f"{row}\n" for row in rows).encode()))
     links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
-    join_yfcc(metadata_file, subset_file, caption, "http://bucket.example/data/images/", links, fates)
+    join_yfcc([metadata_file], subset_file, caption, "http://bucket.example/data/images/", links, fates)
     return rows_of(links), read_fates(fates)
 
 
@@ -48,6 +49,7 @@ def test_a_listed_photo_becomes_a_link_under_its_hash(tmp_path: Path) -> None:
         "url": "http://bucket.example/data/images/abc/004/abc0040123456789.jpg",
         "caption": "A dog",
         "row": 2,
+        "line": "4",
         "photo_id": "904",
     }
     assert fates == {"kept": 2}
@@ -98,6 +100,43 @@ def test_the_caption_is_made_by_the_rule(tmp_path: Path, rule: str, caption: str
     assert [link["caption"] for link in links] == [caption]
 
 
+def test_random_is_one_of_the_two_always_the_same_of_a_photo_and_never_nothing(tmp_path: Path) -> None:
+    records = [record(line, "title", "description") for line in range(400)]
+    records += [record(line, "title") for line in range(400, 420)]
+    records += [record(line, "", "description") for line in range(420, 440)]
+    drawn = [link["caption"] for link in join(tmp_path, records, [entry(i) for i in range(440)], "random")[0]]
+    assert 160 < drawn[:400].count("title") < 240
+    assert drawn[400:] == ["title"] * 20 + ["description"] * 20
+    some = join(tmp_path, records, [entry(i) for i in range(100, 120)], "random")[0]
+    assert [link["caption"] for link in some] == drawn[100:120]
+
+
+def test_the_metadata_may_be_split_in_parts(tmp_path: Path) -> None:
+    records = [f"{record(line)}\n" for line in range(6)]
+    parts = [tmp_path / "meta-0.bz2", tmp_path / "meta-1"]
+    parts[0].write_bytes(bz2.compress("".join(records[:3]).encode()))
+    parts[1].write_text("".join(records[3:]))
+    (tmp_path / "subset").write_text(f"{entry(1)}\n{entry(4)}\n")
+    outputs = tmp_path / "links.parquet", tmp_path / "fates.csv"
+    join_yfcc(parts, tmp_path / "subset", "title", "http://bucket.example", *outputs)
+    assert [link["line"] for link in rows_of(outputs[0])] == ["1", "4"]
+
+
+def examples() -> list[list[str]]:
+    """The rows of the table in docs/captions.md."""
+    table = (
+        (Path(__file__).parents[2] / "docs" / "captions.md").read_text().split("| --- | --- | --- | --- |")[1]
+    )
+    rows = [line.strip("|").split("|") for line in table.splitlines()[1:] if line.startswith("|")]
+    return [[cell.strip().strip("`") for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize(("title", "description", "rule", "caption"), examples())
+def test_the_examples_that_people_read_are_true(title: str, description: str, rule: str, caption: str):
+    texts = plain_text(title.encode()), plain_text(description.encode())
+    assert RULES[rule](*texts, "4711") == caption
+
+
 @pytest.mark.parametrize(
     ("typed", "caption"),
     [
@@ -128,7 +167,7 @@ def test_a_cut_off_archive_is_an_error(tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"meta\.bz2: damaged"):
         join_yfcc(
-            archive,
+            [archive],
             tmp_path / "subset.tsv.bz2",
             "title",
             "http://bucket.example",

@@ -87,7 +87,11 @@ def supplies():
     """What only the user can supply and is not there yet: key of the config -> path."""
     cc, yfcc = config["corpora"]["cc"], config["corpora"]["yfcc"]
     paths = {f"corpora.cc.{split}": path for split, path in cc.items()}
-    paths |= {f"corpora.yfcc.{key}": yfcc[key] for key in ("metadata", "subset")}
+    metadata = [yfcc["metadata"]] if isinstance(yfcc["metadata"], str) else yfcc["metadata"]
+    paths |= {
+        "corpora.yfcc.metadata" + (f".{part}" if part else ""): path for part, path in enumerate(metadata)
+    }
+    paths["corpora.yfcc.subset"] = yfcc["subset"]
     paths |= {f"testsets.{name}.folder": one["folder"] for name, one in config["testsets"].items()}
     return {key: path for key, path in paths.items() if not is_made(path) and not Path(path).exists()}
 

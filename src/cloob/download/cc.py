@@ -23,7 +23,7 @@ def read_cc(list_file: Path, links: Path, fates: Path) -> Counter[str]:
     seen: set[bytes] = set()
     with link_table(links) as table:
         row = 0
-        for row, line in enumerate(lines(list_file, list_file.name), start=1):
+        for row, line in enumerate(lines(list_file, what=list_file.name), start=1):
             try:
                 caption, url = _read_row(line)
             except RefusedError as refusal:

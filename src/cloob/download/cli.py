@@ -25,7 +25,13 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         description="Join OpenAI's subset with YFCC100M's metadata in one pass; every row of the subset "
         "becomes a link or is refused with a reason.",
     )
-    yfcc.add_argument("--metadata", type=Path, required=True, help="25 columns, plain or .bz2")
+    yfcc.add_argument(
+        "--metadata",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="25 columns, plain or .bz2, whole or its parts in order; or the SQLite dump of 23 columns",
+    )
     yfcc.add_argument("--subset", type=Path, required=True, help="line, photo id, hash; plain or .bz2")
     yfcc.add_argument(
         "--caption",
