@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from cloob.download.guard import Guard
 from cloob.world.server import WorldServer
 
 
@@ -28,6 +29,13 @@ class RememberingServer(WorldServer):
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+def guard(*servers: WorldServer, **limits: float) -> Guard:
+    """A guard that lets us reach these servers of the tests."""
+    allowed = tuple(f"127.0.0.1:{server.server_address[1]}" for server in servers)
+    usual = {"maximum_bytes": 10_000_000, "maximum_pixels": 10_000_000, "maximum_seconds": 20.0}
+    return Guard(allowed, **usual | limits)  # type: ignore[arg-type]
 
 
 def jpeg(seed: int, width: int = 60, height: int = 40) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from served import RememberingServer, jpeg, rows_of
+from served import RememberingServer, guard, jpeg, rows_of
 
 from cloob.download.cc import read_cc
 from cloob.download.fates import read_fates, write_fates
@@ -32,7 +32,7 @@ FAULTS = [
     (None, "{address}/gone.jpg", "http_404"),
     (None, "{address}/stall/1.jpg", "timeout"),
     (None, "{address}/loop/1", "redirect_loop"),
-    (None, "http://127.0.0.1:1/1.jpg", "refused_connection"),
+    (None, "http://127.0.0.1:1/1.jpg", "forbidden_address"),
     (None, "http://nobody.invalid/1.jpg", "dns"),
     (b"<!DOCTYPE html><p>an image?", "{address}/page.jpg", "not_an_image"),
     (jpeg(1)[:700], "{address}/cut off.jpg", "not_an_image"),
@@ -83,6 +83,10 @@ def images(links: Path, website: RememberingServer, tmp_path_factory: pytest.Tem
         "retries": EFFORT.retries,
         "processes": EFFORT.processes,
         "threads": EFFORT.threads,
+        "allowed-addresses": guard(website).allowed[0],
+        "maximum-bytes": guard().maximum_bytes,
+        "maximum-pixels": guard().maximum_pixels,
+        "maximum-seconds": int(guard().maximum_seconds),
     }.items():
         command += [f"--{name}", str(value)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
@@ -96,7 +100,7 @@ def images(links: Path, website: RememberingServer, tmp_path_factory: pytest.Tem
     quiet = len(website.asked)
     time.sleep(1)
     assert len(website.asked) == quiet, "img2dataset outlived its parent"
-    fetch(links, folder, fates, IMAGES, EFFORT)
+    fetch(links, folder, fates, IMAGES, EFFORT, guard(website))
     return folder
 
 
@@ -151,7 +155,7 @@ def test_a_finished_fetch_asks_for_nothing(
 ) -> None:
     asked = len(website.asked)
     began = time.monotonic()
-    fetch(links, images, tmp_path / "fates.csv", IMAGES, replace(EFFORT, timeout=9))
+    fetch(links, images, tmp_path / "fates.csv", IMAGES, replace(EFFORT, timeout=9), guard())
     assert len(website.asked) == asked
     assert time.monotonic() - began < 2, "img2dataset was started for nothing"
     assert read_fates(tmp_path / "fates.csv") == read_fates(images.with_name("images_fates.csv"))
@@ -183,7 +187,7 @@ def test_other_links_begin_afresh(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_else_is_never_wiped(links: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="empty it or name another"):
-        fetch(links, tmp_path, tmp_path / "fates.csv", IMAGES, EFFORT)
+        fetch(links, tmp_path, tmp_path / "fates.csv", IMAGES, EFFORT, guard())
     assert (tmp_path / "thesis.tex").exists()
 
 

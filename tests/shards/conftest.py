@@ -10,6 +10,7 @@ from PIL import Image
 
 from cloob.download.cc import read_cc
 from cloob.download.fetch import Effort, Images, fetch
+from cloob.download.guard import Guard
 from cloob.world.server import WorldServer
 
 ROWS = 23
@@ -43,6 +44,7 @@ def real_fetch(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 image_size=512, quality=95, maximum_aspect_ratio=3.0, minimum_size=16, samples_per_shard=16
             ),
             Effort(timeout=5, retries=0, processes=1, threads=8),
+            Guard((address.removeprefix("http://"),), 10_000_000, 10_000_000, 60),
         )
     return folder
 

@@ -138,8 +138,12 @@ def grid_of_runs(config):
 
 
 def flags(mapping):
-    """{"learning_rate": 0.1} -> "--learning-rate 0.1"."""
-    return " ".join(f"--{key.replace('_', '-')} {str(value)!r}" for key, value in mapping.items())
+    """{"learning_rate": 0.1, "names": ["a", "b"]} -> "--learning-rate '0.1' --names 'a' 'b'"."""
+    words = []
+    for key, value in mapping.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{key.replace('_', '-')}", *(repr(str(one)) for one in values)]
+    return " ".join(words)
 
 
 def recipe_of(wildcards):

@@ -65,6 +65,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     fetch.add_argument("--retries", type=count, required=True, help="further tries per link")
     fetch.add_argument("--processes", type=positive, required=True, help="each works on one tar at a time")
     fetch.add_argument("--threads", type=positive, required=True, help="per process")
+    fetch.add_argument(
+        "--allowed-addresses", nargs="*", default=[], help="IP:port that may be reached though not public"
+    )
+    fetch.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a longer answer")
+    fetch.add_argument("--maximum-pixels", type=positive, required=True, help="refused: a larger image")
+    fetch.add_argument("--maximum-seconds", type=positive, required=True, help="refused: a slower answer")
     fetch.set_defaults(run=_fetch)
 
     file = verbs.add_parser(
@@ -110,6 +116,7 @@ def _yfcc(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from cloob.download.fates import in_words
     from cloob.download.fetch import Effort, Images, fetch
+    from cloob.download.guard import Guard
 
     images = Images(
         image_size=options.image_size,
@@ -124,7 +131,13 @@ def _fetch(options: argparse.Namespace) -> None:
         processes=options.processes,
         threads=options.threads,
     )
-    found = fetch(options.links, options.images, options.fates, images, effort)
+    guard = Guard(
+        allowed=tuple(options.allowed_addresses),
+        maximum_bytes=options.maximum_bytes,
+        maximum_pixels=options.maximum_pixels,
+        maximum_seconds=options.maximum_seconds,
+    )
+    found = fetch(options.links, options.images, options.fates, images, effort, guard)
     print(f"{options.images}: {in_words(found)}")
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cloob.download.fates import write_fates
 from cloob.download.folder import claim, drop_torn_parts, progress, whole_parts
+from cloob.download.guard import ENVIRONMENT, Guard
 from cloob.download.outcomes import fate_of
 from cloob.errors import InputError
 from cloob.files import sha256_of
@@ -47,7 +48,9 @@ class Effort:
     threads: int
 
 
-def fetch(links: Path, folder: Path, fates: Path, images: Images, effort: Effort) -> Counter[str]:
+def fetch(
+    links: Path, folder: Path, fates: Path, images: Images, effort: Effort, guard: Guard
+) -> Counter[str]:
     """Fetch all links into webdataset tars in `folder`, or go on with it; return the links by fate.
 
     Images are scaled down to fit `image_size`, keeping their ratio; those that fit already keep
@@ -65,7 +68,7 @@ def fetch(links: Path, folder: Path, fates: Path, images: Images, effort: Effort
         print(f"{folder}: an earlier fetch of the same links goes on", file=sys.stderr)
     drop_torn_parts(folder)
     if len(whole_parts(folder)) < -(-total // images.samples_per_shard):
-        _run(folder, total, _options(links, folder, images, effort))
+        _run(folder, total, _options(links, folder, images, effort), guard)
     found = _fates(folder, links)
     write_fates(fates, found, total)
     return found
@@ -95,10 +98,13 @@ def _options(links: Path, folder: Path, images: Images, effort: Effort) -> dict[
         "processes_count": effort.processes,
         "thread_count": effort.threads,
         "incremental_mode": "incremental",
+        # Servers are told who asks; those that opted out (X-Robots-Tag) are heeded.
+        "user_agent_token": "cloob-paper-reproduction",
+        "disallowed_header_directives": ["noai", "noimageai", "noindex", "noimageindex"],
     }
 
 
-def _run(folder: Path, total: int, options: dict[str, object]) -> None:
+def _run(folder: Path, total: int, options: dict[str, object], guard: Guard) -> None:
     """Run img2dataset beside us, its chatter in a log, its progress on a bar."""
     log = folder / _LOG
     command = [sys.executable, "-m", "cloob.download.img2dataset_job", json.dumps(options)]
@@ -107,7 +113,12 @@ def _run(folder: Path, total: int, options: dict[str, object]) -> None:
         log.open("ab") as chatter,
         tqdm(total=total, unit=" links", desc=str(folder), mininterval=1) as bar,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=chatter, stderr=chatter, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=chatter,
+            stderr=chatter,
+            start_new_session=True,
+            env=os.environ | {ENVIRONMENT: json.dumps(asdict(guard))},
         ) as job,
     ):
         try:

@@ -11,6 +11,10 @@ _OUTCOMES = [
     (re.compile(pattern, re.IGNORECASE), fate)
     for pattern, fate in (
         (r"infinite loop", "redirect_loop"),
+        (r"forbidden address", "forbidden_address"),
+        (r"answer too slow", "too_slow"),
+        (r"answer of more than", "too_many_bytes"),
+        (r"image of \d+ x \d+ pixels", "too_many_pixels"),
         (r"timed out", "timeout"),
         (r"name or service not known|name resolution|no address associated|nodename nor servname", "dns"),
         (r"label too long|label empty or too long|codec can't encode", "bad_link"),

@@ -1,0 +1,237 @@
+"""No stranger sends us where he likes, nor keeps us for as long, or with as much, as he likes."""
+
+import io
+import json
+import resource
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from served import RememberingServer, guard, jpeg
+
+from cloob.download.fates import read_fates
+from cloob.download.fetch import Effort, Images, fetch
+from cloob.download.guard import Guard
+
+PUBLIC = ["8.8.8.8", "1.1.1.1", "2600::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+FORBIDDEN = [
+    "127.0.0.1",
+    "127.8.9.1",
+    "0.0.0.0",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd00:ec2::254",
+    "ff02::1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+    "2001:db8::1",
+]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_permitted(address: str):
+    assert guard().permits(address, 80)
+
+
+@pytest.mark.parametrize("address", FORBIDDEN)
+def test_all_others_are_not(address: str):
+    assert not guard().permits(address, 80)
+
+
+def test_an_allowed_address_is_one_port():
+    one = Guard(("127.0.0.1:8000",), 1, 1, 1)
+    assert one.permits("127.0.0.1", 8000)
+    assert one.permits("::ffff:127.0.0.1", 8000)
+    assert not one.permits("127.0.0.1", 8001)
+    assert not one.permits("127.0.0.2", 8000)
+
+
+ASK = """
+import json, resource, sys, time, urllib.request
+from cloob.download.guard import Guard, install
+install(Guard(**json.loads(sys.argv[1])))
+before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+try:
+    with urllib.request.urlopen(sys.argv[2], timeout=2) as answer:
+        said = f"{len(answer.read())} bytes"
+except Exception as error:
+    said = str(error)
+megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
+print(json.dumps([said, time.monotonic() - begun, megabytes]))
+"""
+
+
+def ask(link: str, one: Guard) -> tuple[str, float, float]:
+    """What came of it, in how many seconds, for how many MB more."""
+    command = [sys.executable, "-c", ASK, json.dumps(asdict(one)), link]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return tuple(json.loads(done.stdout))
+
+
+@pytest.fixture
+def forbidden(tmp_path_factory) -> Iterator[RememberingServer]:
+    """A server on this machine that no link may reach, with something to steal."""
+    with RememberingServer(tmp_path_factory.mktemp("forbidden")) as server:
+        (server.root / "secret.jpg").write_bytes(jpeg(1))
+        yield server
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]", "0.0.0.0"]
+)
+def test_nothing_reaches_this_machine_by_any_spelling(forbidden: RememberingServer, host: str):
+    said, _, _ = ask(f"http://{host}:{forbidden.server_address[1]}/secret.jpg", guard())
+    assert "forbidden address" in said
+    assert forbidden.asked == []
+
+
+@pytest.mark.parametrize(
+    "link", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x", "gopher://x/"]
+)
+def test_other_schemes_are_not_spoken(link: str):
+    assert "unknown url type" in ask(link, guard())[0]
+
+
+class Rogue(socketserver.ThreadingTCPServer):
+    """Answers by path: a redirect, bytes without end, a drop now and then, a bomb."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    target = ""
+
+    class RequestHandlerClass(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            path = self.rfile.readline().split()[1].decode()
+            while self.rfile.readline().strip():
+                pass
+            with suppress(OSError):  # the client had enough
+                getattr(self, path.strip("/"))()
+
+        def redirect(self) -> None:
+            self.wfile.write(f"HTTP/1.0 302 Found\r\nLocation: {self.server.target}\r\n\r\n".encode())
+
+        def endless(self) -> None:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+            while True:
+                self.wfile.write(b"x" * 100_000)
+
+        def dripping(self) -> None:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.2)
+
+        def headers(self) -> None:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.2)
+
+        def bomb(self) -> None:
+            content = png_bomb(30_000)
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
+
+
+def png_bomb(edge: int) -> bytes:
+    """A black PNG of edge × edge pixels in some 100 KB."""
+    content = io.BytesIO()
+    Image.new("1", (8, 8)).save(content, "PNG")
+    rows = zlib.compressobj(9)
+    packed = b"".join(rows.compress(bytes(1 + edge // 8)) for _ in range(edge)) + rows.flush()
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    head = edge.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="module")
+def rogue() -> Iterator[Rogue]:
+    with Rogue() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_redirect_leads_to_nothing_forbidden(rogue: Rogue, forbidden: RememberingServer):
+    for host in ("127.0.0.1", "localhost"):
+        rogue.target = f"http://{host}:{forbidden.server_address[1]}/secret.jpg"
+        assert (
+            "forbidden address"
+            in ask(f"http://127.0.0.1:{rogue.server_address[1]}/redirect", guard(rogue))[0]
+        )
+    rogue.target = "file:///etc/passwd"
+    assert "bytes" not in ask(f"http://127.0.0.1:{rogue.server_address[1]}/redirect", guard(rogue))[0]
+    assert forbidden.asked == []
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("endless", "answer of more than 10000000 bytes"),
+        ("dripping", "answer too slow"),
+        ("headers", "answer too slow"),
+        ("bomb", "image of 30000 x 30000 pixels"),
+    ],
+)
+def test_what_costs_too_much_is_cut_off(rogue: Rogue, what: str, said: str):
+    link = f"http://127.0.0.1:{rogue.server_address[1]}/{what}"
+    found, seconds, megabytes = ask(link, guard(rogue, maximum_seconds=2.0))
+    assert said in found
+    assert seconds < 5
+    assert megabytes < 60
+
+
+def test_img2dataset_is_guarded_in_its_workers(rogue: Rogue, forbidden: RememberingServer, tmp_path, website):
+    (website.root / "good.jpg").write_bytes(jpeg(3))
+    rogue.target = f"http://localhost:{forbidden.server_address[1]}/secret.jpg"
+    port = rogue.server_address[1]
+    links = [
+        f"http://127.0.0.1:{port}/{what}" for what in ("redirect", "endless", "dripping", "headers", "bomb")
+    ]
+    links += [f"{forbidden.address}/secret.jpg", f"{website.address}/good.jpg"]
+    uids = [str(number) for number in range(len(links))]
+    pq.write_table(pa.table({"uid": uids, "url": links, "caption": uids}), tmp_path / "links.parquet")
+    fetch(
+        tmp_path / "links.parquet",
+        tmp_path / "images",
+        tmp_path / "fates.csv",
+        Images(256, 90, 3.0, 16, 100),
+        Effort(timeout=2, retries=0, processes=1, threads=8),
+        guard(rogue, website, maximum_seconds=3.0),
+    )
+    assert read_fates(tmp_path / "fates.csv") == {
+        "kept": 1,
+        "forbidden_address": 2,
+        "too_slow": 2,
+        "too_many_bytes": 1,
+        "too_many_pixels": 1,
+    }
+    assert forbidden.asked == []
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000
