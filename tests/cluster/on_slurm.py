@@ -14,13 +14,15 @@ ROOT = Path(__file__).parents[2]
 class Pipeline:
     """A config on a cluster: starts `snakemake --profile slurm` as a user would."""
 
-    def __init__(self, slurm, folder, **changes):
+    def __init__(self, slurm, folder, objectives=None, **changes):
         demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
         self.slurm, self.results, self.config = slurm, folder / "results", folder / "config.yaml"
         content = tenth_of(demo, str(self.results), free_ports(1)[0])
         for recipe in content["recipes"].values():
             recipe.update(changes)
             recipe["report_epochs"] = [recipe["epochs"]]
+        if objectives:
+            content["runs"] = [content["runs"][0] | {"objectives": objectives}]
         self.config.write_text(yaml.safe_dump(content))
         self.environment = slurm.environment | {
             "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"
