@@ -58,9 +58,10 @@ def prepare(
     """
     form = handout(description, name)
     if original is None and not form.files:
+        page = description.source.get("page", "from their makers")
         raise InputError(
-            f"{description.path}: its {name} files cannot be fetched from here; name the folder that you have "
-            f"them in (`original` in the config; they are from {description.source.get('page', 'their makers')})"
+            f"{description.path}: its {name} files cannot be fetched from here; get them ({page}) and name "
+            "their folder: `original` in the config"
         )
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is there already; delete it to make it anew")
