@@ -141,6 +141,14 @@ def test_a_page_in_the_place_of_an_archive_is_refused(web, tmp_path: Path, descr
             },
             "into leads elsewhere",
         ),
+        (
+            {"processed": {"layout": "gtsrb", "files": [{"address": "http://a/b/..", "maximum_bytes": 1}]}},
+            "wants a file name of its own",
+        ),
+        (
+            {"processed": {"layout": "gtsrb", "files": [{"address": "http://a/b", "maximum_bytes": 1}] * 2}},
+            "wants a file name of its own; found b, b",
+        ),
     ],
 )
 def test_a_wrong_source_is_named(

@@ -33,7 +33,15 @@ def handout(description: Description, name: str) -> Handout:
         raise InputError(f"{where} is missing; the set is handed out as: {forms}")
     if content.get("layout") not in LAYOUTS or not set(content) <= {"layout", "files"}:
         raise InputError(f"{where} wants `layout` (one of {', '.join(LAYOUTS)}) and `files`")
-    return Handout(content["layout"], tuple(_file(each, where) for each in content.get("files", [])))
+    files = tuple(_file(each, where) for each in content.get("files", []))
+    names = [_name(source) for source, _ in files]
+    if {"", ".."} & set(names) or len(set(names)) != len(names):
+        raise InputError(f"{where}: every address wants a file name of its own; found {', '.join(names)}")
+    return Handout(content["layout"], files)
+
+
+def _name(source: Source) -> str:
+    return Path(unquote(urlsplit(source.address).path)).name
 
 
 def _file(content: Any, where: str) -> tuple[Source, str]:
@@ -91,7 +99,7 @@ def prepare(
 def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
     """Fetch what is missing of the files, unpack the archives; gives the folder that holds it all."""
     for source, into in form.files:
-        file = cache / Path(unquote(urlsplit(source.address).path)).name
+        file = cache / _name(source)
         if not file.exists():
             download_file(source, file)
         target = unpacked / "all" / into
