@@ -77,6 +77,13 @@ def test_a_server_without_ranges_starts_again(web, tmp_path: Path) -> None:
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
+def test_a_server_that_never_gets_further_is_given_up(web, tmp_path: Path) -> None:
+    served = Served(CONTENT, ranges=False, cuts=[2_000_000, 1_000_000] * 20)
+    with pytest.raises(InputError, match="6 tries failed"):
+        fetch(web, served, tmp_path / "a.bin")
+    assert len(served.asked) == 6
+
+
 def test_a_part_that_is_whole_already_is_taken(web, tmp_path: Path) -> None:
     (tmp_path / ".a.bin.part").write_bytes(CONTENT)
     (tmp_path / ".a.bin.version").write_text('"1"')

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torchvision.datasets import Country211, Flowers102
 
 from cloob.errors import InputError
+from cloob.evaluate.prepare import handout
 from cloob.evaluate.testset import load_description, split_at_capitals
 
 SHIPPED = Path(__file__).parents[2] / "config" / "datasets"
@@ -17,6 +19,8 @@ PROTOCOL = {
     "gtsrb": (3, 43, 12630),
     "imagenet": (80, 1000, 50000),
     "imagenetv2": (80, 1000, 10000),
+    "imagenetv2_threshold": (80, 1000, 10000),
+    "imagenetv2_top_images": (80, 1000, 10000),
     "stanford_cars": (8, 196, 8041),
     "ucf101": (48, 101, None),
 }
@@ -32,6 +36,42 @@ def test_shipped_descriptions_have_clips_prompts_and_classes(name: str) -> None:
     assert (description.expected.classes, description.expected.images) == (classes, images)
     if name != "ucf101":  # whose names are those of its folders
         assert len(description.class_names(SHIPPED)) == classes
+
+
+@pytest.mark.parametrize("name", PROTOCOL)
+def test_shipped_descriptions_say_where_the_set_is_from(name: str) -> None:
+    description = load_description(SHIPPED / f"{name}.yaml")
+    assert description.source["page"].startswith("http")
+    forms = [form for form in ("processed", "official") if form in description.source]
+    assert bool(forms) == (name != "imagenet")  # its licence forbids fetching it
+    for form in forms:
+        read = handout(description, form)
+        if form == "processed":
+            assert read.layout == "class_folders"
+        # The official files of two sets are not to be had, or cannot be unpacked.
+        assert bool(read.files) == (
+            (name, form) not in {("ucf101", "official"), ("stanford_cars", "official")}
+        )
+        assert all(source.maximum_bytes <= 15_000_000_000 for source, _ in read.files)
+
+
+def test_the_checksums_are_torchvisions() -> None:
+    known = {md5 for _, md5 in Flowers102._file_dict.values()} | {Country211._MD5}
+    for name, expected in (("flowers102", 3), ("country211", 1)):
+        files = handout(load_description(SHIPPED / f"{name}.yaml"), "official").files
+        assert [source.checksum.removeprefix("md5:") in known for source, _ in files] == [True] * expected
+
+
+def test_the_variants_of_imagenetv2_differ_in_their_folder_alone() -> None:
+    variants = [name for name in PROTOCOL if name.startswith("imagenetv2")]
+    read = [load_description(SHIPPED / f"{name}.yaml") for name in variants]
+    assert [each.test for each in read] == [
+        f"imagenetv2-{variant}-format-val" for variant in ("matched-frequency", "threshold0.7", "top-images")
+    ]
+    assert (
+        len({str((each.labels, each.classes, each.prompts, each.metric, each.expected)) for each in read})
+        == 1
+    )
 
 
 def test_no_other_descriptions_are_shipped() -> None:

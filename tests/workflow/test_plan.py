@@ -37,11 +37,29 @@ def test_the_plan_says_in_one_message_what_only_the_user_can_supply(plan):
     wanted = {
         "corpora.cc.train": CONFIG["corpora"]["cc"]["train"],
         "corpora.yfcc.metadata": CONFIG["corpora"]["yfcc"]["metadata"],
-        **{f"testsets.{name}.folder": one["folder"] for name, one in CONFIG["testsets"].items()},
+        "testsets.imagenet.folder": CONFIG["testsets"]["imagenet"]["folder"],
     }
     for key, path in wanted.items():
         assert f"{path}  (key {key})" in message
-    assert len(CONFIG["testsets"]) == 8
+    # Every other set is fetched: the eight of the paper, ImageNetV2 in its three variants.
+    assert message.count("testsets.") == 1
+    assert counts(plan)["testset"] == len(CONFIG["testsets"]) - 1 == 9
+
+
+def test_official_files_are_the_users_to_supply(snakemake, config_with):
+    there = config_with({"testsets": {"ucf101": {"source": "official", "original": "data/ucf101"}}})
+    plan = snakemake("-n", "-p", "results/evaluate/testsets/ucf101", "--configfile", there)
+    assert plan.returncode == 0, plan.stderr
+    assert "data/ucf101  (key testsets.ucf101.original)" in plan.stdout + plan.stderr
+    assert "--source official --original data/ucf101" in plan.stdout
+
+
+def test_a_set_that_is_null_is_left_out(snakemake, config_with):
+    without = config_with({"testsets": {"imagenet": None}})
+    plan = snakemake("-n", "results/tables/zeroshot.csv", "--configfile", without)
+    assert plan.returncode == 0, plan.stderr
+    assert "zeroshot/birdsnap.json" in plan.stdout
+    assert "zeroshot/imagenet.json" not in plan.stdout
 
 
 def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path):

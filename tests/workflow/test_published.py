@@ -4,6 +4,7 @@ The server is local and the weights are random (in the authors' layout): the num
 """
 
 import io
+import shutil
 from pathlib import Path
 
 import open_clip
@@ -25,8 +26,8 @@ NAMES = ["hawk", "gull", "wren"]
 pytestmark = pytest.mark.xdist_group("published")
 
 
-def make_set(folder: Path) -> Path:
-    """Three classes of four pictures, described as Birdsnap."""
+def make_set(folder: Path, server: RangedServer) -> Path:
+    """Three classes of four pictures, described as Birdsnap, to be fetched as a zip."""
     for label in range(3):
         (folder / "test" / f"{label}").mkdir(parents=True)
         for number in range(4):
@@ -43,7 +44,15 @@ def make_set(folder: Path) -> Path:
         "prompts": ["a photo of a {}, a type of bird."],
         "metric": "accuracy",
         "expected": {"classes": 3, "images": 12, "empty": []},
+        "source": {
+            "processed": {
+                "layout": "class_folders",
+                "files": [{"address": server.address("birdsnap.zip"), "maximum_bytes": 5_000_000}],
+            }
+        },
     }
+    archive = shutil.make_archive(folder / "birdsnap", "zip", folder, "test")
+    server.files["birdsnap.zip"] = Served(Path(archive).read_bytes())
     (folder / "birdsnap.yaml").write_text(yaml.safe_dump(description))
     return folder / "birdsnap.yaml"
 
@@ -66,8 +75,8 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
     results, checkpoint = tmp_path / "results", released("RN50")
     saved = io.BytesIO()
     torch.save(checkpoint, saved)
-    description = make_set(tmp_path / "birds")
     with RangedServer() as server:
+        description = make_set(tmp_path / "birds", server)
         served = server.files["cloob_rn50_yfcc_epoch_28.pt"] = Served(saved.getvalue(), cuts=[300_000_000])
         changes = {
             "results": str(results),
@@ -77,7 +86,7 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
                 "cloob_rn50x4_yfcc": None,
             },
             "testsets": dict.fromkeys(CONFIG["testsets"])
-            | {"birdsnap": {"description": str(description), "folder": str(tmp_path / "birds")}},
+            | {"birdsnap": {"description": str(description), "folder": None}},
             "evaluate": {"workers": 0},
         }
         target = results / "tables" / "published.csv"

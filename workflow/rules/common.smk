@@ -18,13 +18,16 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={SOURCE}; " + 'cloob() {{ py
 def check_config(config):
     """Raise one readable error for everything in the config that cannot be right, before any job runs.
 
-    What is null among the test sets and the published checkpoints is left out from here on.
+    What is null among the test sets and the published checkpoints is left out from here on, and a test set
+    without a folder has the one that it is fetched to.
     """
     schema = yaml.safe_load((Path(workflow.basedir) / "schemas" / "config.schema.yaml").read_text())
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(error.path))
     if not errors:
         for key in ("testsets", "published"):
             config[key] = {name: one for name, one in config[key].items() if one is not None}
+        for name, one in config["testsets"].items():
+            one["folder"] = one.get("folder") or f"{config['results']}/evaluate/testsets/{name}"
     problems = [explained(error) for error in errors] or list(inconsistencies(config))
     if problems:
         raise WorkflowError("The config cannot be right:\n" + "\n".join(f"  - {line}" for line in problems))
@@ -93,6 +96,11 @@ def supplies():
     }
     paths["corpora.yfcc.subset"] = yfcc["subset"]
     paths |= {f"testsets.{name}.folder": one["folder"] for name, one in config["testsets"].items()}
+    paths |= {
+        f"testsets.{name}.original": one["original"]
+        for name, one in config["testsets"].items()
+        if one.get("original") and is_made(one["folder"])
+    }
     return {key: path for key, path in paths.items() if not is_made(path) and not Path(path).exists()}
 
 

@@ -1,6 +1,30 @@
 # Checkpoints meet test sets: one small result file per (run, epoch, test set, protocol).
 
 
+# What was fetched stays in a folder that is not declared, so that a failed job goes on where it broke off.
+rule testset:
+    input:
+        description=lambda wildcards: config["testsets"][wildcards.testset]["description"],
+        original=lambda wildcards: config["testsets"][wildcards.testset].get("original") or [],
+    output:
+        directory("<results>/evaluate/testsets/{testset}"),
+    log:
+        "<results>/logs/evaluate/testset_{testset}.log",
+    wildcard_constraints:
+        testset="|".join(config["testsets"]),
+    conda:
+        "../../envs/evaluate.yaml"
+    threads: 1 + config["evaluate"]["workers"]
+    params:
+        archives=lambda wildcards: f"{config['results']}/evaluate/testset_archives/{wildcards.testset}",
+        source=lambda wildcards: config["testsets"][wildcards.testset].get("source", "processed"),
+        original=lambda wildcards, input: f"--original {input.original}" if input.original else "",
+        workers=config["evaluate"]["workers"],
+    shell:
+        "cloob evaluate testset --description {input.description} --source {params.source} {params.original}"
+        " --archives {params.archives} --out {output} --workers {params.workers} 2>&1 | tee {log}"
+
+
 # One job embeds all test sets with one checkpoint: importing the model costs more than a small set.
 rule zeroshot:
     input:

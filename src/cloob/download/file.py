@@ -54,9 +54,8 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(path)
-    failures = 0
+    failures, furthest = 0, part.size
     while True:
-        before = part.size
         try:
             _fetch_rest(source, part, timeout)
             break
@@ -71,7 +70,8 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
             if getattr(error, "filename", None) is not None:
                 raise InputError(f"{path}: cannot be written ({error})") from None
             reason = getattr(error, "reason", None) or error
-        failures = 1 if part.size > before else failures + 1
+        failures = 1 if part.size > furthest else failures + 1
+        furthest = max(furthest, part.size)
         if failures == _TRIES:
             raise InputError(
                 f"{source.address}: {_TRIES} tries failed ({reason}); "

@@ -41,6 +41,38 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     parser.set_defaults(run=_zeroshot)
 
+    testset = verbs.add_parser(
+        "testset",
+        help="a test set from where it is handed out to class folders, checked",
+        description="Fetch a test set as its description says, or read official files that are there, and "
+        "bring it into class folders. These come into being only if images and classes are as expected.",
+    )
+    testset.add_argument("--description", type=Path, required=True, metavar="YAML", help="of the test set")
+    testset.add_argument(
+        "--source",
+        choices=("processed", "official"),
+        required=True,
+        help="which of the description's sources",
+    )
+    testset.add_argument(
+        "--original",
+        type=Path,
+        metavar="DIR",
+        help="official files, in the layout of the source; not fetched",
+    )
+    testset.add_argument(
+        "--archives",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="what is fetched stays here, whole or in part",
+    )
+    testset.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    testset.add_argument(
+        "--workers", type=count, default=0, metavar="N", help="processes that decode videos (UCF101)"
+    )
+    testset.set_defaults(run=_prepare)
+
 
 def _testset(text: str) -> tuple[Path, Path]:
     description, found, folder = text.partition(".yaml=")
@@ -58,3 +90,11 @@ def _zeroshot(options: argparse.Namespace) -> None:
     evaluate_checkpoint(
         options.checkpoint, testsets, options.out_dir, options.batch_size, options.device, options.workers
     )
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from cloob.evaluate.prepare import prepare
+    from cloob.evaluate.testset import load_description
+
+    description = load_description(options.description)
+    prepare(description, options.source, options.archives, options.out, options.original, options.workers)

@@ -1,0 +1,49 @@
+"""The middle frame of a video."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import av
+from PIL import Image
+from tqdm import tqdm
+
+from cloob.errors import InputError
+from cloob.files import replacing
+
+
+def middle_frame(video: Path) -> Image.Image:
+    """Frame N // 2 (from 0) of a video's N frames, those that decode. Raises `InputError`.
+
+    The frames are counted by decoding: what a container says of their number is often wrong.
+    """
+    try:
+        with av.open(str(video)) as container:
+            count = sum(1 for _ in container.decode(video=0))
+        with av.open(str(video)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                if number == count // 2:
+                    return frame.to_image()
+    except (av.FFmpegError, IndexError, OSError, ValueError) as error:
+        raise InputError(f"{video}: not a readable video ({error}); get it again") from None
+    raise InputError(f"{video}: a video without frames; get it again")
+
+
+def middle_frames(frames: dict[Path, Path], workers: int) -> None:
+    """Write the middle frame of each video (key) to its path (value), in so many processes."""
+    # Not forked: FFmpeg's and torch's threads do not survive it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
+        tasks = [pool.submit(_write, video, path) for video, path in frames.items()]
+        try:
+            for task in tqdm(as_completed(tasks), total=len(tasks), unit=" videos", desc="middle frames"):
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write(video: Path, path: Path) -> None:
+    image = middle_frame(video)
+    with replacing(path) as beside:
+        image.save(beside)
