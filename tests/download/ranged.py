@@ -31,6 +31,9 @@ class RangedServer(ThreadingHTTPServer):
     def address(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
 
+    def handle_error(self, *_: object) -> None:
+        """A client that refuses a file hangs up."""
+
     def __enter__(self) -> "RangedServer":
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self

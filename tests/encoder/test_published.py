@@ -10,6 +10,7 @@ from PIL import Image
 
 from cloob.encoder import load_encoder
 from cloob.errors import InputError
+from cloob.published import convert
 
 TEXTS = ["a photo of a dog", "", "grass " * 100]
 
@@ -63,6 +64,21 @@ def test_without_the_prefix_and_without_beta_it_is_recognised_too(rn50: Path, tm
     assert torch.equal(model.text_projection, weights["transformer.text_projection"])
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_states_of_a_real_optimizer_and_schedule_load(rn50: Path, tmp_path: Path, zipped: bool) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([weight], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    weight.square().sum().backward()
+    optimizer.step()
+    schedule.step()
+    states = {"optimizer": optimizer.state_dict(), "scheduler": schedule.state_dict()}
+    content = torch.load(rn50, weights_only=True) | states
+    torch.save(content, tmp_path / "whole.pt", _use_new_zipfile_serialization=zipped)
+    _, about = load_encoder(tmp_path / "whole.pt")
+    assert about["run"]["architecture"] == "RN50"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -80,11 +96,18 @@ def test_without_the_prefix_and_without_beta_it_is_recognised_too(rn50: Path, tm
         (lambda weights: weights.update({"module.visual.bn1.weight": "text"}), "not all weights are tensors"),
     ],
 )
-def test_other_weights_are_refused_in_one_line(rn50: Path, tmp_path: Path, change, message: str) -> None:
-    checkpoint = torch.load(rn50, weights_only=True)
+def test_other_weights_are_refused(rn50: Path, change, message: str) -> None:
+    checkpoint = torch.load(rn50, weights_only=True, mmap=True)
     change(checkpoint["state_dict"])
-    torch.save(checkpoint, tmp_path / "other.pt")
-    with pytest.raises(InputError, match=message) as caught:
-        load_encoder(tmp_path / "other.pt")
-    assert "other.pt" in str(caught.value)
+    with pytest.raises(InputError, match=message):
+        convert(checkpoint)
+
+
+def test_the_refusal_names_the_file_in_one_line(tmp_path: Path) -> None:
+    few = {"module.transformer.text_projection": torch.ones(2), "module.logit_inv_tau": torch.tensor(1.0)}
+    torch.save({"state_dict": few}, tmp_path / "few.pt")
+    with pytest.raises(
+        InputError, match=r"few\.pt: neither .* \(2 weights that are of none of RN50"
+    ) as caught:
+        load_encoder(tmp_path / "few.pt")
     assert "\n" not in str(caught.value)
