@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
 RUN = "cc-infoloob_hopfield-RN_small-cc_small-seed1"
 
 
