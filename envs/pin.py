@@ -1,4 +1,4 @@
-"""Pin every conda env to the lock: the packages named under `# imported`, and what they need.
+"""Pin every conda env to the lock: the packages named under `# imported`, and what they need; one image for all.
 
 Run by `make lock`. To add a package to an env, write its bare name under `# imported` and run this.
 """
@@ -8,6 +8,20 @@ import subprocess
 from pathlib import Path
 
 ENVS = Path(__file__).parent
+PYTHON = "3.11"
+# One image for every rule, where a site has Apptainer and no conda.
+IMAGE = """\
+# All of lock.txt, for `--sdm apptainer`. Written by pin.py; building and running it is untested.
+# apptainer build cloob.sif envs/cloob.def
+Bootstrap: docker
+From: python:{python}-slim-bookworm
+
+%files
+    envs/lock.txt /opt/lock.txt
+
+%post
+    python -m pip install --no-cache-dir --require-hashes --requirement /opt/lock.txt
+"""
 HEAD = """\
 # {title}
 # Cut out of lock.txt by pin.py; `make lock` does both.
@@ -15,7 +29,7 @@ channels:
   - conda-forge
   - nodefaults
 dependencies:
-  - python=3.11
+  - python={python}
   - pip
   - pip:
       # imported
@@ -33,7 +47,7 @@ def closure(names: list[str]) -> list[str]:
     without_hashes = re.sub(r" \\\n +--hash=\S+", "", (ENVS / "lock.txt").read_text())
     constraints = ENVS / ".constraints.txt"
     constraints.write_text(without_hashes)
-    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", "3.11"]
+    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", PYTHON]
     try:
         asked = subprocess.run(
             [*command, "--python-platform", "x86_64-manylinux_2_28", "--constraint", str(constraints), "-"],
@@ -48,7 +62,8 @@ def closure(names: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Rewrite every env."""
+    """Rewrite every env, and the image's definition."""
+    (ENVS / "cloob.def").write_text(IMAGE.format(python=PYTHON))
     for path in sorted(ENVS.glob("*.yaml")):
         text = path.read_text()
         names = names_under_imported(text)
@@ -57,7 +72,7 @@ def main() -> None:
         imported = [by_name[re.sub(r"[-_.]+", "-", name).lower()] for name in sorted(names)]
         lines = [f"      - {pin}\n" for pin in imported] + ["      # and what these need\n"]
         lines += [f"      - {pin}\n" for pin in pins if pin not in imported]
-        path.write_text(HEAD.format(title=text.splitlines()[0].lstrip("# ")) + "".join(lines))
+        path.write_text(HEAD.format(title=text.splitlines()[0].lstrip("# "), python=PYTHON) + "".join(lines))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,18 @@ def test_every_rule_names_an_env_that_exists_and_every_env_serves_a_rule():
     assert used == {env.stem for env in ENVS}
 
 
+def test_the_image_is_of_the_envs_python():
+    definition = (ROOT / "envs" / "cloob.def").read_text()
+    [version] = {
+        spec.removeprefix("python=")
+        for env in ENVS
+        for spec in yaml.safe_load(env.read_text())["dependencies"]
+        if isinstance(spec, str) and spec.startswith("python=")
+    }
+    assert f"From: python:{version}-slim" in definition
+    assert "untested" in definition
+
+
 def test_the_lock_names_no_host():
     assert "://" not in (ROOT / "envs" / "lock.txt").read_text()
 
