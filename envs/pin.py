@@ -1,4 +1,4 @@
-"""Pin every conda env to the lock: the packages named under `# imported`, and what they need; one image for all.
+"""Pin every conda env to the lock (the packages named under `# imported`, what they need); one image for all.
 
 Run by `make lock`. To add a package to an env, write its bare name under `# imported` and run this.
 """
