@@ -50,6 +50,11 @@ def image_of(folder: Path, part: str, nth: int) -> bytes:
         return tar.extractfile(member).read()  # type: ignore[union-attr]
 
 
+def test_the_manifest_says_which_list_of_links_the_corpus_is_of(fetched_folder: Path) -> None:
+    manifest = read_json(pack_folder(fetched_folder) / "shards.json")
+    assert manifest["links_sha256"] == sha256((fetched_folder / "links.parquet").read_bytes()).hexdigest()
+
+
 def test_every_image_comes_through_in_the_order_of_the_list(fetched_folder: Path) -> None:
     out = pack_folder(fetched_folder)
     shards = Shards(out / "shards.json")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cloob.download.fates import write_fates
-from cloob.download.folder import claim, drop_torn_parts, progress, whole_parts
+from cloob.download.folder import claim, drop_torn_parts, note_links, progress, whole_parts
 from cloob.download.guard import ENVIRONMENT, Guard
 from cloob.download.outcomes import fate_of
 from cloob.errors import InputError
@@ -63,9 +63,11 @@ def fetch(
         raise InputError(
             f"{links}: no table of links ({error}); make it with `cloob download cc|yfcc`"
         ) from None
-    content = json.dumps({"links": sha256_of(links), "images": asdict(images)}, sort_keys=True)
+    links_sha256 = sha256_of(links)
+    content = json.dumps({"links": links_sha256, "images": asdict(images)}, sort_keys=True)
     if claim(folder, sha256(content.encode()).hexdigest()):
         print(f"{folder}: an earlier fetch of the same links goes on", file=sys.stderr)
+    note_links(folder, links_sha256)
     drop_torn_parts(folder)
     if len(whole_parts(folder)) < -(-total // images.samples_per_shard):
         _run(folder, total, _options(links, folder, images, effort), guard)

@@ -13,6 +13,7 @@ from cloob.files import replacing
 
 # img2dataset takes every *.json in the folder for a shard's statistics.
 _FINGERPRINT = "fingerprint.txt"
+_LINKS = "links_sha256.txt"
 _STATISTICS = "_stats.json"
 
 
@@ -48,6 +49,18 @@ def claim(folder: Path, fingerprint: str) -> bool:
     with replacing(mark) as beside:
         beside.write_text(fingerprint + "\n", encoding="ascii")
     return False
+
+
+def note_links(folder: Path, links_sha256: str) -> None:
+    """Leave the hash of the table of links with the images: which list a corpus is of stays with it."""
+    with replacing(folder / _LINKS) as beside:
+        beside.write_text(links_sha256 + "\n", encoding="ascii")
+
+
+def links_of(folder: Path) -> str | None:
+    """The hash that `note_links` left."""
+    note = folder / _LINKS
+    return note.read_text(encoding="ascii").strip() if note.exists() else None
 
 
 def whole_parts(folder: Path) -> list[Part]:

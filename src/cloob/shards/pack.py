@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cloob.download.fates import KEPT, read_fates, write_fates
+from cloob.download.folder import links_of
 from cloob.errors import InputError
 from cloob.files import write_json
 from cloob.shards.content import ContentHash
@@ -61,6 +62,7 @@ def pack(
         "samples": found[KEPT],
         "bytes": sum(shard["bytes"] for shard in shards),
         "sha256": content.hexdigest(),
+        "links_sha256": links_of(images),
         "shards": shards,
         "statistics": statistics.summary(),
     }

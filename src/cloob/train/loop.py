@@ -217,6 +217,7 @@ def _circumstances(shards: Shards, world: World) -> dict[str, Any]:
     cuda = world.device.type == "cuda"
     return {
         "pairs": len(shards),
+        "links_sha256": shards.manifest.get("links_sha256"),
         "processes": world.processes,
         "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",
         "torch": torch.__version__,
