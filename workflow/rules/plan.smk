@@ -1,4 +1,4 @@
-"""What training will cost, said with the plan: in pairs, and in hours where a rate was measured."""
+"""Said with the plan: what has to be supplied, and what training will cost, in hours where a rate was measured."""
 
 import json
 from statistics import median
@@ -46,3 +46,7 @@ def cost_of(corpus, architecture, recipe, runs):
     hours = pairs / rate / 3600
     each = hours / config["train"]["processes"]
     return f"{line}, {each:,.2f} h on {config['train']['processes']} processes; {runs * hours:,.1f} process-hours in all"
+
+
+announce_supplies()
+announce_training()
