@@ -7,7 +7,7 @@ from urllib.parse import quote_plus
 import pytest
 from served import rows_of
 
-from cloob.download.captions import RULES, plain_text
+from cloob.download.captions import RULES, plain_texts
 from cloob.download.fates import read_fates
 from cloob.download.yfcc import join_yfcc
 from cloob.errors import InputError
@@ -133,7 +133,7 @@ def examples() -> list[list[str]]:
 
 @pytest.mark.parametrize(("title", "description", "rule", "caption"), examples())
 def test_the_examples_that_people_read_are_true(title: str, description: str, rule: str, caption: str):
-    texts = plain_text(title.encode()), plain_text(description.encode())
+    texts = plain_texts([title.encode(), description.encode()])
     assert RULES[rule](*texts, "4711") == caption
 
 

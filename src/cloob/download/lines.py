@@ -1,12 +1,11 @@
 """Long files of lines, plain or bzip2, read once with a progress bar."""
 
-import io
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import contextmanager, suppress
+from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,33 +14,50 @@ from tqdm import tqdm
 
 from cloob.errors import InputError
 
-_BUFFER = 1 << 20
-_LINES_PER_UPDATE = 20_000
+_BLOCK = 1 << 21
+_LONGEST = 1 << 26
+_PIPE = 1 << 20
 _BZIP2 = b"BZh"
 
 
-def lines(path: Path, *more: Path, what: str | None = None) -> Iterator[bytes]:
-    """The lines of a file, or of one that was split in parts, without their ends.
+def lines(*paths: Path, what: str | None = None) -> Iterator[bytes]:
+    """The lines of a file, or of its parts, without their ends; see `blocks`."""
+    for block in blocks(*paths, what=what):
+        yield from (line.rstrip(b"\r") for line in block[:-1].split(b"\n"))
+
+
+def blocks(
+    *paths: Path, what: str | None = None, whole: Callable[[bytes], bool] = lambda line: True
+) -> Iterator[bytes]:
+    r"""A file, or one that was split in parts, in blocks of some MB: whole lines, each ended by `\n`.
 
     `.bz2` is decompressed on the way, by all cores. `what` names the progress bar, which counts the bytes on
-    disk; without it there is none. Raises `InputError` where a file is missing or damaged.
+    disk; without it there is none. `whole` tells of a part's last line, where that has no end, whether it
+    goes on in the next part. Raises `InputError` where a file is missing or damaged, or has a line that
+    nothing ends.
     """
-    paths = [path, *more]
+    rest = b""
     try:
-        total = sum(one.stat().st_size for one in paths)
+        total = sum(path.stat().st_size for path in paths)
         with tqdm(
             total=total, unit="B", unit_scale=True, desc=what, disable=what is None, mininterval=1
         ) as bar:
-            for one in paths:
+            for path in paths:
                 before = bar.n
-                with _opened(one) as (stream, place):
-                    buffered = io.BufferedReader(stream, _BUFFER)  # type: ignore[arg-type]
-                    while True:
-                        yield from (line.rstrip(b"\r\n") for line in islice(buffered, _LINES_PER_UPDATE))
+                with _opened(path) as (stream, place):
+                    while read := stream.read(_BLOCK):
                         bar.update(before + place() - bar.n)
-                        if not buffered.peek(1):
-                            break
-                bar.update(before + one.stat().st_size - bar.n)
+                        end = read.rfind(b"\n") + 1
+                        if end:
+                            yield rest + read[:end]
+                            rest = b""
+                        rest += read[end:]
+                        if len(rest) > _LONGEST:
+                            raise InputError(f"{path}: a line of more than {_LONGEST:,} bytes; is it text?")
+                if rest and (path is paths[-1] or whole(rest)):
+                    yield rest + b"\n"
+                    rest = b""
+                bar.update(before + path.stat().st_size - bar.n)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file; put the list there or name another") from None
 
@@ -52,7 +68,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
     try:
         with path.open("rb", buffering=0) as raw:
             if path.suffix != ".bz2":
-                yield raw, raw.tell
+                yield raw, raw.tell  # type: ignore[misc]
                 return
             if raw.read(len(_BZIP2)) != _BZIP2:
                 raise OSError("no bzip2 file")
@@ -78,6 +94,8 @@ def _unpacked_by_lbzip2(raw: BinaryIO) -> Iterator[BinaryIO]:
     ) as process:
         assert process.stdout
         assert process.stderr
+        with suppress(OSError):  # what users may take for all their pipes is limited
+            fcntl(process.stdout, F_SETPIPE_SZ, _PIPE)
         try:
             yield process.stdout  # type: ignore[misc]
             reason = process.stderr.read().decode(errors="replace").strip()

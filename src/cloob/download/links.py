@@ -1,7 +1,7 @@
 """The table of links to fetch, and what a link may look like."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -59,18 +59,26 @@ class LinkTable:
         self._writer = writer
         self._columns: dict[str, list[str | int]] = {name: [] for name in writer.schema.names}
 
-    def add(self, row: int, url: str, caption: str, **more: str) -> None:
+    def add(self, row: int, url: str, caption: str) -> None:
         """Add the link of the list's row (1-based)."""
-        link = {"uid": f"{row:0{UID_DIGITS}d}", "url": url, "caption": caption, "row": row, **more}
-        for name, column in self._columns.items():
-            column.append(link[name])
-        if len(self._columns["row"]) == _ROWS_PER_GROUP:
+        self.extend([row], [url], [caption])
+
+    def extend(
+        self, rows: Sequence[int], urls: Sequence[str], captions: Sequence[str], **more: Sequence[str]
+    ) -> None:
+        """Add the links of some rows; all sequences are of one length."""
+        uids = [f"{row:0{UID_DIGITS}d}" for row in rows]
+        for name, values in {"uid": uids, "url": urls, "caption": captions, "row": rows, **more}.items():
+            self._columns[name].extend(values)
+        while len(self._columns["row"]) >= _ROWS_PER_GROUP:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was collected."""
-        self._writer.write_table(pa.table(self._columns, schema=self._writer.schema))
-        self._columns = {name: [] for name in self._columns}
+        """Write a group of what was collected."""
+        group = {name: column[:_ROWS_PER_GROUP] for name, column in self._columns.items()}
+        self._writer.write_table(pa.table(group, schema=self._writer.schema))
+        for column in self._columns.values():
+            del column[:_ROWS_PER_GROUP]
 
 
 @contextmanager
