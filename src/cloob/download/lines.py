@@ -4,39 +4,39 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from fcntl import F_SETPIPE_SZ, fcntl
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import indexed_bzip2
 from tqdm import tqdm
 
 from cloob.errors import InputError
 
-_BLOCK = 1 << 21
+_BLOCK = 1 << 20
 _LONGEST = 1 << 26
-_PIPE = 1 << 20
 _BZIP2 = b"BZh"
 
 
 def lines(*paths: Path, what: str | None = None) -> Iterator[bytes]:
     """The lines of a file, or of its parts, without their ends; see `blocks`."""
     for block in blocks(*paths, what=what):
-        yield from (line.rstrip(b"\r") for line in block[:-1].split(b"\n"))
+        yield from (line.rstrip(b"\r") for line in bytes(block[:-1]).split(b"\n"))
 
 
 def blocks(
     *paths: Path, what: str | None = None, whole: Callable[[bytes], bool] = lambda line: True
-) -> Iterator[bytes]:
-    r"""A file, or one that was split in parts, in blocks of some MB: whole lines, each ended by `\n`.
+) -> Iterator[memoryview]:
+    r"""A file, or one that was split in parts, in blocks: whole lines, each ended by `\n`.
 
+    A block is overwritten by the next. About 1 MB each, more where a line is longer.
     `.bz2` is decompressed on the way, by all cores. `what` names the progress bar, which counts the bytes on
     disk; without it there is none. `whole` tells of a part's last line, where that has no end, whether it
     goes on in the next part. Raises `InputError` where a file is missing or damaged, or has a line that
     nothing ends.
     """
-    rest = b""
+    # One buffer for all: the kernel would have to clear every new one.
+    buffer, filled = bytearray(_BLOCK), 0
     try:
         total = sum(path.stat().st_size for path in paths)
         with tqdm(
@@ -45,30 +45,34 @@ def blocks(
             for path in paths:
                 before = bar.n
                 with _opened(path) as (stream, place):
-                    while read := stream.read(_BLOCK):
+                    while read := stream.readinto(memoryview(buffer)[filled:]):
                         bar.update(before + place() - bar.n)
-                        end = read.rfind(b"\n") + 1
+                        filled += read
+                        end = buffer.rfind(b"\n", filled - read, filled) + 1
                         if end:
-                            yield rest + read[:end]
-                            rest = b""
-                        rest += read[end:]
-                        if len(rest) > _LONGEST:
+                            yield memoryview(buffer)[:end]
+                            buffer[: filled - end] = buffer[end:filled]
+                            filled -= end
+                        elif filled > _LONGEST:
                             raise InputError(f"{path}: a line of more than {_LONGEST:,} bytes; is it text?")
-                if rest and (path is paths[-1] or whole(rest)):
-                    yield rest + b"\n"
-                    rest = b""
+                        elif filled == len(buffer):
+                            buffer = buffer + bytearray(filled)
+                if filled and (path is paths[-1] or whole(bytes(buffer[:filled]))):
+                    buffer[filled : filled + 1] = b"\n"
+                    yield memoryview(buffer)[: filled + 1]
+                    filled = 0
                 bar.update(before + path.stat().st_size - bar.n)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file; put the list there or name another") from None
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
+def _opened(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
     """The plain bytes of a file, and how many of its bytes on disk were read for them."""
     try:
         with path.open("rb", buffering=0) as raw:
             if path.suffix != ".bz2":
-                yield raw, raw.tell  # type: ignore[misc]
+                yield raw, raw.tell
                 return
             if raw.read(len(_BZIP2)) != _BZIP2:
                 raise OSError("no bzip2 file")
@@ -88,16 +92,14 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
 
 
 @contextmanager
-def _unpacked_by_lbzip2(raw: BinaryIO) -> Iterator[BinaryIO]:
+def _unpacked_by_lbzip2(raw: Any) -> Iterator[Any]:
     with subprocess.Popen(
         ["lbzip2", "--decompress", "--stdout"], stdin=raw, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout
         assert process.stderr
-        with suppress(OSError):  # what users may take for all their pipes is limited
-            fcntl(process.stdout, F_SETPIPE_SZ, _PIPE)
         try:
-            yield process.stdout  # type: ignore[misc]
+            yield process.stdout
             reason = process.stderr.read().decode(errors="replace").strip()
             if process.wait():
                 raise OSError(reason or f"lbzip2 ended with {process.returncode}")

@@ -51,7 +51,7 @@ def read_subset(path: Path, found: Counter[str]) -> Iterator[Entries]:
     a merge would lose what comes late.
     """
     first, before = 1, -1
-    for block in blocks(path):
+    for block in map(bytes, blocks(path)):
         entries, total = _ENTRY.findall(block), block.count(b"\n")
         rows = np.arange(first, first + total)
         if malformed := total - len(entries):

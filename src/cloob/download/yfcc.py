@@ -46,7 +46,7 @@ def join_yfcc(
                 f"{subset}: none of {rows:,} rows found its photo in {names}; do they belong together?"
             )
     write_fates(fates, found, rows)
-    return found
+    return +found
 
 
 def _address(images_address: str) -> str:

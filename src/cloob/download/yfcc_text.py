@@ -24,7 +24,7 @@ _MOST_DIGITS = 18
 class _Numbered(NamedTuple):
     """A block of the metadata: its records' numbers, which ascend, and where each begins and ends."""
 
-    content: bytes
+    content: memoryview
     numbers: np.ndarray
     begins: np.ndarray
     ends: np.ndarray
@@ -49,7 +49,7 @@ def by_line(
             found["not_in_metadata"] += int(len(there) - there.sum())
             places = places[there]
             spans = zip(block.begins[places].tolist(), block.ends[places].tolist(), strict=True)
-            yield now[there], [_photo(block.content[begin:end]) for begin, end in spans]
+            yield now[there], [_photo(bytes(block.content[begin:end])) for begin, end in spans]
             if not len(entries):
                 entries = next(more, None)
     while entries is not None:
