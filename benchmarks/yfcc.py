@@ -8,10 +8,8 @@ the clock, but hardly the CPU time.
 """
 
 import argparse
-import bz2
 import html
 import os
-import random
 import re
 import resource
 import shutil
@@ -24,52 +22,10 @@ import time
 from collections import Counter
 from contextlib import closing
 from hashlib import md5
-from itertools import cycle
 from pathlib import Path
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import unquote_plus
 
-SHARE = 0.148  # of the metadata that the subset lists
-WORDS = ["the", "a", "of", "sunset", "beach", "dog", "family", "trip", "2009", "IMG", "day"]
-ODD_WORDS = ["café", "<b>wedding</b>", "&"]
-DISTINCT = 50_000  # rows of texts; farther apart than bzip2 looks
-
-
-def synthesise(folder: Path, rows: int, odd: float) -> None:
-    """meta.tsv, meta.tsv.bz2, meta.sql and subset.tsv: some 600 bytes a row, as the true ones."""
-    draw = random.Random(0)
-    weights = [(1 - odd) / len(WORDS)] * len(WORDS) + [odd / len(ODD_WORDS)] * len(ODD_WORDS)
-
-    def words(least: int, most: int) -> str:
-        return quote_plus(" ".join(draw.choices(WORDS + ODD_WORDS, weights, k=draw.randint(least, most))))
-
-    def texts() -> tuple[str, str, str]:
-        owner = f"{draw.randrange(10**8)}%40N00"
-        first = [owner, words(1, 2), "2009-05-01 12:00:00.0", "1241179200", "Canon+EOS"]
-        typed = [words(1, 6), words(0, 60), words(0, 12), ""]
-        place = [f"{draw.uniform(-180, 180):.6f}", f"{draw.uniform(-90, 90):.6f}", "16"]
-        ends = ["Attribution License", "http://creativecommons.example/licenses/by/2.0/", "2", "3"]
-        last = [*ends, "c3b7e6f155", "c3b7e6f155", "jpg", str(int(draw.random() < 0.008))]
-        return "\t".join(first + typed + place), owner, "\t".join(last)
-
-    some = cycle([texts() for _ in range(min(rows, DISTINCT))])
-    with (folder / "meta.tsv").open("w") as metadata, (folder / "subset.tsv").open("w") as subset:
-        for line, (begin, owner, end) in zip(range(rows), some, strict=False):
-            photo = 1_000_000 + 7 * line
-            page = f"http://www.flickr.example/photos/{owner}/{photo}/"
-            link = f"http://farm3.staticflickr.example/2/{photo}_{photo * 2654435761 % 2**40:010x}.jpg"
-            name = "".join(f"{byte:x}" for byte in md5(link.encode()).digest())
-            print(line, photo, name, begin, page, link, end, sep="\t", file=metadata)
-            if draw.random() < SHARE:
-                print(line, photo, name, sep="\t", file=subset)
-    with (folder / "meta.tsv").open("rb") as plain, bz2.open(folder / "meta.tsv.bz2", "wb") as packed:
-        shutil.copyfileobj(plain, packed, 1 << 24)
-    with closing(sqlite3.connect(folder / "meta.sql")) as database, (folder / "meta.tsv").open() as plain:
-        columns = ", ".join(f"c{column} TEXT" for column in range(3, 24))
-        database.execute(f"CREATE TABLE photos (c1 INTEGER PRIMARY KEY, {columns}, c24 INTEGER)")
-        records = (line.rstrip("\n").split("\t") for line in plain)
-        marks = ", ".join("?" * 23)
-        database.executemany(f"INSERT INTO photos VALUES ({marks})", ([one[1], *one[3:]] for one in records))
-        database.commit()
+from yfcc_files import synthesise
 
 
 def ours(folder: Path, metadata: str) -> int:
@@ -184,14 +140,9 @@ def unpacking_without_lbzip2(folder: Path, metadata: str) -> int:
     return 0
 
 
-# What each is compared with: name, function, metadata.
 PANDAS, PANDAS_SQLITE = "pandas in chunks", "pandas in chunks, SQLite"
-FLOOR, FLOOR_LBZIP2, FLOOR_WITHOUT, FLOOR_SQLITE = (
-    "floor: reading the lines",
-    "floor: lbzip2",
-    "floor: indexed_bzip2",
-    "floor: reading SQLite",
-)
+FLOOR, FLOOR_SQLITE = "floor: reading the lines", "floor: reading SQLite"
+FLOOR_LBZIP2, FLOOR_WITHOUT = "floor: lbzip2", "floor: indexed_bzip2"
 WAYS = {
     "ours": (ours, "meta.tsv"),
     PANDAS: (with_pandas, "meta.tsv"),
@@ -204,7 +155,7 @@ WAYS = {
     PANDAS_SQLITE: (with_pandas_from_sqlite, "meta.sql"),
     FLOOR_SQLITE: (reading_sqlite, "meta.sql"),
 }
-COMPARED = {
+COMPARED = {  # with pandas' way, with the floor
     "ours": (PANDAS, FLOOR),
     "ours, .bz2": (PANDAS, FLOOR_LBZIP2),
     "ours, .bz2, without lbzip2": (PANDAS, FLOOR_WITHOUT),
@@ -266,8 +217,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "small").mkdir()
-        synthesise(folder / "small", 1000, options.odd)
-        synthesise(folder, options.rows, options.odd)
+        files = {WAYS[way][1] for way in ways}
+        synthesise(folder / "small", 1000, options.odd, files)
+        synthesise(folder, options.rows, options.odd, files)
         size = (folder / "meta.tsv").stat().st_size
         links = set()
         for _ in range(options.repeats):

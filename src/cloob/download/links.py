@@ -88,7 +88,8 @@ def link_table(path: Path, more: tuple[str, ...] = ()) -> Iterator[LinkTable]:
         [("uid", pa.string()), ("url", pa.string()), ("caption", pa.string()), ("row", pa.int64())]
         + [(name, pa.string()) for name in more]
     )
-    with replacing(path) as beside, pq.ParquetWriter(beside, schema) as writer:
+    # No value comes twice, so that a dictionary would only take time.
+    with replacing(path) as beside, pq.ParquetWriter(beside, schema, use_dictionary=False) as writer:
         table = LinkTable(writer)
         yield table
         table.flush()
