@@ -1,7 +1,11 @@
 """Conceptual Captions' lists, read as they are."""
 
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from served import rows_of
 
@@ -92,3 +96,35 @@ def test_a_list_of_something_else_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_cc(tmp_path / "list.tsv", tmp_path / "links.parquet", tmp_path / "fates.csv")
+
+
+@pytest.mark.slow
+def test_a_million_rows_need_bounded_memory_and_each_has_its_fate(tmp_path: Path) -> None:
+    odd = [b"", b"no tab", b"caf\xe9\thttp://a.example/x", b" \thttp://a.example/x", b"a\tftp://a.example/x"]
+    with (tmp_path / "list.tsv").open("wb") as file:
+        for row in range(1_000_000):
+            usual = b'"dog %d\tand "" cat\thttp://a.example/%d.jpg' % (row, row - row % 10)
+            file.write((odd[row % 5] if row % 4 == 0 else usual) + b"\n")
+    links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
+    code = """
+import resource, sys
+from pathlib import Path
+from cloob.download.cc import read_cc
+read_cc(*map(Path, sys.argv[1:]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    arguments = [sys.executable, "-c", code, tmp_path / "list.tsv", links, fates]
+    peak = int(subprocess.run(arguments, check=True, capture_output=True).stdout)
+    assert peak < 600_000  # kB, libraries included
+    rows = range(1_000_000)
+    kept = {row - row % 10 for row in rows if row % 4}
+    refused = Counter(row % 5 for row in rows if row % 4 == 0)
+    assert read_fates(fates) == {
+        "kept": len(kept),
+        "duplicate_link": 750_000 - len(kept),
+        "malformed_row": refused[0] + refused[1],
+        "not_utf8": refused[2],
+        "empty_caption": refused[3],
+        "not_http": refused[4],
+    }
+    assert pq.read_metadata(links).num_rows == len(kept)

@@ -77,12 +77,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
             if raw.read(len(_BZIP2)) != _BZIP2:
                 raise OSError("no bzip2 file")
             raw.seek(0)
+            cores = len(os.sched_getaffinity(0))  # those that we were given, not all that the node has
             if shutil.which("lbzip2"):
-                with _unpacked_by_lbzip2(raw) as stream:
+                with _unpacked_by_lbzip2(raw, cores) as stream:
                     # The other process moves the place that it shares with us.
                     yield stream, lambda: os.lseek(raw.fileno(), 0, os.SEEK_CUR)
             else:
-                with indexed_bzip2.open(str(path), parallelization=os.cpu_count() or 1) as stream:
+                with indexed_bzip2.open(str(path), parallelization=cores) as stream:
                     yield stream, lambda: stream.tell_compressed() // 8
     except FileNotFoundError:
         raise
@@ -92,9 +93,12 @@ def _opened(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
 
 
 @contextmanager
-def _unpacked_by_lbzip2(raw: Any) -> Iterator[Any]:
+def _unpacked_by_lbzip2(raw: Any, cores: int) -> Iterator[Any]:
     with subprocess.Popen(
-        ["lbzip2", "--decompress", "--stdout"], stdin=raw, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["lbzip2", "--decompress", "--stdout", "-n", str(cores)],
+        stdin=raw,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout
         assert process.stderr
