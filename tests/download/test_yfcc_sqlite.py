@@ -1,12 +1,16 @@
 """The SQLite dump of YFCC100M's metadata joined with OpenAI's subset."""
 
+import random
 import sqlite3
+from collections import Counter
 from hashlib import md5
 from pathlib import Path
 
 import pytest
 from served import rows_of
+from test_captions import step_by_step
 
+from cloob.download import yfcc_sqlite
 from cloob.download.fates import read_fates
 from cloob.download.yfcc import join_yfcc
 from cloob.download.yfcc_sqlite import hash_of_link
@@ -17,7 +21,7 @@ def link(photo: int) -> str:
     return f"http://farm3.example/{photo}_o.jpg"
 
 
-def record(photo: int, title: str = "A+dog", marker: int = 0) -> tuple:
+def record(photo: int, title: object = "A+dog", marker: int | None = 0) -> tuple:
     columns = [""] * 23
     columns[6], columns[7], columns[14] = title, "on%20grass", link(photo)
     return photo, *columns[1:22], marker
@@ -73,6 +77,42 @@ def test_photos_are_found_by_id_and_every_row_has_one_fate(tmp_path: Path):
         "duplicate_photo": 1,
         "malformed_row": 1,
     }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_some_rows_at_once_are_joined_as_one_by_one(tmp_path: Path, monkeypatch, seed: int):
+    monkeypatch.setattr(yfcc_sqlite, "_ROWS_AT_ONCE", 3)
+    draw = random.Random(seed)
+    photos = draw.choices(range(1, 150), k=100)  # some of them twice
+    ids = [draw.choice([photo, str(photo), f"{photo} ", f"{photo}x", None]) for photo in photos]
+    titles = draw.choices(["A+dog", "two\nlines", b"\xff", None, 2009, "%0A"], k=100)
+    rows = [
+        (written, *record(photo, title, draw.choice([0, 0, 0, 1, None]))[1:])
+        for written, photo, title in zip(ids, photos, titles, strict=True)
+    ]
+    listed = [
+        (photo, draw.choice([hash_of_link(link(photo))] * 5 + ["f" * 33])) for photo in range(1, 200, 2)
+    ]
+    subset = [f"{row}\t{photo}\t{name}" for row, (photo, name) in enumerate(listed)]
+    expected, fates = [], Counter({"kept": 0, "not_in_metadata": len(listed)})
+    wanted = {photo: (row, name) for row, (photo, name) in enumerate(listed)}
+    for (written, *columns), photo in zip(rows, photos, strict=True):
+        title, marker = columns[5], columns[21]
+        if str(written).strip() != str(photo) or photo not in wanted:
+            continue
+        row, name = wanted.pop(photo)
+        fates["not_in_metadata"] -= 1
+        if name != hash_of_link(link(photo)):
+            fates["hash_disagrees"] += 1
+        elif marker == 1:
+            fates["video"] += 1
+        else:
+            fates["kept"] += 1
+            text = title if isinstance(title, bytes) else b"" if title is None else str(title).encode()
+            expected.append((row + 1, str(photo), f"{step_by_step(text)} on grass".strip()))
+    links, found = join(tmp_path, rows, subset)
+    assert [(one["row"], one["photo_id"], one["caption"]) for one in links] == expected
+    assert found == +fates
 
 
 def test_a_database_of_something_else_is_refused(tmp_path: Path):
