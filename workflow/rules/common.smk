@@ -173,6 +173,24 @@ def splits():
     return [(corpus, "train") for corpus in corpora] + [("cc", "validation")]
 
 
+def parts(wildcards):
+    """How many parts a list of links is cut into."""
+    return config["download"]["parts"][wildcards.corpus][wildcards.split]
+
+
+def ledgers_of(corpus, split):
+    """The ledgers of all parts of a list, in their order."""
+    return [
+        f"{config['results']}/download/{corpus}/{split}/parts/{part:04d}_ledger.parquet"
+        for part in range(config["download"]["parts"][corpus][split])
+    ]
+
+
+def fetch_flags(wildcards):
+    """How a part is fetched, as flags of `cloob download fetch`."""
+    return flags({key: value for key, value in config["download"].items() if key != "parts"})
+
+
 def zeroshot_results(wildcards):
     """The result file of every (run, reported epoch, test set)."""
     return [
