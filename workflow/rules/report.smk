@@ -59,15 +59,7 @@ rule published_table:
 
 rule books:
     input:
-        [
-            f"<results>/{path}"
-            for corpus, split in splits()
-            for path in (
-                f"download/{corpus}/{split}/links_fates.csv",
-                f"download/{corpus}/{split}/images_fates.csv",
-                f"shards/{corpus}/{split}/fates.csv",
-            )
-        ],
+        list(fates_files().values()),
     output:
         csv=report(
             "<results>/tables/books.csv",
@@ -82,12 +74,7 @@ rule books:
         "../../envs/tables.yaml"
     params:
         label=config["label"],
-        fates=lambda wildcards, input: [
-            f"{corpus}/{split}/{stage}={path}"
-            for (corpus, split, stage), path in zip(
-                [(*one, stage) for one in splits() for stage in ("links", "images", "shards")], input
-            )
-        ],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
     shell:
         "cloob report books --fates {params.fates} --csv {output.csv} --markdown {output.markdown}"
         " --label {params.label:q} 2>&1 | tee {log}"

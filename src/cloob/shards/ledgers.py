@@ -22,11 +22,13 @@ _ROWS = 10_000  # of a piece: half a minute of decoding
 class _LedgerPiece:
     ledger: Path
     links: Path
+    group: int  # of the ledger's rows
     start: int
     stamp: str
 
     def rows(self) -> list[Row]:
-        ledger = _read(self.ledger, _COLUMNS).slice(self.start, _ROWS)
+        with pq.ParquetFile(self.ledger) as file:
+            ledger = file.read_row_group(self.group, columns=_COLUMNS).slice(self.start, _ROWS)
         ledger = ledger.filter(pc.equal(ledger["fate"], KEPT))
         if not ledger.num_rows:
             return []
@@ -58,11 +60,15 @@ def downloaded(ledgers: Sequence[Path], links: Path) -> Source:
     links_sha256 = sha256_of(links)
     pieces, rows, kept = [], 0, 0
     for ledger in ledgers:
-        fates = _read(ledger, ["fate"])["fate"]
+        groups, found = _look_into(ledger)
+        kept += found
+        rows += sum(groups)
         stamp = f"{sha256_of(ledger)} {links_sha256}"
-        rows += len(fates)
-        kept += pc.sum(pc.equal(fates, KEPT)).as_py() or 0
-        pieces += [_LedgerPiece(ledger, links, start, stamp) for start in range(0, len(fates), _ROWS)]
+        pieces += [
+            _LedgerPiece(ledger, links, group, start, stamp)
+            for group, length in enumerate(groups)
+            for start in range(0, length, _ROWS)
+        ]
     if rows != wanted:
         raise InputError(
             f"{links}: the books do not balance: {wanted:,} links, but the ledgers have {rows:,} rows; "
@@ -71,8 +77,15 @@ def downloaded(ledgers: Sequence[Path], links: Path) -> Source:
     return Source(pieces, kept, {"links_sha256": links_sha256})
 
 
-def _read(ledger: Path, columns: list[str]) -> pa.Table:
+def _look_into(ledger: Path) -> tuple[list[int], int]:
+    """The rows of each of its groups, and how many of all are kept."""
     try:
-        return pq.read_table(ledger, columns=columns)
+        with pq.ParquetFile(ledger) as file:
+            if missing := set(_COLUMNS) - set(file.schema_arrow.names):
+                raise InputError(
+                    f"{ledger}: no ledger, it lacks {', '.join(sorted(missing))}; fetch this part again"
+                )
+            groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            return groups, pc.sum(pc.equal(file.read(columns=["fate"])["fate"], KEPT)).as_py() or 0
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{ledger}: no ledger ({error}); fetch this part again") from None

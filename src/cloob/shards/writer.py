@@ -1,5 +1,6 @@
 """One finished shard: a plain webdataset tar and its index."""
 
+import io
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import webdataset
 
 from cloob.files import replacing, sha256_of
 
@@ -48,29 +48,17 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
     The same samples give the same bytes: no time, no user of this machine stands in the headers. `plan`, a
     hash of what the shard is to hold, stands in the index: `finished_shard` knows the shard by it.
     """
-    facts = []
+    rows = []
     tar.with_suffix(".parquet").unlink(missing_ok=True)  # that of another tar would vouch for this one
     with replacing(tar) as beside:
-        with (
-            beside.open("wb") as stream,
-            webdataset.TarWriter(stream, user="cloob", group="cloob", mtime=0, encoder=False) as writer,
-        ):
+        with tarfile.open(beside, "w:", format=tarfile.USTAR_FORMAT) as archive:
             for sample in samples:
-                writer.write(
-                    {
-                        "__key__": sample.key,
-                        "jpg": sample.image,
-                        "json": sample.record.encode("utf-8"),
-                        "txt": sample.caption.encode("utf-8"),
-                    }
-                )
-                facts.append((sample.key, sample.sha256, sample.width, sample.height))
+                image = _add(archive, f"{sample.key}.jpg", sample.image)
+                record = _add(archive, f"{sample.key}.json", sample.record.encode("utf-8"))
+                caption = _add(archive, f"{sample.key}.txt", sample.caption.encode("utf-8"))
+                facts = (sample.sha256, sample.width, sample.height)
+                rows.append((sample.key, *image, *caption, *record, *facts))
         digest, size = sha256_of(beside), beside.stat().st_size
-        places = places_in(beside)
-    rows = [
-        (key, *(number for suffix in ("jpg", "txt", "json") for number in places[f"{key}.{suffix}"]), *rest)
-        for key, *rest in facts
-    ]
     schema = INDEX.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
     with replacing(tar.with_suffix(".parquet")) as beside:
         columns = zip(*rows, strict=True)
@@ -91,6 +79,15 @@ def finished_shard(tar: Path, plan: str) -> Entry | None:
     except (OSError, KeyError, ValueError, pa.ArrowException):
         pass
     return None
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
+    """Add a member; return the offset and length of its bytes."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.uname, member.gname = len(content), 0o444, "cloob", "cloob"
+    start = archive.offset + tarfile.BLOCKSIZE  # after the one block of its header
+    archive.addfile(member, io.BytesIO(content))
+    return start, len(content)
 
 
 def places_in(tar: Path) -> dict[str, tuple[int, int]]:
