@@ -210,6 +210,14 @@ def pack_flags():
     return flags(config["shards"] | bounds)
 
 
+def manifests():
+    """The manifest of every split: {corpus/split: path}."""
+    return {
+        f"{corpus}/{split}": f"{config['results']}/shards/{corpus}/{split}/shards.json"
+        for corpus, split in splits()
+    }
+
+
 def fates_files():
     """The books of every split, stage after stage: {corpus/split/stage: path}."""
     files = {}

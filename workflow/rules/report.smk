@@ -5,6 +5,8 @@ localrules:
     zeroshot_table,
     published_table,
     books,
+    corpus_table,
+    corpus_figure,
     training_curves,
     zeroshot_figure,
 
@@ -78,6 +80,56 @@ rule books:
     shell:
         "cloob report books --fates {params.fates} --csv {output.csv} --markdown {output.markdown}"
         " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule corpus_table:
+    input:
+        shards=list(manifests().values()),
+        fates=list(fates_files().values()),
+    output:
+        csv=report(
+            "<results>/tables/corpus.csv",
+            caption="../report/corpus.rst",
+            category="Data",
+            labels={"result": "the corpora in numbers", "kind": "table"},
+        ),
+        markdown="<results>/tables/corpus.md",
+    log:
+        "<results>/logs/report/corpus_table.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        shards=[f"{name}={path}" for name, path in manifests().items()],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
+        label=config["label"],
+    shell:
+        "cloob report corpus-table --shards {params.shards} --fates {params.fates} --csv {output.csv}"
+        " --markdown {output.markdown} --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule corpus_figure:
+    input:
+        shards=list(manifests().values()),
+        fates=list(fates_files().values()),
+    output:
+        png=report(
+            "<results>/figures/corpus.png",
+            caption="../report/corpus.rst",
+            category="Data",
+            labels={"result": "the corpora at a glance", "kind": "figure"},
+        ),
+        pdf="<results>/figures/corpus.pdf",
+    log:
+        "<results>/logs/report/corpus_figure.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        shards=[f"{name}={path}" for name, path in manifests().items()],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
+        label=config["label"],
+    shell:
+        "cloob report corpus-figure --shards {params.shards} --fates {params.fates} --png {output.png}"
+        " --pdf {output.pdf} --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule training_curves:

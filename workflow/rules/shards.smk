@@ -21,7 +21,7 @@ rule pack:
         " 2>&1 | tee {log}"
 
 
-# By hand after moving or copying a corpus: every byte is read and every image decoded again.
+# Every byte is read and every image decoded again: after packing, and by hand after a corpus was moved or copied.
 rule verify:
     input:
         shards="<results>/shards/{corpus}/{split}/shards.json",
