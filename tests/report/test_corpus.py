@@ -18,7 +18,7 @@ Inputs = tuple[list[tuple[tuple[str, str], Path]], list[tuple[str, Path]]]
 
 
 def described(scale: float) -> dict[str, Any]:
-    edges = [0.0, 1.0 * scale, 2.0 * scale, 3.0 * scale]
+    edges = [1.0 * scale, 2.0 * scale, 3.0 * scale, 4.0 * scale]
     return {
         "minimum": 0.1, "median": 1.234 * scale, "mean": 1.3 * scale, "maximum": 2.9 * scale,
         "edges": edges, "counts": [1, 5, 2],
@@ -79,7 +79,7 @@ def test_the_figure_draws_what_stands_beside_it(inputs: Inputs, tmp_path: Path) 
     points = pd.read_csv(tmp_path / "corpus.csv")
     of = points[points.corpus == "cc"].set_index("measure")
     assert of.loc["width"].share.tolist() == [1 / 8, 5 / 8, 2 / 8]
-    assert of.loc["width"]["from"].tolist() == [0, 100, 200]
+    assert of.loc["width"]["from"].tolist() == [100, 200, 300]
     losses = of.loc[["pairs", "refused in the list", "refused in the download", "refused in packing"]]
     assert losses.share.tolist() == [8 / 20, 3 / 20, 5 / 20, 4 / 20]
     assert (tmp_path / "corpus.sources.json").exists()

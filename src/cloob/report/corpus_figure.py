@@ -21,6 +21,7 @@ from cloob.report.style import INK, new_figure, save, styled, title
 
 COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]
 _KEPT = "pairs"
+_LOGARITHMIC = ("aspect_ratio", "image_kilobytes")
 
 
 def report_corpus_figure(
@@ -51,11 +52,14 @@ def corpus_figure(points: pd.DataFrame, mark: str) -> Figure:
     for axis, (measure, words) in zip(axes, MEASURES.items(), strict=False):
         for split in splits:
             _draw(axis, _of(points, split, measure), colours[split])
-        axis.set(xlabel=words, ylabel="pairs (%)", ylim=(0, None))
-    shape = axes[list(MEASURES).index("aspect_ratio")]
-    shape.set_xscale("log", base=2)
-    shape.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    shape.xaxis.set_minor_locator(NullLocator())
+        if measure in _LOGARITHMIC:
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.xaxis.set_minor_locator(NullLocator())
+        found = points[(points.measure == measure) & (points.share > 0)]
+        axis.set(
+            xlabel=words, ylabel="pairs (%)", ylim=(0, None), xlim=(found["from"].min(), found["to"].max())
+        )
     parts = _draw_losses(axes[len(MEASURES)], points, splits)
     names = [f"{label(corpus, CORPORA)}, {split}" for corpus, split in splits]
     legend: list[Any] = [
@@ -112,10 +116,9 @@ def _shares(manifests: Sequence[tuple[Split, Path]]) -> list[tuple[object, ...]]
 
 def _losses(table: pd.DataFrame) -> list[tuple[object, ...]]:
     """What became of each list, as shares of its rows."""
-    values = table.set_index(["corpus", "split", "quantity"]).value
     rows: list[tuple[object, ...]] = []
     for corpus, split in dict.fromkeys(zip(table.corpus, table.split, strict=True)):
-        of = values[corpus, split]
+        of = table[(table.corpus == corpus) & (table.split == split)].set_index("quantity").value
         for part in (_KEPT, *LOSSES.values()):
             if part in of:
                 rows.append((corpus, split, part, None, None, of[part] / of["rows of the list"]))
