@@ -6,6 +6,7 @@ wait for each other) the moment from which it may be asked again. Who asks takes
 
 import fcntl
 import mmap
+import os
 import threading
 import time
 import zlib
@@ -19,8 +20,8 @@ class Pace:
     """Waits before a host is asked; `file` is one of `Pace.make`, the same for all processes."""
 
     def __init__(self, file: Path, requests_per_second: float) -> None:
-        self._file = file.open("r+b")
-        self._moments = memoryview(mmap.mmap(self._file.fileno(), _HOSTS * _BYTES)).cast("d")
+        self._file = os.open(file, os.O_RDWR)  # until the process ends
+        self._moments = memoryview(mmap.mmap(self._file, _HOSTS * _BYTES)).cast("d")
         self._seconds = 1 / requests_per_second
         self._threads = threading.Lock()  # the file's lock is the process's, not the thread's
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -71,8 +71,10 @@ def run_round(
             progress.begin()
             with replacing(links) as beside:
                 pq.write_table(wanted, beside)
+            tars = -(-len(wanted) // images.links_per_tar)
+            effort = replace(effort, processes=min(effort.processes, tars))
             job = {
-                "options": _options(links, folder, len(wanted), images, effort),
+                "options": options_of(links, folder, images, effort),
                 "guard": asdict(guard),
                 "requests_per_second": effort.requests_per_second,
             }
@@ -113,7 +115,8 @@ def _fingerprint(wanted: pa.Table, images: Images) -> str:
     return content.hexdigest()
 
 
-def _options(links: Path, folder: Path, total: int, images: Images, effort: Effort) -> dict[str, object]:
+def options_of(links: Path, folder: Path, images: Images, effort: Effort) -> dict[str, object]:
+    """What img2dataset is told."""
     return {
         "url_list": str(links),
         "input_format": "parquet",
@@ -134,7 +137,7 @@ def _options(links: Path, folder: Path, total: int, images: Images, effort: Effo
         "compute_hash": None,
         "timeout": effort.timeout,
         "retries": effort.retries,
-        "processes_count": min(effort.processes, -(-total // images.links_per_tar)),
+        "processes_count": effort.processes,
         "thread_count": effort.threads,
         "incremental_mode": "incremental",
         # Servers are told who asks; those that opted out (X-Robots-Tag) are heeded.
