@@ -96,12 +96,12 @@ rule summary:
     input:
         fates=lambda wildcards: [
             f"<results>/download/{corpus}/{split}/links_fates.csv"
-            for corpus, split in splits()
+            for corpus, split in downloaded()
             if corpus == wildcards.corpus
         ],
         ledgers=lambda wildcards: [
             path
-            for corpus, split in splits()
+            for corpus, split in downloaded()
             if corpus == wildcards.corpus
             for path in ledgers_of(corpus, split)
         ],
