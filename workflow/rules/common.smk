@@ -245,8 +245,10 @@ def ledgers_of(corpus, split):
 
 
 def fetch_flags(wildcards):
-    """How a part is fetched, as flags of `cloob download fetch`."""
-    return flags({key: value for key, value in config["download"].items() if key != "parts"})
+    """How a part is fetched, as flags of `cloob download fetch`; the parts of a corpus share the pace."""
+    how = {key: value for key, value in config["download"].items() if key != "parts"}
+    jobs = sum(config["download"]["parts"][wildcards.corpus].values())
+    return flags(how | {"requests_per_second": how["requests_per_second"][wildcards.corpus] / jobs})
 
 
 def zeroshot_results(wildcards):

@@ -66,6 +66,10 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     fetch.add_argument("--minimum-size", type=count, required=True, help="refused: shorter side below it")
     fetch.add_argument("--links-per-tar", type=positive, required=True, help="links per tar")
+    fetch.add_argument("--user-agent", required=True, help="what servers are told of us, beside img2dataset")
+    fetch.add_argument(
+        "--requests-per-second", type=float, required=True, help="of one host, by this part's job"
+    )
     fetch.add_argument("--timeout", type=positive, required=True, help="seconds without an answer")
     fetch.add_argument("--retries", type=count, required=True, help="immediate further tries per link")
     fetch.add_argument("--rounds", type=positive, required=True, help="rounds in which failures are retried")
@@ -161,6 +165,8 @@ def _fetch(options: argparse.Namespace) -> None:
         links_per_tar=options.links_per_tar,
     )
     effort = Effort(
+        user_agent=options.user_agent,
+        requests_per_second=options.requests_per_second,
         timeout=options.timeout,
         retries=options.retries,
         rounds=options.rounds,

@@ -65,5 +65,6 @@ def _wait(before: Path, seconds: int, title: str) -> None:
     """Give the network and the servers time since the round before ended."""
     ended = max(path.stat().st_mtime for path in before.iterdir())
     left = min(seconds, int(ended + seconds - time.time()))
-    for _ in tqdm(range(left), desc=f"{title}: waiting", unit="s", leave=False):
-        time.sleep(1)
+    if left > 0:
+        for _ in tqdm(range(left), desc=f"{title}: waiting", unit="s"):
+            time.sleep(1)

@@ -11,7 +11,6 @@ from cloob.download.fates import KEPT
 _OUTCOMES = [
     (re.compile(pattern, re.IGNORECASE), fate)
     for pattern, fate in (
-        (r"infinite loop", "redirect_loop"),
         (r"forbidden address", "forbidden_address"),
         (r"answer too slow", "too_slow"),
         (r"answer of more than", "too_many_bytes"),
@@ -33,7 +32,8 @@ _OUTCOMES = [
         (r"image decoding error|opencv", "not_an_image"),
     )
 ]
-_HTTP = re.compile(r"HTTP Error (\d{3})")
+_HTTP = re.compile(r"HTTP Error (\d{3}):")
+_LOOP = "redirect error that would lead to an infinite loop"
 # Of an answer with status 200: the guard lets no other success pass.
 _ANSWERED = {"opted_out", "too_many_bytes", "too_many_pixels"}
 # What may be otherwise an hour later: the host, its name, the network, an overload.
@@ -57,20 +57,19 @@ def fate_of(status: str, message: str | None) -> str:
     if status == "success":
         return KEPT
     message = message or ""
+    # First what urllib says of an answer: the words behind the number are the server's own.
+    if http := _HTTP.match(message):
+        return "redirect_loop" if _LOOP in message else f"http_{http[1]}"
     for pattern, fate in _OUTCOMES:
         if pattern.search(message):
             return fate
-    http = _HTTP.search(message)
-    if http:
-        return f"http_{http[1]}"
     return "other_image_error" if status == "failed_to_resize" else "other_download_error"
 
 
 @lru_cache(maxsize=10_000)
 def http_status_of(status: str, message: str | None) -> int | None:
     """The HTTP status that the server answered with, as far as it is known; None where none came."""
-    http = _HTTP.search(message or "")
-    if http:
+    if http := _HTTP.match(message or ""):
         return int(http[1])
     if status != "failed_to_download" or fate_of(status, message) in _ANSWERED:
         return 200

@@ -1,15 +1,13 @@
 """A round: img2dataset asks once for each of some links, beside us, into a folder of its own."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from tqdm import tqdm
 
 from cloob.download.fates import KEPT
 from cloob.download.folder import claim, drop_torn, read_whole
-from cloob.download.guard import ENVIRONMENT, Guard
+from cloob.download.guard import Guard
 from cloob.errors import InputError
 from cloob.files import replacing
 
@@ -43,6 +41,8 @@ class Images:
 class Effort:
     """How hard and how fast it is tried; may change from one start to the next."""
 
+    user_agent: str
+    requests_per_second: float
     timeout: int
     retries: int
     rounds: int
@@ -71,8 +71,14 @@ def run_round(
             progress.begin()
             with replacing(links) as beside:
                 pq.write_table(wanted, beside)
-            options = _options(links, folder, len(wanted), images, effort)
-            for _ in _img2dataset(options, guard, log):
+            tars = -(-len(wanted) // images.links_per_tar)
+            effort = replace(effort, processes=min(effort.processes, tars))
+            job = {
+                "options": options_of(links, folder, images, effort),
+                "guard": asdict(guard),
+                "requests_per_second": effort.requests_per_second,
+            }
+            for _ in _img2dataset(job, log):
                 progress.add(read_whole(folder, whole))
     return _rows(folder, wanted, whole, log)
 
@@ -109,7 +115,8 @@ def _fingerprint(wanted: pa.Table, images: Images) -> str:
     return content.hexdigest()
 
 
-def _options(links: Path, folder: Path, total: int, images: Images, effort: Effort) -> dict[str, object]:
+def options_of(links: Path, folder: Path, images: Images, effort: Effort) -> dict[str, object]:
+    """What img2dataset is told."""
     return {
         "url_list": str(links),
         "input_format": "parquet",
@@ -130,18 +137,18 @@ def _options(links: Path, folder: Path, total: int, images: Images, effort: Effo
         "compute_hash": None,
         "timeout": effort.timeout,
         "retries": effort.retries,
-        "processes_count": min(effort.processes, -(-total // images.links_per_tar)),
+        "processes_count": effort.processes,
         "thread_count": effort.threads,
         "incremental_mode": "incremental",
         # Servers are told who asks; those that opted out (X-Robots-Tag) are heeded.
-        "user_agent_token": "cloob-paper-reproduction",
+        "user_agent_token": effort.user_agent,
         "disallowed_header_directives": ["noai", "noimageai", "noindex", "noimageindex"],
     }
 
 
-def _img2dataset(options: dict[str, object], guard: Guard, log: Path) -> Iterator[None]:
+def _img2dataset(job: dict[str, object], log: Path) -> Iterator[None]:
     """Run img2dataset, its chatter in a log; yields now and then, and at its end."""
-    command = [sys.executable, "-m", "cloob.download.img2dataset_job", json.dumps(options)]
+    command = [sys.executable, "-m", "cloob.download.img2dataset_job", json.dumps(job)]
     with (
         log.open("ab") as chatter,
         subprocess.Popen(
@@ -150,21 +157,20 @@ def _img2dataset(options: dict[str, object], guard: Guard, log: Path) -> Iterato
             stdout=chatter,
             stderr=chatter,
             start_new_session=True,
-            env=os.environ | {ENVIRONMENT: json.dumps(asdict(guard))},
-        ) as job,
+        ) as process,
     ):
         try:
-            while job.poll() is None:
+            while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
-                    job.wait(_LOOK_SECONDS)
+                    process.wait(_LOOK_SECONDS)
                 yield
         finally:
-            if job.poll() is None:
-                os.killpg(job.pid, signal.SIGKILL)
-    if job.returncode:
+            # It ends with its input, all its workers with it, and takes its pace file away.
+            process.stdin.close()  # type: ignore[union-attr]
+    if process.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
         raise InputError(
-            f"{log}: img2dataset ended with status {job.returncode} ({last}); run again to go on"
+            f"{log}: img2dataset ended with status {process.returncode} ({last}); run again to go on"
         )
 
 
