@@ -1,11 +1,13 @@
 """How fast are images packed, and how near to the floor?
 
 `cloob shards pack` and `verify` on a download of ledgers and tars; and the floor: decoding the same images in
-full, from memory, and nothing else. In turns. Images of 500 × 375 as in loader.py.
+full, from memory, and nothing else. In turns. Images of 500 × 375 as in loader.py. On a machine that others
+use as well, the CPU time counts.
 """
 
 import argparse
 import io
+import os
 import statistics
 import sys
 import tempfile
@@ -51,11 +53,11 @@ def decode_all(processes: int) -> None:
         pool.map(decode, [slice(start, None, processes) for start in range(processes)], chunksize=1)
 
 
-def seconds_of(work: Callable[..., object], *arguments: object) -> float:
-    """How long it takes."""
-    begun = time.perf_counter()
+def seconds_of(work: Callable[..., object], *arguments: object) -> tuple[float, float]:
+    """How long it takes, and what the processes compute in that time."""
+    begun, used = time.perf_counter(), sum(os.times()[:4])
     work(*arguments)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, sum(os.times()[:4]) - used
 
 
 def main() -> None:
@@ -74,7 +76,7 @@ def main() -> None:
         )
         size = statistics.mean(map(len, IMAGES)) / 1000
         print(f"{len(IMAGES)} images of {size:.0f} KB, Pillow {Image.__version__}\n")
-        print("| processes | what | images/s | of the floor |\n|---|---|---|---|")
+        print("| processes | what | images/s | CPU ms an image | floor's CPU / its |\n|---|---|---|---|---|")
         for processes in options.processes:
             measure(Path(folder), parts, processes, options.repeats)
 
@@ -82,17 +84,20 @@ def main() -> None:
 def measure(folder: Path, parts: tuple[list[Path], Path], processes: int, repeats: int) -> None:
     """Print the rows of so many processes."""
     packing, source = Packing(samples_per_shard=500, seed=1, rules=RULES), downloaded(*parts)
-    found: dict[str, list[float]] = {"floor: decoding only": [], "pack": [], "verify": []}
+    found: dict[str, list[tuple[float, float]]] = {"floor: decoding only": [], "pack": [], "verify": []}
     for turn in range(repeats):
         out = folder / f"shards_{processes}_{turn}"
         fates = out / "fates.csv"
         found["floor: decoding only"].append(seconds_of(decode_all, processes))
         found["pack"].append(seconds_of(pack, source, out, fates, packing, processes))
         found["verify"].append(seconds_of(verify, out / "shards.json", fates, processes))
-    floor = len(IMAGES) / statistics.median(found["floor: decoding only"])
-    for what, seconds in found.items():
-        rate = len(IMAGES) / statistics.median(seconds)
-        print(f"| {processes} | {what} | {rate:.0f} | {rate / floor:.2f} |")
+    floor = statistics.median(used for _, used in found["floor: decoding only"])
+    for what, times in found.items():
+        seconds, used = (statistics.median(each) for each in zip(*times, strict=True))
+        print(
+            f"| {processes} | {what} | {len(IMAGES) / seconds:.0f} | {1000 * used / len(IMAGES):.2f} "
+            f"| {floor / used:.2f} |"
+        )
 
 
 if __name__ == "__main__":
