@@ -35,7 +35,23 @@ def _install_rules() -> None:
     guard = Guard(**rules["guard"])
     # OpenCV's own check, for formats whose header nobody else here can read.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(guard.maximum_pixels)
+    _heed_orientation()
     install(guard, Pace(Path(rules["pace"]), rules["requests_per_second"]))
+
+
+def _heed_orientation() -> None:
+    """Have OpenCV turn JPEGs as their EXIF says, which img2dataset asks it not to.
+
+    Those that fit keep their bytes, EXIF and all; what is scaled loses its EXIF and has to lie upright.
+    """
+    import cv2
+
+    decode = cv2.imdecode
+
+    def upright(content: Any, flags: int) -> Any:
+        return decode(content, cv2.IMREAD_COLOR if bytes(content[:2]) == b"\xff\xd8" else flags)
+
+    cv2.imdecode = upright
 
 
 def _run(options: dict[str, Any], **rules: Any) -> None:

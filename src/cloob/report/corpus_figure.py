@@ -21,6 +21,7 @@ from cloob.report.style import INK, new_figure, save, styled, title
 
 COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]
 _KEPT = "pairs"
+_LOGARITHMIC = ("aspect_ratio", "image_kilobytes")
 
 
 def report_corpus_figure(
@@ -33,7 +34,8 @@ def report_corpus_figure(
     """Draw the histograms that the shards' manifests hold and the losses of the books; the points drawn go
     beside the figure as CSV. Raises `InputError`.
     """
-    points = pd.concat([_shares(manifests), _losses(corpora_table(manifests, fates))], ignore_index=True)
+    rows = [*_shares(manifests), *_losses(corpora_table(manifests, fates))]
+    points = pd.DataFrame(rows, columns=COLUMNS)
     with styled():
         save(corpus_figure(points, mark), png, pdf)
     write_table(points, png.with_suffix(".csv"))
@@ -50,11 +52,14 @@ def corpus_figure(points: pd.DataFrame, mark: str) -> Figure:
     for axis, (measure, words) in zip(axes, MEASURES.items(), strict=False):
         for split in splits:
             _draw(axis, _of(points, split, measure), colours[split])
-        axis.set(xlabel=words, ylabel="pairs (%)", ylim=(0, None))
-    shape = axes[list(MEASURES).index("aspect_ratio")]
-    shape.set_xscale("log", base=2)
-    shape.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    shape.xaxis.set_minor_locator(NullLocator())
+        if measure in _LOGARITHMIC:
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.xaxis.set_minor_locator(NullLocator())
+        found = points[(points.measure == measure) & (points.share > 0)]
+        axis.set(
+            xlabel=words, ylabel="pairs (%)", ylim=(0, None), xlim=(found["from"].min(), found["to"].max())
+        )
     parts = _draw_losses(axes[len(MEASURES)], points, splits)
     names = [f"{label(corpus, CORPORA)}, {split}" for corpus, split in splits]
     legend: list[Any] = [
@@ -95,9 +100,9 @@ def _of(points: pd.DataFrame, split: Split, measure: str) -> pd.DataFrame:
     return points[(points.corpus == split[0]) & (points.split == split[1]) & (points.measure == measure)]
 
 
-def _shares(manifests: Sequence[tuple[Split, Path]]) -> pd.DataFrame:
+def _shares(manifests: Sequence[tuple[Split, Path]]) -> list[tuple[object, ...]]:
     """The histograms, as shares of the pairs."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for split, path in manifests:
         manifest = read_manifest(path)
         for measure in MEASURES:
@@ -106,16 +111,15 @@ def _shares(manifests: Sequence[tuple[Split, Path]]) -> pd.DataFrame:
                 (*split, measure, low, high, count / manifest["samples"])
                 for low, high, count in zip(of["edges"], of["edges"][1:], of["counts"], strict=False)
             ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return rows
 
 
-def _losses(table: pd.DataFrame) -> pd.DataFrame:
+def _losses(table: pd.DataFrame) -> list[tuple[object, ...]]:
     """What became of each list, as shares of its rows."""
-    values = table.set_index(["corpus", "split", "quantity"]).value
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for corpus, split in dict.fromkeys(zip(table.corpus, table.split, strict=True)):
-        of = values[corpus, split]
+        of = table[(table.corpus == corpus) & (table.split == split)].set_index("quantity").value
         for part in (_KEPT, *LOSSES.values()):
             if part in of:
                 rows.append((corpus, split, part, None, None, of[part] / of["rows of the list"]))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return rows

@@ -12,7 +12,7 @@ _EDGES = {
     "width": np.arange(0, 1025, 32).astype(float),
     "height": np.arange(0, 1025, 32).astype(float),
     "aspect_ratio": np.round(2 ** np.linspace(-2, 2, 33), 4),
-    "image_kilobytes": np.arange(0, 513, 16).astype(float),
+    "image_kilobytes": np.round(2 ** np.linspace(0, 10, 41), 4),
 }
 
 

@@ -26,6 +26,7 @@ INDEX = pa.schema(
     ]
 )
 Entry = dict[str, str | int]
+_WHOLE = 1 << 20  # most images are written at once
 _PLAN, _BYTES, _DIGEST = b"plan", b"tar_bytes", b"tar_sha256"
 
 
@@ -51,7 +52,7 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
     rows = []
     tar.with_suffix(".parquet").unlink(missing_ok=True)  # that of another tar would vouch for this one
     with replacing(tar) as beside:
-        with tarfile.open(beside, "w:", format=tarfile.USTAR_FORMAT) as archive:
+        with tarfile.open(beside, "w:", format=tarfile.USTAR_FORMAT, copybufsize=_WHOLE) as archive:
             for sample in samples:
                 image = _add(archive, f"{sample.key}.jpg", sample.image)
                 record = _add(archive, f"{sample.key}.json", sample.record.encode("utf-8"))
