@@ -32,8 +32,10 @@ class Pace:
 
     def wait(self, host: str) -> None:
         """Sleep until the host may be asked once more."""
-        # A spot of the clock that all processes of a machine share; it begins when the machine does.
-        time.sleep(max(0.0, self._take(zlib.crc32(host.lower().encode()) % _HOSTS) - time.monotonic()))
+        # This clock is the machine's: the same for all its processes.
+        left = self._take(zlib.crc32(host.lower().encode()) % _HOSTS) - time.monotonic()
+        if left > 0:
+            time.sleep(left)
 
     def _take(self, host: int) -> float:
         with self._threads:
