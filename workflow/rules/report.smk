@@ -5,6 +5,8 @@ localrules:
     zeroshot_table,
     published_table,
     books,
+    corpus_table,
+    corpus_figure,
     training_curves,
     zeroshot_figure,
 
@@ -59,15 +61,7 @@ rule published_table:
 
 rule books:
     input:
-        [
-            f"<results>/{path}"
-            for corpus, split in splits()
-            for path in (
-                f"download/{corpus}/{split}/links_fates.csv",
-                f"download/{corpus}/{split}/images_fates.csv",
-                f"shards/{corpus}/{split}/fates.csv",
-            )
-        ],
+        list(fates_files().values()),
     output:
         csv=report(
             "<results>/tables/books.csv",
@@ -82,15 +76,60 @@ rule books:
         "../../envs/tables.yaml"
     params:
         label=config["label"],
-        fates=lambda wildcards, input: [
-            f"{corpus}/{split}/{stage}={path}"
-            for (corpus, split, stage), path in zip(
-                [(*one, stage) for one in splits() for stage in ("links", "images", "shards")], input
-            )
-        ],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
     shell:
         "cloob report books --fates {params.fates} --csv {output.csv} --markdown {output.markdown}"
         " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule corpus_table:
+    input:
+        shards=list(manifests().values()),
+        fates=list(fates_files().values()),
+    output:
+        csv=report(
+            "<results>/tables/corpus.csv",
+            caption="../report/corpus.rst",
+            category="Data",
+            labels={"result": "the corpora in numbers", "kind": "table"},
+        ),
+        markdown="<results>/tables/corpus.md",
+    log:
+        "<results>/logs/report/corpus_table.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        shards=[f"{name}={path}" for name, path in manifests().items()],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
+        label=config["label"],
+    shell:
+        "cloob report corpus-table --shards {params.shards} --fates {params.fates} --csv {output.csv}"
+        " --markdown {output.markdown} --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule corpus_figure:
+    input:
+        shards=list(manifests().values()),
+        fates=list(fates_files().values()),
+    output:
+        png=report(
+            "<results>/figures/corpus.png",
+            caption="../report/corpus.rst",
+            category="Data",
+            labels={"result": "the corpora at a glance", "kind": "figure"},
+        ),
+        pdf="<results>/figures/corpus.pdf",
+    log:
+        "<results>/logs/report/corpus_figure.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        shards=[f"{name}={path}" for name, path in manifests().items()],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
+        label=config["label"],
+    shell:
+        "cloob report corpus-figure --shards {params.shards} --fates {params.fates} --png {output.png}"
+        " --pdf {output.pdf} --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule training_curves:

@@ -50,6 +50,25 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_books)
 
     parser = verbs.add_parser(
+        "corpus-table",
+        help="the corpora in numbers",
+        description="What became of each list, against the paper's; sizes, shapes, captions, duplicates.",
+    )
+    _add_corpora(parser)
+    _add_table(parser)
+    parser.set_defaults(run=_corpus_table)
+
+    parser = verbs.add_parser(
+        "corpus-figure",
+        help="a figure of sizes, shapes, captions and losses",
+        description="Histograms of each split's pairs and the losses of its list; the points drawn go beside "
+        "the PNG as CSV.",
+    )
+    _add_corpora(parser)
+    _add_figure(parser)
+    parser.set_defaults(run=_corpus_figure)
+
+    parser = verbs.add_parser(
         "training-curves",
         help="a figure of losses and validation recalls",
         description="Loss and validation R@1 over epochs; the points drawn go beside the PNG as CSV.",
@@ -68,6 +87,25 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--table", type=Path, required=True, metavar="CSV", help="of `cloob report zeroshot`")
     _add_figure(parser)
     parser.set_defaults(run=_zeroshot_figure)
+
+
+def _add_corpora(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shards",
+        type=_split_file,
+        nargs="+",
+        required=True,
+        metavar="CORPUS/SPLIT=JSON",
+        help="shards.json of each split",
+    )
+    parser.add_argument(
+        "--fates",
+        type=_named_file,
+        nargs="+",
+        required=True,
+        metavar="CORPUS/SPLIT/STAGE=CSV",
+        help="tables of fates, the stages of a split in their order",
+    )
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +129,14 @@ def _named_file(text: str) -> tuple[str, Path]:
     if not (name and found and path):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form CORPUS/SPLIT/STAGE=CSV")
     return name, Path(path)
+
+
+def _split_file(text: str) -> tuple[tuple[str, str], Path]:
+    matched = re.fullmatch(r"([^/=]+)/([^/=]+)=(.+)", text)
+    if matched is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form CORPUS/SPLIT=JSON")
+    corpus, split, path = matched.groups()
+    return (corpus, split), Path(path)
 
 
 def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
@@ -121,6 +167,18 @@ def _books(options: argparse.Namespace) -> None:
     from cloob.report.books import report_books
 
     print(report_books(options.fates, options.csv, options.markdown, options.label))
+
+
+def _corpus_table(options: argparse.Namespace) -> None:
+    from cloob.report.corpus_table import report_corpora
+
+    print(report_corpora(options.shards, options.fates, (options.csv, options.markdown), options.label))
+
+
+def _corpus_figure(options: argparse.Namespace) -> None:
+    from cloob.report.corpus_figure import report_corpus_figure
+
+    report_corpus_figure(options.shards, options.fates, options.png, options.pdf, options.label)
 
 
 def _training_curves(options: argparse.Namespace) -> None:
