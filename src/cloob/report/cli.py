@@ -4,6 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
+from cloob.report.figures_cli import add_figure
+
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of this stage to the command line."""
@@ -49,36 +51,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     _add_table(parser)
     parser.set_defaults(run=_books)
 
-    parser = verbs.add_parser(
-        "training-curves",
-        help="a figure of losses and validation recalls",
-        description="Loss and validation R@1 over epochs; the points drawn go beside the PNG as CSV.",
-    )
-    parser.add_argument(
-        "--metrics", type=Path, nargs="+", required=True, metavar="JSONL", help="logs of runs"
-    )
-    _add_figure(parser)
-    parser.set_defaults(run=_training_curves)
-
-    parser = verbs.add_parser(
-        "zeroshot-figure",
-        help="a figure of the zero-shot accuracies",
-        description="Zero-shot accuracy per test set and objective; the data goes beside the PNG as CSV.",
-    )
-    parser.add_argument("--table", type=Path, required=True, metavar="CSV", help="of `cloob report zeroshot`")
-    _add_figure(parser)
-    parser.set_defaults(run=_zeroshot_figure)
+    add_figure(verbs)
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, required=True, help="table to write, long form")
     parser.add_argument("--markdown", type=Path, required=True, help="table to write, for reading")
-    _add_label(parser)
-
-
-def _add_figure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--png", type=Path, required=True, help="figure to write, for screens")
-    parser.add_argument("--pdf", type=Path, required=True, help="figure to write, for print")
     _add_label(parser)
 
 
@@ -121,15 +99,3 @@ def _books(options: argparse.Namespace) -> None:
     from cloob.report.books import report_books
 
     print(report_books(options.fates, options.csv, options.markdown, options.label))
-
-
-def _training_curves(options: argparse.Namespace) -> None:
-    from cloob.report.curves import report_training_curves
-
-    report_training_curves(options.metrics, options.png, options.pdf, options.label)
-
-
-def _zeroshot_figure(options: argparse.Namespace) -> None:
-    from cloob.report.zeroshot_figure import report_zeroshot_figure
-
-    report_zeroshot_figure(options.table, options.png, options.pdf, options.label)
