@@ -74,6 +74,7 @@ def handles(objectives: list[str], markers: bool = False) -> list[Line2D]:
             lw=1.4 if markers else 5,
             marker=MARKERS[each] if markers else None,
             ms=4,
+            solid_capstyle="butt",
             label=label(each, OBJECTIVES),
         )
         for each in objectives
@@ -85,7 +86,8 @@ def title(figure: Figure, what: str, mark: str, legend: list[Line2D]) -> None:
     heading = figure.suptitle(what + (f"\n{mark}" if mark else ""), fontweight="bold", color=INK)
     heading.set_linespacing(1.4)
     if legend:
-        figure.legend(handles=legend, loc="outside lower center", ncols=min(4, len(legend)), handlelength=1.6)
+        columns = min(len(legend), 2 if figure.get_figwidth() < TWO_COLUMNS else 4)
+        figure.legend(handles=legend, loc="outside lower center", ncols=columns, handlelength=1.6)
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, png: Path, inputs: Sequence[Path]) -> None:

@@ -45,9 +45,9 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
     order = list(CORPORA)
     parts = sorted(data.groupby(["corpus", "split"]), key=lambda part: (order.index(part[0][0]), part[0][1]))
     shown = [_condensed(part) for _, part in parts]
-    heights = [len(part) + 1.5 for part in shown]
-    figure = new_figure(height=0.9 + 0.16 * sum(heights))
-    axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    heights = [len(part) + 0.6 for part in shown]  # in bars
+    figure = new_figure(height=1.1 + 0.3 * len(parts) + 0.135 * sum(heights))
+    axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for (((corpus, split), whole), part), axis in zip(zip(parts, shown, strict=True), axes, strict=True):
         _draw_panel(axis, part)
         axis.set_title(f"{label(corpus, CORPORA)}, {split}: {whole.rows.sum():,} rows in the list")
@@ -67,7 +67,7 @@ def _condensed(part: pd.DataFrame) -> pd.DataFrame:
     refused = part[(part.fate != KEPT) & (part.rows > 0)]
     refused = refused.sort_values(["rows", "fate"], ascending=[False, True], kind="stable")
     rare = refused.iloc[MOST:]
-    if len(rare):
+    if len(rare) > 1:
         together = {"stage": "fetch", "fate": f"{len(rare)} rarer fates"}
         together |= {"rows": rare.rows.sum(), "share": rare.share.sum()}
         refused = pd.concat([refused.iloc[:MOST], pd.DataFrame([together])])
@@ -79,9 +79,10 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
     places = range(len(part))
     axis.barh(places, 100 * part.share, height=0.78, color=colours)
     for place, row in zip(places, part.itertuples(), strict=True):
-        text = f" {row.rows:,} ({100 * row.share:.1f} %)"
+        share = f"{100 * row.share:.1f}" if row.share >= 0.0005 else "< 0.1"
+        text = f"{row.rows:,} ({share} %)"
         axis.annotate(
-            text, (100 * row.share, place), (2, 0), textcoords="offset points", va="center", fontsize=6.5
+            text, (100 * row.share, place), (3, 0), textcoords="offset points", va="center", fontsize=6.5
         )
     axis.set_yticks(places, [fate.replace("_", " ") for fate in part.fate])
     axis.tick_params(axis="y", length=0)

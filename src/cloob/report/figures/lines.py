@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from cloob.report.figures.inputs import objectives_of
 from cloob.report.intervals import over_seeds
@@ -20,10 +21,10 @@ def draw_lines(axis: Axes, data: pd.DataFrame) -> None:
             marker=MARKERS[objective],
             markevery=max(1, len(line) // 12),
             ms=3,
-            mec="white",
-            mew=0.4,
+            mew=0,
             lw=1.2,
         )
         axis.fill_between(line.epoch, line.low, line.high, color=PALETTE[objective], alpha=0.2, lw=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
     axis.set_axisbelow(True)

@@ -40,7 +40,7 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
 def draw(data: pd.DataFrame, mark: str) -> Figure:
     """A box per stage from top to bottom, with its rules; between boxes stands what flows."""
     stages = list(data.groupby("stage", sort=False))
-    wrapped = [textwrap.wrap("   ".join(part.rule), 62, break_on_hyphens=False) for _, part in stages]
+    wrapped = [textwrap.wrap("   ".join(part.rule), 78, break_on_hyphens=False) for _, part in stages]
     figure = new_figure(height=1.0 + sum(0.62 + 0.13 * len(lines) for lines in wrapped))
     axis = figure.subplots()
     axis.set_axis_off()

@@ -49,6 +49,9 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
             raise InputError(
                 f"{path}: not sample predictions ({error!r}); evaluate the checkpoint again"
             ) from None
+    runs = {tuple(row[: len(RUN) + 1]) for row in rows}
+    if len(runs) > 1:
+        raise InputError(f"--inputs: sample predictions of {len(runs)} runs or epochs; give those of one")
     if not rows:
         raise InputError("--inputs: no sample predictions; evaluate a run first")
     columns = [*RUN, "epoch", "dataset", "sample", "class", "rank", "guess", "probability", "image_jpeg"]
@@ -88,8 +91,9 @@ def _draw_image(axis: Axes, dataset: str, guesses: pd.DataFrame) -> None:
         raise InputError(
             f"a sample of {dataset} is not an image in base64; evaluate the checkpoint again"
         ) from None
-    truth = "\n".join(textwrap.wrap(guesses["class"].iloc[0], 26, max_lines=2))
-    axis.set_title(f"{label(dataset, DATASETS)}\n{truth}", fontsize=7, loc="center", linespacing=1.25)
+    truth = textwrap.shorten(guesses["class"].iloc[0], 30, placeholder="…")
+    name = label(dataset, DATASETS).partition(" (")[0]
+    axis.set_title(f"{name}\n{truth}", fontsize=7, loc="center", linespacing=1.25)
 
 
 def _draw_guesses(axis: Axes, guesses: pd.DataFrame) -> None:

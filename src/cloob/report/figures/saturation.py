@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from cloob.errors import InputError
 from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
 from cloob.report.figures.lines import draw_lines
-from cloob.report.style import handles, new_figure, title
+from cloob.report.style import ONE_COLUMN, TWO_COLUMNS, handles, new_figure, title
 
 
 def read(inputs: Sequence[Path]) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
 def draw(data: pd.DataFrame, mark: str) -> Figure:
     """A panel per corpus and architecture."""
     columns = panels(data)
-    figure = new_figure(height=2.5)
+    figure = new_figure(height=2.5, width=ONE_COLUMN if len(columns) == 1 else TWO_COLUMNS)
     axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
     for (name, part), axis in zip(columns, axes, strict=True):
         draw_lines(axis, part)
@@ -39,7 +39,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
     axes[0].set_ylabel("1 − p, mean over pairs")
     title(
         figure,
-        "Saturation: the factor that InfoNCE's gradient carries",
+        "Saturation: the gradient factor of InfoNCE",
         mark,
         handles(objectives_of(data), markers=True),
     )

@@ -61,7 +61,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
             axis.set(xlim=_shown(last), xlabel="cosine similarity", yticks=[])
             axis.set_title(label(objective, OBJECTIVES))
             axis.spines["left"].set_visible(False)
-        line[0].set_ylabel(f"{name}\nepoch {last.epoch.iloc[0]}\ndensity")
+        line[0].set_ylabel("\n".join([*name.split(" · "), f"epoch {last.epoch.iloc[0]}"]))
     legend = [
         Patch(color="0.35", alpha=0.75, label="matched pairs (in the objective's colour)"),
         Patch(fill=False, edgecolor=FAINT, label="unmatched pairs"),

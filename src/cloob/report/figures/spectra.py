@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.figures.structure import PROTOCOL, TOWERS
@@ -53,6 +54,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
                     zorder=3,
                 )
             axis.set(yscale="log", xlabel="rank of the eigenvalue", xlim=(0, None))
+            axis.yaxis.set_minor_locator(NullLocator())
             axis.set_title(f"{name} · epoch {last.epoch.iloc[0]} · {tower}s")
             axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
         pair[0].set_ylabel("share of the variance")

@@ -14,7 +14,7 @@ from cloob.report.style import handles, new_figure, title
 
 QUANTITIES = {
     "pairs_per_second": "pairs per second and process",
-    "waiting": "waiting for data (% of the time)",
+    "waiting": "time waiting for data (%)",
 }
 
 

@@ -56,9 +56,10 @@ def _points(path: Path, run: dict, events: list[dict]) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, mark: str) -> Figure:
-    """A row per objective's loss and one for recalls, a column per corpus and architecture.
+    """A row per objective's loss, a line per run; one for recalls, a line per mean over seeds.
 
-    The learning rate, the same of all runs of a recipe, stands in the corner of the first loss.
+    A column per corpus and architecture. The learning rate, the same of all runs of a recipe, stands in the
+    corner of the first loss.
     """
     columns, objectives = panels(data), objectives_of(data)
     figure = new_figure(height=1.1 + 1.25 * (len(objectives) + 1))
@@ -68,7 +69,8 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
             _draw(axis, part[(part.objective == objective) & (part.quantity == "loss")])
             axis.set_ylabel(f"{label(objective, OBJECTIVES)}\nloss")
         recalls = part[part.quantity.isin(RECALLS)]
-        _draw(axes[-1, place], recalls.assign(value=100 * recalls.value))
+        mean = recalls.groupby(["objective", "quantity", "epoch"], sort=False).value.mean().reset_index()
+        _draw(axes[-1, place], mean.assign(value=100 * mean.value, seed=0))
         axes[-1, place].set(xlabel="epoch", ylabel="validation R@1 (%)")
         axes[0, place].set_title(name)
         _draw_rate(axes[0, place], part[part.quantity == "learning_rate"])
@@ -83,7 +85,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
 
 
 def _draw(axis: Axes, points: pd.DataFrame) -> None:
-    """A thin line per run and quantity: a colour per objective, dashes for text to image."""
+    """A thin line per seed and quantity: a colour per objective, dashes for text to image."""
     for (objective, quantity, _), line in points.groupby(["objective", "quantity", "seed"], sort=False):
         style = DASHES if quantity == RECALLS[1] else "-"
         axis.plot(line.epoch, line.value, color=PALETTE[objective], lw=1, ls=style, alpha=0.85)
