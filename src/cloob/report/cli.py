@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from cloob.report.figures_cli import add_figure
+from cloob.report.figures_cli import add_figure, add_page
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -52,6 +52,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_books)
 
     add_figure(verbs)
+    add_page(verbs)
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`cloob report figure <name>`."""
+"""`cloob report figure <name>` and `cloob report page`."""
 
 import argparse
 from pathlib import Path
@@ -39,6 +39,18 @@ def add_figure(verbs: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_figure)
 
 
+def add_page(verbs: argparse._SubParsersAction) -> None:
+    """Add the verb `page` to the command line."""
+    parser = verbs.add_parser(
+        "page",
+        help="a table as a page of the HTML report",
+        description="Write a table's Markdown as one HTML file that needs nothing else.",
+    )
+    parser.add_argument("--markdown", type=Path, required=True, help="table to read")
+    parser.add_argument("--html", type=Path, required=True, help="page to write")
+    parser.set_defaults(run=_page)
+
+
 def _figure(options: argparse.Namespace) -> None:
     from cloob.report.figures import FIGURES as MODULES
     from cloob.report.style import save_figure, styled
@@ -47,3 +59,9 @@ def _figure(options: argparse.Namespace) -> None:
     data = module.read(options.inputs)
     with styled():
         save_figure(module.draw(data, options.label), data, options.png, options.inputs)
+
+
+def _page(options: argparse.Namespace) -> None:
+    from cloob.report.page import report_page
+
+    report_page(options.markdown, options.html)
