@@ -15,7 +15,7 @@ demo: .venv/ready ## the whole pipeline on the small world, about eight minutes 
 	@echo "Figures: results/demo/figures   Report: results/demo/report.html"
 
 results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/books.csv
-	$(DEMO) --quiet all --report $@
+	$(DEMO) --quiet all --report $@ --report-stylesheet workflow/report/style.css
 
 test: .venv/ready ## all tests but the slow ones
 	pytest

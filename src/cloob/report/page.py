@@ -21,14 +21,14 @@ tbody tr:nth-child(even) { background: #f6f6f6; }
 
 
 def report_page(markdown_path: Path, html: Path) -> None:
-    """Write a table's Markdown as one self-contained HTML file; its sources are the table's. Raises `InputError`."""
+    """Write a table's Markdown as one self-contained HTML file. Raises `InputError`."""
     try:
         text = markdown_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{markdown_path}: not a readable table ({error}); make it again") from None
-    heading = text.partition("\n")[0].lstrip("# ")
+    heading = escape(text.partition("\n")[0].lstrip("# "))
     page = (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(heading)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{heading}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{_STYLE}</style>\n</head>\n<body>\n{html_of(text)}\n</body>\n</html>\n"
     )

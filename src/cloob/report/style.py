@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -96,6 +97,7 @@ def save_figure(figure: Figure, data: pd.DataFrame, png: Path, inputs: Sequence[
     Beside them go the data behind it as .csv, and what it was made from as .sources.json. The same input
     gives the same bytes: no date, no program, no random names get into a file.
     """
+    _lay_out(figure)
     for path, metadata in (
         (png, {"Software": None}),
         (png.with_suffix(".svg"), {"Date": None, "Creator": None}),
@@ -105,3 +107,14 @@ def save_figure(figure: Figure, data: pd.DataFrame, png: Path, inputs: Sequence[
             figure.savefig(beside, metadata=metadata)
     write_table(data, png.with_suffix(".csv"))
     write_sources([png], inputs, packages=["matplotlib", "pandas", "seaborn"])
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out once for all its forms, with places rounded to a millionth of its size.
+
+    The solver's last digits vary from process to process, and an SVG's names are hashes of them.
+    """
+    FigureCanvasAgg(figure).draw()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        axis.set_position([round(number, 6) for number in axis.get_position(original=True).bounds])
