@@ -13,7 +13,7 @@ _STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: white; margin: 1rem; }
 h1 { font-size: 1.25rem; } h2 { font-size: 1.05rem; margin-top: 1.5rem; }
 table { display: block; overflow-x: auto; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; white-space: nowrap; }
+th, td { padding: .2rem .7rem; text-align: left; white-space: nowrap; }
 thead th { border-top: 2px solid #222; border-bottom: 1px solid #222; }
 tbody tr:last-child td { border-bottom: 2px solid #222; }
 tbody tr:nth-child(even) { background: #f6f6f6; }

@@ -87,7 +87,8 @@ def title(figure: Figure, what: str, mark: str, legend: list[Line2D]) -> None:
     heading = figure.suptitle(what + (f"\n{mark}" if mark else ""), fontweight="bold", color=INK)
     heading.set_linespacing(1.4)
     if legend:
-        columns = min(len(legend), 2 if figure.get_figwidth() < TWO_COLUMNS else 4)
+        most = 2 if figure.get_figwidth() < TWO_COLUMNS else 5
+        columns = -(-len(legend) // -(-len(legend) // most))  # rows as equal as can be
         figure.legend(handles=legend, loc="outside lower center", ncols=columns, handlelength=1.6)
 
 

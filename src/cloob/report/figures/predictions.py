@@ -75,8 +75,8 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         _draw_image(grid[2 * line, column], dataset, guesses)
         _draw_guesses(grid[2 * line + 1, column], guesses)
     legend = [
-        Line2D([], [], color=_RIGHT, lw=5, label="probability of the right class"),
-        Line2D([], [], color=_WRONG, lw=5, label="of another class"),
+        Line2D([], [], color=_RIGHT, lw=5, solid_capstyle="butt", label="probability of the right class"),
+        Line2D([], [], color=_WRONG, lw=5, solid_capstyle="butt", label="of another class"),
     ]
     run = f"{label(first.objective, OBJECTIVES)}, {first.architecture}, {label(first.corpus, CORPORA)}"
     title(figure, f"Sample predictions · {run}, epoch {first.epoch}", mark, legend)
