@@ -53,7 +53,7 @@ Chance is one over the number of classes. Means over the sets: of the seeds that
 
 def make(report: Callable, results: list[Path], out: Path) -> tuple[Path, Path]:
     csv, markdown = out / "zeroshot.csv", out / "zeroshot.md"
-    assert report("zeroshot", "--results", *results, "--csv", csv, "--markdown", markdown) == 0
+    assert report("zeroshot", "--results", *results, "--csv", csv) == 0
     return csv, markdown
 
 
@@ -128,9 +128,7 @@ def test_a_result_given_twice_is_refused(
     again = tmp_path / "copy.json"
     again.write_bytes(results[0].read_bytes())
     csv = tmp_path / "t.csv"
-    assert (
-        report("zeroshot", "--results", *results, again, "--csv", csv, "--markdown", tmp_path / "t.md") == 2
-    )
+    assert report("zeroshot", "--results", *results, again, "--csv", csv) == 2
     assert "given twice" in capsys.readouterr().err
     assert not csv.exists()
 
@@ -148,10 +146,7 @@ def test_what_is_no_result_is_refused(
 ) -> None:
     path = tmp_path / "result.json"
     path.write_text(text)
-    assert (
-        report("zeroshot", "--results", path, "--csv", tmp_path / "t.csv", "--markdown", tmp_path / "t.md")
-        == 2
-    )
+    assert report("zeroshot", "--results", path, "--csv", tmp_path / "t.csv") == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert str(path) in error

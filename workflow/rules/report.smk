@@ -19,7 +19,7 @@ rule zeroshot_table:
             category="Zero-shot",
             labels={"result": "every value", "kind": "table"},
         ),
-        markdown="<results>/tables/zeroshot.md",
+        text="<results>/tables/zeroshot.md",
     log:
         "<results>/logs/report/zeroshot_table.log",
     conda:
@@ -27,7 +27,7 @@ rule zeroshot_table:
     params:
         label=config["label"],
     shell:
-        "cloob report zeroshot --results {input} --csv {output.csv} --markdown {output.markdown}"
+        "cloob report zeroshot --results {input} --csv {output.csv}"
         " --label {params.label:q} 2>&1 | tee {log}"
 
 
@@ -42,7 +42,7 @@ rule published_table:
             category="Zero-shot",
             labels={"result": "the released checkpoints", "kind": "table"},
         ),
-        markdown="<results>/tables/published.md",
+        text=multiext("<results>/tables/published", ".md", ".tex"),
     log:
         "<results>/logs/report/published_table.log",
     conda:
@@ -54,7 +54,7 @@ rule published_table:
         label=config["label"],
     shell:
         "cloob report published --results {params.results:q} --paper {input.paper} --csv {output.csv}"
-        " --markdown {output.markdown} --label {params.label:q} 2>&1 | tee {log}"
+        " --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule books:
@@ -75,7 +75,7 @@ rule books:
             category="Data",
             labels={"result": "every row accounted for", "kind": "table"},
         ),
-        markdown="<results>/tables/books.md",
+        text=multiext("<results>/tables/books", ".md", ".tex"),
     log:
         "<results>/logs/report/books.log",
     conda:
@@ -89,7 +89,7 @@ rule books:
             )
         ],
     shell:
-        "cloob report books --fates {params.fates} --csv {output.csv} --markdown {output.markdown}"
+        "cloob report books --fates {params.fates} --csv {output.csv}"
         " --label {params.label:q} 2>&1 | tee {log}"
 
 

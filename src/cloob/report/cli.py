@@ -71,8 +71,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--csv", type=Path, required=True, help="table to write, long form")
-    parser.add_argument("--markdown", type=Path, required=True, help="table to write, for reading")
+    parser.add_argument(
+        "--csv", type=Path, required=True, help="table to write, long form; .md and .tex go beside it"
+    )
     _add_label(parser)
 
 
@@ -107,20 +108,20 @@ def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
 def _zeroshot(options: argparse.Namespace) -> None:
     from cloob.report.zeroshot_table import report_zeroshot
 
-    report_zeroshot(options.results, options.csv, options.markdown, options.label)
+    report_zeroshot(options.results, options.csv, options.label)
 
 
 def _published(options: argparse.Namespace) -> None:
     from cloob.report.published_table import Column, report_published
 
     results = [(Column(*column), path) for column, path in options.results]
-    report_published(results, options.paper, options.csv, options.markdown, options.label)
+    report_published(results, options.paper, options.csv, options.label)
 
 
 def _books(options: argparse.Namespace) -> None:
     from cloob.report.books import report_books
 
-    print(report_books(options.fates, options.csv, options.markdown, options.label))
+    print(report_books(options.fates, options.csv, options.label))
 
 
 def _training_curves(options: argparse.Namespace) -> None:

@@ -14,11 +14,12 @@ from cloob.report.sources import write_sources
 METRIC = "accuracy"  # what the paper reports for every set
 
 
-def report_zeroshot(results: Sequence[Path], csv: Path, markdown: Path, mark: str) -> None:
+def report_zeroshot(results: Sequence[Path], csv: Path, mark: str) -> None:
     """Write all metrics as a long CSV, and the accuracies in the paper's form as Markdown."""
     if not results:
         raise InputError("--results: no result files are given; evaluate a run first")
     table = read_results(results)
+    markdown = csv.with_suffix(".md")
     write_table(table, csv)
     with replacing(markdown) as beside:
         beside.write_text(zeroshot_markdown(table, mark), encoding="utf-8")
