@@ -4,17 +4,41 @@ import argparse
 import re
 from pathlib import Path
 
+# Names of tables, in the order of the paper: see cloob.report.tables.
+TABLES = (
+    "zeroshot",
+    "linear_probe",
+    "retrieval",
+    "embedding_structure",
+    "ablation",
+    "claims",
+    "throughput",
+    "provenance",
+)
+
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of this stage to the command line."""
     parser = verbs.add_parser(
-        "zeroshot",
-        help="the zero-shot accuracies as a table",
-        description="All results as a long CSV, and the accuracies in the paper's form as Markdown.",
+        "table",
+        help="a table of the paper, of result files and logs",
+        description="Make one of the paper's tables: every number as a long CSV, and for reading as "
+        "Markdown and as LaTeX beside it. With --partial, of what is there: a cell without runs is a dash, "
+        "with a footnote that names the files to make.",
     )
-    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="JSON", help="result files")
+    parser.add_argument("name", choices=TABLES, help="which table")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="result files RUN/epoch_N/PROTOCOL/DATASET.json, logs RUN/metrics.jsonl",
+    )
+    parser.add_argument("--partial", action="store_true", help="files of --results may be missing")
+    parser.add_argument("--paper", type=Path, metavar="CSV", help="the paper's results, to stand beside ours")
     _add_table(parser)
-    parser.set_defaults(run=_zeroshot)
+    parser.set_defaults(run=_table)
 
     parser = verbs.add_parser(
         "published",
@@ -65,7 +89,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="a figure of the zero-shot accuracies",
         description="Zero-shot accuracy per test set and objective; the data goes beside the PNG as CSV.",
     )
-    parser.add_argument("--table", type=Path, required=True, metavar="CSV", help="of `cloob report zeroshot`")
+    parser.add_argument(
+        "--table", type=Path, required=True, metavar="CSV", help="of `cloob report table zeroshot`"
+    )
     _add_figure(parser)
     parser.set_defaults(run=_zeroshot_figure)
 
@@ -105,10 +131,10 @@ def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
     return (pretraining, architecture, method, int(epoch)), Path(path)
 
 
-def _zeroshot(options: argparse.Namespace) -> None:
-    from cloob.report.zeroshot_table import report_zeroshot
+def _table(options: argparse.Namespace) -> None:
+    from cloob.report.tables import report_table
 
-    report_zeroshot(options.results, options.csv, options.label)
+    report_table(options.name, options.results, options.partial, options.paper, options.csv, options.label)
 
 
 def _published(options: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ def report_published(results: Sequence[tuple[Column, Path]], paper: Path, csv: P
     """Write a row per released checkpoint and test set: measured, published, their difference.
 
     As .csv, .md and .tex. `results` are zero-shot result files with the column of the paper that each stands
-    against. Raises `InputError` for a result of another architecture or epoch than its column's, or one given twice.
+    against. Raises `InputError` for one of another architecture or epoch than its column's, or given twice.
     """
     table = _compare(results, _published(paper))
     written = write_document(published_document(table), table, mark, csv)

@@ -29,6 +29,8 @@ _ESCAPES = {
     "×": r"$\times$",
     "≤": r"$\leq$",
     "→": r"$\rightarrow$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
     "β": r"$\beta$",
     "τ": r"$\tau$",
 }
@@ -47,15 +49,16 @@ class Cell:
 class Section:
     """One grid under a heading.
 
-    `columns` is LaTeX's, a letter (l, r, c) per column; a line sets `summary_rows` at the end apart.
+    `columns` are LaTeX's, one each (l, r, c, p{…}); a line sets `summary_rows` at the end apart.
     """
 
     title: str
-    columns: str
+    columns: Sequence[str]
     head: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
     notes: dict[str, str] = field(default_factory=dict)  # marker -> text; `code` between backticks
     summary_rows: int = 0
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def as_markdown(document: Document, mark: str) -> str:
         lines.append(_markdown_row(["---:" if each == "r" else "---" for each in section.columns]))
         lines += [_markdown_row([_markdown_cell(each) for each in row]) for row in section.rows]
         lines += ["", *(f"- [{marker}] {text}" for marker, text in section.notes.items())]
-        lines += [""] if section.notes else []
+        lines += ["", *section.remarks] if section.notes and section.remarks else section.remarks
+        lines += [""] if section.notes or section.remarks else []
     return "\n".join([*lines, *document.remarks]).rstrip() + "\n"
 
 
@@ -113,7 +117,7 @@ def as_tex(document: Document, mark: str, name: str) -> str:
             r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}",
             rf"  \caption{{{escaped(titled(what, mark))}}}",
             rf"  \label{{tab:{name}-{number}}}",
-            rf"  \begin{{tabular}}{{@{{}}{section.columns}@{{}}}}",
+            rf"  \begin{{tabular}}{{@{{}}{''.join(section.columns)}@{{}}}}",
             r"    \toprule",
             _tex_row(section.head),
             r"    \midrule",
@@ -123,7 +127,7 @@ def as_tex(document: Document, mark: str, name: str) -> str:
             body.insert(-section.summary_rows, r"    \midrule")
         lines += [*body, r"    \bottomrule", r"  \end{tabular}"]
         below = [rf"\textsuperscript{{{key}}}~{_prose(text)}" for key, text in section.notes.items()]
-        below += [_prose(text) for text in document.remarks]
+        below += [_prose(text) for text in (*section.remarks, *document.remarks)]
         if below:
             lines.append(r"  \par\medskip\raggedright\scriptsize")
             lines.append("  " + "\\\\\n  ".join(below))

@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 
 from cloob.errors import InputError
 from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, in_order, label
+from cloob.report.result_tables import ACCURACY
 from cloob.report.results import read_table, write_table
 from cloob.report.sources import write_sources
 from cloob.report.style import DASHES, FAINT, INK, PALETTE, handles, new_figure, save, styled, title
-from cloob.report.zeroshot_table import METRIC
 
 PANEL = ["corpus", "architecture", "recipe", "epoch"]
 
@@ -21,9 +21,11 @@ PANEL = ["corpus", "architecture", "recipe", "epoch"]
 def report_zeroshot_figure(table_path: Path, png: Path, pdf: Path, mark: str) -> None:
     """Draw the accuracies of a zero-shot table; its data goes beside the PNG as CSV. Raises `InputError`."""
     table = read_table(table_path)
-    table = table[table.metric == METRIC]
+    table = table[table.metric == ACCURACY]
     if table.empty:
-        raise InputError(f"{table_path}: no row with metric {METRIC}; make it by `cloob report zeroshot`")
+        raise InputError(
+            f"{table_path}: no row with metric {ACCURACY}; make it by `cloob report table zeroshot`"
+        )
     with styled():
         save(zeroshot_figure(table, mark), png, pdf)
     write_table(table, png.with_suffix(".csv"))
