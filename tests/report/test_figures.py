@@ -146,10 +146,10 @@ def test_the_same_numbers_give_the_same_bytes_in_another_process_and_without_tor
     """The other process has another hash seed, and must not load what its env does not hold."""
 
     def verbs(out: Path) -> list[list[str]]:
-        table = ["--csv", f"{out}/zeroshot.csv", "--markdown", f"{out}/zeroshot.md"]
+        table = ["--csv", f"{out}/zeroshot.csv"]
         curves = ["--png", f"{out}/curves.png", "--pdf", f"{out}/curves.pdf"]
         return [
-            ["zeroshot", "--results", *map(str, results), *table],
+            ["table", "zeroshot", "--results", *map(str, results), *table],
             ["zeroshot-figure", "--table", table[1], "--png", f"{out}/bars.png", "--pdf", f"{out}/bars.pdf"],
             ["training-curves", "--metrics", *map(str, logs), *curves],
         ]
@@ -174,7 +174,7 @@ assert not heavy, heavy
     figures = [
         f"{stem}.{end}" for stem in ("bars", "curves") for end in ("csv", "pdf", "png", "sources.json")
     ]
-    assert names == sorted([*figures, "zeroshot.csv", "zeroshot.md", "zeroshot.sources.json"])
+    assert names == sorted([*figures, "zeroshot.csv", "zeroshot.md", "zeroshot.sources.json", "zeroshot.tex"])
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
     pdf = (tmp_path / "first" / "bars.pdf").read_bytes()

@@ -1,4 +1,4 @@
-"""Result files and logs of the shape that the evaluate and train stages leave, with numbers of one's choice."""
+"""Result files and logs as the evaluate and train stages leave them, with numbers of one's choice."""
 
 import json
 from pathlib import Path

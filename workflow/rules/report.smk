@@ -2,33 +2,39 @@
 
 
 localrules:
-    zeroshot_table,
+    table,
     published_table,
     books,
     training_curves,
     zeroshot_figure,
 
 
-rule zeroshot_table:
+# One rule for every table of result files and logs; `--config partial=True` makes it of those that are there.
+rule table:
     input:
-        zeroshot_results,
+        results=table_of,
+        paper="config/paper_results.csv",
     output:
         csv=report(
-            "<results>/tables/zeroshot.csv",
-            caption="../report/zeroshot_csv.rst",
-            category="Zero-shot",
-            labels={"result": "every value", "kind": "table"},
+            "<results>/tables/{table}.csv",
+            caption="../report/table.rst",
+            category=lambda wildcards: TABLES[wildcards.table][0],
+            labels=lambda wildcards: {"result": TABLES[wildcards.table][1], "kind": "table"},
         ),
-        text="<results>/tables/zeroshot.md",
+        text=multiext("<results>/tables/{table}", ".md", ".tex"),
     log:
-        "<results>/logs/report/zeroshot_table.log",
+        "<results>/logs/report/table_{table}.log",
+    wildcard_constraints:
+        table="|".join(TABLES),
     conda:
         "../../envs/tables.yaml"
     params:
+        results=lambda wildcards: TABLES[wildcards.table][2](wildcards),
+        partial="--partial" if config["partial"] else "",
         label=config["label"],
     shell:
-        "cloob report zeroshot --results {input} --csv {output.csv}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        "cloob report table {wildcards.table} --results {params.results} {params.partial} --paper {input.paper}"
+        " --csv {output.csv} --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule published_table:
