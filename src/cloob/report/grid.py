@@ -130,9 +130,8 @@ class Grid:
                 line += [holms] if family else []
             line += [number(100 * chance[row.dataset])] if chance and row.dataset in chance else []
             lines.append(line + [MISSING] * (len(heads) - len(line)))
-        remarks = [
-            f"Seeds asked for: {', '.join(f'{label(one, OBJECTIVES)} {self._seeds(one)}' for one in columns)}."
-        ]
+        seeds = ", ".join(f"{label(one, OBJECTIVES)} {self._seeds(one)}" for one in columns)
+        remarks = [f"Seeds asked for: {seeds}."]
         remarks += [_power(pairs, len(self.rows) if family else 0)] if tested else []
         return Section(title, "l" + "r" * (len(heads) - 1), heads, lines, notes, len(self.means), remarks)
 
