@@ -2,7 +2,6 @@
 
 import difflib
 import itertools
-import os
 from pathlib import Path
 
 import yaml
@@ -182,64 +181,6 @@ def zeroshot_results(wildcards):
         for epoch in config["recipes"][run["recipe"]]["report_epochs"]
         for testset in config["testsets"]
     ]
-
-
-def linear_probe_results(wildcards):
-    """The linear probe's result file of every (run, reported epoch, test set)."""
-    return [path.replace("/zeroshot/", "/linear_probe/") for path in zeroshot_results(wildcards)]
-
-
-def retrieval_results(wildcards):
-    """The retrieval result file of every (run, reported epoch)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/retrieval/cc_validation.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-    ]
-
-
-def embedding_structure_results(wildcards):
-    """The result file of the embeddings' structure of every (run, reported epoch)."""
-    return [path.replace("/retrieval/", "/embedding_structure/") for path in retrieval_results(wildcards)]
-
-
-def logs(wildcards):
-    """The log of every run."""
-    return [f"{config['results']}/train/{name}/metrics.jsonl" for name in RUNS]
-
-
-def structure_at_report_epochs(wildcards):
-    """Of the results of the embeddings' structure, which follow it over training, those that are tabled."""
-    reported = {os.path.dirname(os.path.dirname(path)) for path in retrieval_results(wildcards)}
-    return [
-        path
-        for path in embedding_structure_results(wildcards)
-        if os.path.dirname(os.path.dirname(path)) in reported
-    ]
-
-
-def everything(wildcards):
-    """All that the claims of the paper are judged by."""
-    protocols = (zeroshot_results, linear_probe_results, retrieval_results, structure_at_report_epochs, logs)
-    return [path for one in protocols for path in one(wildcards)]
-
-
-# The tables made of result files and logs: category in the report, what it shows, and what it is of.
-TABLES = {
-    "zeroshot": ("Zero-shot", "every value", zeroshot_results),
-    "linear_probe": ("Linear probe", "every value", linear_probe_results),
-    "retrieval": ("Retrieval", "every value", retrieval_results),
-    "embedding_structure": ("Embeddings", "every value", structure_at_report_epochs),
-    "ablation": ("The claims", "the four objectives", everything),
-    "claims": ("The claims", "verdicts", everything),
-    "throughput": ("Training", "throughput", logs),
-    "provenance": ("Training", "provenance of every run", logs),
-}
-
-
-def table_of(wildcards):
-    """What a table is made of. A partial one waits for nothing: it takes what is there when it is made."""
-    return [] if config["partial"] else TABLES[wildcards.table][2](wildcards)
 
 
 def published_results(wildcards):

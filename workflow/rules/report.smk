@@ -5,8 +5,8 @@ localrules:
     table,
     published_table,
     books,
-    training_curves,
-    zeroshot_figure,
+    table_page,
+    figure,
 
 
 # One rule for every table of result files and logs; `--config partial=True` makes it of those that are there.
@@ -15,12 +15,7 @@ rule table:
         results=table_of,
         paper="config/paper_results.csv",
     output:
-        csv=report(
-            "<results>/tables/{table}.csv",
-            caption="../report/table.rst",
-            category=lambda wildcards: TABLES[wildcards.table][0],
-            labels=lambda wildcards: {"result": TABLES[wildcards.table][1], "kind": "table"},
-        ),
+        csv="<results>/tables/{table}.csv",
         text=multiext("<results>/tables/{table}", ".md", ".tex"),
     log:
         "<results>/logs/report/table_{table}.log",
@@ -29,7 +24,7 @@ rule table:
     conda:
         "../../envs/tables.yaml"
     params:
-        results=lambda wildcards: TABLES[wildcards.table][2](wildcards),
+        results=lambda wildcards: TABLES[wildcards.table][1](wildcards),
         partial="--partial" if config["partial"] else "",
         label=config["label"],
     shell:
@@ -42,12 +37,7 @@ rule published_table:
         results=lambda wildcards: list(published_results(wildcards)),
         paper="config/paper_results.csv",
     output:
-        csv=report(
-            "<results>/tables/published.csv",
-            caption="../report/published.rst",
-            category="Zero-shot",
-            labels={"result": "the released checkpoints", "kind": "table"},
-        ),
+        csv="<results>/tables/published.csv",
         text=multiext("<results>/tables/published", ".md", ".tex"),
     log:
         "<results>/logs/report/published_table.log",
@@ -75,12 +65,7 @@ rule books:
             )
         ],
     output:
-        csv=report(
-            "<results>/tables/books.csv",
-            caption="../report/books.rst",
-            category="Data",
-            labels={"result": "every row accounted for", "kind": "table"},
-        ),
+        csv="<results>/tables/books.csv",
         text=multiext("<results>/tables/books", ".md", ".tex"),
     log:
         "<results>/logs/report/books.log",
@@ -99,45 +84,50 @@ rule books:
         " --label {params.label:q} 2>&1 | tee {log}"
 
 
-rule training_curves:
+# A table as a page that the report can show: browsers have no eyes for CSV or Markdown.
+rule table_page:
     input:
-        [f"<results>/train/{name}/metrics.jsonl" for name in RUNS],
+        "<results>/tables/{table}.md",
+    output:
+        report(
+            "<results>/tables/{table}.html",
+            caption="../report/of_params.rst",
+            category=lambda wildcards: PAGES[wildcards.table],
+            labels=lambda wildcards: {"result": wildcards.table.replace("_", " "), "kind": "table"},
+        ),
+    log:
+        "<results>/logs/report/{table}_page.log",
+    wildcard_constraints:
+        table="|".join(PAGES),
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        caption=lambda wildcards: caption_of(f"table_{wildcards.table}"),
+    shell:
+        "cloob report page --markdown {input} --html {output} 2>&1 | tee {log}"
+
+
+# Every figure: as PNG and SVG for screens and PDF for print, with the data behind it.
+rule figure:
+    input:
+        lambda wildcards: FIGURES[wildcards.figure][1](wildcards),
     output:
         png=report(
-            "<results>/figures/training_curves.png",
-            caption="../report/training_curves.rst",
-            category="Training",
-            labels={"result": "training curves", "kind": "figure"},
+            "<results>/figures/{figure}.png",
+            caption="../report/of_params.rst",
+            category=lambda wildcards: FIGURES[wildcards.figure][0],
+            labels=lambda wildcards: {"result": wildcards.figure.replace("_", " "), "kind": "figure"},
         ),
-        pdf="<results>/figures/training_curves.pdf",
+        others=multiext("<results>/figures/{figure}", ".svg", ".pdf", ".csv", ".sources.json"),
     log:
-        "<results>/logs/report/training_curves.log",
+        "<results>/logs/report/{figure}_figure.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
     conda:
         "../../envs/figures.yaml"
     params:
         label=config["label"],
+        caption=lambda wildcards: caption_of(wildcards.figure),
     shell:
-        "cloob report training-curves --metrics {input} --png {output.png} --pdf {output.pdf}"
-        " --label {params.label:q} 2>&1 | tee {log}"
-
-
-rule zeroshot_figure:
-    input:
-        "<results>/tables/zeroshot.csv",
-    output:
-        png=report(
-            "<results>/figures/zeroshot.png",
-            caption="../report/zeroshot.rst",
-            category="Zero-shot",
-            labels={"result": "overview", "kind": "figure"},
-        ),
-        pdf="<results>/figures/zeroshot.pdf",
-    log:
-        "<results>/logs/report/zeroshot_figure.log",
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        label=config["label"],
-    shell:
-        "cloob report zeroshot-figure --table {input} --png {output.png} --pdf {output.pdf}"
+        "cloob report figure {wildcards.figure} --inputs {input:q} --png {output.png}"
         " --label {params.label:q} 2>&1 | tee {log}"

@@ -58,23 +58,6 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(beside, index=False, lineterminator="\n")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read back what `read_results` made from the CSV of a table. Raises `InputError`."""
-    try:
-        table = pd.read_csv(path, keep_default_na=False, na_values={"value": "", "chance": ""})
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a readable table ({error}); make it by `cloob report table zeroshot`"
-        ) from None
-    if list(table.columns) != [*COLUMNS, "statistic"]:
-        raise InputError(
-            f"{path}: its columns are not {','.join(COLUMNS)},statistic; make it by "
-            "`cloob report table zeroshot`"
-        )
-    table = table[table.statistic == MEASURED].drop(columns="statistic").reset_index(drop=True)
-    return table.astype({"seed": int})
-
-
 def _rows(path: Path, protocol: str) -> list[list[object]]:
     result = read_json(path)
     try:

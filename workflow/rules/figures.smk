@@ -1,0 +1,83 @@
+"""What each figure of the report is made from, and where it stands there."""
+
+
+def structure_at(epochs_of):
+    """An input function: the structure of every run's embeddings at the epochs that a recipe gives."""
+    return lambda wildcards: [
+        f"{config['results']}/evaluate/{name}/epoch_{epoch}/embedding_structure/cc_validation.json"
+        for name, run in RUNS.items()
+        for epoch in epochs_of(config["recipes"][run["recipe"]])
+    ]
+
+
+def structure_epochs(recipe):
+    """Every epoch at which the structure of the embeddings is looked at."""
+    return sorted({*recipe.get("structure_epochs", []), *recipe["report_epochs"]})
+
+
+def first_and_reported(recipe):
+    """The first of them, which increases are counted from, and the reported ones."""
+    return sorted({structure_epochs(recipe)[0], *recipe["report_epochs"]})
+
+
+def reported(recipe):
+    """The epochs that the paper reports."""
+    return recipe["report_epochs"]
+
+
+def beside_the_paper(results):
+    """An input function: results, and the numbers of the paper that they stand beside."""
+    return lambda wildcards: [*results(wildcards), "config/paper_results.csv"]
+
+
+def sample_predictions(wildcards):
+    """Of one run: the first of CLOOB, if there is one, at its last reported epoch."""
+    cloob = [name for name, run in RUNS.items() if run["objective"] == "infoloob_hopfield"]
+    name = (cloob or list(RUNS))[0]
+    epoch = max(config["recipes"][RUNS[name]["recipe"]]["report_epochs"])
+    folder = f"{config['results']}/evaluate/{name}/epoch_{epoch}/predictions"
+    return [f"{folder}/{testset}.json" for testset in config["testsets"]]
+
+
+def summaries_of_downloads(wildcards):
+    """What became of the rows of each corpus's lists."""
+    return [f"{config['results']}/download/{corpus}/summary.csv" for corpus in sorted(dict(splits()))]
+
+
+def sources_of_the_pipeline(wildcards):
+    """The Snakefile, which lists the stages, and the files of their rules."""
+    folder = Path(workflow.basedir)
+    return [folder / "Snakefile", *sorted((folder / "rules").glob("*.smk"))]
+
+
+def caption_of(result):
+    """The sentence below a table or figure in the report."""
+    return (Path(workflow.basedir) / "report" / f"{result}.rst").read_text().strip()
+
+
+# Every figure: its category in the report, and what it is made from.
+FIGURES = {
+    "zeroshot": ("Zero-shot", zeroshot_results),
+    "predictions": ("Zero-shot", sample_predictions),
+    "effective_eigenvalues": ("Embeddings", beside_the_paper(structure_at(first_and_reported))),
+    "effective_eigenvalues_epochs": ("Embeddings", structure_at(structure_epochs)),
+    "ajne": ("Embeddings", beside_the_paper(structure_at(reported))),
+    "spectra": ("Embeddings", structure_at(reported)),
+    "similarities": ("Embeddings", structure_at(reported)),
+    "saturation": ("Training", logs),
+    "training_curves": ("Training", logs),
+    "throughput": ("Training", logs),
+    "fates": ("Data", summaries_of_downloads),
+    "pipeline": ("Pipeline", sources_of_the_pipeline),
+}
+# Still without the rules that make what they are drawn from.
+_LATER = {
+    "predictions",
+    "effective_eigenvalues",
+    "effective_eigenvalues_epochs",
+    "ajne",
+    "spectra",
+    "similarities",
+    "fates",
+}
+FIGURES = {name: one for name, one in FIGURES.items() if name not in _LATER}
