@@ -20,7 +20,7 @@ def everything(wildcards):
     return [path for results in kinds for path in results(wildcards)]
 
 
-# Every table that rule `table` makes: its category in the report, and what it is made from.
+# The tables of results and logs: the category in the report, and what each is made from.
 TABLES = {
     "claims": ("Claims", everything),
     "ablation": ("Claims", everything),

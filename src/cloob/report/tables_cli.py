@@ -23,7 +23,7 @@ def add_table(verbs: argparse._SubParsersAction) -> None:
         "table",
         help="one table from result files and logs",
         description="Write every number as a long CSV; the table for reading goes beside it as .md and .tex. "
-        "With --partial, of what is there: a cell without runs is a dash with a footnote of the files to make.",
+        "With --partial, of what is there: a cell without runs is a dash with a footnote, the files to make.",
         epilog="tables: " + "; ".join(f"{name}: {what}" for name, what in TABLES.items()),
     )
     parser.add_argument("name", choices=TABLES, metavar="NAME", help="which table: see the list below")
