@@ -218,7 +218,7 @@ def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: P
         tmp_path / "shards", [(9, "one"), (1, "two dogs"), (9, "a much longer one"), (5, "four")]
     )
     extract = extractor(checkpoint, tmp_path / "cache", batch_size=3)
-    features = extract.of_pairs(shards, "CC validation")
+    features = extract.of_pairs(shards, "cc_validation", "CC validation")
     assert features.image_of_text.tolist() == [0, 1, 0, 2]
     assert features.image.shape == (3, 16)
     texts = ["one", "two dogs", "a much longer one", "four"]
@@ -228,5 +228,5 @@ def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: P
         )
     torch.testing.assert_close(features.text, alone)
     written = files(tmp_path / "cache")
-    extract.of_pairs(shards, "CC validation")
+    extract.of_pairs(shards, "cc_validation", "CC validation")
     assert files(tmp_path / "cache") == written

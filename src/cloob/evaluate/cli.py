@@ -41,6 +41,34 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     zeroshot.set_defaults(run=_zeroshot)
 
+    captioned = verbs.add_parser(
+        "captioned",
+        help="retrieval and the structure of the embeddings, on captioned images",
+        description="How well images and captions find each other, and how their embeddings fill the sphere: "
+        "two JSON files per set of captioned images. A file that is there of the same checkpoint and data is "
+        "left as it is.",
+    )
+    add_checkpoint(captioned)
+    captioned.add_argument(
+        "--pairs",
+        type=_name_and_path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="NAME=shards.json",
+        help="captioned images, by a name for the files",
+    )
+    captioned.add_argument(
+        "--title", nargs="+", action="extend", required=True, help="of each of the pairs, for tables"
+    )
+    captioned.add_argument(
+        "--retrieval-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
+    )
+    captioned.add_argument(
+        "--structure-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
+    )
+    captioned.set_defaults(run=_captioned)
+
     testset = verbs.add_parser(
         "testset",
         help="a test set from where it is handed out to class folders, checked",
@@ -151,6 +179,26 @@ def _zeroshot(options: argparse.Namespace) -> None:
     from cloob.evaluate.zeroshot import evaluate_zeroshot
 
     evaluate_zeroshot(extractor_of(options), testsets, options.out_dir, options.predictions_dir)
+
+
+def _name_and_path(text: str) -> tuple[str, Path]:
+    name, found, path = text.partition("=")
+    if not (name and found and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=shards.json")
+    return name, Path(path)
+
+
+def _captioned(options: argparse.Namespace) -> None:
+    if len(options.title) != len(options.pairs):
+        raise InputError(
+            f"--title: {len(options.title)} titles of {len(options.pairs)} --pairs; give each one"
+        )
+    from cloob.evaluate.captioned import evaluate_captioned
+
+    captioned = [
+        (name, title, path) for (name, path), title in zip(options.pairs, options.title, strict=True)
+    ]
+    evaluate_captioned(extractor_of(options), captioned, options.retrieval_dir, options.structure_dir)
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -102,7 +102,7 @@ class FeatureExtractor:
         labels = torch.tensor(folder.targets, dtype=torch.int64)
         return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names)
 
-    def of_pairs(self, shards: Shards, title: str) -> PairFeatures:
+    def of_pairs(self, shards: Shards, name: str, title: str) -> PairFeatures:
         """The normalised embeddings of captioned images. Raises `InputError`."""
         first: dict[str, int] = {}  # hash of an image -> the first sample that has it
         image_of_text, samples = [], []
@@ -116,8 +116,8 @@ class FeatureExtractor:
             raise InputError(f"{shards.path}: holds no captioned image")
 
         def content(index: int) -> tuple[bytes, str]:
-            image, _, name = shards.sample(index)
-            return image, f"image {name} of {shards.path}"
+            image, _, sample = shards.sample(index)
+            return image, f"image {sample} of {shards.path}"
 
         def make() -> Tensors:
             images = self._embedded_images(
@@ -136,8 +136,8 @@ class FeatureExtractor:
             return {"image": images["after"], **texts}
 
         key = {"pairs": shards.manifest["sha256"]} | self._key()
-        tensors = cached(self.cache / self.sha256[:16], f"pairs_{_file_name(title)}", key, make)
-        image, text = (torch.nn.functional.normalize(tensors[name], dim=1) for name in ("image", "text"))
+        tensors = cached(self.cache / self.sha256[:16], name, key, make)
+        image, text = (torch.nn.functional.normalize(tensors[which], dim=1) for which in ("image", "text"))
         return PairFeatures(image, text, torch.tensor(image_of_text))
 
     def _key(self) -> dict[str, Any]:
@@ -192,7 +192,3 @@ def _form_of(model: Any) -> Any:
 
 def _described(thing: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
-
-
-def _file_name(title: str) -> str:
-    return re.sub(r"\W+", "_", title).lower()
