@@ -41,6 +41,10 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     zeroshot.set_defaults(run=_zeroshot)
 
+    from cloob.evaluate.linear_probe_cli import add_linear_probe  # it imports this module
+
+    add_linear_probe(verbs)
+
     captioned = verbs.add_parser(
         "captioned",
         help="retrieval and the structure of the embeddings, on captioned images",

@@ -7,17 +7,17 @@ The objective of strength λ, for features x_i (n, d), labels y_i, weights W (d,
 with the bias unpenalised: scikit-learn's `LogisticRegression(C=1/λ)`, whose objective is C · F.
 
 What makes a sweep cheap. One evaluation of F and its gradient is two products with the features; all else is
-small. L-BFGS starts from H0 = (c_k·S + λI)⁻¹ for the weights of class k, where S is the centred scatter matrix
-of the features and c_k the mean over images of p_ik (1 − p_ik): the diagonal blocks of the Hessian (bounded by
-S/2, Böhning 1992), with the images weighted alike. In the eigenbasis of S it is diagonal. It preconditions and
+small. L-BFGS starts from H0 = (c_k·S + λI)⁻¹ for the weights of class k, where S is the centred scatter of
+the features and c_k the mean over images of p_ik (1 − p_ik): the diagonal blocks of the Hessian (bounded by
+S/2, Böhning 1992), all images weighted alike. In the eigenbasis of S it is diagonal. It preconditions and
 leaves F as it is. Strengths are solved from strong to weak; each starts where the last two solutions,
-extrapolated in ln λ, point to, and takes over their curvature pairs (s, y), of which y depends on λ in a known
-way: y + (λ' − λ)·s.
+extrapolated in ln λ, point to, and takes over their curvature pairs (s, y), of which y depends on λ in a
+known way: y + (λ' − λ)·s.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,13 @@ class Fit:
     def logits(self, features: Tensor) -> Tensor:
         """(n, d) -> (n, K)."""
         return torch.addmm(self.bias, features, self.weights)
+
+    def among(self, present: Tensor, classes: int) -> "Fit":
+        """The same, its classes being the labels `present` (K,) of `classes`; no other is predicted."""
+        weights = self.weights.new_zeros(len(self.weights), classes)
+        bias = self.bias.new_full((classes,), -math.inf)
+        weights[:, present], bias[present] = self.weights, self.bias
+        return replace(self, weights=weights, bias=bias)
 
 
 def fit_path(
