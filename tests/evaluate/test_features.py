@@ -1,12 +1,12 @@
 """Features: what they are of, that they are computed once, and that nothing stale or damaged is taken."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+from captioned_shards import shards_of
 from PIL import Image
 from tiny_models import MODEL_CONFIG, VIT_CONFIG
 from torch import Tensor
@@ -19,9 +19,6 @@ from cloob.evaluate.features import FeatureExtractor
 from cloob.evaluate.image_tower import before_and_after
 from cloob.evaluate.images import LabelledFolder, load_image
 from cloob.evaluate.testset import load_description
-from cloob.files import write_json
-from cloob.shards.reader import Shards
-from cloob.shards.writer import Sample, write_shard
 
 
 @pytest.fixture
@@ -198,19 +195,6 @@ def test_the_hash_of_weights_is_of_values_not_of_order_or_strides() -> None:
     assert tensors_sha256(there) == tensors_sha256(weights)
     assert tensors_sha256(weights | {"b": torch.tensor(3, dtype=torch.int32)}) != tensors_sha256(weights)
     assert tensors_sha256(weights | {"b": torch.tensor([3])}) != tensors_sha256(weights)
-
-
-def shards_of(folder: Path, pairs: list[tuple[int, str]]) -> Shards:
-    """Captioned images, told apart by a level of grey; equal levels are equal bytes."""
-    samples = []
-    for number, (level, caption) in enumerate(pairs):
-        jpeg = io.BytesIO()
-        Image.linear_gradient("L").resize((40 + level, 36)).convert("RGB").save(jpeg, "JPEG")
-        samples.append(Sample(f"{number:06d}", jpeg.getvalue(), caption, f"hash {level}", 40 + level, 36))
-    folder.mkdir(parents=True, exist_ok=True)
-    entry = write_shard(folder / "000000.tar", samples)
-    write_json(folder / "shards.json", {"samples": len(pairs), "sha256": "of the content", "shards": [entry]})
-    return Shards(folder / "shards.json")
 
 
 def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: Path) -> None:

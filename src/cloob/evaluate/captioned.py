@@ -17,7 +17,7 @@ def evaluate_captioned(
     retrieval_dir: Path,
     structure_dir: Path,
 ) -> None:
-    """For each (name, title, `shards.json`) write `retrieval_dir`/<name>.json and `structure_dir`/<name>.json.
+    """For each (name, title, shards.json) write `retrieval_dir`/<name>.json and `structure_dir`/<name>.json.
 
     Captions of images with equal bytes are captions of one image. A file that is there of the same checkpoint
     and data is left as it is. Raises `InputError`.

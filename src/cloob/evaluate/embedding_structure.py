@@ -34,7 +34,7 @@ def embedding_structure(features: PairFeatures) -> dict[str, Any]:
     image, text = (
         torch.nn.functional.normalize(rows.double(), dim=1) for rows in (features.image, features.text)
     )
-    matched = torch.nn.functional.cosine_similarity(image[features.image_of_text], text)
+    matched = (image[features.image_of_text] * text).sum(dim=1)
     metrics: dict[str, float] = {}
     spectrum = {}
     for name, rows in (("image", image), ("text", text)):
@@ -97,7 +97,7 @@ def _similarities(image: Tensor, text: Tensor, image_of_text: Tensor, matched: T
         numbers = torch.arange(a.start, a.stop, device=image.device)
         unmatched += histogram(cosines[numbers[:, None] != image_of_text[b]])
     return {
-        "edges": torch.linspace(-1, 1, BINS + 1, dtype=torch.float64).tolist(),
+        "edges": [(2 * each - BINS) / BINS for each in range(BINS + 1)],
         "matched": histogram(matched).tolist(),
         "unmatched": unmatched.tolist(),
     }
