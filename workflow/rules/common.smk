@@ -24,10 +24,13 @@ def check_config(config):
     schema = yaml.safe_load((Path(workflow.basedir) / "schemas" / "config.schema.yaml").read_text())
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(error.path))
     if not errors:
+        left_out = {name for name, one in config["testsets"].items() if one is None}
         for key in ("testsets", "published"):
             config[key] = {name: one for name, one in config[key].items() if one is not None}
         for name, one in config["testsets"].items():
             one["folder"] = one.get("folder") or f"{config['results']}/evaluate/testsets/{name}"
+            if one.get("training") in left_out:  # ImageNetV2 without ImageNet
+                one["training"] = None
     problems = [explained(error) for error in errors] or list(inconsistencies(config))
     if problems:
         raise WorkflowError("The config cannot be right:\n" + "\n".join(f"  - {line}" for line in problems))
@@ -75,6 +78,10 @@ def inconsistencies(config):
             if architecture not in config["architectures"]:
                 known = ", ".join(config["architectures"])
                 yield f"runs.{position}.architectures: no architecture {architecture}; there are {known}"
+    for name, training in probed().items():
+        if training not in probed() or probed()[training] != training:
+            having = ", ".join(each for each, its in probed().items() if each == its)
+            yield f"testsets.{name}.training: {training} has no training images of its own; those have {having}"
     files = {f"architectures.{name}": model for name, model in config["architectures"].items()}
     files = {key: path for key, path in files.items() if path.endswith(".json")}
     files |= {f"testsets.{name}.description": one["description"] for name, one in config["testsets"].items()}
@@ -195,6 +202,21 @@ def predictions_results(wildcards):
     return [path.replace("/zeroshot/", "/predictions/") for path in zeroshot_results(wildcards)]
 
 
+def probed():
+    """The test sets of the linear probe: {name: the set whose training images it takes}."""
+    return {name: one["training"] for name, one in config["testsets"].items() if one.get("training")}
+
+
+def linear_probe_results(wildcards):
+    """The result file of every (run, reported epoch, test set with training images)."""
+    return [
+        f"{config['results']}/evaluate/{name}/epoch_{epoch}/linear_probe/{testset}.json"
+        for name, run in RUNS.items()
+        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
+        for testset in probed()
+    ]
+
+
 def retrieval_results(wildcards):
     """The result file of every (run, reported epoch, captioned set)."""
     return [
@@ -231,6 +253,12 @@ def evaluate_flags():
             "workers": one["workers"],
         }
     )
+
+
+def linear_probe_flags():
+    """The sweep and its validation images, as flags of `cloob evaluate linear-probe`."""
+    one = dict(config["evaluate"]["linear_probe"])
+    return flags({"kinds": one.pop("features")} | one)
 
 
 def captioned_shards():

@@ -51,8 +51,8 @@ rule zeroshot:
             f"--testset={description}={folder}"
             for description, folder in zip(input.descriptions, input.folders)
         ],
-        folder=subpath(output.results[0], parent=True),
-        predictions=subpath(output.predictions[0], parent=True),
+        folder=lambda wildcards, output: Path(output.results[0]).parent,
+        predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=evaluate_flags(),
     shell:
         "cloob evaluate zeroshot --checkpoint {params.checkpoint} {params.testsets:q} {params.flags}"
@@ -80,9 +80,40 @@ use rule zeroshot as published_zeroshot with:
             f"--testset={description}={folder}"
             for description, folder in zip(input.descriptions, input.folders)
         ],
-        folder=subpath(output.results[0], parent=True),
-        predictions=subpath(output.predictions[0], parent=True),
+        folder=lambda wildcards, output: Path(output.results[0]).parent,
+        predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=evaluate_flags(),
+
+
+# One job for all test sets that have training images; those of ImageNet serve ImageNetV2 too.
+rule linear_probe:
+    input:
+        final="<results>/train/{run}/final.pt",
+        descriptions=[config["testsets"][name]["description"] for name in probed()],
+        folders=[config["testsets"][name]["folder"] for name in probed()],
+    output:
+        expand(
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/linear_probe/{testset}.json",
+            testset=list(probed()) or ["none"],
+        ),
+    log:
+        "<results>/logs/evaluate/{run}_epoch_{epoch}_linear_probe.log",
+    conda:
+        "../../envs/evaluate.yaml"
+    threads: 1 + config["evaluate"]["workers"]
+    params:
+        checkpoint=checkpoint_of,
+        testsets=lambda wildcards, input: [
+            f"--testset={description}={folder}"
+            for description, folder in zip(input.descriptions, input.folders)
+        ],
+        training=[f"--training={name}={training}" for name, training in probed().items()],
+        folder=subpath(output[0], parent=True),
+        flags=evaluate_flags(),
+        probe=linear_probe_flags(),
+    shell:
+        "cloob evaluate linear-probe --checkpoint {params.checkpoint} {params.testsets:q} {params.training}"
+        " {params.flags} {params.probe} --out-dir {params.folder} 2>&1 | tee {log}"
 
 
 # Both protocols of captioned images in one job: each takes a moment, importing the model takes seconds.
@@ -110,8 +141,8 @@ rule captioned:
             f"--pairs={name}={path}" for name, path in zip(config["evaluate"]["captioned"], input.shards)
         ],
         titles=[f"--title={one['title']}" for one in config["evaluate"]["captioned"].values()],
-        retrieval=subpath(output.retrieval[0], parent=True),
-        structure=subpath(output.structure[0], parent=True),
+        retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
+        structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=evaluate_flags(),
     shell:
         "cloob evaluate captioned --checkpoint {params.checkpoint} {params.shards:q} {params.titles:q} {params.flags}"
