@@ -167,7 +167,7 @@ def described(tmp_path: Path, name: str, images: int, empty: list[int]) -> Path:
 
 
 def labels(folder: Path, description: Path) -> dict[str, int]:
-    read = LabelledFolder(load_description(description), folder, lambda image: image)
+    read = LabelledFolder(load_description(description), folder)
     return {Path(path).name: label for path, label in read.samples}
 
 

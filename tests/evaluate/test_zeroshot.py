@@ -10,8 +10,9 @@ import torch
 
 from cloob.cli import main
 from cloob.encoder import evaluation_transform, load_encoder, tokenizer_for
+from cloob.evaluate.accuracy import accuracies
 from cloob.evaluate.images import load_image
-from cloob.evaluate.zeroshot import accuracies, class_weights
+from cloob.evaluate.zeroshot import class_weights
 
 PROMPTS = ["a photo of a {} square.", "a {} thing.", "{}"]
 
@@ -20,6 +21,7 @@ def evaluate(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], workers:
     """Run the command as the pipeline does; returns its exit status."""
     pairs = ["--testset", *(f"{description}={folder}" for description, folder in testsets)]
     options = ["--device", "cpu", "--batch-size", "4", "--workers", str(workers)]
+    options += ["--features", str(out.parent / "features"), "--predictions-dir", str(out / "predictions")]
     with pytest.raises(SystemExit) as end:
         main(
             ["evaluate", "zeroshot", "--checkpoint", str(checkpoint), "--out-dir", str(out), *options, *pairs]
@@ -101,18 +103,18 @@ def test_accuracies_of_a_case_worked_out_by_hand() -> None:
     # Images 1, 3 and 4 are right. Classes 3 and 5 have no images.
     logits = torch.eye(6)[[0, 0, 1, 2, 5]] + torch.linspace(0, 0.5, 6)
     labels = torch.tensor([0, 1, 1, 2, 4])
-    assert accuracies(logits, labels) == pytest.approx(
+    assert accuracies(logits, labels)["metrics"] == pytest.approx(
         {"accuracy": 3 / 5, "accuracy_top5": 4 / 5, "mean_per_class_accuracy": (1 + 1 / 2 + 1 + 0) / 4}
     )
 
 
 def test_of_equal_scores_the_first_class_wins() -> None:
-    assert accuracies(torch.zeros(2, 3), torch.tensor([0, 1]))["accuracy"] == 1 / 2
+    assert accuracies(torch.zeros(2, 3), torch.tensor([0, 1]))["metrics"]["accuracy"] == 1 / 2
 
 
 @pytest.mark.parametrize(("classes", "given"), [(5, False), (6, True)])
 def test_top_five_is_given_for_more_than_five_classes(classes: int, given: bool) -> None:
-    top5 = accuracies(torch.zeros(2, classes), torch.tensor([0, 1]))["accuracy_top5"]
+    top5 = accuracies(torch.zeros(2, classes), torch.tensor([0, 1]))["metrics"]["accuracy_top5"]
     assert (top5 is not None) == given
 
 

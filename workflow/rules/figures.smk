@@ -1,23 +1,13 @@
 """What each figure of the report is made from, and where it stands there."""
 
 
-def training_logs(wildcards):
-    """The log of every run."""
-    return [f"{config['results']}/train/{name}/metrics.jsonl" for name in RUNS]
-
-
-def structure_results(epochs_of):
+def structure_at(epochs_of):
     """An input function: the structure of every run's embeddings at the epochs that a recipe gives."""
     return lambda wildcards: [
         f"{config['results']}/evaluate/{name}/epoch_{epoch}/embedding_structure/cc_validation.json"
         for name, run in RUNS.items()
         for epoch in epochs_of(config["recipes"][run["recipe"]])
     ]
-
-
-def structure_epochs(recipe):
-    """Every epoch at which the structure of the embeddings is looked at."""
-    return sorted({*recipe.get("structure_epochs", []), *recipe["report_epochs"]})
 
 
 def first_and_reported(recipe):
@@ -64,27 +54,14 @@ def caption_of(result):
 FIGURES = {
     "zeroshot": ("Zero-shot", zeroshot_results),
     "predictions": ("Zero-shot", sample_predictions),
-    "effective_eigenvalues": ("Embeddings", beside_the_paper(structure_results(first_and_reported))),
-    "effective_eigenvalues_epochs": ("Embeddings", structure_results(structure_epochs)),
-    "ajne": ("Embeddings", beside_the_paper(structure_results(reported))),
-    "spectra": ("Embeddings", structure_results(reported)),
-    "similarities": ("Embeddings", structure_results(reported)),
-    "saturation": ("Training", training_logs),
-    "training_curves": ("Training", training_logs),
-    "throughput": ("Training", training_logs),
+    "effective_eigenvalues": ("Embeddings", beside_the_paper(structure_at(first_and_reported))),
+    "effective_eigenvalues_epochs": ("Embeddings", structure_at(structure_epochs)),
+    "ajne": ("Embeddings", beside_the_paper(structure_at(reported))),
+    "spectra": ("Embeddings", structure_at(reported)),
+    "similarities": ("Embeddings", structure_at(reported)),
+    "saturation": ("Training", logs),
+    "training_curves": ("Training", logs),
+    "throughput": ("Training", logs),
     "fates": ("Data", summaries_of_downloads),
     "pipeline": ("Pipeline", sources_of_the_pipeline),
 }
-# Every table that the report shows: its category, and the name of its caption.
-TABLES = {"zeroshot": ("Zero-shot", "zeroshot_csv"), "books": ("Data", "books")}
-# Still without the rules that make what they are drawn from.
-_LATER = {
-    "predictions",
-    "effective_eigenvalues",
-    "effective_eigenvalues_epochs",
-    "ajne",
-    "spectra",
-    "similarities",
-    "fates",
-}
-FIGURES = {name: one for name, one in FIGURES.items() if name not in _LATER}

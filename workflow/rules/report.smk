@@ -2,33 +2,34 @@
 
 
 localrules:
-    zeroshot_table,
+    table,
     published_table,
     books,
     table_page,
     figure,
 
 
-rule zeroshot_table:
+# One rule for every table of result files and logs; `--config partial=True` makes it of those that are there.
+rule table:
     input:
-        zeroshot_results,
+        results=table_of,
+        paper="config/paper_results.csv",
     output:
-        csv=report(
-            "<results>/tables/zeroshot.csv",
-            caption="../report/zeroshot_csv.rst",
-            category="Zero-shot",
-            labels={"result": "every value", "kind": "table"},
-        ),
-        markdown="<results>/tables/zeroshot.md",
+        csv="<results>/tables/{table}.csv",
+        text=multiext("<results>/tables/{table}", ".md", ".tex"),
     log:
-        "<results>/logs/report/zeroshot_table.log",
+        "<results>/logs/report/table_{table}.log",
+    wildcard_constraints:
+        table="|".join(TABLES),
     conda:
         "../../envs/tables.yaml"
     params:
+        results=lambda wildcards: TABLES[wildcards.table][1](wildcards),
+        partial="--partial" if config["partial"] else "",
         label=config["label"],
     shell:
-        "cloob report zeroshot --results {input} --csv {output.csv} --markdown {output.markdown}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        "cloob report table {wildcards.table} --results {params.results} {params.partial} --paper {input.paper}"
+        " --csv {output.csv} --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule published_table:
@@ -36,13 +37,8 @@ rule published_table:
         results=lambda wildcards: list(published_results(wildcards)),
         paper="config/paper_results.csv",
     output:
-        csv=report(
-            "<results>/tables/published.csv",
-            caption="../report/published.rst",
-            category="Zero-shot",
-            labels={"result": "the released checkpoints", "kind": "table"},
-        ),
-        markdown="<results>/tables/published.md",
+        csv="<results>/tables/published.csv",
+        text=multiext("<results>/tables/published", ".md", ".tex"),
     log:
         "<results>/logs/report/published_table.log",
     conda:
@@ -54,7 +50,7 @@ rule published_table:
         label=config["label"],
     shell:
         "cloob report published --results {params.results:q} --paper {input.paper} --csv {output.csv}"
-        " --markdown {output.markdown} --label {params.label:q} 2>&1 | tee {log}"
+        " --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule books:
@@ -69,13 +65,8 @@ rule books:
             )
         ],
     output:
-        csv=report(
-            "<results>/tables/books.csv",
-            caption="../report/books.rst",
-            category="Data",
-            labels={"result": "every row accounted for", "kind": "table"},
-        ),
-        markdown="<results>/tables/books.md",
+        csv="<results>/tables/books.csv",
+        text=multiext("<results>/tables/books", ".md", ".tex"),
     log:
         "<results>/logs/report/books.log",
     conda:
@@ -89,7 +80,7 @@ rule books:
             )
         ],
     shell:
-        "cloob report books --fates {params.fates} --csv {output.csv} --markdown {output.markdown}"
+        "cloob report books --fates {params.fates} --csv {output.csv}"
         " --label {params.label:q} 2>&1 | tee {log}"
 
 
@@ -101,17 +92,17 @@ rule table_page:
         report(
             "<results>/tables/{table}.html",
             caption="../report/of_params.rst",
-            category=lambda wildcards: TABLES[wildcards.table][0],
+            category=lambda wildcards: PAGES[wildcards.table],
             labels=lambda wildcards: {"result": wildcards.table.replace("_", " "), "kind": "table"},
         ),
     log:
         "<results>/logs/report/{table}_page.log",
     wildcard_constraints:
-        table="|".join(TABLES),
+        table="|".join(PAGES),
     conda:
         "../../envs/figures.yaml"
     params:
-        caption=lambda wildcards: caption_of(TABLES[wildcards.table][1]),
+        caption=lambda wildcards: caption_of(f"table_{wildcards.table}"),
     shell:
         "cloob report page --markdown {input} --html {output} 2>&1 | tee {log}"
 

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Subset
 
 from cloob.encoder import Encoder, normalise_pixels
 from cloob.objective import contrastive_loss
+from cloob.recall import retrieval_metrics
 from cloob.retrieval import hopfield_retrieval
 from cloob.tiles import Scalar
 from cloob.train.data import Pairs, collate
@@ -16,35 +17,6 @@ from cloob.train.recipe import Recipe, Run
 from cloob.train.stop import shielded
 
 _TILE = 1024  # rows of similarities held at once
-
-
-def ranks_of_matches(queries: Tensor, targets: Tensor) -> Tensor:
-    """The rank (1 = best) of target i among all targets, by similarity to query i.
-
-    queries, targets: (N, d) -> (N,) int64. Targets that tie with the match rank before it, and so do all
-    where a similarity is no number: embeddings that collapsed find nothing.
-    """
-    ranks = []
-    for start in range(0, len(queries), _TILE):
-        similar = queries[start : start + _TILE] @ targets.T  # (tile, N)
-        own = similar.diagonal(offset=start).unsqueeze(1)
-        ranks.append((~(similar < own)).sum(1))  # the match itself is one of them
-    return torch.cat(ranks)
-
-
-def retrieval_metrics(image: Tensor, text: Tensor) -> dict[str, float]:
-    """R@1, R@5, R@10, mean and median rank in both directions, as the authors report while training.
-
-    image, text: (N, d) normalised embeddings of N pairs.
-    """
-    metrics: dict[str, float] = {}
-    for name, queries, targets in (("image_to_text", image, text), ("text_to_image", text, image)):
-        ranks = ranks_of_matches(queries, targets).double()
-        for k in (1, 5, 10):
-            metrics[f"{name}_r{k}"] = float((ranks <= k).double().mean())
-        metrics[f"{name}_mean_rank"] = float(ranks.mean())
-        metrics[f"{name}_median_rank"] = float(ranks.quantile(0.5))
-    return metrics
 
 
 def saturation(
