@@ -51,8 +51,8 @@ rule zeroshot:
             f"--testset={description}={folder}"
             for description, folder in zip(input.descriptions, input.folders)
         ],
-        folder=subpath(output.results[0], parent=True),
-        predictions=subpath(output.predictions[0], parent=True),
+        folder=lambda wildcards, output: Path(output.results[0]).parent,
+        predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=evaluate_flags(),
     shell:
         "cloob evaluate zeroshot --checkpoint {params.checkpoint} {params.testsets:q} {params.flags}"
@@ -80,8 +80,8 @@ use rule zeroshot as published_zeroshot with:
             f"--testset={description}={folder}"
             for description, folder in zip(input.descriptions, input.folders)
         ],
-        folder=subpath(output.results[0], parent=True),
-        predictions=subpath(output.predictions[0], parent=True),
+        folder=lambda wildcards, output: Path(output.results[0]).parent,
+        predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=evaluate_flags(),
 
 
@@ -110,8 +110,8 @@ rule captioned:
             f"--pairs={name}={path}" for name, path in zip(config["evaluate"]["captioned"], input.shards)
         ],
         titles=[f"--title={one['title']}" for one in config["evaluate"]["captioned"].values()],
-        retrieval=subpath(output.retrieval[0], parent=True),
-        structure=subpath(output.structure[0], parent=True),
+        retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
+        structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=evaluate_flags(),
     shell:
         "cloob evaluate captioned --checkpoint {params.checkpoint} {params.shards:q} {params.titles:q} {params.flags}"
