@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV := uv==0.13.9 --disable-pip-version-check
 DEMO := snakemake --configfile config/demo.yaml --cores 2
 
-.PHONY: demo test slurm cluster lint bench lock clean
+.PHONY: demo test slurm cluster browser lint bench lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready ## the whole pipeline on the small world, about eight minutes on two cores
@@ -14,8 +14,8 @@ demo: .venv/ready ## the whole pipeline on the small world, about eight minutes 
 	@cat results/demo/tables/zeroshot.md
 	@echo "Figures: results/demo/figures   Report: results/demo/report.html"
 
-results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/books.csv
-	$(DEMO) --quiet all --report $@
+results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/books.csv workflow/report/style.css
+	$(DEMO) --quiet all --report $@ --report-stylesheet workflow/report/style.css
 
 test: .venv/ready ## all tests but the slow ones
 	pytest
@@ -25,6 +25,10 @@ slurm: ## Debian's Slurm for the tests of the cluster; needs root
 
 cluster: .venv/ready slurm ## the cluster's tests, faults included, on a Slurm of their own
 	pytest tests/cluster -m cluster
+
+browser: .venv/ready ## the pipeline on a tenth of the small world, its report opened in Debian's Chromium; root installs it
+	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium)
+	pytest tests/workflow -m browser
 
 lint: .venv/ready ## what the tests check of the sources, fast
 	ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint

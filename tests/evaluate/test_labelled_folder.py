@@ -4,21 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
-from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, resize
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cloob.errors import InputError
-from cloob.evaluate.images import LabelledFolder, batches, load_image
+from cloob.evaluate.images import LabelledFolder, load_image, load_pixels
 from cloob.evaluate.testset import load_description
 
 
-def to_pixels(image: Image.Image) -> Tensor:
-    return resize(pil_to_tensor(image), [8, 8])
-
-
-def read(describe: Callable, tmp_path: Path, folder: Path, **changes: object) -> LabelledFolder:
-    return LabelledFolder(load_description(describe(tmp_path / "d.yaml", **changes)), folder, to_pixels)
+def read(
+    describe: Callable, tmp_path: Path, folder: Path, split: str = "test", **changes: object
+) -> LabelledFolder:
+    return LabelledFolder(load_description(describe(tmp_path / "d.yaml", **changes)), folder, split)
 
 
 def labels_by_folder(folder: LabelledFolder) -> dict[str, int]:
@@ -84,20 +82,27 @@ def test_the_hash_follows_the_files(describe: Callable, tmp_path: Path, make_set
     assert read(describe, tmp_path, folder).content_sha256() != before
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_truncated_image_is_named(
-    describe: Callable, tmp_path: Path, make_set: Callable, workers: int
+def test_another_split_is_read_from_its_own_folder_and_need_not_have_the_tests_number(
+    describe: Callable, tmp_path: Path, make_set: Callable
 ) -> None:
     folder = make_set({"a": 1, "b": 1, "c": 1})
-    broken = folder / "test" / "b" / "broken.jpg"
+    (folder / "test").rename(folder / "held out")
+    (make_set({"a": 2, "b": 0, "c": 3}) / "test").rename(folder / "train")
+    of = {"test": "held out", "train": "train", "expected": {"images": 3, "empty": []}}
+    assert read(describe, tmp_path, folder, **of).targets == [0, 1, 2]
+    train = read(describe, tmp_path, folder, "train", **of)
+    assert (train.targets, train.names[-1]) == ([0, 0, 2, 2, 2], "c/2.png")
+    with pytest.raises(InputError, match="Colours has no validation split"):
+        read(describe, tmp_path, folder, "validation", **of)
+
+
+@pytest.mark.parametrize("load", [load_image, load_pixels])
+def test_a_truncated_image_is_named(tmp_path: Path, load: Callable) -> None:
+    broken = tmp_path / "broken.jpg"
     Image.effect_noise((64, 64), 80).save(broken)
     broken.write_bytes(broken.read_bytes()[:-300])
-    (error,) = [
-        batch
-        for batch in batches(read(describe, tmp_path, folder), 2, workers)
-        if isinstance(batch, InputError)
-    ]
-    assert f"{broken}: not a readable image" in str(error)
+    with pytest.raises(InputError, match=r"broken\.jpg: not a readable image"):
+        load(broken)
 
 
 def test_text_under_an_images_name_is_refused(tmp_path: Path) -> None:
@@ -122,4 +127,14 @@ def test_a_decompression_bomb_is_refused(
 def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
     Image.new(mode, (9, 7)).save(path)
-    assert load_image(str(path)).mode == "RGB"
+    assert load_image(path).mode == "RGB"
+    assert torch.equal(load_pixels(path), pil_to_tensor(load_image(path)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpegs_pixels_are_pillows_within_one_level(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "image.jpg"
+    noise = [Image.effect_noise((75, 51), 40 + 10 * band) for band in range(len(mode))]
+    (noise[0] if mode == "L" else Image.merge(mode, noise)).save(path, quality=80)
+    ours, theirs = load_pixels(path), pil_to_tensor(load_image(path))
+    assert (ours.int() - theirs.int()).abs().max() <= 1

@@ -25,20 +25,20 @@ GOLDEN = """\
 ## Conceptual Captions, train
 
 | Stage | Fate | Rows | Share of the list |
-|---|---|---:|---:|
+| --- | --- | ---: | ---: |
 |  | rows in the list | 1000 | 100.0 % |
 | links | refused: malformed | 100 | 10.0 % |
 | images | refused: missing | 150 | 15.0 % |
 | images | refused: broken | 50 | 5.0 % |
+|  | refused in all | 300 | 30.0 % |
 |  | images in the shards | 700 | 70.0 % |
 
-1000 rows = 700 images + 300 refused.
+Rows in the list = images in the shards + rows refused: checked when this table is made.
 """
 
 
 def make(report: Callable, tmp_path: Path, *fates: str) -> int:
-    out = ("--csv", tmp_path / "books.csv", "--markdown", tmp_path / "books.md")
-    return report("books", "--fates", *fates, *out)
+    return report("books", "--fates", *fates, "--csv", tmp_path / "books.csv")
 
 
 def test_the_whole_way_of_a_list(
@@ -69,7 +69,7 @@ def test_splits_are_separate_books(report: Callable, write_fates: Callable, tmp_
     ]
     assert make(report, tmp_path, *fates) == 0
     assert "## YFCC, train" in (tmp_path / "books.md").read_text()
-    assert "4 rows = 3 images + 1 refused." in (tmp_path / "books.md").read_text()
+    assert "|  | refused in all | 1 | 25.0 % |" in (tmp_path / "books.md").read_text()
 
 
 def test_an_empty_list_is_no_division_by_zero(

@@ -27,7 +27,7 @@ def write_result(
 
 
 def report(folder: Path, *results: str, paper: Path = PAPER) -> int:
-    outputs = ["--csv", f"{folder}/published.csv", "--markdown", f"{folder}/published.md", "--label", "test"]
+    outputs = ["--csv", f"{folder}/published.csv", "--label", "test"]
     with pytest.raises(SystemExit) as end:
         main(["report", "published", "--results", *results, "--paper", str(paper), *outputs])
     return end.value.code

@@ -67,6 +67,7 @@ def test_a_run_leaves_a_final_checkpoint_and_its_metrics(finished):
     assert [step["step"] for step in events(finished, "step")] == [1, 2, 3, 4, 5, 6]
     assert [event["epoch"] for event in events(finished, "validation")] == [1, 2, 3]
     assert all(0 < event["loss"] < 1 for event in events(finished, "validation"))
+    assert all(0 < event["saturation"] < 1 for event in events(finished, "validation"))
     assert sorted(path.name for path in finished.iterdir()) == [
         "checkpoints",
         "final.pt",

@@ -1,5 +1,6 @@
 """The whole pipeline on a tenth of the demo's world: real pages, real images, real training, real tables."""
 
+import base64
 import json
 import socket
 from pathlib import Path
@@ -7,10 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from browser import CHROMIUM, Browser
 from tenth import LABEL, tenth_of
 
 ROOT = Path(__file__).parents[2]
 TESTSETS = 8
+FIGURES = (
+    *("zeroshot", "predictions", "effective_eigenvalues", "effective_eigenvalues_epochs", "ajne", "spectra"),
+    *("similarities", "saturation", "training_curves", "throughput", "fates", "pipeline"),
+)
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("end_to_end")]
 
@@ -40,12 +46,22 @@ def pipeline(snakemake, tmp_path_factory):
     return results, path, run
 
 
+@pytest.fixture(scope="module")
+def report(pipeline):
+    """The report of what was made."""
+    results, _, run = pipeline
+    style = ROOT / "workflow" / "report" / "style.css"
+    done = run("--report", results / "report.html", "--report-stylesheet", style)
+    assert done.returncode == 0, done.stderr
+    return results / "report.html"
+
+
 def test_every_run_has_a_value_for_every_test_set(pipeline):
     results, _, _ = pipeline
     table = pd.read_csv(results / "tables" / "zeroshot.csv")
     expected = ["corpus", "architecture", "objective", "seed", "dataset", "metric", "value", "chance"]
     assert set(expected) <= set(table.columns)
-    accuracy = table[table.metric == "accuracy"]
+    accuracy = table[(table.metric == "accuracy") & (table.statistic == "measured")]
     assert len(accuracy) == 3 * TESTSETS
     assert accuracy.value.between(0, 1).all()
     assert accuracy.groupby("corpus").objective.nunique().to_dict() == {"cc": 2, "yfcc": 1}
@@ -80,11 +96,16 @@ def test_the_loss_is_finite_and_falls(pipeline):
 
 def test_what_comes_out_says_which_world_it_is_from(pipeline):
     results, _, _ = pipeline
-    assert LABEL in (results / "tables" / "zeroshot.md").read_text().splitlines()[0]
-    assert LABEL in (results / "tables" / "books.md").read_text().splitlines()[0]
-    for stem in ("training_curves", "zeroshot"):
+    tables = sorted((results / "tables").glob("*.csv"))
+    assert {path.stem for path in tables} >= {"zeroshot", "linear_probe", "retrieval", "claims", "books"}
+    for path in tables:
+        assert LABEL in path.with_suffix(".md").read_text().splitlines()[0]
+        assert LABEL in path.with_suffix(".tex").read_text().splitlines()[0]
+    for stem in FIGURES:
         assert (results / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+        assert (results / "figures" / f"{stem}.svg").read_text().startswith("<?xml")
+        assert (results / "figures" / f"{stem}.csv").stat().st_size
 
 
 def test_a_second_run_finds_nothing_to_do(pipeline):
@@ -94,13 +115,41 @@ def test_a_second_run_finds_nothing_to_do(pipeline):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-def test_the_report_is_one_file_with_every_figure_and_table(pipeline):
-    results, _, run = pipeline
-    done = run("--report", results / "report.html")
-    assert done.returncode == 0, done.stderr
-    page = (results / "report.html").read_text()
-    for name in ("zeroshot.csv", "books.csv", "training_curves.png", "zeroshot.png"):
+def test_the_report_is_one_file_with_every_figure_and_table(report):
+    page = report.read_text()
+    tables = ("zeroshot", "linear_probe", "retrieval", "claims", "books")
+    for name in (*(f"{table}.html" for table in tables), *(f"{figure}.png" for figure in FIGURES)):
         assert name in page
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `make browser` installs Debian's")
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def test_the_report_opens_in_a_browser_without_errors_or_network(report, tmp_path, width, height):
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(report, width, height)
+        browser.wait_for("!!document.querySelector('.prose table')")
+        start = browser.ask("document.querySelector('.prose').innerText")
+        assert "CLOOB, reproduced from nothing" in start
+        assert LABEL in start
+        assert "ImageNet" in start  # the key table
+        top = browser.ask("document.querySelector('.prose h1').getBoundingClientRect().top")
+        assert 0 <= top < height
+        browser.wait_for("!!document.querySelector('#rulegraph svg, #rulegraph canvas')")
+        assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
+
+        browser.click("nav a", "Zero-shot")
+        eyes = "[...document.querySelectorAll('nav tbody tr')].filter(row => row.innerText.match({}))[0]"
+        figure, table = eyes.format("/zeroshot\\s+figure/"), eyes.format("/zeroshot\\s+table/")
+        browser.wait_for(f"!!{figure}")
+        browser.ask(f"{figure}.querySelector('a').click()")
+        browser.wait_for("document.querySelector('.grow img')?.naturalWidth > 1000")
+        browser.ask(f"{table}.querySelector('a').click()")
+        page = browser.wait_for("document.querySelector('iframe')?.src")
+        assert page.startswith("data:text/html")
+        assert "Birdsnap" in base64.b64decode(page.partition("base64,")[2]).decode()
+        assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.errors == []
 
 
 def test_nothing_half_written_is_left(pipeline):

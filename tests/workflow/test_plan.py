@@ -88,6 +88,20 @@ def test_a_set_that_is_null_is_left_out(snakemake, config_with):
     assert "zeroshot/imagenet.json" not in plan.stdout
 
 
+def test_the_linear_probe_is_for_sets_with_training_images(snakemake, config_with):
+    name = "results/evaluate/cc-infonce-RN50-cc-seed1/epoch_31/linear_probe"
+    plan = snakemake("-n", "-p", f"{name}/imagenetv2.json")
+    assert plan.returncode == 0, plan.stderr
+    for testset in ("country211", "flowers102", "gtsrb", "imagenet", "imagenetv2", "imagenetv2_top_images"):
+        assert f"{name}/{testset}.json" in plan.stdout
+    assert "--training=imagenetv2=imagenet" in plan.stdout
+    assert "birdsnap" not in plan.stdout  # no training images
+    without = config_with({"testsets": {"imagenet": None}})
+    plan = snakemake("-n", f"{name}/gtsrb.json", "--configfile", without)
+    assert plan.returncode == 0, plan.stderr
+    assert "imagenetv2" not in plan.stdout  # trained on ImageNet
+
+
 def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path):
     elsewhere = config_with({"results": f"{tmp_path}/results"})
     run = snakemake("all", "--cores", 1, "--nolock", "--configfile", elsewhere)
@@ -113,6 +127,10 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
             "runs.0.architectures: no architecture RN51; there are RN50, RN101, RN50x4",
         ),
         ({"architectures": {"mine": "config/mine.json"}}, "architectures.mine: no file config/mine.json"),
+        (
+            {"testsets": {"gtsrb": {"training": "birdsnap"}}},
+            "testsets.gtsrb.training: birdsnap has no training images of its own; those have country211",
+        ),
         (
             {"testsets": {"birdsnap": {"description": "config/datasets/bird.yaml"}}},
             "testsets.birdsnap.description: no file config/datasets/bird.yaml; correct the path",

@@ -24,10 +24,13 @@ def check_config(config):
     schema = yaml.safe_load((Path(workflow.basedir) / "schemas" / "config.schema.yaml").read_text())
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(error.path))
     if not errors:
+        left_out = {name for name, one in config["testsets"].items() if one is None}
         for key in ("testsets", "published"):
             config[key] = {name: one for name, one in config[key].items() if one is not None}
         for name, one in config["testsets"].items():
             one["folder"] = one.get("folder") or f"{config['results']}/evaluate/testsets/{name}"
+            if one.get("training") in left_out:  # ImageNetV2 without ImageNet
+                one["training"] = None
     problems = [explained(error) for error in errors] or list(inconsistencies(config))
     if problems:
         raise WorkflowError("The config cannot be right:\n" + "\n".join(f"  - {line}" for line in problems))
@@ -54,6 +57,8 @@ def inconsistencies(config):
     for name, recipe in config["recipes"].items():
         if max(recipe["report_epochs"]) > recipe["epochs"]:
             yield f"recipes.{name}.report_epochs: {max(recipe['report_epochs'])} is beyond epochs: {recipe['epochs']}"
+        if max(recipe["structure_epochs"], default=0) > recipe["epochs"]:
+            yield f"recipes.{name}.structure_epochs: {max(recipe['structure_epochs'])} is beyond epochs: {recipe['epochs']}"
         if recipe["batch"] % recipe["micro_batch"]:
             yield f"recipes.{name}.micro_batch: {recipe['micro_batch']} does not divide batch: {recipe['batch']}"
     for position, row in enumerate(config["runs"]):
@@ -73,6 +78,10 @@ def inconsistencies(config):
             if architecture not in config["architectures"]:
                 known = ", ".join(config["architectures"])
                 yield f"runs.{position}.architectures: no architecture {architecture}; there are {known}"
+    for name, training in probed().items():
+        if training not in probed() or probed()[training] != training:
+            having = ", ".join(each for each, its in probed().items() if each == its)
+            yield f"testsets.{name}.training: {training} has no training images of its own; those have {having}"
     files = {f"architectures.{name}": model for name, model in config["architectures"].items()}
     files = {key: path for key, path in files.items() if path.endswith(".json")}
     files |= {f"testsets.{name}.description": one["description"] for name, one in config["testsets"].items()}
@@ -168,11 +177,16 @@ def recipe_of(wildcards):
     return config["recipes"][RUNS[wildcards.run]["recipe"]]
 
 
+def structure_epochs(recipe):
+    """The epochs whose embeddings are looked at: those of the recipe and all that are reported."""
+    return sorted({*recipe["report_epochs"], *recipe["structure_epochs"]})
+
+
 def train_flags(wildcards):
     """The run, its recipe and what its objective needs, as flags of `cloob train run`."""
     run, recipe = RUNS[wildcards.run], dict(recipe_of(wildcards))
     of_objective = recipe.pop("objectives")[run["objective"]]
-    recipe.pop("report_epochs")
+    del recipe["report_epochs"], recipe["structure_epochs"]
     return flags(run | recipe | of_objective)
 
 
@@ -251,13 +265,84 @@ def fetch_flags(wildcards):
     return flags(how | {"requests_per_second": how["requests_per_second"][wildcards.corpus] / jobs})
 
 
+def result_files(protocol, datasets, epochs_of):
+    """The result file of every run and data set, after the epochs that `epochs_of` takes from its recipe."""
+    return [
+        f"{config['results']}/evaluate/{name}/epoch_{epoch}/{protocol}/{dataset}.json"
+        for name, run in RUNS.items()
+        for epoch in epochs_of(config["recipes"][run["recipe"]])
+        for dataset in datasets
+    ]
+
+
+def report_epochs(recipe):
+    """The epochs that the tables report."""
+    return recipe["report_epochs"]
+
+
 def zeroshot_results(wildcards):
     """The result file of every (run, reported epoch, test set)."""
+    return result_files("zeroshot", config["testsets"], report_epochs)
+
+
+def predictions_results(wildcards):
+    """Sample images with their best classes, of every (run, reported epoch, test set)."""
+    return result_files("predictions", config["testsets"], report_epochs)
+
+
+def probed():
+    """The test sets of the linear probe: {name: the set whose training images it takes}."""
+    return {name: one["training"] for name, one in config["testsets"].items() if one.get("training")}
+
+
+def linear_probe_results(wildcards):
+    """The result file of every (run, reported epoch, test set with training images)."""
+    return result_files("linear_probe", probed(), report_epochs)
+
+
+def retrieval_results(wildcards):
+    """The result file of every (run, reported epoch, captioned set)."""
+    return result_files("retrieval", config["evaluate"]["captioned"], report_epochs)
+
+
+def embedding_structure_results(wildcards):
+    """The result file of every (run, epoch whose embeddings are looked at, captioned set)."""
+    return result_files("embedding_structure", config["evaluate"]["captioned"], structure_epochs)
+
+
+def checkpoint_of(wildcards):
+    """The checkpoint after an epoch: it lies in the run's folder of running checkpoints, which no rule declares."""
+    return f"{config['results']}/train/{wildcards.run}/checkpoints/epoch_{int(wildcards.epoch):04d}.pt"
+
+
+def evaluate_flags():
+    """How every protocol computes its features, as flags of `cloob evaluate`."""
+    one = config["evaluate"]
+    return flags(
+        {
+            "features": f"{config['results']}/evaluate/features",
+            "batch_size": one["batch"],
+            "precision": one["precision"],
+            "workers": one["workers"],
+        }
+    )
+
+
+def linear_probe_flags():
+    """The sweep and its validation images, as flags of `cloob evaluate linear-probe`."""
+    one = dict(config["evaluate"]["linear_probe"])
+    return flags({"kinds": one.pop("features")} | one)
+
+
+def captioned_shards():
+    """The manifest of every captioned set: of the pipeline's own (`corpus/split`) or of any other shards."""
     return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/zeroshot/{testset}.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-        for testset in config["testsets"]
+        (
+            one["shards"]
+            if one["shards"].endswith(".json")
+            else f"{config['results']}/shards/{one['shards']}/shards.json"
+        )
+        for one in config["evaluate"]["captioned"].values()
     ]
 
 

@@ -25,15 +25,20 @@ rule testset:
         " --archives {params.archives} --out {output} --workers {params.workers} 2>&1 | tee {log}"
 
 
-# One job embeds all test sets with one checkpoint: importing the model costs more than a small set.
+# One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features lie in
+# a folder that is not declared, by the content of checkpoint and data: all protocols take them from there.
 rule zeroshot:
     input:
         final="<results>/train/{run}/final.pt",
         descriptions=[testset["description"] for testset in config["testsets"].values()],
         folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
-        expand(
+        results=expand(
             "<results>/evaluate/{{run}}/epoch_{{epoch}}/zeroshot/{testset}.json", testset=config["testsets"]
+        ),
+        predictions=expand(
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/predictions/{testset}.json",
+            testset=config["testsets"],
         ),
     log:
         "<results>/logs/evaluate/{run}_epoch_{epoch}_zeroshot.log",
@@ -41,19 +46,17 @@ rule zeroshot:
         "../../envs/evaluate.yaml"
     threads: 1 + config["evaluate"]["workers"]
     params:
-        checkpoint=lambda wildcards, input: Path(input.final).parent
-        / "checkpoints"
-        / f"epoch_{int(wildcards.epoch):04d}.pt",
+        checkpoint=checkpoint_of,
         testsets=lambda wildcards, input: [
             f"--testset={description}={folder}"
             for description, folder in zip(input.descriptions, input.folders)
         ],
-        folder=subpath(output[0], parent=True),
-        batch=config["evaluate"]["batch"],
-        workers=config["evaluate"]["workers"],
+        folder=lambda wildcards, output: Path(output.results[0]).parent,
+        predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
+        flags=evaluate_flags(),
     shell:
-        "cloob evaluate zeroshot --checkpoint {params.checkpoint} {params.testsets:q}"
-        " --out-dir {params.folder} --batch-size {params.batch} --workers {params.workers} 2>&1 | tee {log}"
+        "cloob evaluate zeroshot --checkpoint {params.checkpoint} {params.testsets:q} {params.flags}"
+        " --out-dir {params.folder} --predictions-dir {params.predictions} 2>&1 | tee {log}"
 
 
 use rule zeroshot as published_zeroshot with:
@@ -62,8 +65,12 @@ use rule zeroshot as published_zeroshot with:
         descriptions=[testset["description"] for testset in config["testsets"].values()],
         folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
-        expand(
+        results=expand(
             "<results>/evaluate/published/{{published}}/zeroshot/{testset}.json", testset=config["testsets"]
+        ),
+        predictions=expand(
+            "<results>/evaluate/published/{{published}}/predictions/{testset}.json",
+            testset=config["testsets"],
         ),
     log:
         "<results>/logs/evaluate/published_{published}_zeroshot.log",
@@ -73,6 +80,70 @@ use rule zeroshot as published_zeroshot with:
             f"--testset={description}={folder}"
             for description, folder in zip(input.descriptions, input.folders)
         ],
+        folder=lambda wildcards, output: Path(output.results[0]).parent,
+        predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
+        flags=evaluate_flags(),
+
+
+# One job for all test sets that have training images; those of ImageNet serve ImageNetV2 too.
+rule linear_probe:
+    input:
+        final="<results>/train/{run}/final.pt",
+        descriptions=[config["testsets"][name]["description"] for name in probed()],
+        folders=[config["testsets"][name]["folder"] for name in probed()],
+    output:
+        expand(
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/linear_probe/{testset}.json",
+            testset=list(probed()) or ["none"],
+        ),
+    log:
+        "<results>/logs/evaluate/{run}_epoch_{epoch}_linear_probe.log",
+    conda:
+        "../../envs/evaluate.yaml"
+    threads: 1 + config["evaluate"]["workers"]
+    params:
+        checkpoint=checkpoint_of,
+        testsets=lambda wildcards, input: [
+            f"--testset={description}={folder}"
+            for description, folder in zip(input.descriptions, input.folders)
+        ],
+        training=[f"--training={name}={training}" for name, training in probed().items()],
         folder=subpath(output[0], parent=True),
-        batch=config["evaluate"]["batch"],
-        workers=config["evaluate"]["workers"],
+        flags=evaluate_flags(),
+        probe=linear_probe_flags(),
+    shell:
+        "cloob evaluate linear-probe --checkpoint {params.checkpoint} {params.testsets:q} {params.training}"
+        " {params.flags} {params.probe} --out-dir {params.folder} 2>&1 | tee {log}"
+
+
+# Both protocols of captioned images in one job: each takes a moment, importing the model takes seconds.
+rule captioned:
+    input:
+        final="<results>/train/{run}/final.pt",
+        shards=captioned_shards(),
+    output:
+        retrieval=expand(
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/retrieval/{captioned}.json",
+            captioned=config["evaluate"]["captioned"],
+        ),
+        structure=expand(
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/embedding_structure/{captioned}.json",
+            captioned=config["evaluate"]["captioned"],
+        ),
+    log:
+        "<results>/logs/evaluate/{run}_epoch_{epoch}_captioned.log",
+    conda:
+        "../../envs/evaluate.yaml"
+    threads: 1 + config["evaluate"]["workers"]
+    params:
+        checkpoint=checkpoint_of,
+        shards=lambda wildcards, input: [
+            f"--pairs={name}={path}" for name, path in zip(config["evaluate"]["captioned"], input.shards)
+        ],
+        titles=[f"--title={one['title']}" for one in config["evaluate"]["captioned"].values()],
+        retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
+        structure=lambda wildcards, output: Path(output.structure[0]).parent,
+        flags=evaluate_flags(),
+    shell:
+        "cloob evaluate captioned --checkpoint {params.checkpoint} {params.shards:q} {params.titles:q} {params.flags}"
+        " --retrieval-dir {params.retrieval} --structure-dir {params.structure} 2>&1 | tee {log}"

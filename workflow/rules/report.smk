@@ -2,35 +2,36 @@
 
 
 localrules:
-    zeroshot_table,
+    table,
     published_table,
     books,
     corpus_table,
+    table_page,
+    figure,
     corpus_figure,
-    training_curves,
-    zeroshot_figure,
 
 
-rule zeroshot_table:
+# One rule for every table of result files and logs; `--config partial=True` makes it of those that are there.
+rule table:
     input:
-        zeroshot_results,
+        results=table_of,
+        paper="config/paper_results.csv",
     output:
-        csv=report(
-            "<results>/tables/zeroshot.csv",
-            caption="../report/zeroshot_csv.rst",
-            category="Zero-shot",
-            labels={"result": "every value", "kind": "table"},
-        ),
-        markdown="<results>/tables/zeroshot.md",
+        csv="<results>/tables/{table}.csv",
+        text=multiext("<results>/tables/{table}", ".md", ".tex"),
     log:
-        "<results>/logs/report/zeroshot_table.log",
+        "<results>/logs/report/table_{table}.log",
+    wildcard_constraints:
+        table="|".join(TABLES),
     conda:
         "../../envs/tables.yaml"
     params:
+        results=lambda wildcards: TABLES[wildcards.table][1](wildcards),
+        partial="--partial" if config["partial"] else "",
         label=config["label"],
     shell:
-        "cloob report zeroshot --results {input} --csv {output.csv} --markdown {output.markdown}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        "cloob report table {wildcards.table} --results {params.results} {params.partial} --paper {input.paper}"
+        " --csv {output.csv} --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule published_table:
@@ -38,13 +39,8 @@ rule published_table:
         results=lambda wildcards: list(published_results(wildcards)),
         paper="config/paper_results.csv",
     output:
-        csv=report(
-            "<results>/tables/published.csv",
-            caption="../report/published.rst",
-            category="Zero-shot",
-            labels={"result": "the released checkpoints", "kind": "table"},
-        ),
-        markdown="<results>/tables/published.md",
+        csv="<results>/tables/published.csv",
+        text=multiext("<results>/tables/published", ".md", ".tex"),
     log:
         "<results>/logs/report/published_table.log",
     conda:
@@ -56,20 +52,15 @@ rule published_table:
         label=config["label"],
     shell:
         "cloob report published --results {params.results:q} --paper {input.paper} --csv {output.csv}"
-        " --markdown {output.markdown} --label {params.label:q} 2>&1 | tee {log}"
+        " --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule books:
     input:
         list(fates_files().values()),
     output:
-        csv=report(
-            "<results>/tables/books.csv",
-            caption="../report/books.rst",
-            category="Data",
-            labels={"result": "every row accounted for", "kind": "table"},
-        ),
-        markdown="<results>/tables/books.md",
+        csv="<results>/tables/books.csv",
+        text=multiext("<results>/tables/books", ".md", ".tex"),
     log:
         "<results>/logs/report/books.log",
     conda:
@@ -78,7 +69,7 @@ rule books:
         label=config["label"],
         fates=[f"{name}={path}" for name, path in fates_files().items()],
     shell:
-        "cloob report books --fates {params.fates} --csv {output.csv} --markdown {output.markdown}"
+        "cloob report books --fates {params.fates} --csv {output.csv}"
         " --label {params.label:q} 2>&1 | tee {log}"
 
 
@@ -87,13 +78,8 @@ rule corpus_table:
         shards=list(manifests().values()),
         fates=list(fates_files().values()),
     output:
-        csv=report(
-            "<results>/tables/corpus.csv",
-            caption="../report/corpus.rst",
-            category="Data",
-            labels={"result": "the corpora in numbers", "kind": "table"},
-        ),
-        markdown="<results>/tables/corpus.md",
+        csv="<results>/tables/corpus.csv",
+        text=multiext("<results>/tables/corpus", ".md", ".tex"),
     log:
         "<results>/logs/report/corpus_table.log",
     conda:
@@ -104,7 +90,56 @@ rule corpus_table:
         label=config["label"],
     shell:
         "cloob report corpus-table --shards {params.shards} --fates {params.fates} --csv {output.csv}"
-        " --markdown {output.markdown} --label {params.label:q} 2>&1 | tee {log}"
+        " --label {params.label:q} 2>&1 | tee {log}"
+
+
+# A table as a page that the report can show: browsers have no eyes for CSV or Markdown.
+rule table_page:
+    input:
+        "<results>/tables/{table}.md",
+    output:
+        report(
+            "<results>/tables/{table}.html",
+            caption="../report/of_params.rst",
+            category=lambda wildcards: PAGES[wildcards.table],
+            labels=lambda wildcards: {"result": wildcards.table.replace("_", " "), "kind": "table"},
+        ),
+    log:
+        "<results>/logs/report/{table}_page.log",
+    wildcard_constraints:
+        table="|".join(PAGES),
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        caption=lambda wildcards: caption_of(f"table_{wildcards.table}"),
+    shell:
+        "cloob report page --markdown {input} --html {output} 2>&1 | tee {log}"
+
+
+# Every figure: as PNG and SVG for screens and PDF for print, with the data behind it.
+rule figure:
+    input:
+        lambda wildcards: FIGURES[wildcards.figure][1](wildcards),
+    output:
+        png=report(
+            "<results>/figures/{figure}.png",
+            caption="../report/of_params.rst",
+            category=lambda wildcards: FIGURES[wildcards.figure][0],
+            labels=lambda wildcards: {"result": wildcards.figure.replace("_", " "), "kind": "figure"},
+        ),
+        others=multiext("<results>/figures/{figure}", ".svg", ".pdf", ".csv", ".sources.json"),
+    log:
+        "<results>/logs/report/{figure}_figure.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        label=config["label"],
+        caption=lambda wildcards: caption_of(wildcards.figure),
+    shell:
+        "cloob report figure {wildcards.figure} --inputs {input:q} --png {output.png}"
+        " --label {params.label:q} 2>&1 | tee {log}"
 
 
 rule corpus_figure:
@@ -116,9 +151,9 @@ rule corpus_figure:
             "<results>/figures/corpus.png",
             caption="../report/corpus.rst",
             category="Data",
-            labels={"result": "the corpora at a glance", "kind": "figure"},
+            labels={"result": "corpus", "kind": "figure"},
         ),
-        pdf="<results>/figures/corpus.pdf",
+        others=multiext("<results>/figures/corpus", ".svg", ".pdf", ".csv", ".sources.json"),
     log:
         "<results>/logs/report/corpus_figure.log",
     conda:
@@ -129,48 +164,4 @@ rule corpus_figure:
         label=config["label"],
     shell:
         "cloob report corpus-figure --shards {params.shards} --fates {params.fates} --png {output.png}"
-        " --pdf {output.pdf} --label {params.label:q} 2>&1 | tee {log}"
-
-
-rule training_curves:
-    input:
-        [f"<results>/train/{name}/metrics.jsonl" for name in RUNS],
-    output:
-        png=report(
-            "<results>/figures/training_curves.png",
-            caption="../report/training_curves.rst",
-            category="Training",
-            labels={"result": "training curves", "kind": "figure"},
-        ),
-        pdf="<results>/figures/training_curves.pdf",
-    log:
-        "<results>/logs/report/training_curves.log",
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        label=config["label"],
-    shell:
-        "cloob report training-curves --metrics {input} --png {output.png} --pdf {output.pdf}"
-        " --label {params.label:q} 2>&1 | tee {log}"
-
-
-rule zeroshot_figure:
-    input:
-        "<results>/tables/zeroshot.csv",
-    output:
-        png=report(
-            "<results>/figures/zeroshot.png",
-            caption="../report/zeroshot.rst",
-            category="Zero-shot",
-            labels={"result": "overview", "kind": "figure"},
-        ),
-        pdf="<results>/figures/zeroshot.pdf",
-    log:
-        "<results>/logs/report/zeroshot_figure.log",
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        label=config["label"],
-    shell:
-        "cloob report zeroshot-figure --table {input} --png {output.png} --pdf {output.pdf}"
         " --label {params.label:q} 2>&1 | tee {log}"

@@ -34,7 +34,7 @@ rule train:
         folder=subpath(output.final, parent=True),
         model=lambda wildcards: config["architectures"][RUNS[wildcards.run]["architecture"]],
         flags=train_flags,
-        keep=lambda wildcards: recipe_of(wildcards)["report_epochs"],
+        keep=lambda wildcards: structure_epochs(recipe_of(wildcards)),
         minutes=config["train"]["checkpoint_minutes"],
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],

@@ -2,44 +2,76 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloob.arguments import count, positive
+from cloob.errors import InputError
+
+if TYPE_CHECKING:
+    from cloob.evaluate.features import FeatureExtractor
+    from cloob.evaluate.testset import Description
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of this stage to the command line."""
-    parser = verbs.add_parser(
+    zeroshot = verbs.add_parser(
         "zeroshot",
         help="classify test sets without training, by the similarity of images and prompts",
-        description="Zero-shot accuracies of one checkpoint on one or more test sets: one JSON file per set.",
+        description="Zero-shot accuracies of one checkpoint on one or more test sets: one JSON file per set. "
+        "A file that is there of the same checkpoint and data is left as it is.",
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="PT", help="checkpoint of `cloob train`"
-    )
-    parser.add_argument(
+    add_checkpoint(zeroshot)
+    zeroshot.add_argument(
         "--testset",
-        type=_testset,
+        type=testset_and_folder,
         nargs="+",
         action="extend",
         required=True,
         metavar="DESCRIPTION.yaml=FOLDER",
         help="test sets: the description of each and the folder it lies in",
     )
-    parser.add_argument(
+    zeroshot.add_argument(
         "--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json"
     )
-    parser.add_argument(
-        "--batch-size", type=positive, default=256, metavar="N", help="images per forward pass"
+    zeroshot.add_argument(
+        "--predictions-dir",
+        type=Path,
+        metavar="DIR",
+        help="writes DIR/<dataset>.json too: some images of each set with their five best classes",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
-    parser.add_argument(
-        "--workers",
-        type=count,
-        default=0,
-        metavar="N",
-        help="processes that decode images; 0 decodes in this one",
+    zeroshot.set_defaults(run=_zeroshot)
+
+    from cloob.evaluate.linear_probe_cli import add_linear_probe  # it imports this module
+
+    add_linear_probe(verbs)
+
+    captioned = verbs.add_parser(
+        "captioned",
+        help="retrieval and the structure of the embeddings, on captioned images",
+        description="How well images and captions find each other, and how their embeddings fill the sphere: "
+        "two JSON files per set of captioned images. A file that is there of the same checkpoint and data is "
+        "left as it is.",
     )
-    parser.set_defaults(run=_zeroshot)
+    add_checkpoint(captioned)
+    captioned.add_argument(
+        "--pairs",
+        type=_name_and_path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="NAME=shards.json",
+        help="captioned images, by a name for the files",
+    )
+    captioned.add_argument(
+        "--title", nargs="+", action="extend", required=True, help="of each of the pairs, for tables"
+    )
+    captioned.add_argument(
+        "--retrieval-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
+    )
+    captioned.add_argument(
+        "--structure-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
+    )
+    captioned.set_defaults(run=_captioned)
 
     testset = verbs.add_parser(
         "testset",
@@ -74,22 +106,103 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     testset.set_defaults(run=_prepare)
 
 
-def _testset(text: str) -> tuple[Path, Path]:
+def add_checkpoint(verb: argparse.ArgumentParser) -> None:
+    """Add what every protocol asks for: the checkpoint, and how its features are computed."""
+    verb.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="PT",
+        help="checkpoint of `cloob train` or of the authors, or a model of open_clip: NAME:TAG, NAME:FILE",
+    )
+    verb.add_argument(
+        "--features",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="features are kept here and taken from here, by the content of checkpoint and data",
+    )
+    verb.add_argument("--batch-size", type=positive, default=256, metavar="N", help="images per forward pass")
+    verb.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the encoders; float32 is without TF32",
+    )
+    verb.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute; all GPUs take part",
+    )
+    verb.add_argument(
+        "--workers",
+        type=count,
+        default=0,
+        metavar="N",
+        help="processes that decode images; 0 decodes in this one",
+    )
+
+
+def extractor_of(options: argparse.Namespace) -> "FeatureExtractor":
+    """The checkpoint of `add_checkpoint`'s options, loaded."""
+    from cloob.evaluate.features import FeatureExtractor
+
+    return FeatureExtractor(
+        options.checkpoint,
+        options.features,
+        options.batch_size,
+        options.workers,
+        options.device,
+        options.precision,
+    )
+
+
+def testset_and_folder(text: str) -> tuple[Path, Path]:
+    """`DESCRIPTION.yaml=FOLDER` -> both paths."""
     description, found, folder = text.partition(".yaml=")
     if not (description and found and folder):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form DESCRIPTION.yaml=FOLDER")
     return Path(f"{description}.yaml"), Path(folder)
 
 
-def _zeroshot(options: argparse.Namespace) -> None:
+def described(testsets: list[tuple[Path, Path]]) -> list[tuple["Description", Path]]:
+    """The descriptions read, each with its folder. Raises `InputError`, also where a set is given twice."""
     from cloob.evaluate.testset import load_description
 
-    testsets = [(load_description(description), folder) for description, folder in options.testset]
-    from cloob.evaluate.zeroshot import evaluate_checkpoint
+    read = [(load_description(description), folder) for description, folder in testsets]
+    names = [description.name for description, _ in read]
+    if len(set(names)) != len(names):
+        raise InputError(
+            f"--testset: a name is given twice among {', '.join(names)}; give each test set once"
+        )
+    return read
 
-    evaluate_checkpoint(
-        options.checkpoint, testsets, options.out_dir, options.batch_size, options.device, options.workers
-    )
+
+def _zeroshot(options: argparse.Namespace) -> None:
+    testsets = described(options.testset)  # before the import that takes seconds
+    from cloob.evaluate.zeroshot import evaluate_zeroshot
+
+    evaluate_zeroshot(extractor_of(options), testsets, options.out_dir, options.predictions_dir)
+
+
+def _name_and_path(text: str) -> tuple[str, Path]:
+    name, found, path = text.partition("=")
+    if not (name and found and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=shards.json")
+    return name, Path(path)
+
+
+def _captioned(options: argparse.Namespace) -> None:
+    if len(options.title) != len(options.pairs):
+        raise InputError(
+            f"--title: {len(options.title)} titles of {len(options.pairs)} --pairs; give each one"
+        )
+    from cloob.evaluate.captioned import evaluate_captioned
+
+    captioned = [
+        (name, title, path) for (name, path), title in zip(options.pairs, options.title, strict=True)
+    ]
+    evaluate_captioned(extractor_of(options), captioned, options.retrieval_dir, options.structure_dir)
 
 
 def _prepare(options: argparse.Namespace) -> None:

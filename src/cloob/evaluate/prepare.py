@@ -86,7 +86,7 @@ def prepare(
                 f"{root}: not the {name} files of {description.title} ({error}); they should be "
                 f"{' '.join((LAYOUTS[form.layout].__doc__ or '').split())}"
             ) from None
-        found = LabelledFolder(description, arranged, transform=lambda image: image)
+        found = LabelledFolder(description, arranged)
         if out.is_dir():
             out.rmdir()
         arranged.rename(out)

@@ -41,6 +41,7 @@ class Description:
     prompts: str | list[str]
     metric: str
     train: str | None = None
+    validation: str | None = None
     expected: Expected = field(default_factory=Expected)
     source: dict[str, Any] = field(default_factory=dict)
 
@@ -151,6 +152,7 @@ _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "title": (_is_text, "the name for tables and figures, such as 'Stanford Cars'"),
     "test": (_is_text, "the folder of class folders, relative to the set's folder"),
     "train": (lambda value: value is None or _is_text(value), "a folder like `test`, or null"),
+    "validation": (lambda value: value is None or _is_text(value), "a folder like `test`, or null"),
     "labels": (lambda value: value in LABELS, f"one of {', '.join(LABELS)}"),
     "classes": (
         _is_classes,
@@ -165,7 +167,7 @@ _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "source": (lambda value: value is None or isinstance(value, dict), "a mapping of texts, or nothing"),
 }
-_OPTIONAL = ("train", "expected", "source")
+_OPTIONAL = ("train", "validation", "expected", "source")
 _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "classes": (_is_count, "a number of classes, or null where unknown"),
     "images": (_is_count, "a number of test images, or null where unknown"),

@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import replacing
-from cloob.report.names import CORPORA, label, titled
-from cloob.report.results import write_table
+from cloob.report.names import CORPORA, label
 from cloob.report.sources import write_sources
+from cloob.report.table import MISSING, Document, Section, as_markdown, write_document
 
 KEPT = "kept"
 COLUMNS = ["corpus", "split", "stage", "fate", "rows"]
@@ -34,8 +33,8 @@ class Page:
         return self.kept + sum(self.refused.values())
 
 
-def report_books(fates: Sequence[tuple[str, Path]], csv: Path, markdown: Path, mark: str) -> str:
-    """Check that the pages of each split follow from one another, and write them all.
+def report_books(fates: Sequence[tuple[str, Path]], csv: Path, mark: str) -> str:
+    """Check that the pages of each split follow from one another, and write them all as .csv, .md and .tex.
 
     `fates` are `corpus/split/stage` names with their files, the stages of a split in their order.
     Returns the table as it is to be printed. Raises `InputError` where the books do not balance.
@@ -52,12 +51,10 @@ def report_books(fates: Sequence[tuple[str, Path]], csv: Path, markdown: Path, m
         for page in pages
         for fate, count in ((KEPT, page.kept), *page.refused.items())
     ]
-    write_table(pd.DataFrame(rows, columns=COLUMNS), csv)
-    text = books_markdown(list(splits.values()), mark)
-    with replacing(markdown) as beside:
-        beside.write_text(text, encoding="utf-8")
-    write_sources([csv, markdown], [path for _, path in fates], packages=["pandas"])
-    return text
+    document = books_document(list(splits.values()))
+    written = write_document(document, pd.DataFrame(rows, columns=COLUMNS), mark, csv)
+    write_sources(written, [path for _, path in fates], packages=["pandas"])
+    return as_markdown(document, mark)
 
 
 def read_page(name: str, path: Path) -> Page:
@@ -100,26 +97,32 @@ def check_chain(pages: Sequence[Page]) -> None:
             )
 
 
-def books_markdown(splits: Sequence[Sequence[Page]], mark: str) -> str:
-    """One table per split, from the rows of the list to the images in the shards."""
-    lines = [f"# {titled('Where every row of the lists went', mark)}", ""]
+def books_document(splits: Sequence[Sequence[Page]]) -> Document:
+    """One section per split, from the rows of the list to the images in the shards."""
+    sections = []
     for pages in splits:
-        rows, images = pages[0].total, pages[-1].kept
-        lines += [f"## {label(pages[0].corpus, CORPORA)}, {pages[0].split}", ""]
-        lines += ["| Stage | Fate | Rows | Share of the list |", "|---|---|---:|---:|"]
-        lines.append(_line("", "rows in the list", rows, rows))
+        listed, images = pages[0].total, pages[-1].kept
+        rows = [_row("", "rows in the list", listed, listed)]
         for page in pages:
-            lines += [
-                _line(page.stage, f"refused: {reason}", count, rows)
+            rows += [
+                _row(page.stage, f"refused: {reason}", count, listed)
                 for reason, count in sorted(page.refused.items(), key=lambda item: (-item[1], item[0]))
                 if count
             ]
-        lines.append(_line("", "images in the shards", images, rows))
         refused = sum(sum(page.refused.values()) for page in pages)
-        lines += ["", f"{rows} rows = {images} images + {refused} refused.", ""]
-    return "\n".join(lines)
+        rows += [
+            _row("", "refused in all", refused, listed),
+            _row("", "images in the shards", images, listed),
+        ]
+        title = f"{label(pages[0].corpus, CORPORA)}, {pages[0].split}"
+        head = ["Stage", "Fate", "Rows", "Share of the list"]
+        sections.append(Section(title, "llrr", head, rows, summary_rows=2))
+    return Document(
+        "Where every row of the lists went",
+        sections,
+        ["Rows in the list = images in the shards + rows refused: checked when this table is made."],
+    )
 
 
-def _line(stage: str, fate: str, count: int, of: int) -> str:
-    share = f"{100 * count / of:.1f} %" if of else "—"
-    return f"| {stage} | {fate} | {count} | {share} |"
+def _row(stage: str, fate: str, count: int, of: int) -> list[str]:
+    return [stage, fate, str(count), f"{100 * count / of:.1f} %" if of else MISSING]

@@ -15,9 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from cloob.report.corpus_table import LOSSES, MEASURES, PAPER, Split, corpora_table, read_manifest
 from cloob.report.names import CORPORA, label
-from cloob.report.results import write_table
-from cloob.report.sources import write_sources
-from cloob.report.style import INK, new_figure, save, styled, title
+from cloob.report.style import INK, new_figure, save_figure, styled, title
 
 COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]
 _KEPT = "pairs"
@@ -28,7 +26,6 @@ def report_corpus_figure(
     manifests: Sequence[tuple[Split, Path]],
     fates: Sequence[tuple[str, Path]],
     png: Path,
-    pdf: Path,
     mark: str,
 ) -> None:
     """Draw the histograms that the shards' manifests hold and the losses of the books; the points drawn go
@@ -37,10 +34,7 @@ def report_corpus_figure(
     rows = [*_shares(manifests), *_losses(corpora_table(manifests, fates))]
     points = pd.DataFrame(rows, columns=COLUMNS)
     with styled():
-        save(corpus_figure(points, mark), png, pdf)
-    write_table(points, png.with_suffix(".csv"))
-    sources = [path for _, path in [*manifests, *fates]]
-    write_sources([png, pdf], sources, packages=["pandas", "matplotlib", "seaborn"])
+        save_figure(corpus_figure(points, mark), points, png, [path for _, path in [*manifests, *fates]])
 
 
 def corpus_figure(points: pd.DataFrame, mark: str) -> Figure:

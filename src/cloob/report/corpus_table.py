@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json, replacing
+from cloob.files import read_json
 from cloob.report.books import Page, check_chain, read_page
-from cloob.report.names import CORPORA, label, titled
-from cloob.report.results import write_table
+from cloob.report.names import CORPORA, label
 from cloob.report.sources import write_sources
+from cloob.report.table import MISSING, Document, Section, as_markdown, write_document
 
 Split = tuple[str, str]  # corpus, split
 # Rows of the lists, and the pairs that the authors had of them: what was online for CC; OpenAI's subset.
@@ -35,22 +35,19 @@ COLUMNS = ["corpus", "split", "quantity", "value"]
 def report_corpora(
     manifests: Sequence[tuple[Split, Path]],
     fates: Sequence[tuple[str, Path]],
-    outputs: tuple[Path, Path],
+    csv: Path,
     mark: str,
 ) -> str:
-    """Write the corpora in numbers as CSV and Markdown (`outputs`); return the latter, to be printed.
+    """Write the corpora in numbers as .csv, .md and .tex; return the table as it is to be printed.
 
     `manifests` are the shards.json of each split, `fates` the books of its stages (`corpus/split/stage`) in
     their order. Raises `InputError` where the books do not balance or are not of these shards.
     """
-    csv, markdown = outputs
     table = corpora_table(manifests, fates)
-    write_table(table, csv)
-    text = corpora_markdown(table, mark)
-    with replacing(markdown) as beside:
-        beside.write_text(text, encoding="utf-8")
-    write_sources([csv, markdown], [path for _, path in [*manifests, *fates]], packages=["pandas"])
-    return text
+    document = corpora_document(table)
+    written = write_document(document, table, mark, csv)
+    write_sources(written, [path for _, path in [*manifests, *fates]], packages=["pandas"])
+    return as_markdown(document, mark)
 
 
 def corpora_table(manifests: Sequence[tuple[Split, Path]], fates: Sequence[tuple[str, Path]]) -> pd.DataFrame:
@@ -112,18 +109,17 @@ def _quantities(
     return found
 
 
-def corpora_markdown(table: pd.DataFrame, mark: str) -> str:
+def corpora_document(table: pd.DataFrame) -> Document:
     """A column per split, a row per quantity; what a split has not is a dash."""
     splits = list(dict.fromkeys(zip(table.corpus, table.split, strict=True)))
     values = {(row.corpus, row.split, row.quantity): row.value for row in table.itertuples()}
-    heads = [f"{label(corpus, CORPORA)}, {split}" for corpus, split in splits]
-    lines = [f"# {titled('The corpora', mark)}", ""]
-    lines += [f"| | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
-    for quantity in dict.fromkeys(table.quantity):
-        cells = [_cell(values.get((*split, quantity))) for split in splits]
-        lines.append(f"| {quantity} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    head = ["", *(f"{label(corpus, CORPORA)}, {split}" for corpus, split in splits)]
+    rows = [
+        [quantity, *(_cell(values.get((*split, quantity))) for split in splits)]
+        for quantity in dict.fromkeys(table.quantity)
+    ]
+    return Document("The corpora", [Section("", "l" + "r" * len(splits), head, rows)])
 
 
 def _cell(value: float | None) -> str:
-    return "—" if value is None else f"{value:,.10g}"
+    return MISSING if value is None else f"{value:,.10g}"

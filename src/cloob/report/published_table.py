@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json, replacing
-from cloob.report.names import DATASETS, PAPER_DATASETS, in_order, label, titled
-from cloob.report.results import write_table
+from cloob.files import read_json
+from cloob.report.names import DATASETS, PAPER_DATASETS, in_order, label
 from cloob.report.sources import write_sources
+from cloob.report.table import Document, Section, number, write_document
 
 COLUMN = ["pretraining", "architecture", "method", "epoch"]
 METRIC = "zeroshot_accuracy_pct"
@@ -26,19 +26,15 @@ class Column:
     epoch: int
 
 
-def report_published(
-    results: Sequence[tuple[Column, Path]], paper: Path, csv: Path, markdown: Path, mark: str
-) -> None:
+def report_published(results: Sequence[tuple[Column, Path]], paper: Path, csv: Path, mark: str) -> None:
     """Write a row per released checkpoint and test set: measured, published, their difference.
 
-    `results` are zero-shot result files with the column of the paper that each stands against. Raises
-    `InputError` for a result of another architecture or epoch than its column's, or one given twice.
+    As .csv, .md and .tex. `results` are zero-shot result files with the column of the paper that each stands
+    against. Raises `InputError` for one of another architecture or epoch than its column's, or given twice.
     """
     table = _compare(results, _published(paper))
-    write_table(table, csv)
-    with replacing(markdown) as beside:
-        beside.write_text(published_markdown(table, mark), encoding="utf-8")
-    write_sources([csv, markdown], [paper, *(path for _, path in results)], packages=["pandas"])
+    written = write_document(published_document(table), table, mark, csv)
+    write_sources(written, [paper, *(path for _, path in results)], packages=["pandas"])
 
 
 def _published(paper: Path) -> pd.DataFrame:
@@ -90,26 +86,26 @@ def _compare(results: Sequence[tuple[Column, Path]], published: pd.DataFrame) ->
     )
 
 
-def published_markdown(table: pd.DataFrame, mark: str) -> str:
-    """A table per checkpoint: accuracies in percent, and how far they are from the published ones."""
-    lines = [f"# {titled('The released checkpoints, zero-shot accuracy (%)', mark)}", ""]
+def published_document(table: pd.DataFrame) -> Document:
+    """A section per checkpoint: accuracies in percent, and how far they are from the published ones."""
+    sections = []
     for (pretraining, architecture, method, epoch), part in table.groupby(COLUMN, sort=False):
-        lines += [f"## {method}, {architecture}, {pretraining}, epoch {epoch}", ""]
-        lines += ["| Test set | Images | Measured | Published | Difference | Mean per class |"]
-        lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
-        for row in part.itertuples():
-            known = pd.notna(row.published_accuracy_pct)
-            cells = [
+        rows = [
+            [
                 label(row.dataset, DATASETS),
                 f"{row.images}",
-                f"{row.accuracy_pct:.2f}",
-                f"{row.published_accuracy_pct:.1f}" if known else "—",
-                f"{row.difference_pct:+.2f}" if known else "—",
-                f"{row.mean_per_class_accuracy_pct:.2f}",
+                number(row.accuracy_pct),
+                number(row.published_accuracy_pct, 1),
+                number(row.difference_pct, signed=True),
+                number(row.mean_per_class_accuracy_pct),
             ]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    lines.append(
-        "Published accuracies are rounded to a tenth. Which variant of ImageNetV2 they are of is unknown."
+            for row in part.itertuples()
+        ]
+        head = ["Test set", "Images", "Measured", "Published", "Difference", "Mean per class"]
+        title = f"{method}, {architecture}, {pretraining}, epoch {epoch}"
+        sections.append(Section(title, "lrrrrr", head, rows))
+    return Document(
+        "The released checkpoints, zero-shot accuracy (%)",
+        sections,
+        ["Published accuracies are rounded to a tenth. Which variant of ImageNetV2 they are of is unknown."],
     )
-    return "\n".join(lines) + "\n"

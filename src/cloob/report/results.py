@@ -23,21 +23,33 @@ COLUMNS = [
     "value",
     "chance",
 ]
+IDENTITY = COLUMNS[:-2]
+# Rows of a table's CSV that are one run's value; the others are taken over its seeds.
+MEASURED = "measured"
 _GUESSES = {"accuracy_top5": 5}  # so many guesses, so many times the chance
 _ORDERS = {"corpus": CORPORA, "objective": OBJECTIVES, "dataset": DATASETS}
 
 
-def read_results(paths: Sequence[Path]) -> pd.DataFrame:
-    """Zero-shot result files -> the long table, in the order of the paper. Raises `InputError`."""
-    rows = [row for path in paths for row in _rows(path)]
+def read_results(paths: Sequence[Path], protocol: str = "zeroshot") -> pd.DataFrame:
+    """Result files of one protocol -> the long table, in the order of the paper. Raises `InputError`.
+
+    A linear probe's metrics are those of its first kind of features; of a further kind they carry its name,
+    as in `accuracy_before_projection`.
+    """
+    rows = [row for path in paths for row in _rows(path, protocol)]
     table = pd.DataFrame(rows, columns=[*COLUMNS, "path"])
-    twice = table[table.duplicated(COLUMNS[:-2], keep=False)]
+    twice = table[table.duplicated(IDENTITY, keep=False)]
     if len(twice):
         files = ", ".join(sorted({str(path) for path in twice.path}))
         raise InputError(
             f"--results: the same run, epoch and test set is given twice ({files}); give it once"
         )
-    return table.drop(columns="path").sort_values(COLUMNS[:-2], key=_ranks, ignore_index=True)
+    return sorted_rows(table.drop(columns="path"))
+
+
+def sorted_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of the paper; those of one cell as they were."""
+    return table.sort_values(IDENTITY, key=_ranks, ignore_index=True, kind="stable")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -46,36 +58,27 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(beside, index=False, lineterminator="\n")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read back what `read_results` and `write_table` made. Raises `InputError`."""
-    try:
-        table = pd.read_csv(path, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a readable table ({error}); make it by `cloob report zeroshot`"
-        ) from None
-    if list(table.columns) != COLUMNS:
-        raise InputError(
-            f"{path}: its columns are not {','.join(COLUMNS)}; make it by `cloob report zeroshot`"
-        )
-    return table
-
-
-def _rows(path: Path) -> list[list[object]]:
+def _rows(path: Path, protocol: str) -> list[list[object]]:
     result = read_json(path)
     try:
         run = result["run"]
         check_objective(run["objective"], path)
-        start = [run["corpus"], run["architecture"], run["objective"], run["recipe"], run["seed"]]
-        start += [result["epoch"], result["dataset"]]
+        if result["protocol"] != protocol:
+            raise KeyError(f"protocol {result['protocol']}")
+        start = [run["corpus"], run["architecture"], run["objective"], run["recipe"], int(run["seed"])]
+        start += [int(result["epoch"]), result["dataset"]]
+        metrics = dict(result["metrics"])
+        for probe in result.get("probes", [])[1:]:
+            metrics |= {f"{metric}_{probe['features']}": value for metric, value in probe["metrics"].items()}
+        chance = result.get("chance")
         return [
-            [*start, metric, value, result["chance"] * _GUESSES.get(metric, 1), path]
-            for metric, value in result["metrics"].items()
+            [*start, metric, float(value), chance and chance * _GUESSES.get(metric, 1), path]
+            for metric, value in metrics.items()
             if value is not None
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
-            f"{path}: not a result of `cloob evaluate zeroshot` ({error!r}); make it again"
+            f"{path}: not a result of `cloob evaluate`, {protocol} ({error!r}); make it again"
         ) from None
 
 

@@ -1,16 +1,20 @@
 """One look for all figures: widths of print, a colour per objective, same bytes from same numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cloob.files import replacing
 from cloob.report.names import OBJECTIVES, label
+from cloob.report.results import write_table
+from cloob.report.sources import write_sources
 
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9  # inches, of a two-column page
 INK, FAINT = "0.15", "0.55"
@@ -23,6 +27,8 @@ PALETTE = {
     "infoloob": _COLOURS[1],
     "infoloob_hopfield": _COLOURS[3],
 }
+# Where a line has few points, a shape tells it apart too.
+MARKERS = {"infonce": "o", "infonce_hopfield": "s", "infoloob": "^", "infoloob_hopfield": "D"}
 _SETTINGS = {
     "font.size": 7.5,
     "axes.titlesize": 8,
@@ -41,6 +47,8 @@ _SETTINGS = {
     "legend.frameon": False,
     "savefig.dpi": 300,
     "pdf.fonttype": 42,  # TrueType: text stays text, fonts are embedded
+    "svg.fonttype": "path",  # the same letters on every screen, with no font to fetch
+    "svg.hashsalt": "cloob",  # names inside an SVG are hashes of this, not random
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
 }
 
@@ -57,21 +65,57 @@ def new_figure(height: float, width: float = TWO_COLUMNS) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def handles(objectives: list[str]) -> list[Line2D]:
-    """Legend entries: a line in each objective's colour."""
-    return [Line2D([], [], color=PALETTE[each], lw=2.5, label=label(each, OBJECTIVES)) for each in objectives]
+def handles(objectives: list[str], markers: bool = False) -> list[Line2D]:
+    """Legend entries: a line in each objective's colour, with its marker where lines have some."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=PALETTE[each],
+            lw=1.4 if markers else 5,
+            marker=MARKERS[each] if markers else None,
+            ms=4,
+            solid_capstyle="butt",
+            label=label(each, OBJECTIVES),
+        )
+        for each in objectives
+    ]
 
 
 def title(figure: Figure, what: str, mark: str, legend: list[Line2D]) -> None:
     """The figure's title with the mark that says where its numbers come from, and its legend below."""
     heading = figure.suptitle(what + (f"\n{mark}" if mark else ""), fontweight="bold", color=INK)
     heading.set_linespacing(1.4)
-    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), handlelength=1.6)
+    if legend:
+        most = 2 if figure.get_figwidth() < TWO_COLUMNS else 5
+        columns = -(-len(legend) // -(-len(legend) // most))  # rows as equal as can be
+        figure.legend(handles=legend, loc="outside lower center", ncols=columns, handlelength=1.6)
 
 
-def save(figure: Figure, png: Path, pdf: Path) -> None:
-    """Write both forms, without the date and the program that matplotlib would put into them."""
-    with replacing(png) as beside:
-        figure.savefig(beside, metadata={"Software": None})
-    with replacing(pdf) as beside:
-        figure.savefig(beside, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+def save_figure(figure: Figure, data: pd.DataFrame, png: Path, inputs: Sequence[Path]) -> None:
+    """Write a figure made under `styled()` as .png and .svg for screens and .pdf for print.
+
+    Beside them go the data behind it as .csv, and what it was made from as .sources.json. The same input
+    gives the same bytes: no date, no program, no random names get into a file.
+    """
+    _lay_out(figure)
+    for path, metadata in (
+        (png, {"Software": None}),
+        (png.with_suffix(".svg"), {"Date": None, "Creator": None}),
+        (png.with_suffix(".pdf"), {"CreationDate": None, "Creator": None, "Producer": None}),
+    ):
+        with replacing(path) as beside:
+            figure.savefig(beside, metadata=metadata)
+    write_table(data, png.with_suffix(".csv"))
+    write_sources([png], inputs, packages=["matplotlib", "pandas", "seaborn"])
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out once for all its forms, with places rounded to a millionth of its size.
+
+    The solver's last digits vary from process to process, and an SVG's names are hashes of them.
+    """
+    FigureCanvasAgg(figure).draw()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        axis.set_position([round(number, 6) for number in axis.get_position(original=True).bounds])

@@ -21,6 +21,7 @@ _OPEN_SHARDS = 256
 # Consecutive samples that are asked for at once: some 3 MB, as a parallel file system likes its reads.
 BLOCK = 64
 _BLOCKS_AHEAD = 1024  # remembered as asked for
+_TEXTS = ("key", "sha256")
 _PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
 
 
@@ -48,9 +49,10 @@ class Shards:
         tables = [
             self._index_of(shard, tar) for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
         ]
-        index = pa.concat_tables(tables) if tables else pa.table({name: [] for name in ("key", *_PLACES)})
+        index = pa.concat_tables(tables) if tables else pa.table({name: [] for name in (*_TEXTS, *_PLACES)})
         # Arrow's buffers, unlike a list of strings, stay shared between forked workers.
         self._keys = index["key"].combine_chunks()
+        self._sha256 = index["sha256"].combine_chunks()
         self._places = {name: index[name].to_numpy().astype(np.int64) for name in _PLACES}
         self._shard = np.repeat(np.arange(len(tables), dtype=np.int32), [table.num_rows for table in tables])
         self._forget()
@@ -63,6 +65,10 @@ class Shards:
         self._ask_for_block(index // BLOCK)
         image = self._read(index, "image")
         return image, self._read(index, "caption").decode("utf-8"), self._keys[index].as_py()
+
+    def image_sha256(self, index: int) -> str:
+        """The SHA-256 of an image's bytes, as packed: the same of a picture that has several captions."""
+        return self._sha256[index].as_py()
 
     def caption(self, index: int) -> str:
         """The caption alone."""
@@ -95,7 +101,7 @@ class Shards:
             if not file.exists():
                 raise InputError(f"{file}: no such file, but the manifest names it; pack the shards again")
         try:
-            index = pq.read_table(index_file, columns=["key", *_PLACES])
+            index = pq.read_table(index_file, columns=[*_TEXTS, *_PLACES])
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
         size = tar.stat().st_size

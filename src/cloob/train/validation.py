@@ -1,4 +1,4 @@
-"""The loss and retrieval on held-out captioned images: does an image find its caption, and vice versa?"""
+"""On held-out captioned images: the loss, how saturated it is, and does an image find its caption?"""
 
 import torch
 import torch.distributed as dist
@@ -7,6 +7,9 @@ from torch.utils.data import DataLoader, Subset
 
 from cloob.encoder import Encoder, normalise_pixels
 from cloob.objective import contrastive_loss
+from cloob.recall import retrieval_metrics
+from cloob.retrieval import hopfield_retrieval
+from cloob.tiles import Scalar
 from cloob.train.data import Pairs, collate
 from cloob.train.distributed import World
 from cloob.train.order import SUBSTITUTES
@@ -16,43 +19,42 @@ from cloob.train.stop import shielded
 _TILE = 1024  # rows of similarities held at once
 
 
-def ranks_of_matches(queries: Tensor, targets: Tensor) -> Tensor:
-    """The rank (1 = best) of target i among all targets, by similarity to query i.
+def saturation(
+    image: Tensor, text: Tensor, objective: str, inverse_temperature: Scalar, beta: Scalar | None
+) -> Tensor:
+    """Mean over the pairs of a batch, and over both directions, of InfoNCE's gradient factor 1 − p_i.
 
-    queries, targets: (N, d) -> (N,) int64. Targets that tie with the match rank before it, and so do all
-    where a similarity is no number: embeddings that collapsed find nothing.
+        p_i = exp(a_i·b_i/τ) / Σ_j exp(a_i·b_j/τ)
+
+    image, text: (N, d) normalised -> a scalar: near 1 nothing is learned yet, near 0 InfoNCE is saturated.
+    (a, b) are the vectors that the objective compares: the embeddings, or after Hopfield retrieval U_x with
+    U_y and V_y with V_x. The InfoLOOB objectives have no such factor; theirs is what InfoNCE's would be.
     """
-    ranks = []
-    for start in range(0, len(queries), _TILE):
-        similar = queries[start : start + _TILE] @ targets.T  # (tile, N)
-        own = similar.diagonal(offset=start).unsqueeze(1)
-        ranks.append((~(similar < own)).sum(1))  # the match itself is one of them
-    return torch.cat(ranks)
-
-
-def retrieval_metrics(image: Tensor, text: Tensor) -> dict[str, float]:
-    """R@1, R@5, R@10, mean and median rank in both directions, as the authors report while training.
-
-    image, text: (N, d) normalised embeddings of N pairs.
-    """
-    metrics: dict[str, float] = {}
-    for name, queries, targets in (("image_to_text", image, text), ("text_to_image", text, image)):
-        ranks = ranks_of_matches(queries, targets).double()
-        for k in (1, 5, 10):
-            metrics[f"{name}_r{k}"] = float((ranks <= k).double().mean())
-        metrics[f"{name}_mean_rank"] = float(ranks.mean())
-        metrics[f"{name}_median_rank"] = float(ranks.quantile(0.5))
-    return metrics
+    terms = [(image, text), (text, image)]
+    if objective.endswith("_hopfield"):
+        terms = [
+            (hopfield_retrieval(own, own, beta), hopfield_retrieval(other, own, beta)) for own, other in terms
+        ]
+    factors = []
+    for anchors, positives in terms:
+        for start in range(0, len(anchors), _TILE):
+            logits = inverse_temperature * (anchors[start : start + _TILE] @ positives.T)  # (tile, N)
+            matched = logits.diagonal(offset=start)
+            positive = matched.clone()
+            matched.fill_(-torch.inf)
+            # 1 − p_i is the sigmoid of ln Σ_{j≠i} exp(a_i·b_j/τ) − a_i·b_i/τ: exact where p_i is almost 1.
+            factors.append(torch.sigmoid(logits.logsumexp(1) - positive))
+    return torch.cat(factors).mean()
 
 
 @torch.inference_mode()
 def validate(
     model: Encoder, pairs: Pairs, run: Run, recipe: Recipe, workers: int, world: World
 ) -> dict[str, float]:
-    """Embed all pairs, shared among the processes; the loss and retrieval, the same in each process.
+    """Embed all pairs, shared among the processes; loss, saturation and retrieval, the same in each process.
 
-    The loss is the objective's mean over batches of the recipe's size, as in training (a last, smaller one is
-    left out, unless it is the only one). Leaves `model` in training mode.
+    The loss and the saturation are means over batches of the recipe's size, as in training (a last, smaller
+    one is left out, unless it is the only one). Leaves `model` in training mode.
     """
     model.eval()
     mine = range(world.rank, len(pairs), world.processes)
@@ -73,17 +75,15 @@ def validate(
     model.train()
     images, texts = (_gathered(torch.cat(rows), len(pairs), world) for rows in (image, text))
     size = min(recipe.batch, len(pairs))
-    losses = [
-        contrastive_loss(
-            images[start : start + size],
-            texts[start : start + size],
-            objective=run.objective,
-            inverse_temperature=model.logit_scale.exp(),
-            beta=recipe.hopfield_beta,
-        )
-        for start in range(0, len(pairs) - size + 1, size)
-    ]
-    return {"loss": float(torch.stack(losses).mean()), **retrieval_metrics(images, texts)}
+    losses, factors = [], []
+    for start in range(0, len(pairs) - size + 1, size):
+        batch = images[start : start + size], texts[start : start + size]
+        scales = {"inverse_temperature": model.logit_scale.exp(), "beta": recipe.hopfield_beta}
+        losses.append(contrastive_loss(*batch, objective=run.objective, **scales))
+        factors.append(saturation(*batch, objective=run.objective, **scales))
+    means = {"loss": losses, "saturation": factors}
+    means = {name: float(torch.stack(values).mean()) for name, values in means.items()}
+    return means | retrieval_metrics(images, texts)
 
 
 def _gathered(rows: Tensor, total: int, world: World) -> Tensor:

@@ -1,0 +1,105 @@
+"""Many items through a model, batch by batch, on every device: read in other processes, the order kept."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from cloob.errors import InputError
+
+Tensors = dict[str, Tensor]
+
+
+class Embedder:
+    """A model on one or more devices, each with whole batches: their number changes no bit of what comes out.
+
+    `precision` is float32 (without TF32) or bfloat16 (autocast); `workers` processes read the items.
+    """
+
+    def __init__(
+        self, model: nn.Module, devices: list[torch.device], batch_size: int, workers: int, precision: str
+    ) -> None:
+        self.devices, self.batch_size, self.workers, self.precision = devices, batch_size, workers, precision
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        self._replicas = [model.to(devices[0]), *(deepcopy(model).to(device) for device in devices[1:])]
+
+    @torch.inference_mode()
+    def embed(
+        self,
+        items: Sequence[Any],
+        title: str,
+        read: Callable[[Any], Any],
+        collate: Callable[[list[Any]], Tensor],
+        encode: Callable[[Any, Tensor], Tensors],
+    ) -> Tensors:
+        """What `encode(model, batch)` makes of all items, as float32 on the CPU, with progress under `title`.
+
+        `collate` makes a batch of what `read` gives for each item. Raises the first `InputError` of `read`.
+        """
+        loader = DataLoader(
+            _Reading(items, read),
+            self.batch_size,
+            num_workers=self.workers,
+            collate_fn=_Collating(collate),
+            pin_memory=self.devices[0].type == "cuda",
+            multiprocessing_context="fork" if self.workers else None,  # `read` is not pickled
+        )
+        running: deque[Tensors] = deque()  # a GPU computes while the next one is given its batch
+        parts: list[Tensors] = []
+        for number, batch in enumerate(tqdm(loader, desc=title, unit="batch", mininterval=1)):
+            if isinstance(batch, InputError):
+                raise batch
+            place = number % len(self.devices)
+            device = self.devices[place]
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                running.append(encode(self._replicas[place], batch.to(device, non_blocking=True)))
+            if len(running) > len(self.devices):
+                parts.append(_on_cpu(running.popleft()))
+        parts += map(_on_cpu, running)
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def devices_of(device: str) -> list[torch.device]:
+    """`auto`, `cpu` or `cuda` -> the devices to use: all GPUs that torch sees, else the CPU."""
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return [torch.device("cpu")]
+    if not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+
+
+class _Reading(Dataset):
+    """Hands an `InputError` on as a value: DataLoader turns a worker's exception into a traceback."""
+
+    def __init__(self, items: Sequence[Any], read: Callable[[Any], Any]) -> None:
+        self.items, self.read = items, read
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.read(self.items[index])
+        except InputError as error:
+            return error
+
+
+class _Collating:
+    """Batches of what was read, or the first `InputError` among it."""
+
+    def __init__(self, collate: Callable[[list[Any]], Tensor]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list[Any]) -> Tensor | InputError:
+        errors = (item for item in items if isinstance(item, InputError))
+        return next(errors, None) or self.collate(items)
+
+
+def _on_cpu(tensors: Tensors) -> Tensors:
+    return {name: tensor.float().cpu() for name, tensor in tensors.items()}

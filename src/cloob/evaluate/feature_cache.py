@@ -1,0 +1,71 @@
+"""Features on disk, found again by what they are of: weights, data and preprocessing, never a path."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cloob.errors import InputError
+from cloob.evaluate.embedding import Tensors
+from cloob.files import replacing
+
+
+def tensors_sha256(tensors: Tensors) -> str:
+    """A hash of names, types, shapes and values, whatever their order, strides or file."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def text_sha256(content: Any) -> str:
+    """A hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def cached(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Tensors]) -> Tensors:
+    """The tensors that `make` makes, from `folder` where they lie there under the same `key` already.
+
+    `key` is all that they depend on; `name` only helps a person to find the file. A file that is damaged or
+    of another key is named in a warning and made again. What is not finite is not kept: `InputError`.
+    """
+    path = folder / f"{name}_{text_sha256(key)[:16]}.safetensors"
+    if path.exists():
+        tensors, damage = _read(path, key)
+        if tensors is not None:
+            return tensors
+        print(f"warning: {path} is made again: {damage}", flush=True)
+    tensors = {part: tensor.contiguous() for part, tensor in make().items()}
+    for part, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            rows = int((~torch.isfinite(tensor)).any(dim=1).sum())
+            raise InputError(
+                f"{name}: {rows} of {len(tensor)} embeddings ({part}) are not finite; training diverged, or "
+                "the weights are damaged"
+            )
+    with replacing(path) as beside:
+        save_file(
+            tensors, beside, {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(tensors)}
+        )
+    return tensors
+
+
+def _read(path: Path, key: dict[str, Any]) -> tuple[Tensors | None, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    except (SafetensorError, OSError, ValueError) as error:
+        return None, str(error).splitlines()[0]
+    if about.get("key") != json.dumps(key, sort_keys=True):
+        return None, "it is of another checkpoint, data set or preprocessing"
+    if about.get("sha256") != tensors_sha256(tensors):
+        return None, "it has not the checksum that it was written with"
+    return tensors, ""

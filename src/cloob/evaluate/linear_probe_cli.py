@@ -1,0 +1,89 @@
+"""`cloob evaluate linear-probe`."""
+
+import argparse
+from pathlib import Path
+
+from cloob.arguments import count, positive, positive_number, share
+from cloob.evaluate.cli import add_checkpoint, described, extractor_of, testset_and_folder
+
+
+def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
+    """Add the verb to the command line."""
+    linear_probe = verbs.add_parser(
+        "linear-probe",
+        help="classify test sets by a logistic regression on the features of their training images",
+        description="CLIP's linear probe of one checkpoint on one or more test sets: the L2 strength that "
+        "does best on validation images, then a fit on these and the training images; one JSON file per set. "
+        "A file that is there of the same checkpoint, data and settings is left as it is.",
+    )
+    add_checkpoint(linear_probe)
+    linear_probe.add_argument(
+        "--testset",
+        type=testset_and_folder,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="DESCRIPTION.yaml=FOLDER",
+        help="test sets: the description of each and the folder it lies in, with training images",
+    )
+    linear_probe.add_argument(
+        "--training",
+        type=_name_and_name,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=NAME",
+        help="test sets that take the training images of another: imagenetv2=imagenet",
+    )
+    linear_probe.add_argument(
+        "--kinds",
+        choices=("after_projection", "before_projection"),
+        nargs="+",
+        required=True,
+        help="features of the image encoder; a table shows those named first",
+    )
+    linear_probe.add_argument(
+        "--l2-weakest", type=positive_number, required=True, metavar="L", help="1 / scikit-learn's C"
+    )
+    linear_probe.add_argument(
+        "--l2-strongest", type=positive_number, required=True, metavar="L", help="end of the sweep"
+    )
+    linear_probe.add_argument(
+        "--l2-strengths",
+        type=positive,
+        required=True,
+        metavar="N",
+        help="how many, evenly in their logarithm",
+    )
+    linear_probe.add_argument(
+        "--validation-share",
+        type=share,
+        required=True,
+        metavar="SHARE",
+        help="of each class's training images, where a set has no validation images",
+    )
+    linear_probe.add_argument("--seed", type=count, required=True, help="which images these are")
+    linear_probe.add_argument(
+        "--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json"
+    )
+    linear_probe.set_defaults(run=_linear_probe)
+
+
+def _name_and_name(text: str) -> tuple[str, str]:
+    name, found, other = text.partition("=")
+    if not (name and found and other):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NAME")
+    return name, other
+
+
+def _linear_probe(options: argparse.Namespace) -> None:
+    testsets = described(options.testset)
+    from cloob.evaluate.linear_probe import Settings, evaluate_linear_probe, l2_sweep
+
+    settings = Settings(
+        tuple(dict.fromkeys(options.kinds)),
+        l2_sweep(options.l2_weakest, options.l2_strongest, options.l2_strengths),
+        options.validation_share,
+        options.seed,
+    )
+    evaluate_linear_probe(extractor_of(options), testsets, dict(options.training), settings, options.out_dir)

@@ -1,0 +1,30 @@
+"""Lines over epochs: the mean of the seeds, in a band of its 95 % interval."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from cloob.report.figures.inputs import objectives_of
+from cloob.report.intervals import over_seeds
+from cloob.report.style import FAINT, MARKERS, PALETTE
+
+
+def draw_lines(axis: Axes, data: pd.DataFrame) -> None:
+    """Draw a line per objective; `data` holds objective, epoch, value, a row per seed."""
+    summary = over_seeds(data, ["objective", "epoch"]).sort_values("epoch", kind="stable")
+    for objective in objectives_of(data):
+        line = summary[summary.objective == objective]
+        axis.plot(
+            line.epoch,
+            line["mean"],
+            color=PALETTE[objective],
+            marker=MARKERS[objective],
+            markevery=max(1, len(line) // 12),
+            ms=3,
+            mew=0,
+            lw=1.2,
+        )
+        axis.fill_between(line.epoch, line.low, line.high, color=PALETTE[objective], alpha=0.2, lw=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
+    axis.set_axisbelow(True)

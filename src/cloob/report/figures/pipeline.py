@@ -1,0 +1,70 @@
+"""The pipeline as a diagram, read off its Snakefile and rule files, so that it cannot go stale."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from cloob.errors import InputError
+from cloob.report.style import FAINT, INK, new_figure, title
+
+# "#     download  lists of captions and links  ->  images with captions, every row accounted for"
+_STAGE = re.compile(r"^# +(\w+) +(\S.*?) +-> +(\S.*)$", flags=re.MULTILINE)
+_RULE = re.compile(r"^ *(?:use rule \w+ as|rule) (\w+)\b", flags=re.MULTILINE)
+
+
+def read(inputs: Sequence[Path]) -> pd.DataFrame:
+    """A row per rule: stage, takes, gives, rule. The head of the Snakefile lists the stages."""
+    texts = {}
+    for path in inputs:
+        try:
+            texts[path.name] = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error})") from None
+    stages = _STAGE.findall(texts.get("Snakefile", ""))
+    if not stages:
+        raise InputError("--inputs: no Snakefile whose head lists the stages, as `# NAME  takes -> gives`")
+    rows = []
+    for stage, takes, gives in stages:
+        if f"{stage}.smk" not in texts:
+            raise InputError(f"--inputs: no {stage}.smk; the Snakefile names the stage {stage}")
+        rows += [[stage, takes, gives, rule] for rule in _RULE.findall(texts[f"{stage}.smk"])]
+    return pd.DataFrame(rows, columns=["stage", "takes", "gives", "rule"])
+
+
+def draw(data: pd.DataFrame, mark: str) -> Figure:
+    """A box per stage from top to bottom, with its rules; between boxes stands what flows."""
+    stages = list(data.groupby("stage", sort=False))
+    wrapped = [textwrap.wrap("   ".join(part.rule), 78, break_on_hyphens=False) for _, part in stages]
+    figure = new_figure(height=1.0 + sum(0.62 + 0.13 * len(lines) for lines in wrapped))
+    axis = figure.subplots()
+    axis.set_axis_off()
+    y = 0.0
+    _flow(axis, stages[0][1].takes.iloc[0], y)
+    for (stage, part), lines in zip(stages, wrapped, strict=True):
+        height = 0.22 + 0.13 * len(lines)
+        y += 0.3
+        box = FancyBboxPatch(
+            (0, y), 6.6, height, boxstyle="round,pad=0,rounding_size=0.06", fc="0.95", ec=FAINT, lw=0.7
+        )
+        axis.add_patch(box)
+        middle = y + height / 2
+        axis.text(0.15, middle, stage, fontsize=10, fontweight="bold", va="center", color=INK)
+        axis.text(1.35, middle, "\n".join(lines), fontsize=7, va="center", family="DejaVu Sans Mono")
+        y += height
+        _flow(axis, part.gives.iloc[0], y)
+    axis.set(xlim=(-0.05, 6.65), ylim=(y + 0.32, -0.05))
+    title(figure, "The pipeline: five stages and their rules", mark, [])
+    return figure
+
+
+def _flow(axis: Axes, what: str, y: float) -> None:
+    """An arrow down from `y` with what it carries."""
+    arrow = {"arrowstyle": "-|>,head_width=0.18,head_length=0.3", "color": INK, "lw": 0.9}
+    axis.annotate("", (0.55, y + 0.29), (0.55, y + 0.02), arrowprops=arrow | {"shrinkA": 0, "shrinkB": 0})
+    axis.text(0.75, y + 0.15, what, fontsize=7.5, va="center", style="italic", color=INK)

@@ -1,0 +1,110 @@
+"""What a table is made from: result files and logs, and what of them is not there yet."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cloob.errors import InputError
+from cloob.report.grid import GROUP
+from cloob.report.logs import Log, read_log
+from cloob.report.names import CORPORA, OBJECTIVES, in_order, label
+from cloob.report.paper import Paper
+from cloob.report.results import COLUMNS, read_results
+from cloob.report.targets import read_targets
+
+PROTOCOLS = ("zeroshot", "linear_probe", "retrieval", "embedding_structure")
+# Of the validation that ends an epoch: how far InfoNCE's gradient has died (small: saturated).
+SATURATION = "saturation"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a table is made from: the targets that it expects, those of them that are there, and the paper."""
+
+    there: pd.DataFrame  # columns of `targets.TARGET`
+    missing: pd.DataFrame
+    paper: Paper | None
+
+    @cached_property
+    def values(self) -> pd.DataFrame:
+        """All results: columns of `results.COLUMNS`, and the protocol."""
+        found = []
+        for protocol in PROTOCOLS:
+            paths = list(self.there[self.there.protocol == protocol].path)
+            found.append(read_results(paths, protocol).assign(protocol=protocol))
+        rows = [each | {"dataset": "", "chance": None, "protocol": "train"} for each in self._saturations()]
+        table = pd.DataFrame(
+            [*rows, *(each for table in found for each in table.to_dict("records"))],
+            columns=[*COLUMNS, "protocol"],
+        )
+        return table.astype({"seed": int, "epoch": int, "value": float, "chance": float})
+
+    @cached_property
+    def logs(self) -> list[Log]:
+        """The logs of training, in the order of the paper."""
+        logs = [read_log(path) for path in self.there[self.there.protocol == "train"].path]
+        order = {name: rank for rank, name in enumerate(OBJECTIVES)}
+        return sorted(
+            logs,
+            key=lambda log: (
+                in_order([each.run["corpus"] for each in logs], CORPORA).index(log.run["corpus"]),
+                log.run["architecture"],
+                log.run["recipe"],
+                order[log.run["objective"]],
+                log.run["seed"],
+            ),
+        )
+
+    def title(self, group: tuple[Any, ...]) -> str:
+        """`Conceptual Captions, RN50, epoch 31`, and the recipe where there are several."""
+        corpus, architecture, recipe, epoch = group
+        every = pd.concat([self.there, self.missing])
+        alike = every[(every.corpus == corpus) & (every.architecture == architecture)]
+        parts = [label(corpus, CORPORA), architecture, f"epoch {epoch}"]
+        return ", ".join([*parts, f"recipe {recipe}"] if alike.recipe.nunique() > 1 else parts)
+
+    def _saturations(self) -> Iterator[dict[str, Any]]:
+        for log in self.logs:
+            run = {key: log.run[key] for key in ("corpus", "architecture", "objective", "recipe", "seed")}
+            for event in log.validations:
+                if SATURATION in event:
+                    yield run | {
+                        "epoch": int(event["epoch"]),
+                        "metric": SATURATION,
+                        "value": event[SATURATION],
+                    }
+
+    def groups(
+        self, protocols: Sequence[str]
+    ) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame, pd.DataFrame]]:
+        """(corpus, architecture, recipe, epoch) with its values and missing targets, in the paper's order.
+
+        Logs (protocol `train`) make no group; their values and gaps join those of their epoch.
+        """
+        values = self.values[self.values.protocol.isin(protocols)]
+        missing = self.missing[self.missing.protocol.isin(protocols)]
+        keys = {
+            key
+            for table in (values, missing)
+            for key in table[table.protocol != "train"][GROUP].itertuples(index=False, name=None)
+        }
+        order = {name: rank for rank, name in enumerate(in_order([key[0] for key in keys], CORPORA))}
+        for key in sorted(keys, key=lambda key: (order[key[0]], *key[1:])):
+            mine = (values[GROUP] == list(key)).all(axis=1)
+            lacking = (missing[GROUP[:-1]] == list(key[:-1])).all(axis=1)
+            lacking &= missing.epoch.isin([key[-1], -1])
+            yield key, values[mine], missing[lacking]
+
+
+def read_inputs(paths: Sequence[Path], partial: bool, paper: Path | None) -> Inputs:
+    """Sort the targets of a table. Raises `InputError` where one is missing, unless `partial`."""
+    targets = read_targets(sorted(set(paths)))
+    there = targets.path.map(Path.is_file).astype(bool)
+    if not (partial or there.all()):
+        gone = targets[~there].path.iloc[0]
+        raise InputError(f"{gone}: no such file; make it, or ask for a table of what is there with --partial")
+    return Inputs(targets[there], targets[~there], Paper(paper) if paper else None)

@@ -1,0 +1,79 @@
+"""The paper's published numbers (config/paper_results.csv), looked up by the names of this pipeline."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cloob.errors import InputError
+from cloob.report.names import PAPER_DATASETS
+
+_PRETRAINING = {"cc": ("CC3M", "CC3M (inferred)"), "yfcc": ("YFCC15M",)}
+_METHODS = {
+    "infonce": ("CLIP", "InfoNCE"),
+    "infonce_hopfield": ("InfoNCE-Hopfield",),
+    "infoloob": ("InfoLOOB",),
+    "infoloob_hopfield": ("CLOOB", "InfoLOOB-Hopfield"),
+}
+# (protocol, metric) -> the paper's metric, and its dataset where it is not a test set's name.
+_METRICS = {
+    ("zeroshot", "accuracy"): ("zeroshot_accuracy_pct", None),
+    ("linear_probe", "accuracy"): ("linear_probe_accuracy_pct", None),
+    ("embedding_structure", "ajne_image"): ("ajne_score", "image_embeddings"),
+    ("embedding_structure", "ajne_text"): ("ajne_score", "text_embeddings"),
+}
+# Some columns of the tables on YFCC name no epoch; 28 is what the paper reports there.
+_UNNAMED_EPOCH = {"YFCC15M": 28}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published number, in the paper's units (percent); `std` is None where it gives none."""
+
+    mean: float
+    std: float | None
+    decimals: int
+    source: str
+
+    def holds(self, mean: float) -> bool | None:
+        """Whether a measured mean lies within the paper's deviation; None where it gives none."""
+        return None if self.std is None else abs(mean - self.mean) <= self.std
+
+
+class Paper:
+    """The published numbers. Raises `InputError` for a file that is not the table of them."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            table = pd.read_csv(path, dtype=str)
+            # How many digits a table of the paper gives is how many are shown.
+            digits = table["mean"].str.partition(".")[2].str.len().groupby(table["table"]).transform("max")
+            self._known: dict[tuple[str, ...], Published] = {}
+            for row in table.assign(decimals=digits).itertuples():
+                epoch = row.epoch if pd.notna(row.epoch) else _UNNAMED_EPOCH.get(row.pretraining, "")
+                key = (row.pretraining, row.architecture, row.method, str(epoch), row.dataset, row.metric)
+                std = None if pd.isna(row.std) else float(row.std)
+                # A column that stands in two tables of the paper has the same numbers in both.
+                self._known.setdefault(key, Published(float(row.mean), std, row.decimals, row.source))
+        except (OSError, ValueError, AttributeError, KeyError) as error:
+            raise InputError(f"{path}: not the table of the paper's results ({error})") from None
+
+    def find(
+        self,
+        corpus: str,
+        architecture: str,
+        objective: str,
+        epoch: int,
+        protocol: str,
+        dataset: str,
+        metric: str,
+    ) -> Published | None:
+        """The published counterpart of a cell, or None."""
+        name, thing = _METRICS.get((protocol, metric), ("", None))
+        thing = thing or PAPER_DATASETS.get(dataset, dataset)
+        for pretraining in _PRETRAINING.get(corpus, ()):
+            for method in _METHODS[objective]:
+                key = (pretraining, architecture, method, str(epoch), thing, name)
+                if key in self._known:
+                    return self._known[key]
+        return None

@@ -1,0 +1,216 @@
+"""Features: what they are of, that they are computed once, and that nothing stale or damaged is taken."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from captioned_shards import shards_of
+from PIL import Image
+from tiny_models import MODEL_CONFIG, VIT_CONFIG
+from torch import Tensor
+
+from cloob.encoder import build_encoder
+from cloob.errors import InputError
+from cloob.evaluate.embedding import Embedder
+from cloob.evaluate.feature_cache import cached, tensors_sha256
+from cloob.evaluate.features import FeatureExtractor
+from cloob.evaluate.image_tower import before_and_after
+from cloob.evaluate.images import LabelledFolder, load_image
+from cloob.evaluate.testset import load_description
+
+
+@pytest.fixture
+def colours(describe: Callable, tmp_path: Path, make_set: Callable) -> LabelledFolder:
+    folder = make_set({"a": 3, "b": 2, "c": 4})
+    return LabelledFolder(load_description(describe(tmp_path / "d.yaml")), folder)
+
+
+def extractor(checkpoint: Path | str, cache: Path, **options: object) -> FeatureExtractor:
+    return FeatureExtractor(checkpoint, cache, **{"batch_size": 4, "device": "cpu"} | options)
+
+
+def files(cache: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
+
+
+def trained(config: dict) -> open_clip.CLIP:
+    """Random weights, those that an initialisation leaves at zero too."""
+    torch.manual_seed(3)
+    model = build_encoder(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+@pytest.mark.parametrize(("config", "width"), [(MODEL_CONFIG, 256), (VIT_CONFIG, 24)], ids=["ResNet", "ViT"])
+def test_the_projection_turns_the_features_before_it_into_those_after_it(config: dict, width: int) -> None:
+    model = trained(config).double()
+    pixels = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    with torch.inference_mode():
+        before, after = before_and_after(model.visual, pixels)
+        assert before.shape == (3, width)
+        torch.testing.assert_close(after, model.encode_image(pixels))
+        if config is VIT_CONFIG:
+            projected = before @ model.visual.proj
+        else:
+            pool = model.visual.attnpool
+            projected = before @ pool.c_proj.weight.T + pool.c_proj.bias
+        torch.testing.assert_close(projected, after)
+
+
+def test_a_timm_tower_has_its_trunk_before_the_projection() -> None:
+    config = {
+        **MODEL_CONFIG,
+        "vision_cfg": {"image_size": 32, "timm_model_name": "resnet10t", "timm_pool": "avg"},
+    }
+    tower = open_clip.CustomTextCLIP(**config).eval().visual
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        before, after = before_and_after(tower, pixels)
+        torch.testing.assert_close(before, tower.trunk(pixels))
+        torch.testing.assert_close(after, tower(pixels))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_features_are_the_encoders_of_every_image_in_the_order_of_the_names(
+    checkpoint: Path, colours: LabelledFolder, tmp_path: Path, workers: int
+) -> None:
+    extract = extractor(checkpoint, tmp_path / "cache", workers=workers)
+    features = extract.of_images(colours)
+    assert features.names == [
+        "a/0.png",
+        "a/1.png",
+        "a/2.png",
+        "b/0.png",
+        "b/1.png",
+        *(f"c/{i}.png" for i in range(4)),
+    ]
+    assert features.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    pixels = torch.stack([extract.model.preprocess(load_image(path)) for path, _ in colours.samples])
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            features.after_projection, extract.model.encode_image(pixels), atol=1e-5, rtol=1e-4
+        )
+        torch.testing.assert_close(features.normalised, extract.model.encode_image(pixels, normalize=True))
+    assert features.before_projection.shape == (9, 256)
+
+
+def test_a_split_is_embedded_once_whatever_asks_and_wherever_the_checkpoint_lies(
+    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+) -> None:
+    first = extractor(checkpoint, tmp_path / "cache").of_images(colours)
+    written = files(tmp_path / "cache")
+    assert len(written) == 1
+    content = torch.load(checkpoint, weights_only=True)
+    state = content["state_dict"]
+    content |= {"epoch": 9, "optimizer": {"x": 1}, "state_dict": dict(reversed(state.items()))}
+    torch.save(content, tmp_path / "elsewhere.pt")
+    again = extractor(tmp_path / "elsewhere.pt", tmp_path / "cache").of_images(colours)
+    assert files(tmp_path / "cache") == written
+    assert torch.equal(again.after_projection, first.after_projection)
+
+
+@pytest.mark.parametrize("change", ["weight", "config", "image", "precision"])
+def test_features_of_something_else_are_not_taken(
+    checkpoint: Path, colours: LabelledFolder, tmp_path: Path, change: str
+) -> None:
+    extractor(checkpoint, tmp_path / "cache").of_images(colours)
+    content = torch.load(checkpoint, weights_only=True)
+    if change == "weight":
+        content["state_dict"]["visual.attnpool.c_proj.bias"][3] += 1e-6
+    if change == "config":
+        content["model_config"]["quick_gelu"] = False
+    if change == "image":
+        Image.new("RGB", (50, 50), (1, 2, 3)).save(Path(colours.root) / "b" / "0.png")
+    torch.save(content, tmp_path / "other.pt")
+    precision = "bfloat16" if change == "precision" else "float32"
+    extractor(tmp_path / "other.pt", tmp_path / "cache", precision=precision).of_images(colours)
+    assert len(files(tmp_path / "cache")) == 2
+
+
+def test_the_number_of_devices_changes_no_bit(
+    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+) -> None:
+    one = extractor(checkpoint, tmp_path / "one", batch_size=2).of_images(colours)
+    several = extractor(checkpoint, tmp_path / "three", batch_size=2)
+    several._embedder = Embedder(several.model, [torch.device("cpu")] * 3, 2, 0, "float32")
+    three = several.of_images(colours)
+    assert torch.equal(one.after_projection, three.after_projection)
+    assert torch.equal(one.before_projection, three.before_projection)
+
+
+def test_bfloat16_is_near_float32(checkpoint: Path, colours: LabelledFolder, tmp_path: Path) -> None:
+    exact = extractor(checkpoint, tmp_path).of_images(colours).normalised
+    rounded = extractor(checkpoint, tmp_path, precision="bfloat16").of_images(colours).normalised
+    assert rounded.dtype == torch.float32
+    assert 0 < (exact - rounded).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("damage", ["a bit", "the end", "everything", "another key"])
+def test_a_damaged_file_is_named_and_made_again(tmp_path: Path, capsys, damage: str) -> None:
+    def make() -> dict[str, Tensor]:
+        return {"after": torch.arange(12.0).reshape(3, 4)}
+
+    cached(tmp_path, "set", {"of": 1}, make)
+    [path] = tmp_path.glob("*")
+    content = bytearray(path.read_bytes())
+    if damage == "a bit":
+        content[-5] ^= 4
+    path.write_bytes({"the end": content[:-3], "everything": b"gone"}.get(damage, bytes(content)))
+    if damage == "another key":
+        cached(tmp_path / "other", "set", {"of": 2}, make)
+        [other] = (tmp_path / "other").glob("*")
+        other.rename(path)
+    assert torch.equal(cached(tmp_path, "set", {"of": 1}, make)["after"], make()["after"])
+    assert f"{path} is made again: " in capsys.readouterr().out
+    cached(tmp_path, "set", {"of": 1}, make)
+    assert capsys.readouterr().out == ""
+
+
+def test_features_that_are_no_numbers_are_refused_and_not_kept(tmp_path: Path) -> None:
+    rows = torch.ones(4, 3)
+    rows[2, 1] = torch.inf
+    with pytest.raises(InputError, match=r"set: 1 of 4 embeddings \(after\) are not finite"):
+        cached(tmp_path, "set", {}, lambda: {"after": rows})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_kept(
+    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+) -> None:
+    (Path(colours.root) / "c" / "1.png").write_bytes(b"<html>")
+    for workers in (0, 1):
+        with pytest.raises(InputError, match=r"c/1\.png: not a readable image"):
+            extractor(checkpoint, tmp_path / "cache", workers=workers).of_images(colours)
+    assert files(tmp_path / "cache") == {}
+
+
+def test_the_hash_of_weights_is_of_values_not_of_order_or_strides() -> None:
+    weights = {"a": torch.randn(2, 3, 4, 5), "b": torch.tensor(3), "c": torch.ones(2, dtype=torch.bfloat16)}
+    there = {name: weights[name] for name in "cba"}
+    there["a"] = weights["a"].to(memory_format=torch.channels_last)
+    assert tensors_sha256(there) == tensors_sha256(weights)
+    assert tensors_sha256(weights | {"b": torch.tensor(3, dtype=torch.int32)}) != tensors_sha256(weights)
+    assert tensors_sha256(weights | {"b": torch.tensor([3])}) != tensors_sha256(weights)
+
+
+def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: Path) -> None:
+    shards = shards_of(
+        tmp_path / "shards", [(9, "one"), (1, "two dogs"), (9, "a much longer one"), (5, "four")]
+    )
+    extract = extractor(checkpoint, tmp_path / "cache", batch_size=3)
+    features = extract.of_pairs(shards, "cc_validation", "CC validation")
+    assert features.image_of_text.tolist() == [0, 1, 0, 2]
+    assert features.image.shape == (3, 16)
+    texts = ["one", "two dogs", "a much longer one", "four"]
+    with torch.inference_mode():
+        alone = torch.cat(
+            [extract.model.encode_text(extract.model.tokenizer([text]), normalize=True) for text in texts]
+        )
+    torch.testing.assert_close(features.text, alone)
+    written = files(tmp_path / "cache")
+    extract.of_pairs(shards, "cc_validation", "CC validation")
+    assert files(tmp_path / "cache") == written

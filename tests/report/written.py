@@ -1,0 +1,107 @@
+"""Result files and logs as the evaluate and train stages leave them, with numbers of one's choice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+CLASSES = {"birdsnap": 500, "gtsrb": 43, "imagenet": 1000}
+
+
+def run_of(objective: str, seed: int, corpus: str = "cc", architecture: str = "RN50") -> dict[str, Any]:
+    return {
+        "name": f"{corpus}-{objective}-{architecture}-{corpus}-seed{seed}",
+        "corpus": corpus,
+        "objective": objective,
+        "architecture": architecture,
+        "recipe": corpus,
+        "seed": seed,
+    }
+
+
+def result_path(root: Path, run: dict[str, Any], epoch: int, protocol: str, dataset: str) -> Path:
+    return root / "evaluate" / run["name"] / f"epoch_{epoch}" / protocol / f"{dataset}.json"
+
+
+def write_result(
+    root: Path,
+    run: dict[str, Any],
+    epoch: int,
+    protocol: str,
+    dataset: str,
+    **metrics: float | None,
+) -> Path:
+    """One result file; metrics by name."""
+    path = result_path(root, run, epoch, protocol, dataset)
+    content = {
+        "run": run,
+        "epoch": epoch,
+        "dataset": dataset,
+        "title": dataset,
+        "protocol": protocol,
+        "images": 1000,
+        "metrics": metrics,
+        "intervals": {},
+    }
+    if protocol in ("zeroshot", "linear_probe"):
+        classes = CLASSES.get(dataset, 10)
+        content |= {"classes": classes, "chance": 1 / classes, "metric": "accuracy"}
+    if protocol == "linear_probe":
+        before = {name: value and value / 2 for name, value in metrics.items()}
+        content["probes"] = [
+            {"features": "after_projection", "metrics": metrics},
+            {"features": "before_projection", "metrics": before},
+        ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def log_path(root: Path, run: dict[str, Any]) -> Path:
+    return root / "train" / run["name"] / "metrics.jsonl"
+
+
+def write_log(
+    root: Path,
+    run: dict[str, Any],
+    saturation: dict[int, float] | None = None,
+    starts: tuple[tuple[int, str], ...] = ((2, "GPU_1"),),
+    pairs_per_second: float = 100.0,
+) -> Path:
+    """A log of 10 steps of 64 pairs after each start (processes, device), then a validation per epoch."""
+    events: list[dict[str, Any]] = []
+    for restarts, (processes, device) in enumerate(starts):
+        events.append(
+            {
+                "event": "start",
+                "restarts": restarts,
+                "run": run,
+                "recipe": {"batch": 64},
+                "model_config": {"embed_dim": 8},
+                "corpus_sha256": "c" * 64,
+                "links_sha256": "d" * 64,
+                "pairs": 640,
+                "processes": processes,
+                "device": device,
+                "torch": "2.15.0",
+                "commit": f"{restarts}" * 40,
+            }
+        )
+        for step in range(1, 11):
+            seconds = 64 / pairs_per_second
+            events.append(
+                {
+                    "event": "step",
+                    "step": 10 * restarts + step,
+                    "epoch": (10 * restarts + step) / 10,
+                    "loss": 1.0,
+                    "data_seconds": 0.25 * seconds,
+                    "batch_seconds": seconds,
+                    "samples_per_second": pairs_per_second,
+                }
+            )
+    for epoch, value in (saturation or {}).items():
+        events.append({"event": "validation", "epoch": epoch, "loss": 1.0, "saturation": value})
+    path = log_path(root, run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return path

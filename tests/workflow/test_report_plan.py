@@ -1,0 +1,43 @@
+"""Tables by the workflow: of what is there if one asks for that; and the plan of the ablation."""
+
+import re
+
+import yaml
+from test_plan import ROOT, counts
+
+
+def test_a_partial_table_runs_nothing_but_itself(snakemake, config_with, tmp_path):
+    results = tmp_path / "results"
+    config = config_with({"results": str(results), "partial": True, "label": "half a cluster"})
+    target = [results / "tables" / "zeroshot.csv", "--configfile", config]
+    assert counts(snakemake("-n", *target)) == {"table": 1, "total": 1}
+    made = snakemake("--cores", 1, "--nolock", *target)
+    assert made.returncode == 0, made.stdout + made.stderr
+    text = (results / "tables" / "zeroshot.md").read_text()
+    assert "· half a cluster" in text.splitlines()[0]
+    # The whole of the paper is missing: 5 seeds, each set, each epoch.
+    runs = f"{results}/evaluate/cc-infonce-RN50-cc-seed{{1,2,3,4,5}}/epoch_31/zeroshot/"
+    assert f"CLIP: 5 of 5 seeds not there; make `{runs}{{birdsnap,country211," in text
+    assert "## YFCC, RN50x4, epoch 28" in text
+    # Asked for the whole table, it is made anew, with all that it needs.
+    assert counts(snakemake("-n", *target, "--config", "partial=False"))["zeroshot"] == 26
+
+
+def test_the_ablation_is_four_objectives_of_five_seeds_on_one_corpus(snakemake):
+    files = [ROOT / "config" / name for name in ("demo.yaml", "ablation.yaml")]
+    plan = snakemake("-n", "results/ablation/tables/claims.csv", "--configfile", *files)
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    jobs = counts(plan)
+    assert jobs == jobs | {"world": 1, "train": 20, "zeroshot": 20, "table": 1}
+    trained = set(re.findall(r"results/ablation/train/(\S+)/final\.pt", plan.stdout))
+    assert trained == {
+        f"cc-{objective}-RN_small-cc_small-seed{seed}"
+        for objective in ("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")
+        for seed in range(1, 6)
+    }
+    # Neither the other corpus nor anything of the demo's folder.
+    assert "download/yfcc" not in plan.stdout
+    assert "results/demo" not in plan.stdout
+    # The server that its links point to is the one that the demo's config lets through.
+    demo, ablation = (yaml.safe_load(path.read_text()) for path in files)
+    assert demo["download"]["allowed_addresses"] == [f"127.0.0.1:{ablation['world']['port']}"]

@@ -1,0 +1,41 @@
+"""What each table of result files and logs is made from, and where it stands in the report."""
+
+
+def logs(wildcards):
+    """The log of every run."""
+    return [f"{config['results']}/train/{name}/metrics.jsonl" for name in RUNS]
+
+
+def structure_results(wildcards):
+    """The structure of the embeddings, which is followed over training, at the reported epochs only."""
+    epochs = {name: config["recipes"][run["recipe"]]["report_epochs"] for name, run in RUNS.items()}
+    folders = {f"{name}/epoch_{epoch}" for name, of_run in epochs.items() for epoch in of_run}
+    paths = map(Path, embedding_structure_results(wildcards))
+    return [str(path) for path in paths if "/".join(path.parts[-4:-2]) in folders]
+
+
+def everything(wildcards):
+    """All that the claims of the paper are judged by."""
+    kinds = (zeroshot_results, linear_probe_results, retrieval_results, structure_results, logs)
+    return [path for results in kinds for path in results(wildcards)]
+
+
+# The tables of results and logs: the category in the report, and what each is made from.
+TABLES = {
+    "claims": ("Claims", everything),
+    "ablation": ("Claims", everything),
+    "zeroshot": ("Zero-shot", zeroshot_results),
+    "linear_probe": ("Linear probe", lambda wildcards: linear_probe_results(wildcards)),
+    "retrieval": ("Retrieval", lambda wildcards: retrieval_results(wildcards)),
+    "embedding_structure": ("Embeddings", structure_results),
+    "throughput": ("Training", logs),
+    "provenance": ("Training", logs),
+}
+# Every table that the report shows as a page, with its category.
+PAGES = {name: category for name, (category, _) in TABLES.items()}
+PAGES |= {"books": "Data", "corpus": "Data", "published": "Zero-shot"}
+
+
+def table_of(wildcards):
+    """What a table is made of. A partial one waits for nothing: it takes what is there when it is made."""
+    return [] if config["partial"] else TABLES[wildcards.table][1](wildcards)
