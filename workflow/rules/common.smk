@@ -187,19 +187,29 @@ def splits():
     return [(corpus, "train") for corpus in corpora] + [("cc", "validation")]
 
 
+def result_files(protocol, datasets, epochs_of):
+    """The result file of every run and data set, after the epochs that `epochs_of` takes from its recipe."""
+    return [
+        f"{config['results']}/evaluate/{name}/epoch_{epoch}/{protocol}/{dataset}.json"
+        for name, run in RUNS.items()
+        for epoch in epochs_of(config["recipes"][run["recipe"]])
+        for dataset in datasets
+    ]
+
+
+def report_epochs(recipe):
+    """The epochs that the tables report."""
+    return recipe["report_epochs"]
+
+
 def zeroshot_results(wildcards):
     """The result file of every (run, reported epoch, test set)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/zeroshot/{testset}.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-        for testset in config["testsets"]
-    ]
+    return result_files("zeroshot", config["testsets"], report_epochs)
 
 
 def predictions_results(wildcards):
     """Sample images with their best classes, of every (run, reported epoch, test set)."""
-    return [path.replace("/zeroshot/", "/predictions/") for path in zeroshot_results(wildcards)]
+    return result_files("predictions", config["testsets"], report_epochs)
 
 
 def probed():
@@ -219,22 +229,12 @@ def linear_probe_results(wildcards):
 
 def retrieval_results(wildcards):
     """The result file of every (run, reported epoch, captioned set)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/retrieval/{captioned}.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-        for captioned in config["evaluate"]["captioned"]
-    ]
+    return result_files("retrieval", config["evaluate"]["captioned"], report_epochs)
 
 
 def embedding_structure_results(wildcards):
     """The result file of every (run, epoch whose embeddings are looked at, captioned set)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/embedding_structure/{captioned}.json"
-        for name, run in RUNS.items()
-        for epoch in structure_epochs(config["recipes"][run["recipe"]])
-        for captioned in config["evaluate"]["captioned"]
-    ]
+    return result_files("embedding_structure", config["evaluate"]["captioned"], structure_epochs)
 
 
 def checkpoint_of(wildcards):
