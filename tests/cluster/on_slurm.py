@@ -112,14 +112,13 @@ class Pipeline:
 
     def trainers(self):
         """The processes that train `RUN`."""
-        commands = {
-            process: Path(f"/proc/{process}/cmdline").read_text().split("\0")
-            for process in self.slurm.processes(self.job()[1])
-        }
+        commands = {}
+        for process in self.slurm.processes(self.job()[1]):
+            with suppress(OSError):  # it ended meanwhile
+                commands[process] = Path(f"/proc/{process}/cmdline").read_text().split("\0")
         # Not srun, which has the same words behind its own.
-        found = [
-            process for process, words in commands.items() if words[1:5] == ["-m", "cloob", "train", "run"]
-        ]
+        training = ["-m", "cloob", "train", "run"]
+        found = [process for process, words in commands.items() if words[1:5] == training]
         assert len(found) == 2, commands
         return found
 
