@@ -20,6 +20,7 @@ class PrivateSlurm:
     """The running cluster: `environment` makes its programs the ones on PATH."""
 
     def __init__(self, folder: Path, nodes: int) -> None:
+        folder = folder.resolve()  # as the kernel names its files
         self.folder, self.nodes = folder, [f"n{number + 1}" for number in range(nodes)]
         self.environment = os.environ | {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",

@@ -8,10 +8,14 @@ from on_slurm import EPOCHS, RUN
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
 
 
-def jobs_of(pipeline, kind):
-    """What the rule's, or the group's, jobs asked for: (GPUs, nodes, CPUs), and when they ran."""
-    jobs = pipeline.slurm.ask("squeue", "--states=all", "-h", "-o", "%k|%b|%D|%C|%S|%e")
-    return [line.split("|")[1:] for line in jobs.splitlines() if line.startswith(kind)]
+def jobs_of(pipeline, name):
+    """The rule's jobs: what each asked for, and when it ran."""
+    columns = ["Comment", "tres-per-node", "tres-per-job", "NumNodes", "NumCPUs", "StartTime", "EndTime"]
+    wide = ",".join(f"{column}:200" for column in columns)
+    lines = pipeline.slurm.ask("squeue", "--states=all", "--noheader", "-O", wide).splitlines()
+    rows = [[line[200 * place :][:200].strip() for place in range(len(columns))] for line in lines]
+    jobs = [dict(zip(columns, row, strict=True)) for row in rows]
+    return [job for job in jobs if job["Comment"].startswith(f"rule_{name}")]
 
 
 def test_the_pipeline_runs_from_nothing_to_its_tables(pipeline):
@@ -28,26 +32,29 @@ def test_two_processes_train_on_one_node_and_say_where(pipeline):
 
 
 def test_the_jobs_asked_for_what_the_profile_says(pipeline):
-    assert {tuple(job[:3]) for job in jobs_of(pipeline, "rule_train")} == {("gres:gpu:4", "1", "36")}
-    assert {job[0] for job in jobs_of(pipeline, "rule_fetch") + jobs_of(pipeline, "rule_pack")} == {"N/A"}
+    training = jobs_of(pipeline, "train")
+    asked = ("tres-per-node", "NumNodes", "NumCPUs")
+    assert [[job[key] for key in asked] for job in training] == [["gres:gpu:4", "1", "36"]] * 2
+    others = jobs_of(pipeline, "fetch") + jobs_of(pipeline, "pack")
+    assert {job[key] for job in others for key in ("tres-per-node", "tres-per-job")} == {"N/A"}
 
 
 def test_downloads_ran_side_by_side(pipeline):
-    spans = sorted(job[3:] for job in jobs_of(pipeline, "rule_fetch"))
+    spans = sorted((job["StartTime"], job["EndTime"]) for job in jobs_of(pipeline, "fetch"))
     assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), spans
 
 
-def test_the_epochs_of_a_run_are_evaluated_in_one_job(pipeline):
-    assert len(list((pipeline.results / "evaluate" / RUN).iterdir())) == 2
-    jobs = jobs_of(pipeline, "group_evaluate_")
-    assert [(job[0], job[1]) for job in jobs] == [("gres:gpu:1", "1")] * 2  # one of each run, one GPU
-    assert jobs_of(pipeline, "rule_zeroshot") == []
+def test_the_evaluations_of_a_run_are_one_job_with_one_gpu(pipeline):
+    assert len(list((pipeline.results / "evaluate" / RUN).glob("epoch_*/zeroshot"))) == 2
+    [job] = jobs_of(pipeline, f"evaluate_{RUN}")
+    assert (job["tres-per-job"], job["NumNodes"]) == ("gres:gpu:1", "1")
+    assert jobs_of(pipeline, "zeroshot") == []
 
 
 def test_tables_and_figures_are_made_where_snakemake_runs(pipeline):
-    asked = pipeline.slurm.ask("squeue", "--states=all", "-h", "-o", "%k")
-    assert "table" not in asked
-    assert "figure" not in asked
+    assert list((pipeline.results / "tables").iterdir()) != []
+    sent = {job["Comment"] for job in jobs_of(pipeline, "")}
+    assert not [name for name in sent if "table" in name or "figure" in name or "curves" in name]
 
 
 def test_a_second_time_nothing_is_to_be_done(pipeline):
