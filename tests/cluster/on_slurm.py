@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import yaml
-from private_slurm import free_ports
+from private_slurm import descendants, free_ports
 from tenth import tenth_of
 
 ROOT = Path(__file__).parents[2]
@@ -69,32 +69,40 @@ class Pipeline:
         command = ["cloob", "world", "serve", "--config", str(self.config), "--"]
         command += ["snakemake", "--profile", str(profile), "--configfile", str(self.config)]
         command += ["--sdm", "env-modules", "--slurm-init-seconds-before-status-checks", "1"]
-        self._started.append(
-            subprocess.Popen(
+        with self._output(len(self._started)).open("w") as output:
+            process = subprocess.Popen(
                 [*command, *map(str, arguments)],
                 cwd=ROOT,
                 env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
-        )
-        return self._started[-1]
+        self._started.append(process)
+        return process
 
-    def run(self, *arguments, status=0, **train):
-        """The finished process's output."""
-        process = self.start(*arguments, **train)
-        output, _ = process.communicate()
+    def end_of(self, process, status=0):
+        """The output of a process, once it has ended with this status."""
+        process.wait()
+        output = self._output(self._started.index(process)).read_text()
         assert process.returncode == status, output[-8000:]
         return output
 
+    def run(self, *arguments, status=0, **train):
+        """The finished process's output."""
+        return self.end_of(self.start(*arguments, **train), status)
+
+    def _output(self, number):
+        return self.config.with_name(f"snakemake_{number}.log")
+
     def stop(self):
-        """End what still runs of the processes that were started."""
+        """Kill what still runs of the processes that were started: snakemake, and the server around it."""
         for process in self._started:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process.poll() is None:
+                for one in (*descendants([process.pid]), process.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(one, signal.SIGKILL)
+                process.wait()
 
     def training(self):
         """Snakemake, once `RUN`, which it trains anew for its table, has left a checkpoint.
@@ -105,7 +113,7 @@ class Pipeline:
         process = self.start(self.table)
         checkpoints = self.results / "train" / RUN / "checkpoints"
         while not list(checkpoints.glob("epoch_*.pt")):
-            assert process.poll() is None, process.communicate()[0][-8000:]
+            assert process.poll() is None, self.end_of(process, status=None)
             time.sleep(0.1)
         self.signal(signal.SIGSTOP)
         return process
