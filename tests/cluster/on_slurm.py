@@ -16,7 +16,7 @@ from tenth import tenth_of
 
 ROOT = Path(__file__).parents[2]
 RUN = "cc-infoloob_hopfield-RN_small-cc_small-seed1"
-EPOCHS = 12
+EPOCHS = 4
 
 
 class Pipeline:
@@ -26,7 +26,8 @@ class Pipeline:
         demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
         self.slurm, self.results, self.config = slurm, folder / "results", folder / "config.yaml"
         content = tenth_of(demo, str(self.results), free_ports(1)[0])
-        content["recipes"]["cc_small"] |= {"epochs": EPOCHS, "report_epochs": [EPOCHS // 2, EPOCHS]}
+        content["recipes"]["cc_small"] |= {"epochs": EPOCHS, "report_epochs": [EPOCHS]}
+        content["recipes"]["yfcc_small"] |= {"epochs": 2, "report_epochs": [1, 2]}
         content["runs"] = [row | {"objectives": ["infoloob_hopfield"]} for row in content["runs"]]
         self.config.write_text(yaml.safe_dump(content))
         self.environment = slurm.environment | {
