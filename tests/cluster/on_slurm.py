@@ -40,7 +40,9 @@ class Pipeline:
         """The same pipeline in another folder, with all that it has made."""
         other = object.__new__(Pipeline)
         other.__dict__ |= self.__dict__ | {"results": folder / "results", "config": folder / "config.yaml"}
-        shutil.copytree(self.results, other.results, symlinks=True)
+        # Running checkpoints are large, and nothing that is made again reads those.
+        ignored = shutil.ignore_patterns("checkpoints")
+        shutil.copytree(self.results, other.results, symlinks=True, ignore=ignored)
         other.config.write_text(self.config.read_text().replace(str(self.results), str(other.results)))
         other.table, other._started = other.results / "tables" / "zeroshot.csv", []
         return other
