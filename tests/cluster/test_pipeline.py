@@ -10,7 +10,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_gro
 
 def jobs_of(pipeline, name):
     """The rule's jobs: what each asked for, and when it ran."""
-    columns = ["Comment", "tres-per-node", "tres-per-job", "NumNodes", "NumCPUs", "StartTime", "EndTime"]
+    columns = ["Comment", "tres-per-node", "tres-per-job", "NumNodes", "NumCPUs"]
+    columns += ["TimeLimit", "StartTime", "EndTime"]
     wide = ",".join(f"{column}:200" for column in columns)
     lines = pipeline.slurm.ask("squeue", "--states=all", "--noheader", "-O", wide).splitlines()
     rows = [[line[200 * place :][:200].strip() for place in range(len(columns))] for line in lines]
@@ -47,7 +48,8 @@ def test_downloads_ran_side_by_side(pipeline):
 def test_the_evaluations_of_a_run_are_one_job_with_one_gpu(pipeline):
     [epoch_1, _] = sorted((pipeline.results / "evaluate").glob("yfcc-*/epoch_*/zeroshot"))
     [job] = jobs_of(pipeline, f"evaluate_{epoch_1.parts[-3]}")
-    assert (job["tres-per-job"], job["NumNodes"]) == ("gres:gpu:1", "1")
+    # Two of two hours each, one after the other.
+    assert [job[key] for key in ("tres-per-job", "NumNodes", "TimeLimit")] == ["gres:gpu:1", "1", "4:00:00"]
     assert jobs_of(pipeline, "zeroshot") == []
 
 
