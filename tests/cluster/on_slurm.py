@@ -55,8 +55,8 @@ class Pipeline:
             else:
                 (self.results / path).unlink(missing_ok=True)
 
-    def start(self, *arguments, **train):
-        """The process, with the true profile, or with one that asks for something else for `train`.
+    def start(self, *arguments, train=None, threads=None):
+        """The process, with the true profile, or with one that asks for something else for the rule train.
 
         No conda is here (--sdm): every env is the one of the tests. How jobs do is asked for sooner than on a
         cluster of many users.
@@ -66,6 +66,7 @@ class Pipeline:
             # --set-resources would replace the profile's whole map, not merge with it.
             content = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
             content["set-resources"]["train"] |= train
+            content["set-threads"]["train"] = threads
             profile = self.config.parent / "profile"
             profile.mkdir(exist_ok=True)
             (profile / "config.yaml").write_text(yaml.safe_dump(content))
@@ -91,9 +92,9 @@ class Pipeline:
         assert process.returncode == status, output[-8000:]
         return output
 
-    def run(self, *arguments, status=0, **train):
+    def run(self, *arguments, status=0, **changes):
         """The finished process's output."""
-        return self.end_of(self.start(*arguments, **train), status)
+        return self.end_of(self.start(*arguments, **changes), status)
 
     def _output(self, number):
         return self.config.with_name(f"snakemake_{number}.log")
