@@ -29,7 +29,20 @@ def slurm(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pipeline(slurm, tmp_path_factory):
-    """The pipeline of a tenth of the demo's world, run from nothing to the end."""
+    """The pipeline of a tenth of the demo's world, run from nothing to the end by one command."""
     made = Pipeline(slurm, tmp_path_factory.mktemp("pipeline"))
-    made.output = made.run("all")
-    return made
+    try:
+        made.output = made.run("all")
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def again(pipeline, tmp_path):
+    """A copy of the finished pipeline, to be disturbed."""
+    made = pipeline.copy(tmp_path)
+    yield made
+    made.stop()
+    pipeline.slurm.ask("scancel", "--user", str(os.getuid()))
+    pipeline.slurm.wait_for_no_job()

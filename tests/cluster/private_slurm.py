@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
@@ -20,6 +20,7 @@ class PrivateSlurm:
     """The running cluster: `environment` makes its programs the ones on PATH."""
 
     def __init__(self, folder: Path, nodes: int) -> None:
+        folder = folder.resolve()  # as the kernel names its files
         self.folder, self.nodes = folder, [f"n{number + 1}" for number in range(nodes)]
         self.environment = os.environ | {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
@@ -55,11 +56,35 @@ class PrivateSlurm:
         """Start the daemon of a node."""
         self._run(node, "/usr/sbin/slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", node)
 
-    def kill_node(self, node: str) -> None:
-        """A node that dies: its daemon, and the jobs' steps that run there."""
+    def kill_daemon(self, node: str) -> None:
+        """The daemon of a node dies; what runs on the node goes on."""
         daemon = self._daemons.pop(node)
         daemon.kill()
         daemon.wait()
+
+    def processes(self, node: str) -> list[int]:
+        """All processes of the jobs on a node."""
+        return descendants(self._steps(node))
+
+    def cut_power(self, node: str) -> None:
+        """A node that dies: its daemon, the steps of its jobs, and all that they started, at once."""
+        steps, started = self._steps(node), self.processes(node)
+        self.kill_daemon(node)
+        for process in [*steps, *started]:  # the steps first: nobody is left to tell the controller
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def wait_for_node(self, node: str, *states: str) -> None:
+        """Wait until the controller holds a node for one of these states (`down`, `idle`, `mixed` ...)."""
+        self._until(
+            lambda: self.ask("sinfo", "-h", "-n", node, "-o", "%T").strip().rstrip("*") in states,
+            f"{node} does not become {' or '.join(states)}",
+            seconds=180,
+        )
+
+    def wait_for_no_job(self) -> None:
+        """Wait until no job runs or waits."""
+        self._until(lambda: not self.ask("squeue", "-h").strip(), "jobs do not end", seconds=60)
 
     def ask(self, *command: str) -> str:
         """The output of one of Slurm's programs."""
@@ -67,12 +92,17 @@ class PrivateSlurm:
             command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
+    def minutes_of(self, job: str) -> int:
+        """The whole minutes that a job has been running for."""
+        days, _, clock = self.ask("squeue", "-h", "-j", job, "-o", "%M").strip().rpartition("-")
+        assert not days
+        return sum(int(part) * 60**place for place, part in enumerate(reversed(clock.split(":")))) // 60
+
     def stop(self) -> None:
         """End all jobs and daemons."""
-        subprocess.run(
-            ["scancel", "--full", "--user", "root"], env=self.environment, check=False, capture_output=True
-        )
-        time.sleep(1)
+        with suppress(subprocess.SubprocessError, RuntimeError):
+            self.ask("scancel", "--full", "--user", str(os.getuid()))
+            self.wait_for_no_job()
         for daemon in reversed(self._daemons.values()):
             daemon.send_signal(signal.SIGTERM)
         for daemon in self._daemons.values():
@@ -81,6 +111,18 @@ class PrivateSlurm:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+    def _steps(self, node: str) -> list[int]:
+        """The processes that have the log of the node's daemon open: slurmstepd's, one of each step."""
+        log = self.folder / "log" / f"slurmd.{node}.log"
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ended meanwhile
+                if process.joinpath("exe").readlink().name.startswith("slurmstepd") and any(
+                    file.readlink() == log for file in process.joinpath("fd").iterdir()
+                ):
+                    found.append(int(process.name))
+        return found
 
     def _run(self, name: str, *command: str) -> None:
         output = (self.folder / "log" / f"{name}.out").open("ab")
@@ -138,7 +180,7 @@ class PrivateSlurm:
             "GresTypes=gpu",
             "SlurmdParameters=config_overrides",
             "ReturnToService=2",
-            "SlurmdTimeout=10",
+            "SlurmdTimeout=15",
             "KillWait=10",
             "MinJobAge=3600",
             "JobRequeue=1",
@@ -159,6 +201,22 @@ class PrivateSlurm:
             path = folder / "bin" / program
             path.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which(program)} "$@"\n')
             path.chmod(0o755)
+
+
+def descendants(of: list[int]) -> list[int]:
+    """All processes that these started, and those that they started."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name, in parentheses, may hold anything; after it come the state and the parent.
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found, parents = [], list(of)
+    while parents:
+        of_this = children.get(parents.pop(), [])
+        found += of_this
+        parents += of_this
+    return found
 
 
 def free_ports(number: int) -> list[int]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from on_slurm import ROOT
 
-from cloob.cluster.check import misfits
+from cloob.cluster.check import limits_misfits, misfits, preemption_note, status_misfit
 from cloob.cluster.partitions import Nodes, gpus_of, minutes_of
 from cloob.cluster.profile import read_profile
 from cloob.errors import InputError
@@ -16,7 +16,7 @@ PROFILE = ROOT / "slurm" / "config.yaml"
 
 
 def request(rule, **changes):
-    asked = {one.rule: one for one in read_profile(PROFILE)}[rule]
+    asked = {one.rule: one for one in read_profile(PROFILE).requests}[rule]
     return replace(asked, **changes)
 
 
@@ -61,6 +61,42 @@ def test_what_fits_needs_no_word():
     assert list(misfits(request("cc_links"), [LIGHT, GPUS])) == []
 
 
+def test_an_account_that_is_not_the_users_or_allows_fewer_jobs_is_named():
+    profile = read_profile(PROFILE)
+    assert list(limits_misfits(profile, "")) == []  # no accounts are kept
+    assert list(limits_misfits(profile, "physics|")) == []
+    assert list(limits_misfits(profile, "physics|50\n")) == [
+        "jobs: 64 in the queue at once, but your account allows 50"
+    ]
+    assert list(limits_misfits(profile, "physics|\nlinguistics|\n")) == [
+        "slurm_account: none is named; yours are linguistics, physics"
+    ]
+    of_biology = replace(profile, requests=[request("train", account="biology")])
+    assert list(limits_misfits(of_biology, "physics|\n")) == [
+        "slurm_account: biology is none of yours (physics)"
+    ]
+
+
+def test_snakemake_has_to_learn_how_a_job_ended():
+    profile = read_profile(PROFILE)
+    assert profile.status_command == "squeue"
+    kept, forgotten = {"MinJobAge": "300 sec"}, {"MinJobAge": "10 sec"}
+    accounting = {"AccountingStorageType": "accounting_storage/slurmdbd"}
+    assert status_misfit(profile, kept) is None
+    assert "set sacct" in status_misfit(profile, forgotten | accounting)
+    assert "ask for a MinJobAge of 180" in status_misfit(profile, forgotten)
+    by_sacct = replace(profile, status_command="sacct")
+    assert status_misfit(by_sacct, accounting) is None
+    assert "set squeue" in status_misfit(by_sacct, kept)
+
+
+def test_a_partition_that_cancels_preempted_jobs_is_noted():
+    assert preemption_note(request("train"), [LIGHT]) is None
+    assert preemption_note(request("train"), [replace(LIGHT, preemption="REQUEUE")]) is None
+    note = preemption_note(request("train"), [replace(LIGHT, preemption="CANCEL")])
+    assert note.startswith("a job that light preempts is cancelled")
+
+
 def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("jobs: 3")
@@ -80,7 +116,8 @@ def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
     lines = done.stdout.splitlines()
     # Nothing listens on this machine's port 443.
     assert [line for line in lines if line.startswith("change")] == [
-        "change  fetch: slurm_partition: its nodes do not reach localhost; name a partition with internet"
+        f"change  {rule}: slurm_partition: its nodes do not reach localhost; name a partition with internet"
+        for rule in ("fetch", "testset", "published_checkpoint")
     ], done.stderr
     assert any(line.startswith("ok      train: 1 × (36 CPUs, 4 GPUs, 256,000 MB)") for line in lines)
     assert done.returncode == 1

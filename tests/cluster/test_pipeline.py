@@ -1,50 +1,78 @@
 """`snakemake --profile slurm all` on a real Slurm: two nodes, GPUs as counted resources."""
 
-import json
-import shutil
+import os
+from itertools import pairwise
 
 import pytest
-import torch
+from on_slurm import EPOCHS, RUN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
-RUN = "cc-infoloob_hopfield-RN_small-cc_small-seed1"
 
 
-def losses(results):
-    lines = map(json.loads, (results / "train" / RUN / "metrics.jsonl").read_text().splitlines())
-    return [line["loss"] for line in lines if line["event"] == "step"]
+def jobs_of(pipeline, name):
+    """The rule's jobs: what each asked for, and when it ran."""
+    columns = ["Comment", "tres-per-node", "tres-per-job", "NumNodes", "NumCPUs"]
+    columns += ["TimeLimit", "StartTime", "EndTime"]
+    wide = ",".join(f"{column}:200" for column in columns)
+    lines = pipeline.slurm.ask("squeue", "--states=all", "--noheader", "-O", wide).splitlines()
+    rows = [[line[200 * place :][:200].strip() for place in range(len(columns))] for line in lines]
+    jobs = [dict(zip(columns, row, strict=True)) for row in rows]
+    return [job for job in jobs if job["Comment"].startswith(f"rule_{name}")]
 
 
 def test_the_pipeline_runs_from_nothing_to_its_tables(pipeline):
     assert "has been submitted with SLURM jobid" in pipeline.output
-    assert (pipeline.results / "tables" / "zeroshot.csv").exists()
+    assert pipeline.table.exists()
     assert (pipeline.results / "figures" / "zeroshot.png").exists()
+
+
+def test_two_processes_train_on_one_node_and_say_where(pipeline):
     log = (pipeline.results / "logs" / "train" / f"{RUN}.log").read_text()
     assert "process 0 of 2 on n" in log
     assert "process 1 of 2 on n" in log
+    assert [start["processes"] for start in pipeline.events("start")] == [2]
 
 
-def test_the_training_jobs_asked_for_gpus_and_nothing_else_did(pipeline):
-    jobs = pipeline.slurm.ask("squeue", "--states=all", "-h", "-o", "%k|%b|%D|%C")
-    asked = {line.split("|")[0].split("_wildcards")[0]: line.split("|")[1:] for line in jobs.splitlines()}
-    training = [kind for name, kind in asked.items() if name.startswith("rule_train")]
-    assert training == [["gres:gpu:4", "1", "36"]] * len(training) != []
-    assert {kind[0] for name, kind in asked.items() if name.startswith(("rule_fetch", "rule_pack"))} == {
-        "N/A"
-    }
+def test_the_jobs_asked_for_what_the_profile_says(pipeline):
+    training = jobs_of(pipeline, "train")
+    asked = ("tres-per-node", "NumNodes", "NumCPUs")
+    assert [[job[key] for key in asked] for job in training] == [["gres:gpu:4", "1", "36"]] * 2
+    others = jobs_of(pipeline, "fetch") + jobs_of(pipeline, "pack")
+    assert {job[key] for job in others for key in ("tres-per-node", "tres-per-job")} == {"N/A"}
+
+
+def test_downloads_ran_side_by_side(pipeline):
+    spans = sorted((job["StartTime"], job["EndTime"]) for job in jobs_of(pipeline, "fetch"))
+    assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), spans
+
+
+def test_the_evaluations_of_a_run_are_one_job_with_one_gpu(pipeline):
+    [epoch_1, _] = sorted((pipeline.results / "evaluate").glob("yfcc-*/epoch_*/zeroshot"))
+    [job] = jobs_of(pipeline, f"evaluate_{epoch_1.parts[-3]}")
+    # Two of two hours each, one after the other.
+    assert [job[key] for key in ("tres-per-job", "NumNodes", "TimeLimit")] == ["gres:gpu:1", "1", "4:00:00"]
+    assert jobs_of(pipeline, "zeroshot") == []
+
+
+def test_tables_and_figures_are_made_where_snakemake_runs(pipeline):
+    assert list((pipeline.results / "tables").iterdir()) != []
+    sent = {job["Comment"] for job in jobs_of(pipeline, "")}
+    assert not [name for name in sent if "table" in name or "figure" in name or "curves" in name]
 
 
 def test_a_second_time_nothing_is_to_be_done(pipeline):
     assert "Nothing to be done" in pipeline.run("all")
 
 
-def test_on_two_nodes_it_is_the_same_run(pipeline):
-    one_node = losses(pipeline.results)
-    shutil.rmtree(pipeline.results / "train" / RUN)
-    target = pipeline.results / "train" / RUN / "final.pt"
-    pipeline.run(target, nodes=2, gres="gpu:2")
-    log = (pipeline.results / "logs" / "train" / f"{RUN}.log").read_text()
+def test_on_two_nodes_it_is_the_same_run(pipeline, again):
+    again.forget(f"train/{RUN}")
+    # Each process with as many threads as where two share a node's: sums in another order are others.
+    threads = max(1, min(9, os.cpu_count()) // 2)
+    final = again.results / "train" / RUN / "final.pt"
+    again.run(final, train={"nodes": 2, "gres": "gpu:2"}, threads=threads)
+    log = (again.results / "logs" / "train" / f"{RUN}.log").read_text()
     assert "of 2 on n1" in log
     assert "of 2 on n2" in log
-    assert losses(pipeline.results) == one_node
-    assert torch.load(target, weights_only=True)["epoch"] == 2
+    losses = [step["loss"] for step in again.events("step")]
+    assert losses == [step["loss"] for step in pipeline.events("step")]
+    assert again.events("validation")[-1]["epoch"] == EPOCHS

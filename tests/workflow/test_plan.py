@@ -175,5 +175,7 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     assert train["tasks"] == processes
     assert train["gres"] == f"gpu:{processes // train['nodes']}"
     assert train["cpus_per_task"] == profile["set-threads"]["train"] == 1 + CONFIG["train"]["workers"]
+    # What is grouped runs one after another, and its time is the sum.
+    assert {profile["set-resources"][rule].get("one_by_one") for rule in profile["groups"]} == {1}
     planned = snakemake("--profile", "slurm", "--software-deployment-method", "env-modules", "-n", "all")
     assert planned.returncode == 0, planned.stderr

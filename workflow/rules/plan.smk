@@ -1,4 +1,4 @@
-"""Said with the plan: what has to be supplied, and what training will cost, in hours where a rate was measured."""
+"""Said with the plan: what has to be supplied, and what training will cost, in GPU-hours where a rate was measured."""
 
 import json
 from statistics import median
@@ -45,7 +45,7 @@ def cost_of(corpus, architecture, recipe, runs):
         return f"{line}; no run of {architecture} measured yet, so no hours"
     hours = pairs / rate / 3600
     each = hours / config["train"]["processes"]
-    return f"{line}, {each:,.2f} h on {config['train']['processes']} processes; {runs * hours:,.1f} process-hours in all"
+    return f"{line}, {each:,.2f} h on {config['train']['processes']} processes; {runs * hours:,.1f} GPU-hours in all (one GPU a process)"
 
 
 announce_supplies()

@@ -5,13 +5,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from cloob.cluster.partitions import Nodes, ask
-from cloob.cluster.profile import Request
+from cloob.cluster.profile import Profile, Request
 
 # Seconds that a look from a compute node may wait in the queue.
 _PATIENCE = 120
+# Seconds between two questions of snakemake's Slurm plugin, at most.
+_LONGEST_ROUND = 180
+_FROM_THE_INTERNET = ("fetch", "testset", "published_checkpoint")
 
 
 def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
@@ -59,25 +63,67 @@ def _names(cluster: list[Nodes]) -> str:
     return ", ".join(sorted({nodes.partition for nodes in cluster})) or "none: sinfo shows no partition"
 
 
-def account_misfit(request: Request) -> str | None:
-    """What is wrong with the account, where the cluster keeps accounts that can be asked for."""
+def preemption_note(request: Request, cluster: list[Nodes]) -> str | None:
+    """What to know of a partition whose jobs are cancelled in favour of others'."""
+    there = [
+        nodes
+        for nodes in cluster
+        if (nodes.partition == request.partition if request.partition else nodes.default)
+    ]
+    if not any("CANCEL" in nodes.preemption for nodes in there):
+        return None
+    return (
+        f"a job that {there[0].partition} preempts is cancelled, and snakemake waits for it for ever; name a "
+        "slurm_partition that requeues, or stop and start snakemake then"
+    )
+
+
+def status_misfit(profile: Profile, settings: dict[str, str]) -> str | None:
+    """Whether snakemake can learn how a job ended; it asks every 40 to 180 seconds."""
+    accounting = "slurmdbd" in settings.get("AccountingStorageType", "")
+    if profile.status_command == "sacct":
+        return None if accounting else "slurm-status-command: no accounting database is here; set squeue"
+    age = int((settings.get("MinJobAge", "300").split() or ["300"])[0])
+    if age >= _LONGEST_ROUND:
+        return None
+    forgets = f"slurm-status-command: squeue forgets a job {age} s after its end, before snakemake asks again"
+    return f"{forgets}; set sacct" if accounting else f"{forgets}; ask for a MinJobAge of {_LONGEST_ROUND}"
+
+
+def limits_misfits(profile: Profile, associations: str) -> Iterator[str]:
+    """What the user's accounts (`account|MaxSubmitJobs` lines of sacctmgr) do not allow."""
+    rows = [line.split("|") for line in associations.splitlines() if line]
+    accounts = sorted({row[0] for row in rows})
+    if not accounts:
+        return
+    for asked in sorted({request.account or "" for request in profile.requests}):
+        if not asked and len(accounts) > 1:
+            yield f"slurm_account: none is named; yours are {', '.join(accounts)}"
+        if asked and asked not in accounts:
+            yield f"slurm_account: {asked} is none of yours ({', '.join(accounts)})"
+        limits = [int(most) for account, most in rows if most and (account == asked or not asked)]
+        if limits and profile.jobs > min(limits):
+            yield f"jobs: {profile.jobs} in the queue at once, but your account allows {min(limits)}"
+
+
+def associations() -> str:
+    """The user's accounts and how many jobs each may have in the queue; empty where none are kept."""
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}"]
     try:
         asked = subprocess.run(
-            [*command, "format=account"], capture_output=True, text=True, check=False, timeout=60
+            [*command, "format=account,maxsubmitjobs"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    accounts = sorted(set(asked.stdout.split()))
-    if asked.returncode or not accounts or request.account in accounts:
-        return None
-    if request.account is None:
-        return f"slurm_account: none is named; yours are {', '.join(accounts)}" if len(accounts) > 1 else None
-    return f"slurm_account: {request.account} is none of yours ({', '.join(accounts)})"
+        return ""
+    return "" if asked.returncode else asked.stdout
 
 
 _LOOK = """
-import pathlib, socket, subprocess, sys
+import pathlib, socket, sys
 print("shared" if pathlib.Path(sys.argv[1]).exists() else "not shared")
 try:
     socket.create_connection((sys.argv[2], 443), 10).close()
@@ -87,18 +133,19 @@ except OSError as error:
 """
 
 
-def look_from_a_node(request: Request, host: str) -> list[str]:
-    """What a compute node of the rule's partition lacks: this folder, or the way to `host`. Runs a job."""
+@cache
+def _seen_from_a_node(partition: str | None, account: str | None, host: str) -> str:
     with tempfile.NamedTemporaryFile(dir=Path.cwd(), prefix=".seen_from_a_node_") as mark:
         command = ["srun", "--nodes=1", "--ntasks=1", "--time=5", f"--immediate={_PATIENCE}", "--quiet"]
-        command += [f"--partition={request.partition}"] if request.partition else []
-        command += [f"--account={request.account}"] if request.account else []
-        seen = ask(*command, sys.executable, "-c", _LOOK, mark.name, host)
-    lacks = []
+        command += [f"--partition={partition}"] if partition else []
+        command += [f"--account={account}"] if account else []
+        return ask(*command, sys.executable, "-c", _LOOK, mark.name, host)
+
+
+def lacks_on_a_node(request: Request, host: str) -> Iterator[str]:
+    """What a compute node of the rule's partition lacks: this folder, or the way to `host`. Runs a job."""
+    seen = _seen_from_a_node(request.partition, request.account, host)
     if "not shared" in seen:
-        lacks.append(
-            f"{Path.cwd()} is not seen from compute nodes; move the checkout to a shared file system"
-        )
-    if "no internet" in seen and request.rule == "fetch":
-        lacks.append(f"slurm_partition: its nodes do not reach {host}; name a partition with internet")
-    return lacks
+        yield f"{Path.cwd()} is not seen from compute nodes; move the checkout to a shared file system"
+    if "no internet" in seen and request.rule in _FROM_THE_INTERNET:
+        yield f"slurm_partition: its nodes do not reach {host}; name a partition with internet"

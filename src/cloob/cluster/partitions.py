@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cloob.errors import InputError
 
-_FIELDS = "%P|%l|%D|%c|%m|%G"
+_FIELDS = "%P|%l|%D|%c|%m|%G|%M"
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Nodes:
     cpus: int
     memory_mb: int
     gpus: dict[str, int]  # of one node, by model ("" where the cluster names none)
+    preemption: str = "OFF"  # what is done with the partition's jobs in favour of others'
 
 
 def ask(*command: str) -> str:
@@ -41,7 +42,7 @@ def partitions() -> list[Nodes]:
 
 
 def _nodes(line: str) -> Nodes:
-    name, limit, number, cpus, memory, gres = line.strip().split("|")
+    name, limit, number, cpus, memory, gres, preemption = line.strip().split("|")
     return Nodes(
         partition=name.rstrip("*"),
         default=name.endswith("*"),
@@ -50,7 +51,14 @@ def _nodes(line: str) -> Nodes:
         cpus=int(cpus.rstrip("+")),
         memory_mb=int(memory.rstrip("+")),
         gpus=gpus_of(gres),
+        preemption=preemption.upper(),
     )
+
+
+def settings() -> dict[str, str]:
+    """The cluster's own settings, as `scontrol show config` tells them."""
+    pairs = (line.split("=", 1) for line in ask("scontrol", "show", "config").splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def minutes_of(limit: str) -> float:

@@ -25,15 +25,30 @@ class Request:
     model: str  # of the GPUs, or ""
 
 
-def read_profile(path: Path) -> list[Request]:
-    """The requests of all rules that the profile names; `InputError` where it cannot be read."""
+@dataclass(frozen=True)
+class Profile:
+    """What the profile says of all jobs, and the requests of all rules that it names."""
+
+    jobs: int  # in the queue at once
+    status_command: str
+    requests: list[Request]
+
+
+def read_profile(path: Path) -> Profile:
+    """Read the profile; `InputError` where that cannot be done."""
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8"))
         given = profile.get("default-resources", [])
         defaults = given if isinstance(given, dict) else dict(entry.split("=", 1) for entry in given)
         rules = profile["set-resources"]
         threads = profile.get("set-threads", {})
-        return [_request(rule, defaults | asked, threads.get(rule, 1)) for rule, asked in rules.items()]
+        return Profile(
+            jobs=int(profile["jobs"]),
+            status_command=str(profile.get("slurm-status-command", "sacct")),
+            requests=[
+                _request(rule, defaults | asked, threads.get(rule, 1)) for rule, asked in rules.items()
+            ],
+        )
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; run this in the root of the repository") from None
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,0 +1,43 @@
+"""The plan says what training will cost, from recipe, packed corpus and measured rate."""
+
+import json
+
+import pytest
+
+RUN = "cc-infonce-RN50-cc-seed1"
+
+
+@pytest.fixture
+def said(snakemake, config_with, tmp_path):
+    """The lines on training in the plan of the paper, with results in a folder of one's own."""
+
+    def plan():
+        folder = config_with({"results": str(tmp_path)})
+        done = snakemake("-n", f"{tmp_path}/train/{RUN}/final.pt", "--configfile", folder)
+        text = (done.stdout + done.stderr).split("Training that the grid of runs still asks for:\n", 1)[1]
+        return [line[4:] for line in text.splitlines()[:4] if line.startswith("  - ")]
+
+    return plan
+
+
+def test_before_a_corpus_is_packed_its_pairs_are_not_known(said):
+    assert "10 × cc RN50, 128 epochs: pairs not known before the corpus is packed" in said()
+
+
+def test_a_measured_rate_becomes_gpu_hours(said, tmp_path):
+    manifest = tmp_path / "shards" / "cc" / "train" / "shards.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"samples": 2_250_000}))
+    assert (
+        "10 × cc RN50, 128 epochs: 288,000,000 pairs each; no run of RN50 measured yet, so no hours" in said()
+    )
+    log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
+    log.parent.mkdir(parents=True)
+    events = [{"event": "start", "processes": 4}]
+    events += [{"event": "step", "samples_per_second": rate} for rate in (100, 2000, 9000)]
+    log.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "step", "samp')
+    # 288 million pairs / (2 000 / 4 pairs a second and GPU, the median) / 3 600 s = 160 hours of one GPU.
+    assert (
+        "10 × cc RN50, 128 epochs: 288,000,000 pairs each, 40.00 h on 4 processes; "
+        "1,600.0 GPU-hours in all (one GPU a process)"
+    ) in said()
