@@ -72,7 +72,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     fetch.add_argument("--timeout", type=positive, required=True, help="seconds without an answer")
     fetch.add_argument("--retries", type=count, required=True, help="immediate further tries per link")
-    fetch.add_argument("--rounds", type=positive, required=True, help="rounds in which failures are retried")
+    fetch.add_argument("--rounds", type=positive, required=True, help="in all: what may pass is tried again")
     fetch.add_argument(
         "--seconds-between-rounds", type=count, required=True, help="that a round waits after the one before"
     )

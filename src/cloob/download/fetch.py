@@ -36,6 +36,8 @@ def fetch(
     wanted = read_part(links, part, parts)
     rows = SCHEMA.empty_table()
     with only_one(folder):
+        for half in (*folder.glob(".*"), *ledger.parent.glob(f".{ledger.stem}.*")):  # of one that was killed
+            half.unlink()
         due = np.arange(len(wanted))
         for number in range(effort.rounds):
             if not len(due):

@@ -37,6 +37,8 @@ def claim(folder: Path, fingerprint: str) -> bool:
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / _FINGERPRINT
+    for half in folder.glob(f".{mark.stem}.*"):  # of a process that was killed as it marked the folder
+        half.unlink()
     if not mark.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds files that no fetch has left; empty it or name another folder")
     if mark.exists() and mark.read_text(encoding="ascii").strip() == fingerprint:
