@@ -52,3 +52,9 @@ def test_no_text_reaches_into_the_next():
 def test_every_text_in_any_script_keeps_its_letters():
     texts = ["Käse & Brot", "犬と猫", "кошка", "🐕 dog", "á", "ﬃ", "a%20b", "1 < 2 > 0", "100% + 1"]
     assert plain_texts([quote_plus(text).encode() for text in texts]) == texts
+
+
+@pytest.mark.parametrize("more", [b"", b"&#10;"])
+def test_an_entity_of_five_thousand_digits_is_no_character(more: bytes):
+    fields = [b"a&amp;b" + more, b"&#" + b"1" * 5000 + b";!"]
+    assert plain_texts(fields) == ["a&b", "\ufffd!"]

@@ -46,7 +46,7 @@ rule yfcc_links:
         "<results>/logs/download/yfcc_train_links.log",
     conda:
         "../../envs/lists.yaml"
-    # For the decompression; with more cores the join would be the slower of the two.
+    # For the decompression; with twice as many the join would be the slower of the two.
     threads: 8
     params:
         caption=config["corpora"]["yfcc"]["caption"],

@@ -13,6 +13,8 @@ import numpy as np
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 # A tag begins with a letter or a slash: "<3" and "a < b" are text. None reaches into the next text.
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]*>")
+# An entity whose number Python refuses to read (more than 4300 digits); none of them is a character.
+_ENDLESS = re.compile(r"&#[0-9]{4301,};?")
 # What stands for a blank in a stored text (a line feed ends it), and what each byte that is `%xx` becomes.
 _BLANKS = bytes(range(32)) + b"\x7f+"
 _STORED = bytes.maketrans(_BLANKS.replace(b"\n", b""), b" " * (len(_BLANKS) - 1))
@@ -64,7 +66,11 @@ def _unquoted(block: bytes) -> bytes:
 
 def _unescaped(text: str, lines: int) -> str:
     """Without entities, as many lines as before."""
-    whole = html.unescape(text)
+    try:
+        whole = html.unescape(text)
+    except ValueError:
+        text = _ENDLESS.sub("\ufffd", text)
+        whole = html.unescape(text)
     if whole.count("\n") == lines - 1:
         return whole
     # Some entity means a line feed.

@@ -58,7 +58,7 @@ def by_photo_id(
 
 
 class _Wanted:
-    """The subset's photos by their ids, in 74 bytes each: 1.1 GB for 14.8 million."""
+    """The subset's photos by their ids, in 74 bytes each: 1.1 GB for 14.8 million, 1.5 while sorted."""
 
     def __init__(self, subset: Path, found: Counter[str]) -> None:
         # These grow in place, where NumPy's arrays would be copied.
