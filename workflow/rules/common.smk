@@ -219,12 +219,7 @@ def probed():
 
 def linear_probe_results(wildcards):
     """The result file of every (run, reported epoch, test set with training images)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/linear_probe/{testset}.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-        for testset in probed()
-    ]
+    return result_files("linear_probe", probed(), report_epochs)
 
 
 def retrieval_results(wildcards):
