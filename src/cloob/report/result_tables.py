@@ -45,8 +45,8 @@ RULE = (
     f"next best gives p ≤ {LEVEL}, not corrected."
 )
 PUBLISHED = (
-    "Published: the paper's mean ± deviation, in brackets how far ours lies from it, and whether within that "
-    "deviation or beyond. The paper names no epoch for some columns on YFCC; they are taken as of epoch 28."
+    "Published: the paper's mean ± deviation, in brackets how far ours lies from it, and whether in that "
+    "deviation or out of it. Some of its columns on YFCC name no epoch; they are taken as of epoch 28."
 )
 
 
@@ -138,7 +138,7 @@ def _ablation_rows(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Row]
     for protocol, name in (("zeroshot", "Zero-shot"), ("linear_probe", "Linear probe")):
         datasets = set(known[known.protocol == protocol].dataset)
         if datasets:
-            yield Row(protocol, MEAN, ACCURACY, f"{name}, mean over the sets (%)", 100)
+            yield Row(protocol, MEAN, ACCURACY, f"{name}, mean (%)", 100)
         if "imagenet" in datasets:
             yield Row(protocol, "imagenet", ACCURACY, f"{name}, ImageNet (%)", 100)
     for protocol, quantities in (
