@@ -1,26 +1,15 @@
 """No stranger sends us where he likes, nor keeps us for as long, or with as much, as he likes."""
 
-import io
 import json
-import resource
-import socketserver
 import subprocess
 import sys
-import threading
-import time
-import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from rogue import Rogue, rogue_server
 from served import RememberingServer, guard, jpeg
 
-from cloob.download.fates import read_fates
-from cloob.download.fetch import Effort, Images, fetch
 from cloob.download.guard import Guard
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2600::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
@@ -114,69 +103,10 @@ def test_other_schemes_are_not_spoken(link: str):
     assert "unknown url type" in ask(link, guard())[0]
 
 
-class Rogue(socketserver.ThreadingTCPServer):
-    """Answers by path: a redirect, bytes without end, a drop now and then, a bomb."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-    target = ""
-
-    class RequestHandlerClass(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            path = self.rfile.readline().split()[1].decode()
-            while self.rfile.readline().strip():
-                pass
-            with suppress(OSError):  # the client had enough
-                getattr(self, path.strip("/"))()
-
-        def redirect(self) -> None:
-            self.wfile.write(f"HTTP/1.0 302 Found\r\nLocation: {self.server.target}\r\n\r\n".encode())
-
-        def endless(self) -> None:
-            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
-            while True:
-                self.wfile.write(b"x" * 100_000)
-
-        def dripping(self) -> None:
-            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
-            while True:
-                self.wfile.write(b"x")
-                time.sleep(0.2)
-
-        def headers(self) -> None:
-            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
-            while True:
-                self.wfile.write(b"x")
-                time.sleep(0.2)
-
-        def bomb(self) -> None:
-            content = png_bomb(30_000)
-            self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
-
-
-def png_bomb(edge: int) -> bytes:
-    """A black PNG of edge × edge pixels in some 100 KB."""
-    content = io.BytesIO()
-    Image.new("1", (8, 8)).save(content, "PNG")
-    rows = zlib.compressobj(9)
-    packed = b"".join(rows.compress(bytes(1 + edge // 8)) for _ in range(edge)) + rows.flush()
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-
-    head = edge.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-
-
 @pytest.fixture(scope="module")
 def rogue() -> Iterator[Rogue]:
-    with Rogue() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with rogue_server() as server:
         yield server
-        server.shutdown()
 
 
 def test_a_redirect_leads_to_nothing_forbidden(rogue: Rogue, forbidden: RememberingServer):
@@ -206,32 +136,3 @@ def test_what_costs_too_much_is_cut_off(rogue: Rogue, what: str, said: str):
     assert said in found
     assert seconds < 5
     assert megabytes < 60
-
-
-def test_img2dataset_is_guarded_in_its_workers(rogue: Rogue, forbidden: RememberingServer, tmp_path, website):
-    (website.root / "good.jpg").write_bytes(jpeg(3))
-    rogue.target = f"http://localhost:{forbidden.server_address[1]}/secret.jpg"
-    port = rogue.server_address[1]
-    links = [
-        f"http://127.0.0.1:{port}/{what}" for what in ("redirect", "endless", "dripping", "headers", "bomb")
-    ]
-    links += [f"{forbidden.address}/secret.jpg", f"{website.address}/good.jpg"]
-    uids = [str(number) for number in range(len(links))]
-    pq.write_table(pa.table({"uid": uids, "url": links, "caption": uids}), tmp_path / "links.parquet")
-    fetch(
-        tmp_path / "links.parquet",
-        tmp_path / "images",
-        tmp_path / "fates.csv",
-        Images(256, 90, 3.0, 16, 100),
-        Effort(timeout=2, retries=0, processes=1, threads=8),
-        guard(rogue, website, maximum_seconds=3.0),
-    )
-    assert read_fates(tmp_path / "fates.csv") == {
-        "kept": 1,
-        "forbidden_address": 2,
-        "too_slow": 2,
-        "too_many_bytes": 1,
-        "too_many_pixels": 1,
-    }
-    assert forbidden.asked == []
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000

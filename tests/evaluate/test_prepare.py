@@ -188,13 +188,8 @@ def test_flowers102s_official_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "image_00005.jpg": 1,
         "image_00006.jpg": 1,
     }
-    train = [
-        "train/000/image_00002.jpg",
-        "train/008/image_00007.jpg",
-        "train/076/image_00001.jpg",
-        "train/101/image_00003.jpg",
-    ]
-    assert [name for name in tree(tmp_path / "out") if name.startswith("train")] == train
+    assert tree(tmp_path / "out" / "train") == ["000/image_00002.jpg", "076/image_00001.jpg"]
+    assert tree(tmp_path / "out" / "validation") == ["008/image_00007.jpg", "101/image_00003.jpg"]
 
 
 def test_gtsrbs_official_archives_are_fetched(web, tmp_path: Path) -> None:
@@ -242,7 +237,8 @@ def test_country211s_official_archive_is_fetched(web, tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(changed, allow_unicode=True))
     assert prepare(tmp_path, path, "official") == 0
     assert sorted(each.name for each in (tmp_path / "out" / "test").iterdir()) == codes
-    assert tree(tmp_path / "out" / "train" / "C007") == ["train.jpg", "valid.jpg"]
+    assert tree(tmp_path / "out" / "train" / "C007") == ["train.jpg"]
+    assert tree(tmp_path / "out" / "validation" / "C007") == ["valid.jpg"]
 
 
 def test_stanford_cars_official_files(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Zero-shot classification against an oracle in float64, written from the protocol's own words."""
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cloob.cli import main
 from cloob.encoder import evaluation_transform, load_encoder, tokenizer_for
@@ -159,3 +162,65 @@ def test_a_checkpoint_that_diverged_is_named(
     folder, description = make_set({"a": 1, "b": 1, "c": 1}), describe(tmp_path / "d.yaml")
     assert evaluate(tmp_path / "nan.pt", tmp_path / "out", (description, folder)) == 2
     assert "not finite" in capfd.readouterr().err
+
+
+def test_every_class_has_its_images_and_right_answers_and_intervals_hold_the_metrics(
+    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+) -> None:
+    folder = make_set({"a": 3, "b": 0, "c": 4})
+    assert evaluate(checkpoint, tmp_path / "out", (describe(tmp_path / "d.yaml"), folder)) == 0
+    result = json.loads((tmp_path / "out" / "colours.json").read_text())
+    per_class = result["per_class"]
+    assert [(each["class"], each["images"]) for each in per_class] == [("red", 3), ("green", 0), ("blue", 4)]
+    right = sum(each["right"] for each in per_class)
+    assert result["metrics"]["accuracy"] == right / result["images"] == right / 7
+    for metric, (low, high) in result["intervals"].items():
+        assert low <= result["metrics"][metric] <= high
+    assert set(result["intervals"]) == {"accuracy", "mean_per_class_accuracy"}  # three classes: no top five
+
+
+def test_pictures_are_shown_with_their_best_classes(
+    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+) -> None:
+    names = ["red", "green", "blue", "black", "white", "grey"]
+    folder = make_set(dict.fromkeys(names, 2))
+    Image.new("RGB", (600, 300)).save(folder / "test" / "red" / "0.png")
+    description = describe(tmp_path / "d.yaml", classes=names, prompts=PROMPTS)
+    assert evaluate(checkpoint, tmp_path / "out", (description, folder)) == 0
+    shown = json.loads((tmp_path / "out" / "predictions" / "colours.json").read_text())
+    assert (shown["protocol"], shown["dataset"], shown["images"]) == ("predictions", "colours", 12)
+    assert len({sample["image"] for sample in shown["samples"]}) == len(shown["samples"]) == 8
+    model, saved = load_encoder(checkpoint)
+    weights, model = oracle_weights(checkpoint, names, PROMPTS), model.double()
+    scale = model.logit_scale.exp().item()
+    order = sorted(names)  # of the folders, which are the labels
+    for sample in shown["samples"]:
+        assert order[sample["label"]] == sample["image"].split("/")[0]
+        assert sample["class"] == names[sample["label"]]
+        thumbnail = Image.open(io.BytesIO(base64.b64decode(sample["image_jpeg"])))
+        assert thumbnail.format == "JPEG"
+        assert max(thumbnail.size) <= 224
+        pixels = evaluation_transform(saved["model_config"])(load_image(folder / "test" / sample["image"]))
+        with torch.no_grad():
+            feature = model.encode_image(pixels[None].double(), normalize=True)[0].numpy()
+        odds = np.exp(scale * (feature @ weights))
+        expected = sorted(zip(odds / odds.sum(), names, strict=True), reverse=True)[:5]
+        assert [each["class"] for each in sample["top"]] == [name for _, name in expected]
+        assert [each["probability"] for each in sample["top"]] == pytest.approx(
+            [each for each, _ in expected], rel=1e-4
+        )
+
+
+def test_only_what_is_missing_or_of_something_else_is_made(
+    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+) -> None:
+    folder, out = make_set({"a": 2, "b": 2, "c": 1}), tmp_path / "out"
+    sets = [(describe(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two", "three")]
+    assert evaluate(checkpoint, out, *sets) == 0
+    (out / "two.json").write_text("[]")
+    made = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    describe(tmp_path / "three.yaml", name="three", prompts=["another {}"])
+    assert evaluate(checkpoint, out, *sets) == 0
+    again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    assert {name for name in made if made[name] != again[name]} == {"two.json", "three.json"}
+    assert json.loads((out / "three.json").read_text())["prompts"] == 1

@@ -1,6 +1,7 @@
-"""From img2dataset's tars to shards: nothing lost, nothing damaged, the same bytes each time."""
+"""From ledgers to shards: nothing lost, nothing damaged, one seeded order, the same bytes each time."""
 
-import io
+import json
+import shutil
 import tarfile
 from hashlib import sha256
 from pathlib import Path
@@ -8,70 +9,54 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from conftest import ROWS, caption
+from downloaded_parts import leave_download, uid
+from packing import by_caption, fates_of, files_of, pack_download
+from pictures import jpeg
 
-from cloob.download.fates import read_fates, write_fates
+from cloob.download.fates import read_fates
 from cloob.errors import InputError
 from cloob.files import read_json
-from cloob.shards.pack import pack
+from cloob.shards.judging import position
+from cloob.shards.ledgers import downloaded
 from cloob.shards.reader import Shards
 
-ROWS = 23
-PER_SHARD = 10
+Download = tuple[list[Path], Path]
 
 
-def pack_folder(folder: Path, out: str = "shards", processes: int = 1) -> Path:
-    fates = folder / out / "fates.csv"
-    pack(folder / "images", folder / "images_fates.csv", folder / out, fates, PER_SHARD, processes)
-    return folder / out
+def test_every_image_comes_through_with_its_caption_and_its_bytes(download: Download, tmp_path: Path) -> None:
+    manifest = pack_download(download, tmp_path / "shards")
+    assert by_caption(manifest) == {
+        caption(number): jpeg(number, mode="L" if number % 3 else "RGB", width=40 + number)
+        for number in range(ROWS)
+    }
+    assert read_fates(manifest.with_name("fates.csv")) == fates_of(manifest) == {"kept": ROWS}
 
 
-def damage(folder: Path, part: str, change: dict[int, bytes]) -> list[str]:
-    """Replace the nth images of img2dataset's tar; return their captions."""
-    path, captions = folder / "images" / f"{part}.tar", []
-    with tarfile.open(path) as tar:
-        members = [(member, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
-    images = [number for number, (member, _) in enumerate(members) if member.name.endswith(".jpg")]
-    for nth, content in change.items():
-        member, _ = members[images[nth]]
-        member.size = len(content)
-        members[images[nth]] = member, content
-        captions += [
-            text.decode() for other, text in members if other.name == member.name.replace(".jpg", ".txt")
-        ]
-    with tarfile.open(path, "w") as tar:
-        for member, content in members:
-            tar.addfile(member, io.BytesIO(content))
-    return captions
+def test_the_order_is_a_function_of_seed_and_uid_alone(download: Download, tmp_path: Path) -> None:
+    def keys(out: str, seed: int) -> list[str]:
+        shards = Shards(pack_download(download, tmp_path / out, seed=seed))
+        return [shards.sample(index)[2] for index in range(len(shards))]
+
+    uids = [uid(row) for row in range(1, ROWS + 2) if row != 6]  # row 6 is gone
+    assert keys("one", 1) == sorted(uids, key=lambda one: position(1, one))
+    assert keys("two", 2) == sorted(uids, key=lambda one: position(2, one)) != keys("again", 1)
 
 
-def image_of(folder: Path, part: str, nth: int) -> bytes:
-    with tarfile.open(folder / "images" / f"{part}.tar") as tar:
-        member = [member for member in tar if member.name.endswith(".jpg")][nth]
-        return tar.extractfile(member).read()  # type: ignore[union-attr]
-
-
-def test_the_manifest_says_which_list_of_links_the_corpus_is_of(fetched_folder: Path) -> None:
-    manifest = read_json(pack_folder(fetched_folder) / "shards.json")
-    assert manifest["links_sha256"] == sha256((fetched_folder / "links.parquet").read_bytes()).hexdigest()
-
-
-def test_every_image_comes_through_in_the_order_of_the_list(fetched_folder: Path) -> None:
-    out = pack_folder(fetched_folder)
-    shards = Shards(out / "shards.json")
-    samples = [shards.sample(index) for index in range(len(shards))]
-    assert [caption for _, caption, _ in samples] == [f"picture {number} of „Köln“" for number in range(ROWS)]
-    assert [key for *_, key in samples] == [f"{number:09d}" for number in range(1, ROWS + 1)]
-    for number, (image, *_) in enumerate(samples):
-        if number % 3 == 2:  # CMYK, which img2dataset turns into RGB
-            continue
-        assert image == (fetched_folder / "www" / f"{number}.jpg").read_bytes()
-    assert read_fates(out / "fates.csv") == {"kept": ROWS}
+def test_a_refused_image_leaves_the_order_of_the_others(tmp_path: Path) -> None:
+    rows = [(caption(number), jpeg(number)) for number in range(ROWS)]
+    whole = Shards(pack_download(leave_download(tmp_path / "a", rows), tmp_path / "whole"))
+    rows[7] = (caption(7), b"<!DOCTYPE html>")
+    less = Shards(pack_download(leave_download(tmp_path / "b", rows), tmp_path / "less"))
+    order = [whole.caption(index) for index in range(ROWS)]
+    order.remove(caption(7))
+    assert [less.caption(index) for index in range(ROWS - 1)] == order
 
 
 # webdataset leaves the closing of its files to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_index_gives_exactly_what_tarfile_and_webdataset_give(fetched_folder: Path) -> None:
-    out = pack_folder(fetched_folder)
+def test_the_index_gives_exactly_what_tarfile_and_webdataset_give(download: Download, tmp_path: Path) -> None:
+    out = pack_download(download, tmp_path / "shards").parent
     tars = sorted(out.glob("*.tar"))
     assert [tar.name for tar in tars] == ["000000.tar", "000001.tar", "000002.tar"]
     read_by_webdataset = [
@@ -82,86 +67,160 @@ def test_the_index_gives_exactly_what_tarfile_and_webdataset_give(fetched_folder
     row = 0
     for tar in tars:
         content = tar.read_bytes()
-        index = pq.read_table(tar.with_suffix(".parquet")).to_pylist()
         with tarfile.open(tar) as members:
-            for entry in index:
-                image = content[entry["image_offset"] :][: entry["image_length"]]
-                text = content[entry["caption_offset"] :][: entry["caption_length"]]
-                assert image == members.extractfile(f"{entry['key']}.jpg").read()  # type: ignore[union-attr]
-                assert text == members.extractfile(f"{entry['key']}.txt").read()  # type: ignore[union-attr]
-                assert sha256(image).hexdigest() == entry["sha256"]
+            for entry in pq.read_table(tar.with_suffix(".parquet")).to_pylist():
                 sample = read_by_webdataset[row]
-                assert (sample["__key__"], sample["jpg"], sample["txt"]) == (entry["key"], image, text)
+                assert sample["__key__"] == entry["key"]
+                for what, suffix in (("image", "jpg"), ("caption", "txt"), ("record", "json")):
+                    found = content[entry[f"{what}_offset"] :][: entry[f"{what}_length"]]
+                    member = members.extractfile(f"{entry['key']}.{suffix}")
+                    assert found == member.read() == sample[suffix]  # type: ignore[union-attr]
+                assert sha256(sample["jpg"]).hexdigest() == entry["sha256"]
                 row += 1
     assert row == len(read_by_webdataset) == ROWS
 
 
-def test_the_manifest_describes_the_shards(fetched_folder: Path) -> None:
-    out = pack_folder(fetched_folder)
-    manifest = read_json(out / "shards.json")
-    assert manifest["samples"] == ROWS
-    assert [shard["samples"] for shard in manifest["shards"]] == [10, 10, 3]
-    for shard in manifest["shards"]:
-        content = (out / shard["name"]).read_bytes()
-        assert (len(content), sha256(content).hexdigest()) == (shard["bytes"], shard["sha256"])
-    assert manifest["bytes"] == sum(shard["bytes"] for shard in manifest["shards"])
-    assert manifest["statistics"]["width"] == {"minimum": 40, "median": 60, "mean": 53.913, "maximum": 60}
-    assert manifest["statistics"]["caption_words"]["maximum"] == 4
-
-
-def test_the_same_images_give_the_same_bytes(fetched_folder: Path) -> None:
-    one, two = pack_folder(fetched_folder, "one"), pack_folder(fetched_folder, "two", processes=2)
-    names = sorted(file.name for file in one.iterdir())
-    assert names == sorted(file.name for file in two.iterdir())
-    for name in names:
-        assert (one / name).read_bytes() == (two / name).read_bytes()
-
-
-def test_what_does_not_decode_is_refused_with_its_reason(fetched_folder: Path) -> None:
-    whole = image_of(fetched_folder, "00000", 1)
-    bad = damage(
-        fetched_folder,
-        "00000",
-        {0: b"<!DOCTYPE html>", 1: whole[:-300], 2: whole[:20] + b"\xff\xd9", 3: b"\x89PNG\r\n\x1a\n"},
-    )
-    out = pack_folder(fetched_folder)
-    fates = read_fates(out / "fates.csv")
-    assert fates["kept"] == ROWS - 4
-    assert fates["not_jpeg"] >= 2 and fates["truncated_image"] >= 1
-    assert sum(fates.values()) == ROWS
-    shards = Shards(out / "shards.json")
-    assert not {shards.caption(index) for index in range(len(shards))} & set(bad)
-
-
-def test_leftovers_of_an_earlier_run_are_gone(fetched_folder: Path) -> None:
-    out = fetched_folder / "shards"
-    out.mkdir()
-    for name in ("000007.tar", "000007.parquet", ".000001.4711.tar", "shards.json"):
-        (out / name).touch()
-    pack_folder(fetched_folder)
-    assert {file.name for file in out.iterdir()} == {
-        "shards.json",
-        "fates.csv",
-        *(f"00000{number}.{suffix}" for number in range(3) for suffix in ("tar", "parquet")),
+def test_the_json_says_where_a_sample_is_from(tmp_path: Path) -> None:
+    written = "Cafe\u0301 \u2028 at\u00a0noon\x07!"
+    parts = leave_download(tmp_path / "download", [(written, jpeg(1, width=50))], parts=1)
+    manifest = pack_download(parts, tmp_path / "shards")
+    with tarfile.open(manifest.with_name("000000.tar")) as tar:
+        record = json.loads(tar.extractfile(f"{uid(1)}.json").read())  # type: ignore[union-attr]
+    assert record == {
+        "uid": uid(1),
+        "caption": written,
+        "url": "http://pictures.example/1.jpg",
+        "row": 1,
+        "width": 50,
+        "height": 32,
+        "sha256": sha256(jpeg(1, width=50)).hexdigest(),
     }
+    assert Shards(manifest).caption(0) == "Café at noon !"
 
 
-def test_a_lost_part_is_an_error(fetched_folder: Path) -> None:
-    (fetched_folder / "images" / "00001_stats.json").unlink()
-    with pytest.raises(InputError, match="do not balance"):
-        pack_folder(fetched_folder)
-    assert not (fetched_folder / "shards" / "shards.json").exists()
+def test_the_manifest_describes_the_shards(download: Download, tmp_path: Path) -> None:
+    manifest = pack_download(download, tmp_path / "shards")
+    said = read_json(manifest)
+    assert said["samples"] == ROWS
+    assert [shard["samples"] for shard in said["shards"]] == [10, 10, 3]
+    for shard in said["shards"]:
+        content = (manifest.parent / shard["name"]).read_bytes()
+        assert (len(content), sha256(content).hexdigest()) == (shard["bytes"], shard["sha256"])
+    assert said["bytes"] == sum(shard["bytes"] for shard in said["shards"])
+    assert said["links_sha256"] == sha256(download[1].read_bytes()).hexdigest()
+    width = said["statistics"]["width"]
+    assert {name: width[name] for name in ("minimum", "median", "mean", "maximum")} == {
+        "minimum": 40,
+        "median": 51,
+        "mean": 51,
+        "maximum": 62,
+    }
+    assert sum(width["counts"]) == ROWS
+    assert said["statistics"]["caption_words"]["maximum"] == 4
 
 
-def test_a_torn_tar_is_an_error(fetched_folder: Path) -> None:
-    tar = fetched_folder / "images" / "00001.tar"
+def test_the_ledger_has_every_row_that_came_in(download: Download, tmp_path: Path) -> None:
+    manifest = pack_download(download, tmp_path / "shards")
+    ledger = pq.read_table(manifest.with_name("ledger.parquet"))
+    assert ledger["uid"].to_pylist() == [uid(row) for row in range(1, ROWS + 2) if row != 6]
+    assert set(ledger["fate"].to_pylist()) == {"kept"}
+
+
+def test_the_same_images_give_the_same_bytes(download: Download, tmp_path: Path) -> None:
+    one = pack_download(download, tmp_path / "one").parent
+    two = pack_download(download, tmp_path / "two", processes=2).parent
+    assert files_of(one) == files_of(two)
+
+
+def test_images_of_the_validation_split_are_not_trained_on(download: Download, tmp_path: Path) -> None:
+    again = jpeg(3, width=43)
+    rows = [("another caption", again), ("fresh", jpeg(99)), ("fresh", jpeg(98)), ("twin", jpeg(98))]
+    validation = pack_download(
+        leave_download(tmp_path / "v", [("seen", again), ("seen twice", jpeg(98))]), tmp_path / "val"
+    )
+    manifest = pack_download(leave_download(tmp_path / "t", rows), tmp_path / "train", validation=validation)
+    assert fates_of(manifest) == {"in_validation": 3, "kept": 1}
+    assert by_caption(manifest) == {"fresh": jpeg(99)}
+    ledger = pq.read_table(manifest.with_name("ledger.parquet")).to_pylist()
+    assert [row["fate"] for row in ledger] == ["in_validation", "kept", "in_validation", "in_validation"]
+
+
+def test_other_duplicates_stay_and_are_counted(tmp_path: Path) -> None:
+    rows = [("a", jpeg(1)), ("b", jpeg(1)), ("c", jpeg(1)), ("d", jpeg(2)), ("d", jpeg(2)), ("e", jpeg(3))]
+    manifest = pack_download(leave_download(tmp_path / "download", rows), tmp_path / "shards")
+    assert fates_of(manifest) == {"kept": 6}
+    assert read_json(manifest)["statistics"]["duplicates"] == 3
+
+
+def test_leftovers_of_an_earlier_run_are_gone(download: Download, tmp_path: Path) -> None:
+    undisturbed = pack_download(download, tmp_path / "undisturbed").parent
+    out = tmp_path / "shards"
+    out.mkdir()
+    for name in ("000007.tar", "000007.parquet", ".000001.4711.tar", "shards.json", "000001.tar"):
+        (out / name).touch()
+    assert files_of(pack_download(download, out).parent) == files_of(undisturbed)
+
+
+def test_finished_shards_are_kept_and_others_are_written_anew(download: Download, tmp_path: Path) -> None:
+    out = pack_download(download, tmp_path / "shards").parent
+    before = files_of(out)
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    (out / "000001.tar").write_bytes(b"torn")
+    (out / "000002.parquet").unlink()
+    assert files_of(pack_download(download, out).parent) == before
+    kept = {path.name for path in out.glob("*.tar") if path.stat().st_mtime_ns == times[path.name]}
+    assert kept == {"000000.tar"}
+
+
+def test_another_seed_keeps_no_shard(download: Download, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    pack_download(download, out, seed=2)
+    fresh = pack_download(download, tmp_path / "fresh").parent
+    assert files_of(pack_download(download, out).parent) == files_of(fresh)
+
+
+def test_a_missing_ledger_is_an_error(download: Download, tmp_path: Path) -> None:
+    ledgers, links = download
+    with pytest.raises(InputError, match=r"24 links, but the ledgers have 12 rows"):
+        pack_download((ledgers[:1], links), tmp_path / "shards")
+
+
+def test_a_ledger_given_twice_is_an_error(download: Download, tmp_path: Path) -> None:
+    ledgers, links = download
+    with pytest.raises(InputError, match="came in twice"):
+        pack_download(([ledgers[0], ledgers[0]], links), tmp_path / "shards")
+
+
+def test_a_torn_tar_is_an_error(download: Download, tmp_path: Path) -> None:
+    tar = download[0][1].with_name("0001") / "00000.tar"
     tar.write_bytes(tar.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"00001\.tar"):
-        pack_folder(fetched_folder)
+    with pytest.raises(InputError, match=r"0001/00000\.tar: ends within the image"):
+        pack_download(download, tmp_path / "shards")
+    assert not (tmp_path / "shards" / "shards.json").exists()
+
+
+def test_an_image_that_is_not_its_ledgers_is_an_error(download: Download, tmp_path: Path) -> None:
+    tar = download[0][0].with_name("0000") / "00000.tar"
+    content = bytearray(tar.read_bytes())
+    content[700] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(InputError, match="is not the image of its ledger"):
+        pack_download(download, tmp_path / "shards")
+
+
+def test_a_ledger_of_other_links_is_an_error(download: Download, tmp_path: Path) -> None:
+    other = leave_download(tmp_path / "other", [("x", "dns")] * 24)
+    table = pq.read_table(other[1]).to_pylist()
+    pq.write_table(pq.read_table(other[1]).slice(0, 0), other[1])
+    assert len(table) == 24
+    with pytest.raises(InputError, match="do not balance"):
+        downloaded(download[0], other[1])
 
 
 def test_no_images_at_all_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    write_fates(tmp_path / "images_fates.csv", {"http_404": 3}, 3)
-    with pytest.raises(InputError, match="no image to pack"):
-        pack_folder(tmp_path)
+    parts = leave_download(tmp_path / "download", [("x", "http_404"), ("y", b"not an image")])
+    with pytest.raises(InputError, match="no image to pack is left of 1"):
+        pack_download(parts, tmp_path / "shards")
+    shutil.rmtree(tmp_path / "shards")
+    with pytest.raises(InputError, match="no image to pack is left of 0"):
+        pack_download(leave_download(tmp_path / "none", [("x", "dns")], 1), tmp_path / "shards")

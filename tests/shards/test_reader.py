@@ -5,18 +5,15 @@ import pickle
 from pathlib import Path
 
 import pytest
+from packing import pack_download
 
 from cloob.errors import InputError
-from cloob.shards.pack import pack
 from cloob.shards.reader import Shards
-from cloob.shards.verify import verify
 
 
 @pytest.fixture
-def manifest(real_fetch: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "shards"
-    pack(real_fetch / "images", real_fetch / "images_fates.csv", out, out / "fates.csv", 10, 1)
-    return out / "shards.json"
+def manifest(download: tuple[list[Path], Path], tmp_path: Path) -> Path:
+    return pack_download(download, tmp_path / "shards")
 
 
 def first_caption(shards: Shards) -> str:
@@ -56,13 +53,3 @@ def test_an_index_of_another_shard_is_an_error(manifest: Path) -> None:
     (manifest.parent / "000000.parquet").write_bytes((manifest.parent / "000002.parquet").read_bytes())
     with pytest.raises(InputError, match=r"000000\.parquet: 3 samples"):
         Shards(manifest)
-
-
-def test_verify_hashes_everything_again(manifest: Path) -> None:
-    assert verify(manifest).endswith("23 samples in 3 shards are what was packed")
-    tar = manifest.parent / "000001.tar"
-    content = bytearray(tar.read_bytes())
-    content[2000] ^= 1
-    tar.write_bytes(content)
-    with pytest.raises(InputError, match=r"000001\.tar: its bytes differ"):
-        verify(manifest)

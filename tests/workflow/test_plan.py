@@ -24,7 +24,9 @@ def counts(plan):
 def test_the_default_plan_is_the_true_paper(plan):
     assert plan.returncode == 0, plan.stderr
     # Conceptual Captions: 5 seeds × {CLIP, CLOOB}, two epochs each; YFCC: 3 encoders × {CLIP, CLOOB}, one.
-    assert counts(plan) == counts(plan) | {"train": 16, "zeroshot": 26, "fetch": 3, "pack": 3}
+    assert counts(plan) == counts(plan) | {"train": 16, "zeroshot": 26, "pack": 3}
+    # Conceptual Captions in 8 parts and its validation in one, YFCC in 16.
+    assert counts(plan)["fetch"] == 8 + 1 + 16
     for seed in range(1, 6):
         for objective in ("infonce", "infoloob_hopfield"):
             assert f"results/train/cc-{objective}-RN50-cc-seed{seed}/final.pt" in plan.stdout
@@ -52,6 +54,30 @@ def test_official_files_are_the_users_to_supply(snakemake, config_with):
     assert plan.returncode == 0, plan.stderr
     assert "data/ucf101  (key testsets.ucf101.original)" in plan.stdout + plan.stderr
     assert "--source official --original data/ucf101" in plan.stdout
+
+
+def test_somebodys_shards_are_packed_instead_of_a_download(snakemake, config_with):
+    frozen = config_with({"corpora": {"cc": {"ready_made": {"train": "data/cc/frozen"}}}})
+    plan = snakemake("-n", "-p", "results/tables/corpus.csv", "--configfile", frozen)
+    assert plan.returncode == 0, plan.stderr
+    said = plan.stdout + plan.stderr
+    assert "data/cc/frozen  (key corpora.cc.ready_made.train)" in said
+    assert "(key corpora.cc.train)" not in said and "(key corpora.cc.validation)" in said
+    assert "--ready-made 'data/cc/frozen' --validation 'results/shards/cc/validation/shards.json'" in said
+    # The lists of CC's validation split and of YFCC are still fetched.
+    parts = CONFIG["download"]["parts"]
+    assert counts(plan)["fetch"] == parts["cc"]["validation"] + parts["yfcc"]["train"]
+    assert "download/cc/train" not in said and "cc/train/shards=results/shards/cc/train/fates.csv" in said
+
+
+def test_every_training_corpus_is_packed_without_the_images_of_validation(snakemake):
+    packs = re.findall(r"cloob shards pack .*", snakemake("-n", "-p", "results/tables/corpus.csv").stdout)
+    without = "--validation 'results/shards/cc/validation/shards.json'"
+    assert {re.search(r"--out (\S+)", pack)[1]: without in pack for pack in packs} == {
+        "results/shards/cc/train": True,
+        "results/shards/cc/validation": False,
+        "results/shards/yfcc/train": True,
+    }
 
 
 def test_a_set_that_is_null_is_left_out(snakemake, config_with):

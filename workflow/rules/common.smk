@@ -98,12 +98,21 @@ def is_made(path):
 def supplies():
     """What only the user can supply and is not there yet: key of the config -> path."""
     cc, yfcc = config["corpora"]["cc"], config["corpora"]["yfcc"]
-    paths = {f"corpora.cc.{split}": path for split, path in cc.items()}
-    metadata = [yfcc["metadata"]] if isinstance(yfcc["metadata"], str) else yfcc["metadata"]
-    paths |= {
-        "corpora.yfcc.metadata" + (f".{part}" if part else ""): path for part, path in enumerate(metadata)
+    paths = {
+        f"corpora.cc.{split}": cc[split] for split in ("train", "validation") if not ready_made("cc", split)
     }
-    paths["corpora.yfcc.subset"] = yfcc["subset"]
+    metadata = [yfcc["metadata"]] if isinstance(yfcc["metadata"], str) else yfcc["metadata"]
+    if not ready_made("yfcc", "train"):
+        paths |= {
+            "corpora.yfcc.metadata" + (f".{part}" if part else ""): path for part, path in enumerate(metadata)
+        }
+        paths["corpora.yfcc.subset"] = yfcc["subset"]
+    paths |= {
+        f"corpora.{corpus}.ready_made.{split}": folder
+        for corpus, one in config["corpora"].items()
+        for split, folder in one["ready_made"].items()
+        if folder
+    }
     paths |= {f"testsets.{name}.folder": one["folder"] for name, one in config["testsets"].items()}
     paths |= {
         f"testsets.{name}.original": one["original"]
@@ -187,19 +196,98 @@ def splits():
     return [(corpus, "train") for corpus in corpora] + [("cc", "validation")]
 
 
+def ready_made(corpus, split):
+    """The folder of shards that are packed instead of a download, or None."""
+    return config["corpora"][corpus]["ready_made"][split]
+
+
+def downloaded():
+    """Those of `splits()` whose lists are fetched."""
+    return [one for one in splits() if not ready_made(*one)]
+
+
+def packed(wildcards):
+    """What is packed, by the names of the flags of `cloob shards pack`; no training pair is one of validation."""
+    corpus, split = wildcards.corpus, wildcards.split
+    inputs = {"ready_made": ready_made(corpus, split)}
+    if not inputs["ready_made"]:
+        links = f"{config['results']}/download/{corpus}/{split}/links.parquet"
+        inputs = {"ledgers": ledgers_of(corpus, split), "links": links}
+    if split == "train":
+        inputs["validation"] = f"{config['results']}/shards/cc/validation/shards.json"
+    return inputs
+
+
+def pack_flags():
+    """How pairs are packed, as flags of `cloob shards pack`."""
+    bounds = {key: config["download"][key] for key in ("maximum_bytes", "maximum_pixels", "quality")}
+    return flags(config["shards"] | bounds)
+
+
+def manifests():
+    """The manifest of every split: {corpus/split: path}."""
+    return {
+        f"{corpus}/{split}": f"{config['results']}/shards/{corpus}/{split}/shards.json"
+        for corpus, split in splits()
+    }
+
+
+def fates_files():
+    """The books of every split, stage after stage: {corpus/split/stage: path}."""
+    files = {}
+    for corpus, split in splits():
+        if (corpus, split) in downloaded():
+            for stage in ("links", "images"):
+                files[f"{corpus}/{split}/{stage}"] = (
+                    f"{config['results']}/download/{corpus}/{split}/{stage}_fates.csv"
+                )
+        files[f"{corpus}/{split}/shards"] = f"{config['results']}/shards/{corpus}/{split}/fates.csv"
+    return files
+
+
+def parts(wildcards):
+    """How many parts a list of links is cut into."""
+    return config["download"]["parts"][wildcards.corpus][wildcards.split]
+
+
+def ledgers_of(corpus, split):
+    """The ledgers of all parts of a list, in their order."""
+    return [
+        f"{config['results']}/download/{corpus}/{split}/parts/{part:04d}_ledger.parquet"
+        for part in range(config["download"]["parts"][corpus][split])
+    ]
+
+
+def fetch_flags(wildcards):
+    """How a part is fetched, as flags of `cloob download fetch`; the parts of a corpus share the pace."""
+    how = {key: value for key, value in config["download"].items() if key != "parts"}
+    jobs = sum(config["download"]["parts"][wildcards.corpus].values())
+    return flags(how | {"requests_per_second": how["requests_per_second"][wildcards.corpus] / jobs})
+
+
+def result_files(protocol, datasets, epochs_of):
+    """The result file of every run and data set, after the epochs that `epochs_of` takes from its recipe."""
+    return [
+        f"{config['results']}/evaluate/{name}/epoch_{epoch}/{protocol}/{dataset}.json"
+        for name, run in RUNS.items()
+        for epoch in epochs_of(config["recipes"][run["recipe"]])
+        for dataset in datasets
+    ]
+
+
+def report_epochs(recipe):
+    """The epochs that the tables report."""
+    return recipe["report_epochs"]
+
+
 def zeroshot_results(wildcards):
     """The result file of every (run, reported epoch, test set)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/zeroshot/{testset}.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-        for testset in config["testsets"]
-    ]
+    return result_files("zeroshot", config["testsets"], report_epochs)
 
 
 def predictions_results(wildcards):
     """Sample images with their best classes, of every (run, reported epoch, test set)."""
-    return [path.replace("/zeroshot/", "/predictions/") for path in zeroshot_results(wildcards)]
+    return result_files("predictions", config["testsets"], report_epochs)
 
 
 def probed():
@@ -209,32 +297,17 @@ def probed():
 
 def linear_probe_results(wildcards):
     """The result file of every (run, reported epoch, test set with training images)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/linear_probe/{testset}.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-        for testset in probed()
-    ]
+    return result_files("linear_probe", probed(), report_epochs)
 
 
 def retrieval_results(wildcards):
     """The result file of every (run, reported epoch, captioned set)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/retrieval/{captioned}.json"
-        for name, run in RUNS.items()
-        for epoch in config["recipes"][run["recipe"]]["report_epochs"]
-        for captioned in config["evaluate"]["captioned"]
-    ]
+    return result_files("retrieval", config["evaluate"]["captioned"], report_epochs)
 
 
 def embedding_structure_results(wildcards):
     """The result file of every (run, epoch whose embeddings are looked at, captioned set)."""
-    return [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/embedding_structure/{captioned}.json"
-        for name, run in RUNS.items()
-        for epoch in structure_epochs(config["recipes"][run["recipe"]])
-        for captioned in config["evaluate"]["captioned"]
-    ]
+    return result_files("embedding_structure", config["evaluate"]["captioned"], structure_epochs)
 
 
 def checkpoint_of(wildcards):

@@ -3,6 +3,8 @@
 
 localrules:
     supply,
+    fates,
+    summary,
 
 
 # Stands in the plan for what only the user can supply; a real run that needs it does not start.
@@ -52,24 +54,69 @@ rule yfcc_links:
         " --images-address {params.address:q} --links {output.links} --fates {output.fates} 2>&1 | tee {log}"
 
 
-# The images lie in a folder that is not declared: what was fetched survives a failed job.
+# A part of a list. The images lie beside the ledger in a folder that is not declared: what was fetched survives
+# a failed job.
 rule fetch:
     input:
         "<results>/download/{corpus}/{split}/links.parquet",
     output:
-        "<results>/download/{corpus}/{split}/images_fates.csv",
+        "<results>/download/{corpus}/{split}/parts/{part}_ledger.parquet",
     log:
-        "<results>/logs/download/{corpus}_{split}_fetch.log",
+        "<results>/logs/download/{corpus}_{split}_fetch_{part}.log",
+    wildcard_constraints:
+        part=r"\d{4}",
     conda:
         "../../envs/fetch.yaml"
     threads: config["download"]["processes"]
     params:
-        images=subpath(output[0], parent=True),
-        flags=flags(config["download"]),
-        samples=config["shards"]["samples_per_shard"],
+        folder=subpath(output[0], strip_suffix="_ledger.parquet"),
+        part=lambda wildcards: int(wildcards.part),
+        parts=parts,
+        flags=fetch_flags,
     shell:
-        "cloob download fetch --links {input} --images {params.images}/images --fates {output} {params.flags}"
-        " --samples-per-shard {params.samples} 2>&1 | tee {log}"
+        "cloob download fetch --links {input} --part {params.part} --parts {params.parts}"
+        " --folder {params.folder} --ledger {output} {params.flags} 2>&1 | tee {log}"
+
+
+rule fates:
+    input:
+        links="<results>/download/{corpus}/{split}/links.parquet",
+        ledgers=lambda wildcards: ledgers_of(wildcards.corpus, wildcards.split),
+    output:
+        "<results>/download/{corpus}/{split}/images_fates.csv",
+    log:
+        "<results>/logs/download/{corpus}_{split}_fates.log",
+    conda:
+        "../../envs/lists.yaml"
+    shell:
+        "cloob download fates --links {input.links} --ledgers {input.ledgers} --fates {output} 2>&1 | tee {log}"
+
+
+rule summary:
+    input:
+        fates=lambda wildcards: [
+            f"<results>/download/{corpus}/{split}/links_fates.csv"
+            for corpus, split in downloaded()
+            if corpus == wildcards.corpus
+        ],
+        ledgers=lambda wildcards: [
+            path
+            for corpus, split in downloaded()
+            if corpus == wildcards.corpus
+            for path in ledgers_of(corpus, split)
+        ],
+    output:
+        "<results>/download/{corpus}/summary.csv",
+    log:
+        "<results>/logs/download/{corpus}_summary.log",
+    conda:
+        "../../envs/lists.yaml"
+    params:
+        fates=lambda wildcards, input: [f"{Path(path).parts[-2]}={path}" for path in input.fates],
+        ledgers=lambda wildcards, input: [f"{Path(path).parts[-3]}={path}" for path in input.ledgers],
+    shell:
+        "cloob download summary --list-fates {params.fates} --ledgers {params.ledgers} --summary {output}"
+        " 2>&1 | tee {log}"
 
 
 # What broke off is gone on with: the unfinished part lies beside, under a name that is not declared.

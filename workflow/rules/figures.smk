@@ -2,22 +2,15 @@
 
 
 def structure_at(epochs_of):
-    """An input function: the structure of every run's embeddings at the epochs that a recipe gives."""
-    return lambda wildcards: [
-        f"{config['results']}/evaluate/{name}/epoch_{epoch}/embedding_structure/cc_validation.json"
-        for name, run in RUNS.items()
-        for epoch in epochs_of(config["recipes"][run["recipe"]])
-    ]
+    """An input function: the structure of every run's embeddings of the first captioned set, at some epochs."""
+    return lambda wildcards: result_files(
+        "embedding_structure", list(config["evaluate"]["captioned"])[:1], epochs_of
+    )
 
 
 def first_and_reported(recipe):
     """The first of them, which increases are counted from, and the reported ones."""
     return sorted({structure_epochs(recipe)[0], *recipe["report_epochs"]})
-
-
-def reported(recipe):
-    """The epochs that the paper reports."""
-    return recipe["report_epochs"]
 
 
 def beside_the_paper(results):
@@ -36,7 +29,7 @@ def sample_predictions(wildcards):
 
 def summaries_of_downloads(wildcards):
     """What became of the rows of each corpus's lists."""
-    return [f"{config['results']}/download/{corpus}/summary.csv" for corpus in sorted(dict(splits()))]
+    return [f"{config['results']}/download/{corpus}/summary.csv" for corpus in sorted(dict(downloaded()))]
 
 
 def sources_of_the_pipeline(wildcards):
@@ -56,12 +49,17 @@ FIGURES = {
     "predictions": ("Zero-shot", sample_predictions),
     "effective_eigenvalues": ("Embeddings", beside_the_paper(structure_at(first_and_reported))),
     "effective_eigenvalues_epochs": ("Embeddings", structure_at(structure_epochs)),
-    "ajne": ("Embeddings", beside_the_paper(structure_at(reported))),
-    "spectra": ("Embeddings", structure_at(reported)),
-    "similarities": ("Embeddings", structure_at(reported)),
+    "ajne": ("Embeddings", beside_the_paper(structure_at(report_epochs))),
+    "spectra": ("Embeddings", structure_at(report_epochs)),
+    "similarities": ("Embeddings", structure_at(report_epochs)),
     "saturation": ("Training", logs),
     "training_curves": ("Training", logs),
     "throughput": ("Training", logs),
     "fates": ("Data", summaries_of_downloads),
     "pipeline": ("Pipeline", sources_of_the_pipeline),
 }
+
+
+def figures():
+    """The figures of this config: where all shards are ready made, no list has fates."""
+    return [name for name in [*FIGURES, "corpus"] if name != "fates" or downloaded()]

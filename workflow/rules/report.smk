@@ -5,8 +5,10 @@ localrules:
     table,
     published_table,
     books,
+    corpus_table,
     table_page,
     figure,
+    corpus_figure,
 
 
 # One rule for every table of result files and logs; `--config partial=True` makes it of those that are there.
@@ -55,15 +57,7 @@ rule published_table:
 
 rule books:
     input:
-        [
-            f"<results>/{path}"
-            for corpus, split in splits()
-            for path in (
-                f"download/{corpus}/{split}/links_fates.csv",
-                f"download/{corpus}/{split}/images_fates.csv",
-                f"shards/{corpus}/{split}/fates.csv",
-            )
-        ],
+        list(fates_files().values()),
     output:
         csv="<results>/tables/books.csv",
         text=multiext("<results>/tables/books", ".md", ".tex"),
@@ -73,14 +67,29 @@ rule books:
         "../../envs/tables.yaml"
     params:
         label=config["label"],
-        fates=lambda wildcards, input: [
-            f"{corpus}/{split}/{stage}={path}"
-            for (corpus, split, stage), path in zip(
-                [(*one, stage) for one in splits() for stage in ("links", "images", "shards")], input
-            )
-        ],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
     shell:
         "cloob report books --fates {params.fates} --csv {output.csv}"
+        " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule corpus_table:
+    input:
+        shards=list(manifests().values()),
+        fates=list(fates_files().values()),
+    output:
+        csv="<results>/tables/corpus.csv",
+        text=multiext("<results>/tables/corpus", ".md", ".tex"),
+    log:
+        "<results>/logs/report/corpus_table.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        shards=[f"{name}={path}" for name, path in manifests().items()],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
+        label=config["label"],
+    shell:
+        "cloob report corpus-table --shards {params.shards} --fates {params.fates} --csv {output.csv}"
         " --label {params.label:q} 2>&1 | tee {log}"
 
 
@@ -130,4 +139,29 @@ rule figure:
         caption=lambda wildcards: caption_of(wildcards.figure),
     shell:
         "cloob report figure {wildcards.figure} --inputs {input:q} --png {output.png}"
+        " --label {params.label:q} 2>&1 | tee {log}"
+
+
+rule corpus_figure:
+    input:
+        shards=list(manifests().values()),
+        fates=list(fates_files().values()),
+    output:
+        png=report(
+            "<results>/figures/corpus.png",
+            caption="../report/corpus.rst",
+            category="Data",
+            labels={"result": "corpus", "kind": "figure"},
+        ),
+        others=multiext("<results>/figures/corpus", ".svg", ".pdf", ".csv", ".sources.json"),
+    log:
+        "<results>/logs/report/corpus_figure.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        shards=[f"{name}={path}" for name, path in manifests().items()],
+        fates=[f"{name}={path}" for name, path in fates_files().items()],
+        label=config["label"],
+    shell:
+        "cloob report corpus-figure --shards {params.shards} --fates {params.fates} --png {output.png}"
         " --label {params.label:q} 2>&1 | tee {log}"

@@ -1,9 +1,9 @@
-# Downloads become verified webdataset shards with an index.
+# Downloads, or shards that somebody froze, become verified webdataset shards with an index.
 
 
 rule pack:
     input:
-        "<results>/download/{corpus}/{split}/images_fates.csv",
+        unpack(packed),
     output:
         shards="<results>/shards/{corpus}/{split}/shards.json",
         fates="<results>/shards/{corpus}/{split}/fates.csv",
@@ -13,9 +13,28 @@ rule pack:
         "../../envs/shards.yaml"
     threads: config["shards"]["processes"]
     params:
-        images=subpath(input[0], parent=True),
         folder=subpath(output.shards, parent=True),
-        flags=flags(config["shards"]),
+        source=lambda wildcards, input: flags(dict(input.items())),
+        flags=pack_flags(),
     shell:
-        "cloob shards pack --images {params.images}/images --fates-before {input} --out {params.folder}"
-        " --fates {output.fates} {params.flags} 2>&1 | tee {log}"
+        "cloob shards pack {params.source} --out {params.folder} --fates {output.fates} {params.flags}"
+        " 2>&1 | tee {log}"
+
+
+# Every byte is read and every image decoded again: after packing, and by hand after a corpus was moved or copied.
+rule verify:
+    input:
+        shards="<results>/shards/{corpus}/{split}/shards.json",
+        fates="<results>/shards/{corpus}/{split}/fates.csv",
+    output:
+        "<results>/shards/{corpus}/{split}/verified.json",
+    log:
+        "<results>/logs/shards/{corpus}_{split}_verify.log",
+    conda:
+        "../../envs/shards.yaml"
+    threads: config["shards"]["processes"]
+    params:
+        processes=config["shards"]["processes"],
+    shell:
+        "cloob shards verify --shards {input.shards} --fates {input.fates} --out {output}"
+        " --processes {params.processes} 2>&1 | tee {log}"

@@ -33,7 +33,7 @@ TABLES = {
 }
 # Every table that the report shows as a page, with its category.
 PAGES = {name: category for name, (category, _) in TABLES.items()}
-PAGES |= {"books": "Data", "published": "Zero-shot"}
+PAGES |= {"books": "Data", "corpus": "Data", "published": "Zero-shot"}
 
 
 def table_of(wildcards):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cloob.arguments import count, positive
 from cloob.download.captions import RULES
+from cloob.errors import InputError
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -45,13 +46,17 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
     fetch = verbs.add_parser(
         "fetch",
-        help="links -> images, by img2dataset",
-        description="Fetch the images of all links with img2dataset. Interrupted and started again, it "
-        "goes on; with other links or other options for images it begins afresh.",
+        help="a part of the links -> images and their ledger, by img2dataset",
+        description="Fetch the images of a part of the links with img2dataset. Interrupted and started "
+        "again, it goes on; with other links or other options for images it begins afresh.",
     )
     fetch.add_argument("--links", type=Path, required=True, help="table of links")
-    fetch.add_argument("--images", type=Path, required=True, help="folder for img2dataset's tars")
-    fetch.add_argument("--fates", type=Path, required=True, help="CSV to write: links by fate")
+    fetch.add_argument("--part", type=count, required=True, help="which part of the links, from 0")
+    fetch.add_argument("--parts", type=positive, required=True, help="parts that the links are cut into")
+    fetch.add_argument("--folder", type=Path, required=True, help="folder for img2dataset's tars")
+    fetch.add_argument(
+        "--ledger", type=Path, required=True, help="Parquet to write beside the folder: a row per link"
+    )
     fetch.add_argument(
         "--image-size", type=positive, required=True, help="larger images are scaled to fit it"
     )
@@ -60,9 +65,17 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--maximum-aspect-ratio", type=float, required=True, help="refused: longer / shorter side above it"
     )
     fetch.add_argument("--minimum-size", type=count, required=True, help="refused: shorter side below it")
-    fetch.add_argument("--samples-per-shard", type=positive, required=True, help="links per tar")
+    fetch.add_argument("--links-per-tar", type=positive, required=True, help="links per tar")
+    fetch.add_argument("--user-agent", required=True, help="what servers are told of us, beside img2dataset")
+    fetch.add_argument(
+        "--requests-per-second", type=float, required=True, help="of one host, by this part's job"
+    )
     fetch.add_argument("--timeout", type=positive, required=True, help="seconds without an answer")
-    fetch.add_argument("--retries", type=count, required=True, help="further tries per link")
+    fetch.add_argument("--retries", type=count, required=True, help="immediate further tries per link")
+    fetch.add_argument("--rounds", type=positive, required=True, help="rounds in which failures are retried")
+    fetch.add_argument(
+        "--seconds-between-rounds", type=count, required=True, help="that a round waits after the one before"
+    )
     fetch.add_argument("--processes", type=positive, required=True, help="each works on one tar at a time")
     fetch.add_argument("--threads", type=positive, required=True, help="per process")
     fetch.add_argument(
@@ -72,6 +85,31 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     fetch.add_argument("--maximum-pixels", type=positive, required=True, help="refused: a larger image")
     fetch.add_argument("--maximum-seconds", type=positive, required=True, help="refused: a slower answer")
     fetch.set_defaults(run=_fetch)
+
+    fates = verbs.add_parser(
+        "fates",
+        help="ledgers of all parts -> links by fate",
+        description="Check that the ledgers of a list's parts are the list, row by row, and count its links "
+        "by fate.",
+    )
+    fates.add_argument("--links", type=Path, required=True, help="table of links")
+    fates.add_argument("--ledgers", type=Path, nargs="+", required=True, help="of all parts in their order")
+    fates.add_argument("--fates", type=Path, required=True, help="CSV to write: links by fate")
+    fates.set_defaults(run=_fates)
+
+    summary = verbs.add_parser(
+        "summary",
+        help="books of a corpus's lists and ledgers -> where every row ended",
+        description="Write where every row of a corpus's lists ended, by split, stage, fate and HTTP status.",
+    )
+    summary.add_argument(
+        "--list-fates", nargs="+", required=True, metavar="SPLIT=CSV", help="rows of each list by fate"
+    )
+    summary.add_argument(
+        "--ledgers", nargs="+", required=True, metavar="SPLIT=PARQUET", help="of all parts of all splits"
+    )
+    summary.add_argument("--summary", type=Path, required=True, help="CSV to write")
+    summary.set_defaults(run=_summary)
 
     file = verbs.add_parser(
         "file",
@@ -115,19 +153,24 @@ def _yfcc(options: argparse.Namespace) -> None:
 
 def _fetch(options: argparse.Namespace) -> None:
     from cloob.download.fates import in_words
-    from cloob.download.fetch import Effort, Images, fetch
+    from cloob.download.fetch import fetch
     from cloob.download.guard import Guard
+    from cloob.download.round import Effort, Images
 
     images = Images(
         image_size=options.image_size,
         quality=options.quality,
         maximum_aspect_ratio=options.maximum_aspect_ratio,
         minimum_size=options.minimum_size,
-        samples_per_shard=options.samples_per_shard,
+        links_per_tar=options.links_per_tar,
     )
     effort = Effort(
+        user_agent=options.user_agent,
+        requests_per_second=options.requests_per_second,
         timeout=options.timeout,
         retries=options.retries,
+        rounds=options.rounds,
+        seconds_between_rounds=options.seconds_between_rounds,
         processes=options.processes,
         threads=options.threads,
     )
@@ -137,8 +180,37 @@ def _fetch(options: argparse.Namespace) -> None:
         maximum_pixels=options.maximum_pixels,
         maximum_seconds=options.maximum_seconds,
     )
-    found = fetch(options.links, options.images, options.fates, images, effort, guard)
-    print(f"{options.images}: {in_words(found)}")
+    found = fetch(
+        options.links, options.part, options.parts, options.folder, options.ledger, images, effort, guard
+    )
+    print(f"{options.ledger}: {in_words(found)}")
+
+
+def _fates(options: argparse.Namespace) -> None:
+    from cloob.download.fates import in_words
+    from cloob.download.summary import merge_fates
+
+    print(f"{options.fates}: {in_words(merge_fates(options.links, options.ledgers, options.fates))}")
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from cloob.download.fates import in_words
+    from cloob.download.summary import write_summary
+
+    list_fates = {split: paths[0] for split, paths in by_split(options.list_fates).items()}
+    found = write_summary(list_fates, by_split(options.ledgers), options.summary)
+    print(f"{options.summary}: {in_words(found)}")
+
+
+def by_split(named: list[str]) -> dict[str, list[Path]]:
+    """["train=a", "train=b"] -> {"train": [a, b]}; raises `InputError` where a name is missing."""
+    paths: dict[str, list[Path]] = {}
+    for one in named:
+        split, equals, path = one.partition("=")
+        if not (split and equals and path):
+            raise InputError(f"{one}: not of the form SPLIT=FILE, such as train=links_fates.csv")
+        paths.setdefault(split, []).append(Path(path))
+    return paths
 
 
 def _file(options: argparse.Namespace) -> None:

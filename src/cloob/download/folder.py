@@ -1,29 +1,32 @@
-"""The folder that img2dataset fills: whose it is, and which of its shards are whole."""
+"""The folder that img2dataset fills: whose it is, which of its tars are whole, and what they hold."""
 
 import json
 import shutil
-from dataclasses import dataclass
+import tarfile
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cloob.download.fates import KEPT
+from cloob.download.outcomes import fate_of, http_status_of
 from cloob.errors import InputError
 from cloob.files import replacing
 
-# img2dataset takes every *.json in the folder for a shard's statistics.
+# img2dataset takes every *.json in the folder for the statistics of a tar.
 _FINGERPRINT = "fingerprint.txt"
-_LINKS = "links_sha256.txt"
 _STATISTICS = "_stats.json"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A finished shard of img2dataset: the tar, and the table with a row per link."""
-
-    number: int
-    tar: Path
-    table: Path
+_ROW = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("fate", pa.string()),
+        ("http_status", pa.int16()),
+        ("sha256", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+    ]
+)
 
 
 def claim(folder: Path, fingerprint: str) -> bool:
@@ -38,7 +41,7 @@ def claim(folder: Path, fingerprint: str) -> bool:
         raise InputError(f"{folder}: holds files that no fetch has left; empty it or name another folder")
     if mark.exists() and mark.read_text(encoding="ascii").strip() == fingerprint:
         return True
-    # The statistics first: without them a shard counts as unfinished, wherever the wiping is cut off.
+    # The statistics first: without them a tar counts as unfinished, wherever the wiping is cut off.
     for statistics in folder.glob(f"*{_STATISTICS}"):
         statistics.unlink()
     for leftover in folder.iterdir():
@@ -51,54 +54,56 @@ def claim(folder: Path, fingerprint: str) -> bool:
     return False
 
 
-def note_links(folder: Path, links_sha256: str) -> None:
-    """Leave the hash of the table of links with the images: which list a corpus is of stays with it."""
-    with replacing(folder / _LINKS) as beside:
-        beside.write_text(links_sha256 + "\n", encoding="ascii")
+def read_whole(folder: Path, whole: dict[str, pa.Table]) -> list[pa.Table]:
+    """Add to `whole` the tars that have become whole, by name; return what was added.
 
-
-def links_of(folder: Path) -> str | None:
-    """The hash that `note_links` left."""
-    note = folder / _LINKS
-    return note.read_text(encoding="ascii").strip() if note.exists() else None
-
-
-def whole_parts(folder: Path) -> list[Part]:
-    """The finished shards in the order of the list.
-
-    img2dataset counts a shard as done if its statistics exist; here its table must say the same.
+    A table has a row per link, in the order of the list: uid, fate, http_status, and of kept ones the
+    sha256 and the place (offset, length) of the bytes in the tar. img2dataset counts a tar as done if its
+    statistics exist; here the tar and the table must hold what these say.
     """
-    parts = []
+    added = []
     for statistics in sorted(folder.glob(f"*{_STATISTICS}")):
-        stem = statistics.name.removesuffix(_STATISTICS)
-        part = Part(int(stem), folder / f"{stem}.tar", folder / f"{stem}.parquet")
+        name = statistics.name.removesuffix(_STATISTICS)
+        if name in whole:
+            continue
         try:
-            count = json.loads(statistics.read_text(encoding="utf-8"))["count"]
-            whole = part.tar.stat().st_size > 0 and pq.read_metadata(part.table).num_rows == count
-        except (OSError, ValueError, KeyError, pa.ArrowException):
-            whole = False
-        if whole:
-            parts.append(part)
-    return sorted(parts, key=lambda part: part.number)
+            said = json.loads(statistics.read_text(encoding="utf-8"))
+            table = _read(folder / name, said["count"], said["successes"])
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, tarfile.TarError):
+            continue  # torn, or being written
+        whole[name] = table
+        added.append(table)
+    return added
 
 
-def drop_torn_parts(folder: Path) -> None:
+def _read(stem: Path, count: int, successes: int) -> pa.Table:
+    """The rows of a tar; raises `ValueError` where it lacks what its statistics say."""
+    columns = ["key", "uid", "status", "error_message"]
+    rows = pq.read_table(stem.with_suffix(".parquet"), columns=columns).sort_by("key").to_pylist()
+    places = {}
+    with tarfile.open(stem.with_suffix(".tar"), "r:") as tar:
+        for member in tar:
+            if member.name.endswith(".jpg"):
+                content = tar.extractfile(member).read()  # type: ignore[union-attr]
+                if len(content) != member.size:
+                    raise ValueError("the tar is cut off")
+                places[member.name] = sha256(content).hexdigest(), member.offset_data, member.size
+    if len(rows) != count or len(places) != successes:
+        raise ValueError("rows or images are missing")
+    entries = []
+    for row in rows:
+        why = row["status"], row["error_message"]
+        fate = fate_of(*why)
+        place = places[f"{row['key']}.jpg"] if fate == KEPT else (None, None, None)
+        entries.append((row["uid"], fate, http_status_of(*why), *place))
+    values = list(zip(*entries, strict=True)) or [()] * len(_ROW)
+    return pa.table([pa.array(column, field.type) for column, field in zip(values, _ROW, strict=True)], _ROW)
+
+
+def drop_torn(folder: Path, whole: dict[str, pa.Table]) -> None:
     """Delete what a killed run left half-written, so that img2dataset makes it anew."""
     shutil.rmtree(folder / "_tmp", ignore_errors=True)
-    whole = {part.tar.stem for part in whole_parts(folder)}
     for pattern in (f"*{_STATISTICS}", "*.tar", "*.parquet"):
         for file in folder.glob(pattern):
             if file.name.removesuffix(_STATISTICS).split(".")[0] not in whole:
                 file.unlink()
-
-
-def progress(folder: Path, seen: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    """Links done and images kept so far; `seen` remembers the statistics read before."""
-    for statistics in folder.glob(f"*{_STATISTICS}"):
-        if statistics.name not in seen:
-            try:
-                content = json.loads(statistics.read_text(encoding="utf-8"))
-                seen[statistics.name] = content["count"], content["successes"]
-            except (ValueError, KeyError):
-                continue  # being written
-    return sum(count for count, _ in seen.values()), sum(kept for _, kept in seen.values())

@@ -16,16 +16,18 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from PIL import Image
 
-# Tells a process which guard to install.
-ENVIRONMENT = "CLOOB_GUARD"
+from cloob.download.pace import Pace
 
 _CHUNK = 1 << 16
 _NAT64 = ip_network("64:ff9b::/96")
 _LOOK_SECONDS = 0.5
+# Successes of HTTP that bring no image, or not all of it: of all that is kept the status is 200.
+_NO_CONTENT = range(201, 300)
 Address = IPv4Address | IPv6Address
 
 
@@ -46,12 +48,22 @@ class Guard:
     maximum_pixels: int
     maximum_seconds: float  # of an answer, from the connection on
 
-    def connect(self, address: tuple[str, int], timeout: float | None = None, *_: object) -> socket.socket:
-        """As `socket.create_connection`; raises `ForbiddenAddressError` where there is none to connect to."""
+    def connect(
+        self,
+        address: tuple[str, int],
+        timeout: float | None = None,
+        *_: object,
+        wait: Callable[[str], None] = lambda host: None,
+    ) -> socket.socket:
+        """As `socket.create_connection`, after a `wait` for the host's turn, which no time-out counts.
+
+        Raises `ForbiddenAddressError` where there is no address to connect to.
+        """
         failure: OSError = ForbiddenAddressError(f"forbidden address: {address[0]}")
         for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
             if not self.permits(str(place[0]), int(place[1])):
                 continue
+            wait(address[0])
             connection = socket.socket(family, kind, protocol)
             connection.settimeout(timeout if isinstance(timeout, int | float) else None)
             try:
@@ -107,15 +119,18 @@ class _Watch(threading.Thread):
                     one.shutdown(socket.SHUT_RDWR)
 
 
-def install(guard: Guard) -> None:
-    """Have all of this process's `urllib.request.urlopen` guarded."""
+def install(guard: Guard, pace: Pace | None = None) -> None:
+    """Have all of this process's `urllib.request.urlopen` guarded, and keep the pace."""
     Image.MAX_IMAGE_PIXELS = None  # this guard counts them itself
     watch = _Watch()
     watch.start()
+    connect = partial(guard.connect, wait=pace.wait) if pace else guard.connect
     opener = urllib.request.OpenerDirector()
     for handler in (
-        _handler(guard, watch, urllib.request.HTTPHandler, http.client.HTTPConnection, "http_open"),
-        _handler(guard, watch, urllib.request.HTTPSHandler, http.client.HTTPSConnection, "https_open"),
+        _handler(guard, connect, watch, urllib.request.HTTPHandler, http.client.HTTPConnection, "http_open"),
+        _handler(
+            guard, connect, watch, urllib.request.HTTPSHandler, http.client.HTTPSConnection, "https_open"
+        ),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
@@ -125,7 +140,9 @@ def install(guard: Guard) -> None:
     urllib.request.install_opener(opener)
 
 
-def _handler(guard: Guard, watch: _Watch, handler: type, connection: type, method: str) -> object:
+def _handler(
+    guard: Guard, connect: Callable, watch: _Watch, handler: type, connection: type, method: str
+) -> object:
     """A handler of urllib's whose connections are guarded."""
 
     class Guarded(connection):  # type: ignore[misc, valid-type]
@@ -133,7 +150,7 @@ def _handler(guard: Guard, watch: _Watch, handler: type, connection: type, metho
 
         def __init__(self, *arguments: object, **options: object) -> None:
             super().__init__(*arguments, **options)
-            self._create_connection: Callable = guard.connect
+            self._create_connection = connect
 
         def connect(self) -> None:
             super().connect()
@@ -146,6 +163,8 @@ def _handler(guard: Guard, watch: _Watch, handler: type, connection: type, metho
             except (OSError, http.client.HTTPException):
                 _refuse_if_late(self.ends)
                 raise
+            if response.status in _NO_CONTENT:
+                raise http.client.HTTPException(f"HTTP Error {response.status}: no whole answer")
             response.ends = self.ends  # type: ignore[attr-defined]
             return response
 

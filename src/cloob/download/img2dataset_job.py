@@ -1,44 +1,76 @@
-"""img2dataset in a process of its own: `python -m cloob.download.img2dataset_job OPTIONS`.
+"""img2dataset in a process of its own: `python -m cloob.download.img2dataset_job JOB`.
 
-OPTIONS is a JSON object of keyword arguments of `img2dataset.download`; the environment variable
-`CLOOB_GUARD` holds those of `guard.Guard`, for the workers too. The process holds the library's signal
-handler, its chatter and its workers apart from us, and ends with all its workers as soon as its standard
-input closes: when the parent is killed, nobody goes on writing.
+JOB is a JSON object: `options` are keyword arguments of `img2dataset.download`, `guard` those of
+`guard.Guard`, and `requests_per_second` is the pace. The process holds the library's signal handler, its
+chatter and its workers apart from us, and ends with all its workers as soon as its standard input closes:
+when the parent is killed, nobody goes on writing.
 """
 
 import json
 import os
 import signal
 import sys
+import tempfile
 import threading
+from multiprocessing import popen_spawn_posix
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
-from cloob.download.guard import ENVIRONMENT, Guard, install
+from cloob.download.guard import Guard, install
+from cloob.download.pace import Pace
 
 # Every spawned worker imports this module first, then img2dataset, which imports webdataset, which
 # imports torch where there is one and uses nothing of it: half of the time a worker needs to start.
 sys.modules["torch"] = None  # type: ignore[assignment]
+# Nor does it use wandb unless asked: a quarter of the rest.
+sys.modules["wandb"] = ModuleType("wandb")
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+# Tells a worker what to install.
+_RULES = "CLOOB_FETCH_RULES"
 
 
-def _install_guard() -> None:
-    guard = Guard(**json.loads(os.environ[ENVIRONMENT]))
+def _install_rules() -> None:
+    rules = json.loads(os.environ[_RULES])
+    guard = Guard(**rules["guard"])
     # OpenCV's own check, for formats whose header nobody else here can read.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(guard.maximum_pixels)
-    install(guard)
+    install(guard, Pace(Path(rules["pace"]), rules["requests_per_second"]))
 
 
-# In the job itself, and in the workers that it spawns, which import it by another name.
-if __name__ in ("__main__", "__mp_main__"):
-    _install_guard()
+def _run(options: dict[str, Any], **rules: Any) -> None:
+    with tempfile.NamedTemporaryFile(prefix="cloob_pace_") as pace:
+        Pace.make(Path(pace.name))
+        os.environ[_RULES] = json.dumps(rules | {"pace": pace.name})
 
+        def end() -> NoReturn:
+            Path(pace.name).unlink(missing_ok=True)
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+            os._exit(1)  # not reached: it is ours, too
 
-def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+        def end_with_parent() -> None:
+            os.read(sys.stdin.fileno(), 1)
+            end()
+
+        class Watched(popen_spawn_posix.Popen):
+            """The pool would wait for ever for what a killed worker was at."""
+
+            def poll(self, flag: int = os.WNOHANG) -> int | None:
+                status = super().poll(flag)
+                if status not in (None, 0, -signal.SIGTERM):  # that is how the pool ends them itself
+                    print(f"a worker has died with status {status}", file=sys.stderr, flush=True)
+                    end()
+                return status
+
+        popen_spawn_posix.Popen = Watched  # type: ignore[misc]
+        threading.Thread(target=end_with_parent, daemon=True).start()
+        _install_rules()
+        from img2dataset import download
+
+        download(**options)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    from img2dataset import download
-
-    download(**json.loads(sys.argv[1]))
+    _run(**json.loads(sys.argv[1]))
+elif __name__ == "__mp_main__":  # in the workers that it spawns, which import it by this name
+    _install_rules()

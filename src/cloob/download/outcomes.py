@@ -4,13 +4,13 @@ img2dataset notes the text of whatever went wrong; some of it names hosts or add
 """
 
 import re
+from functools import lru_cache
 
 from cloob.download.fates import KEPT
 
 _OUTCOMES = [
     (re.compile(pattern, re.IGNORECASE), fate)
     for pattern, fate in (
-        (r"infinite loop", "redirect_loop"),
         (r"forbidden address", "forbidden_address"),
         (r"answer too slow", "too_slow"),
         (r"answer of more than", "too_many_bytes"),
@@ -20,6 +20,7 @@ _OUTCOMES = [
         (r"label too long|label empty or too long|codec can't encode", "bad_link"),
         (r"connection refused", "refused_connection"),
         (r"connection reset|remote end closed|incompleteread|broken pipe|badstatusline", "connection_lost"),
+        (r"eof occurred in violation|unexpected_eof", "connection_lost"),
         (r"no route to host|network is unreachable", "unreachable"),
         (r"ssl|certificate", "tls"),
         (r"unknown url type|can't contain control|nonnumeric port|no host given|invalid url", "bad_link"),
@@ -31,18 +32,50 @@ _OUTCOMES = [
         (r"image decoding error|opencv", "not_an_image"),
     )
 ]
-_HTTP = re.compile(r"HTTP Error (\d{3})")
+_HTTP = re.compile(r"HTTP Error (\d{3}):")
+_LOOP = "redirect error that would lead to an infinite loop"
+# Of an answer with status 200: the guard lets no other success pass.
+_ANSWERED = {"opted_out", "too_many_bytes", "too_many_pixels"}
+# What may be otherwise an hour later: the host, its name, the network, an overload.
+_TRANSIENT = {
+    "timeout",
+    "too_slow",
+    "dns",
+    "refused_connection",
+    "connection_lost",
+    "unreachable",
+    "http_408",
+    "http_425",
+    "http_429",
+}
+_NEVER = {"http_501", "http_505"}
 
 
+@lru_cache(maxsize=10_000)
 def fate_of(status: str, message: str | None) -> str:
     """The fate of a link from img2dataset's columns `status` and `error_message`."""
     if status == "success":
         return KEPT
     message = message or ""
+    # First what urllib says of an answer: the words behind the number are the server's own.
+    if http := _HTTP.match(message):
+        return "redirect_loop" if _LOOP in message else f"http_{http[1]}"
     for pattern, fate in _OUTCOMES:
         if pattern.search(message):
             return fate
-    http = _HTTP.search(message)
-    if http:
-        return f"http_{http[1]}"
     return "other_image_error" if status == "failed_to_resize" else "other_download_error"
+
+
+@lru_cache(maxsize=10_000)
+def http_status_of(status: str, message: str | None) -> int | None:
+    """The HTTP status that the server answered with, as far as it is known; None where none came."""
+    if http := _HTTP.match(message or ""):
+        return int(http[1])
+    if status != "failed_to_download" or fate_of(status, message) in _ANSWERED:
+        return 200
+    return None
+
+
+def is_transient(fate: str) -> bool:
+    """Whether a later round may end otherwise: all else is the server's last word, or ours."""
+    return fate in _TRANSIENT or (fate.startswith("http_5") and fate not in _NEVER)

@@ -1,7 +1,7 @@
 """The layouts in which test sets are handed out, each read into what all sets become: class folders.
 
-The official files are read by torchvision's dataset classes; its splits for training and validation together
-are CLIP's training images.
+The official files are read by torchvision's dataset classes; where they have a validation split it stays one
+(CLIP's numbers of training images count both).
 """
 
 import os
@@ -33,9 +33,9 @@ def class_folders(description: Description, root: Path, out: Path, workers: int)
 
 def flowers102(description: Description, root: Path, out: Path, workers: int) -> None:
     """`flowers-102/` with the official pictures and the two .mat files."""
-    for split, names in {"train": ("train", "val"), "test": ("test",)}.items():
-        for read in (Flowers102(root, each) for each in names):
-            _place(zip(read._image_files, read._labels, strict=True), out / split, _numbers(description, 3))
+    for split, name in {"train": "train", "validation": "val", "test": "test"}.items():
+        read = Flowers102(root, name)
+        _place(zip(read._image_files, read._labels, strict=True), out / split, _numbers(description, 3))
 
 
 def gtsrb(description: Description, root: Path, out: Path, workers: int) -> None:
@@ -46,10 +46,9 @@ def gtsrb(description: Description, root: Path, out: Path, workers: int) -> None
 
 def country211(description: Description, root: Path, out: Path, workers: int) -> None:
     """`country211/` with folders of countries below train, valid and test."""
-    for split, names in {"train": ("train", "valid"), "test": ("test",)}.items():
-        for each in names:
-            read = Country211(root, each)
-            _place(read.samples, out / split, read.classes)
+    for split, name in {"train": "train", "validation": "valid", "test": "test"}.items():
+        read = Country211(root, name)
+        _place(read.samples, out / split, read.classes)
 
 
 def stanford_cars(description: Description, root: Path, out: Path, workers: int) -> None:

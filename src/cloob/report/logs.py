@@ -40,12 +40,7 @@ class Log:
 
 def read_log(path: Path) -> Log:
     """Read the log of a run. Raises `InputError` for what `cloob train run` does not write."""
-    try:
-        events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        raise InputError(f"{path}: no such log; `cloob train run` writes it") from None
-    except ValueError as error:
-        raise InputError(f"{path}: a line is not JSON ({error}); train the run again") from None
+    events = read_events(path)
     starts, steps, validations = [], [], []
     try:
         for event in events:
@@ -65,3 +60,13 @@ def read_log(path: Path) -> Log:
     if table.empty:
         raise InputError(f"{path}: the log has no training step; train the run again")
     return Log(path, run, starts, table, validations)
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a log as they stand. Raises `InputError`."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        raise InputError(f"{path}: no such log; `cloob train run` writes it") from None
+    except ValueError as error:
+        raise InputError(f"{path}: a line is not JSON ({error}); train the run again") from None

@@ -37,7 +37,7 @@ def add_table(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--partial", action="store_true", help="files of --results may be missing")
     parser.add_argument("--paper", type=Path, metavar="CSV", help="the paper's results, to stand beside ours")
-    _add_output(parser)
+    add_output(parser)
     parser.set_defaults(run=_table)
 
 
@@ -57,7 +57,7 @@ def add_published(verbs: argparse._SubParsersAction) -> None:
         help="result files, each with the column of the paper that it stands against",
     )
     parser.add_argument("--paper", type=Path, required=True, metavar="CSV", help="the paper's results")
-    _add_output(parser)
+    add_output(parser)
     parser.set_defaults(run=_published)
 
 
@@ -70,24 +70,26 @@ def add_books(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--fates",
-        type=_named_file,
+        type=named_file,
         nargs="+",
         required=True,
         metavar="CORPUS/SPLIT/STAGE=CSV",
         help="tables of fates, the stages of a split in their order",
     )
-    _add_output(parser)
+    add_output(parser)
     parser.set_defaults(run=_books)
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Where a table goes, and its mark."""
     parser.add_argument(
         "--csv", type=Path, required=True, help="table to write, long form; .md and .tex go beside it"
     )
     parser.add_argument("--label", default="", help="a sentence for the title: where the numbers come from")
 
 
-def _named_file(text: str) -> tuple[str, Path]:
+def named_file(text: str) -> tuple[str, Path]:
+    """A fates file with its name."""
     name, found, path = text.partition("=")
     if not (name and found and path):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form CORPUS/SPLIT/STAGE=CSV")

@@ -3,50 +3,72 @@
 import argparse
 from pathlib import Path
 
-from cloob.arguments import positive
+from cloob.arguments import count, positive
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add `pack` and `verify`."""
     pack = verbs.add_parser(
         "pack",
-        help="img2dataset's images -> verified shards with an index",
-        description="Decode every fetched image in full and write those that hold as webdataset tars with "
-        "an index beside each; the manifest shards.json comes last.",
+        help="downloaded images, or somebody's shards -> verified shards with an index",
+        description="Decode every image in full, once; drop the images of the validation split; write the "
+        "others in one seeded order as webdataset tars with an index beside each. The manifest shards.json "
+        "comes last. Killed and started again, it keeps what is whole.",
     )
-    pack.add_argument("--images", type=Path, required=True, help="folder that `cloob download fetch` filled")
-    pack.add_argument("--fates-before", type=Path, required=True, help="CSV of that fetch: what must come in")
+    source = pack.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ledgers", type=Path, nargs="+", help="of all parts that `cloob download` fetched")
+    source.add_argument("--ready-made", type=Path, help="instead: folder of webdataset tars that you have")
+    pack.add_argument("--links", type=Path, help="table of links that the ledgers are of")
+    pack.add_argument("--validation", type=Path, help="shards.json whose images are left out")
     pack.add_argument("--out", type=Path, required=True, help="folder for the shards")
     pack.add_argument("--fates", type=Path, required=True, help="CSV to write: images by fate")
     pack.add_argument("--samples-per-shard", type=positive, required=True, help="images per tar")
-    pack.add_argument("--processes", type=positive, required=True, help="processes that decode")
+    pack.add_argument("--seed", type=count, required=True, help="of the global order")
+    pack.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a longer file")
+    pack.add_argument("--maximum-pixels", type=positive, required=True, help="refused: a larger image")
+    pack.add_argument("--quality", type=positive, required=True, help="JPEG quality of what is encoded again")
+    _add_processes(pack)
     pack.set_defaults(run=_pack)
 
     verify = verbs.add_parser(
         "verify",
-        help="hash finished shards again",
-        description="Hash every tar and every image of finished shards and compare with index and manifest.",
+        help="check every byte of finished shards",
+        description="Hash every tar, decode and hash every image, and compare with index, ledger and "
+        "manifest. Nothing is repaired: what differs is an error that names the shard and the sample.",
     )
     verify.add_argument("--shards", type=Path, required=True, help="shards.json")
+    verify.add_argument("--fates", type=Path, required=True, help="CSV that `cloob shards pack` wrote")
+    verify.add_argument("--out", type=Path, help="JSON to write: what was verified")
+    _add_processes(verify)
     verify.set_defaults(run=_verify)
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--processes", type=positive, required=True, help="processes that decode")
 
 
 def _pack(options: argparse.Namespace) -> None:
     from cloob.download.fates import in_words
-    from cloob.shards.pack import pack
+    from cloob.errors import InputError
+    from cloob.shards.images import Rules
+    from cloob.shards.ledgers import downloaded
+    from cloob.shards.pack import Packing, pack
+    from cloob.shards.ready_made import ready_made
 
-    found = pack(
-        options.images,
-        options.fates_before,
-        options.out,
-        options.fates,
-        options.samples_per_shard,
-        options.processes,
+    if options.ledgers and not options.links:
+        raise InputError("--links: give the table of links that the ledgers are of")
+    source = (
+        ready_made(options.ready_made, options.maximum_bytes)
+        if options.ready_made
+        else downloaded(options.ledgers, options.links)
     )
+    rules = Rules(options.maximum_bytes, options.maximum_pixels, options.quality)
+    packing = Packing(options.samples_per_shard, options.seed, rules)
+    found = pack(source, options.out, options.fates, packing, options.processes, options.validation)
     print(f"{options.out}: {in_words(found)}")
 
 
 def _verify(options: argparse.Namespace) -> None:
     from cloob.shards.verify import verify
 
-    print(verify(options.shards))
+    print(verify(options.shards, options.fates, options.processes, options.out))

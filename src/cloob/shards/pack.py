@@ -1,96 +1,150 @@
-"""From img2dataset's tars to the shards that training reads: every image decoded once, in full."""
+"""From what came in to the shards that training reads: judged, shuffled once globally, written, described.
 
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import chain, islice
-from multiprocessing import get_context
+The images are read twice: as they lie, to be judged, and in the order of the shards, to be written.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
-from tqdm import tqdm
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from cloob.download.fates import KEPT, read_fates, write_fates
-from cloob.download.folder import links_of
+from cloob.download.fates import KEPT, write_fates
 from cloob.errors import InputError
-from cloob.files import write_json
+from cloob.files import only_one, read_json, write_json
 from cloob.shards.content import ContentHash
-from cloob.shards.source import Fetched, fetched
-from cloob.shards.statistics import Statistics
-from cloob.shards.verdict import Verdict, verdicts
-from cloob.shards.writer import Sample, write_shard
+from cloob.shards.images import Rules
+from cloob.shards.judging import judge
+from cloob.shards.pool import shared, tick
+from cloob.shards.rows import Source, read_place
+from cloob.shards.shuffle import shuffle
+from cloob.shards.statistics import statistics_of
+from cloob.shards.writer import Entry, Sample, finished_shard, write_shard
 
 MANIFEST = "shards.json"
-_BATCH = 128
+LEDGER = "ledger.parquet"
+# What a run leaves for the next one until the corpus is packed.
+_WORK = "work"
+# Images that the operating system is asked for ahead: random reads overlap instead of waiting in turn.
+_AHEAD = 64
+_AFRESH = f"delete the folder {_WORK} beside the shards and run again"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a corpus is packed."""
+
+    samples_per_shard: int
+    seed: int
+    rules: Rules
 
 
 def pack(
-    images: Path, fates_before: Path, out: Path, fates: Path, samples_per_shard: int, processes: int
+    source: Source, out: Path, fates: Path, packing: Packing, processes: int, validation: Path | None = None
 ) -> Counter[str]:
-    """Verify img2dataset's images and write them as shards with an index, in the order of the list.
+    """Judge what came in, drop the images of the `validation` manifest, shuffle, and write shards.
 
-    The manifest `shards.json` comes last. Returns the images by fate: kept, not_jpeg,
-    truncated_image, undecodable. The same images give the same bytes.
+    Killed at any moment, the next run keeps what is whole and ends the same, byte for byte; the manifest
+    `shards.json` comes last. Returns the images by fate. Raises `InputError` where nothing is left.
     """
-    coming = read_fates(fates_before).get(KEPT, 0)
-    out.mkdir(parents=True, exist_ok=True)
-    _clear(out)
-    found: Counter[str] = Counter()
-    statistics, content = Statistics(), ContentHash()
-
-    def verified() -> Iterator[Sample]:
-        for image, judged in tqdm(
-            _judged(fetched(images), processes), total=coming, unit=" images", desc=str(out), mininterval=1
-        ):
-            found[judged.refused or KEPT] += 1
-            if judged.refused:
-                continue
-            content.add(image.uid, judged.sha256, image.caption)
-            statistics.add(image.caption, judged.width, judged.height)
-            yield Sample(
-                image.uid, image.content(), image.caption, judged.sha256, judged.width, judged.height
-            )
-
-    samples = verified()
-    shards = []
-    for first in samples:
-        tar = out / f"{len(shards):06d}.tar"
-        shards.append(write_shard(tar, chain([first], islice(samples, samples_per_shard - 1))))
-    if not shards:
-        raise InputError(f"{images}: holds no image to pack; {fates_before} says why each link was refused")
-    write_fates(fates, found, coming)
-    manifest = {
-        "samples": found[KEPT],
-        "bytes": sum(shard["bytes"] for shard in shards),
-        "sha256": content.hexdigest(),
-        "links_sha256": links_of(images),
-        "shards": shards,
-        "statistics": statistics.summary(),
-    }
-    write_json(out / MANIFEST, manifest)
+    work = out / _WORK
+    with only_one(work):
+        (out / MANIFEST).unlink(missing_ok=True)  # without it nothing counts
+        verdicts = judge(source, work / "verdicts", packing.rules, packing.seed, processes)
+        plan = work / "plan.parquet"
+        found = shuffle(verdicts, _hashes(validation), plan, out / LEDGER, packing.samples_per_shard)
+        if not found[KEPT]:
+            raise InputError(f"{out}: no image to pack is left of {found.total():,}: {dict(found)}")
+        number = pq.read_metadata(plan).num_row_groups
+        _clear(out, number)
+        tasks = [(plan, index, out / f"{index:06d}.tar") for index in range(number)]
+        shards = list(shared(_write, tasks, processes, found[KEPT], "packing"))
+        write_fates(fates, found, found.total())
+        manifest = {
+            "samples": found[KEPT],
+            "bytes": sum(int(shard["bytes"]) for shard in shards),
+            "sha256": _content_of(plan),
+            **source.provenance,
+            "seed": packing.seed,
+            "fates": dict(sorted(found.items())),
+            "shards": shards,
+            "statistics": statistics_of(plan),
+        }
+        write_json(out / MANIFEST, manifest)
+        shutil.rmtree(work)
     return found
 
 
-def _clear(out: Path) -> None:
-    """Remove what an earlier run left: the manifest first, without it nothing counts."""
-    (out / MANIFEST).unlink(missing_ok=True)
+def _hashes(validation: Path | None) -> pa.Array:
+    """The sha256 of every image of a packed corpus."""
+    if validation is None:
+        return pa.array([], pa.string())
+    indices = [validation.parent / shard["name"] for shard in read_json(validation)["shards"]]
+    try:
+        found = [pq.read_table(tar.with_suffix(".parquet"), columns=["sha256"])["sha256"] for tar in indices]
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{validation}: no index ({error}); pack the validation split again") from None
+    return pa.chunked_array(
+        list(chain.from_iterable(each.chunks for each in found)), pa.string()
+    ).combine_chunks()
+
+
+def _clear(out: Path, number: int) -> None:
+    """Remove what was being written, and shards beyond the plan's."""
     for suffix in ("tar", "parquet"):
-        for leftover in chain(out.glob(f"[0-9]*.{suffix}"), out.glob(f".[0-9]*.{suffix}")):
+        whole = out.glob(f"[0-9]*.{suffix}")
+        beyond = (file for file in whole if not file.stem.isdigit() or int(file.stem) >= number)
+        for leftover in chain(out.glob(f".[0-9]*.{suffix}"), list(beyond)):
             leftover.unlink()
 
 
-def _judged(images: Iterable[Fetched], processes: int) -> Iterator[tuple[Fetched, Verdict]]:
-    """Each image with its verdict, in order; decoded by several processes, never far ahead."""
-    images = iter(images)
-    if processes == 1:
-        while batch := list(islice(images, _BATCH)):
-            yield from zip(batch, verdicts([image.place for image in batch]), strict=True)
-        return
-    waiting: deque[tuple[list[Fetched], Future[list[Verdict]]]] = deque()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        while True:
-            while len(waiting) < 2 * processes and (batch := list(islice(images, _BATCH))):
-                waiting.append((batch, pool.submit(verdicts, [image.place for image in batch])))
-            if not waiting:
-                return
-            batch, answer = waiting.popleft()
-            yield from zip(batch, answer.result(), strict=True)
+def _write(task: tuple[Path, int, Path]) -> Entry:
+    plan, index, tar = task
+    rows = pq.ParquetFile(plan).read_row_group(index)
+    content = sha256()
+    for name in ("uid", "sha256", "caption", "record"):
+        content.update("\n".join(rows[name].to_pylist()).encode("utf-8") + b"\n")
+    entry = finished_shard(tar, content.hexdigest())
+    if entry is None:
+        entry = write_shard(tar, _samples(rows), content.hexdigest())
+    else:
+        tick(len(rows))
+    return entry
+
+
+def _samples(rows: pa.Table) -> Iterator[Sample]:
+    rows = rows.to_pylist()
+    for number, row in enumerate(rows):
+        if number % _AHEAD == 0:
+            _ask_for(rows[number + _AHEAD : number + 2 * _AHEAD] if number else rows[: 2 * _AHEAD])
+        image = read_place((Path(row["file"]), row["offset"], row["length"]))
+        if sha256(image).hexdigest() != row["sha256"]:
+            raise InputError(f"{row['file']}: {row['uid']} changed since it was judged; {_AFRESH}")
+        yield Sample(
+            row["uid"], image, row["caption"], row["sha256"], row["width"], row["height"], row["record"]
+        )
+        tick()
+
+
+def _ask_for(rows: list[dict[str, object]]) -> None:
+    for row in rows:
+        try:
+            number = os.open(str(row["file"]), os.O_RDONLY)
+        except OSError:
+            continue  # reading it will say so
+        os.posix_fadvise(number, row["offset"], row["length"], os.POSIX_FADV_WILLNEED)
+        os.close(number)
+
+
+def _content_of(plan: Path) -> str:
+    content = ContentHash()
+    for batch in pq.ParquetFile(plan).iter_batches(columns=["uid", "sha256", "caption"]):
+        for row in batch.to_pylist():
+            content.add(row["uid"], row["sha256"], row["caption"])
+    return content.hexdigest()

@@ -1,40 +1,129 @@
-"""Does a corpus still hold what its manifest says?"""
+"""Does a corpus still hold what its manifest says? Nothing is repaired."""
 
+import io
+import json
+from array import array
+from collections import Counter
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
+from PIL import Image
 
+from cloob.download.fates import KEPT, read_fates
 from cloob.errors import InputError
-from cloob.files import sha256_of
+from cloob.files import sha256_of, write_json
 from cloob.shards.content import ContentHash
+from cloob.shards.pack import LEDGER
+from cloob.shards.pool import shared, tick
 from cloob.shards.reader import Shards
+from cloob.shards.writer import INDEX, places_in
+
+_AGAIN = "pack the shards again"
 
 
-def verify(manifest: Path) -> str:
-    """Hash every tar, every image and the whole again; return one line to print.
+@dataclass(frozen=True)
+class _Task:
+    tar: Path
+    entry: dict[str, Any]
 
-    Raises `InputError` naming the first shard or sample that differs.
+
+def verify(manifest: Path, fates: Path, processes: int, out: Path | None = None) -> str:
+    """Check every byte of a packed corpus; return one line to print, and leave the same as JSON in `out`.
+
+    Of each shard: size and hash; the index against the tar's members; of each sample that the image decodes,
+    has the size and hash of its index, and that caption and JSON are its. Of the whole: no key twice, the
+    manifest's hash, and as many samples in manifest, indices, ledger and fates. Raises `InputError` naming
+    the first shard or sample that differs.
     """
-    shards, content = Shards(manifest), ContentHash()
-    index = 0
-    with tqdm(total=len(shards), unit=" samples", desc=str(manifest), mininterval=1) as bar:
-        for entry, tar in zip(shards.manifest["shards"], shards.tars, strict=True):
-            if sha256_of(tar) != entry["sha256"]:
-                raise InputError(f"{tar}: its bytes differ from the manifest's hash; pack the shards again")
-            for expected in pq.read_table(tar.with_suffix(".parquet"), columns=["sha256"])[
-                "sha256"
-            ].to_pylist():
-                image, caption, key = shards.sample(index)
-                found = sha256(image).hexdigest()
-                if found != expected:
-                    raise InputError(
-                        f"{tar}: sample {key}: not the image of its index; pack the shards again"
-                    )
-                content.add(key, found, caption)
-                index += 1
-            bar.update(entry["samples"])
+    shards = Shards(manifest)
+    tasks = [_Task(tar, entry) for tar, entry in zip(shards.tars, shards.manifest["shards"], strict=True)]
+    content, keys = ContentHash(), array("Q")
+    for samples in shared(_verify_shard, tasks, processes, len(shards), str(manifest)):
+        for key, digest, caption in samples:
+            content.add(key, digest, caption)
+            keys.append(int(sha256(key.encode("utf-8")).hexdigest()[:16], 16))
     if content.hexdigest() != shards.manifest["sha256"]:
-        raise InputError(f"{manifest}: the samples are not those of its hash; pack the shards again")
-    return f"{manifest}: {index:,} samples in {len(shards.tars):,} shards are what was packed"
+        raise InputError(f"{manifest}: the samples are not those of its hash; {_AGAIN}")
+    if (distinct := len(np.unique(np.asarray(keys)))) != len(shards):
+        raise InputError(f"{manifest}: {len(shards) - distinct:,} keys come twice; {_AGAIN}")
+    _check_counts(shards, fates)
+    if out is not None:
+        checked = {"manifest_sha256": sha256_of(manifest), "samples": len(shards), "shards": len(tasks)}
+        write_json(out, checked)
+    return f"{manifest}: {len(shards):,} samples in {len(tasks):,} shards are what was packed"
+
+
+def _check_counts(shards: Shards, fates: Path) -> None:
+    manifest, books = shards.manifest, read_fates(fates)
+    ledger = _ledger_fates(shards.path)
+    if manifest["samples"] != len(shards):
+        raise InputError(
+            f"{shards.path}: says {manifest['samples']:,} samples, the indices hold {len(shards):,}; {_AGAIN}"
+        )
+    for file, found in ((shards.path, manifest["fates"]), (fates, books)):
+        if {fate: rows for fate, rows in found.items() if rows} != ledger:
+            raise InputError(f"{file}: its fates are not those of the rows in {LEDGER}; {_AGAIN}")
+    if ledger.get(KEPT, 0) != len(shards):
+        raise InputError(
+            f"{LEDGER}: {ledger.get(KEPT, 0):,} rows are kept, the shards hold {len(shards):,}; {_AGAIN}"
+        )
+
+
+def _ledger_fates(manifest: Path) -> dict[str, int]:
+    """The rows by fate, counted in the ledger beside a manifest."""
+    path, found = manifest.parent / LEDGER, Counter[str]()
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["fate"]):
+            found.update(batch["fate"].to_pylist())
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: no ledger ({error}); {_AGAIN}") from None
+    return dict(found)
+
+
+def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
+    """Key, sha256 and caption of every sample."""
+    tar = task.tar
+    if sha256_of(tar) != task.entry["sha256"]:
+        raise InputError(f"{tar}: its bytes differ from the manifest's hash; {_AGAIN}")
+    members = places_in(tar)
+    rows = pq.read_table(tar.with_suffix(".parquet"), columns=INDEX.names).to_pylist()
+    if len(members) != 3 * len(rows):
+        raise InputError(f"{tar}: {len(members):,} members, not 3 of each of {len(rows):,} samples; {_AGAIN}")
+    samples = []
+    with tar.open("rb") as file:
+        for row in rows:
+            parts = {}
+            for what, suffix in (("image", "jpg"), ("caption", "txt"), ("record", "json")):
+                place = row[f"{what}_offset"], row[f"{what}_length"]
+                if members.get(f"{row['key']}.{suffix}") != place:
+                    raise InputError(
+                        f"{tar}: sample {row['key']}: its {what} is not where the index says; {_AGAIN}"
+                    )
+                file.seek(place[0])
+                parts[what] = file.read(place[1])
+            try:
+                caption = parts["caption"].decode("utf-8")
+                _check(row, parts["image"], json.loads(parts["record"]))
+            except (ValueError, OSError, SyntaxError) as error:
+                raise InputError(f"{tar}: sample {row['key']}: {error}; {_AGAIN}") from None
+            samples.append((row["key"], row["sha256"], caption))
+            tick()
+    return samples
+
+
+def _check(row: dict[str, Any], image: bytes, record: dict[str, Any]) -> None:
+    """Raise ValueError with what is wrong."""
+    if sha256(image).hexdigest() != row["sha256"]:
+        raise ValueError("not the image of its index")
+    with Image.open(io.BytesIO(image)) as decoded:
+        decoded.load()
+        if decoded.size != (row["width"], row["height"]):
+            raise ValueError(f"an image of {decoded.width} × {decoded.height} pixels, not as the index says")
+    said = (record.get("uid"), record.get("sha256"), record.get("width"), record.get("height"))
+    if said != (row["key"], row["sha256"], row["width"], row["height"]):
+        raise ValueError("its JSON is not that of its image")

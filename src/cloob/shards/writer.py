@@ -1,5 +1,6 @@
 """One finished shard: a plain webdataset tar and its index."""
 
+import io
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import webdataset
 
 from cloob.files import replacing, sha256_of
 
@@ -18,16 +18,20 @@ INDEX = pa.schema(
         ("image_length", pa.int64()),
         ("caption_offset", pa.int64()),
         ("caption_length", pa.int64()),
+        ("record_offset", pa.int64()),
+        ("record_length", pa.int64()),
         ("sha256", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
     ]
 )
+Entry = dict[str, str | int]
+_PLAN, _BYTES, _DIGEST = b"plan", b"tar_bytes", b"tar_sha256"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A verified image with its caption."""
+    """A verified image with its caption, and the JSON that says where they are from."""
 
     key: str
     image: bytes
@@ -35,35 +39,62 @@ class Sample:
     sha256: str
     width: int
     height: int
+    record: str = "{}"
 
 
-def write_shard(tar: Path, samples: Iterable[Sample]) -> dict[str, str | int]:
-    """Write the tar and, beside it, its index; return the shard's entry of the manifest.
+def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
+    """Write the tar and then, beside it, its index; return the shard's entry of the manifest.
 
-    The same samples give the same bytes: no time, no user of this machine stands in the headers.
+    The same samples give the same bytes: no time, no user of this machine stands in the headers. `plan`, a
+    hash of what the shard is to hold, stands in the index: `finished_shard` knows the shard by it.
     """
-    facts = []
+    rows = []
+    tar.with_suffix(".parquet").unlink(missing_ok=True)  # that of another tar would vouch for this one
     with replacing(tar) as beside:
-        with (
-            beside.open("wb") as stream,
-            webdataset.TarWriter(stream, user="cloob", group="cloob", mtime=0) as writer,
-        ):
+        with tarfile.open(beside, "w:", format=tarfile.USTAR_FORMAT) as archive:
             for sample in samples:
-                writer.write({"__key__": sample.key, "jpg": sample.image, "txt": sample.caption})
-                facts.append((sample.key, sample.sha256, sample.width, sample.height))
+                image = _add(archive, f"{sample.key}.jpg", sample.image)
+                record = _add(archive, f"{sample.key}.json", sample.record.encode("utf-8"))
+                caption = _add(archive, f"{sample.key}.txt", sample.caption.encode("utf-8"))
+                facts = (sample.sha256, sample.width, sample.height)
+                rows.append((sample.key, *image, *caption, *record, *facts))
         digest, size = sha256_of(beside), beside.stat().st_size
-        places = _places(beside)
-    rows = [
-        (key, *places[f"{key}.jpg"], *places[f"{key}.txt"], sha256, width, height)
-        for key, sha256, width, height in facts
-    ]
+    schema = INDEX.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
     with replacing(tar.with_suffix(".parquet")) as beside:
         columns = zip(*rows, strict=True)
-        pq.write_table(pa.table(dict(zip(INDEX.names, columns, strict=True)), schema=INDEX), beside)
-    return {"name": tar.name, "samples": len(rows), "bytes": size, "sha256": digest}
+        pq.write_table(pa.table(dict(zip(INDEX.names, columns, strict=True)), schema=schema), beside)
+    return _entry(tar, len(rows), size, digest)
 
 
-def _places(tar: Path) -> dict[str, tuple[int, int]]:
+def finished_shard(tar: Path, plan: str) -> Entry | None:
+    """The entry of a shard that an earlier run finished by the same plan, or None.
+
+    The index is written last, so where it stands the tar was whole; its size is compared.
+    """
+    try:
+        index = pq.read_metadata(tar.with_suffix(".parquet"))
+        noted = index.metadata or {}
+        if noted.get(_PLAN) == plan.encode() and int(noted[_BYTES]) == tar.stat().st_size:
+            return _entry(tar, index.num_rows, int(noted[_BYTES]), noted[_DIGEST].decode())
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        pass
+    return None
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
+    """Add a member; return the offset and length of its bytes."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.uname, member.gname = len(content), 0o444, "cloob", "cloob"
+    start = archive.offset + tarfile.BLOCKSIZE  # after the one block of its header
+    archive.addfile(member, io.BytesIO(content))
+    return start, len(content)
+
+
+def places_in(tar: Path) -> dict[str, tuple[int, int]]:
     """Offset and length of every member, as a reader of the tar finds them."""
     with tarfile.open(tar, "r:") as members:
         return {member.name: (member.offset_data, member.size) for member in members}
+
+
+def _entry(tar: Path, samples: int, size: int, digest: str) -> Entry:
+    return {"name": tar.name, "samples": samples, "bytes": size, "sha256": digest}

@@ -1,6 +1,5 @@
 """What the figures are made from: result files of the evaluate stage, logs of the train stage."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ import pandas as pd
 
 from cloob.errors import InputError
 from cloob.files import read_json
+from cloob.report.logs import RUN, read_events
 from cloob.report.names import CORPORA, OBJECTIVES, check_objective, in_order, label
 
-RUN = ["corpus", "architecture", "objective", "recipe", "seed"]
 PANEL = ["corpus", "architecture", "recipe"]
 
 
@@ -50,12 +49,7 @@ def number(content: dict[str, Any], *keys: str) -> Any:
 
 def log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A run's metrics.jsonl as (the run's identity, all events). Raises `InputError`."""
-    try:
-        events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        raise InputError(f"{path}: no such log; `cloob train run` writes it") from None
-    except ValueError as error:
-        raise InputError(f"{path}: a line is not JSON ({error}); train the run again") from None
+    events = read_events(path)
     try:
         run = next(each["run"] for each in events if each["event"] == "start")
         check_objective(run["objective"], path)

@@ -1,0 +1,75 @@
+"""The accounts of a download: the ledgers of all parts merged, and checked against the list."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from cloob.download.fates import KEPT, read_fates, write_fates
+from cloob.download.ledger import batches, counts, read_part
+from cloob.errors import InputError
+from cloob.files import replacing
+
+COLUMNS = ("split", "stage", "fate", "http_status", "rows")
+
+
+def merge_fates(links: Path, ledgers: Sequence[Path], fates: Path) -> Counter[str]:
+    """Write the links of all parts by fate; return them.
+
+    Raises `InputError` where the ledgers, one after the other, are not the list row by row.
+    """
+    total = 0
+    for part, ledger in enumerate(ledgers):
+        listed = read_part(links, part, len(ledgers))["uid"].combine_chunks()
+        met = pa.concat_arrays(
+            [pa.array([], pa.string()), *(batch["uid"] for batch in batches(ledger, ("uid",)))]
+        )
+        if not met.equals(listed):
+            raise InputError(
+                f"{ledger}: its {len(met):,} rows are not the {len(listed):,} of part {part} of "
+                f"{len(ledgers)} of {links}; delete it and fetch again"
+            )
+        total += len(met)
+    found: Counter[str] = Counter()
+    for (fate, _), rows in counts(ledgers).items():
+        found[fate] += rows
+    write_fates(fates, found, total)
+    return found
+
+
+def write_summary(
+    list_fates: Mapping[str, Path], ledgers: Mapping[str, Sequence[Path]], path: Path
+) -> Counter[str]:
+    """Write where every row of a corpus's lists ended; return the rows by fate.
+
+    `list_fates` and `ledgers` are those of each split. Columns split, stage (`list`, `fetch`), fate,
+    http_status (empty where there is none), rows; of each split and stage `kept` first, then the commonest.
+    Raises `InputError` where not every link that the list kept was fetched or refused.
+    """
+    lines: list[tuple[str, str, str, int | None, int]] = []
+    ends: Counter[str] = Counter()
+    for split, fates in list_fates.items():
+        listed, fetched = read_fates(fates), counts(ledgers[split])
+        if listed.get(KEPT, 0) != sum(fetched.values()):
+            raise InputError(
+                f"{path}: the books of {split} do not balance: {listed.get(KEPT, 0):,} links in {fates}, "
+                f"{sum(fetched.values()):,} fates in the ledgers; delete these and fetch again"
+            )
+        of_list = {(fate, None): rows for fate, rows in listed.items()}
+        for stage, found in (("list", of_list), ("fetch", fetched)):
+            lines += [
+                (split, stage, fate, status, rows)
+                for (fate, status), rows in sorted(
+                    found.items(),
+                    key=lambda item: (item[0][0] != KEPT, -item[1], item[0][0], item[0][1] or 0),
+                )
+            ]
+            for (fate, _), rows in found.items():
+                ends[fate] += rows if (stage, fate) != ("list", KEPT) else 0
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(lines)
+    return ends

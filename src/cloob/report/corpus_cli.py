@@ -1,0 +1,72 @@
+"""`cloob report corpus-table` and `cloob report corpus-figure`."""
+
+import argparse
+import re
+from pathlib import Path
+
+from cloob.report.tables_cli import add_output, named_file
+
+
+def add_corpus_table(verbs: argparse._SubParsersAction) -> None:
+    """Add the verb `corpus-table` to the command line."""
+    parser = verbs.add_parser(
+        "corpus-table",
+        help="the corpora in numbers",
+        description="What became of each list, against the paper's; sizes, shapes, captions, duplicates.",
+    )
+    _add_corpora(parser)
+    add_output(parser)
+    parser.set_defaults(run=_corpus_table)
+
+
+def add_corpus_figure(verbs: argparse._SubParsersAction) -> None:
+    """Add the verb `corpus-figure` to the command line."""
+    parser = verbs.add_parser(
+        "corpus-figure",
+        help="a figure of sizes, shapes, captions and losses",
+        description="Histograms of each split's pairs and the losses of its list, as .png, .svg and .pdf; "
+        "the points drawn go beside them as .csv.",
+    )
+    _add_corpora(parser)
+    parser.add_argument("--png", type=Path, required=True, help="figure to write; other forms lie beside it")
+    parser.add_argument("--label", default="", help="a sentence for the title: where the numbers come from")
+    parser.set_defaults(run=_corpus_figure)
+
+
+def _add_corpora(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shards",
+        type=_split_file,
+        nargs="+",
+        required=True,
+        metavar="CORPUS/SPLIT=JSON",
+        help="shards.json of each split",
+    )
+    parser.add_argument(
+        "--fates",
+        type=named_file,
+        nargs="+",
+        required=True,
+        metavar="CORPUS/SPLIT/STAGE=CSV",
+        help="tables of fates, the stages of a split in their order",
+    )
+
+
+def _split_file(text: str) -> tuple[tuple[str, str], Path]:
+    matched = re.fullmatch(r"([^/=]+)/([^/=]+)=(.+)", text)
+    if matched is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form CORPUS/SPLIT=JSON")
+    corpus, split, path = matched.groups()
+    return (corpus, split), Path(path)
+
+
+def _corpus_table(options: argparse.Namespace) -> None:
+    from cloob.report.corpus_table import report_corpora
+
+    print(report_corpora(options.shards, options.fates, options.csv, options.label))
+
+
+def _corpus_figure(options: argparse.Namespace) -> None:
+    from cloob.report.corpus_figure import report_corpus_figure
+
+    report_corpus_figure(options.shards, options.fates, options.png, options.label)

@@ -1,0 +1,69 @@
+"""Work shared by several processes that count what they do on one progress bar and end with their parent."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from cloob.processes import end_with
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+_LOOK_SECONDS = 0.5
+
+_tick: Callable[[int], Any] = lambda _: None  # noqa: E731
+
+
+def tick(done: int = 1) -> None:
+    """Called by the work: so many more are done."""
+    _tick(done)
+
+
+def shared(
+    work: Callable[[Task], Result], tasks: Iterable[Task], processes: int, total: int | None, what: str
+) -> Iterator[Result]:
+    """The results of all tasks, in their order, never far ahead of who takes them."""
+    with tqdm(total=total, unit=" images", desc=what, mininterval=1) as bar:
+        if processes == 1:
+            _count_with(bar.update)
+            yield from map(work, tasks)
+            return
+        tasks, waiting = iter(tasks), deque[Future[Result]]()
+        context = get_context("spawn")
+        done = context.Value("q", 0)
+        with ProcessPoolExecutor(processes, context, _begin, (os.getpid(), done)) as pool:
+            try:
+                while True:
+                    for task in islice(tasks, 2 * processes - len(waiting)):
+                        waiting.append(pool.submit(work, task))
+                    if not waiting:
+                        return
+                    while not waiting[0].done():
+                        wait([waiting[0]], timeout=_LOOK_SECONDS)
+                        bar.update(done.value - bar.n)
+                    bar.update(done.value - bar.n)
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(parent: int, done: Any) -> None:
+    # An orphan would go on writing beside the next run's processes.
+    end_with(parent, signal.SIGKILL)
+
+    def count(number: int) -> None:
+        with done.get_lock():
+            done.value += number
+
+    _count_with(count)
+
+
+def _count_with(count: Callable[[int], Any]) -> None:
+    global _tick  # noqa: PLW0603
+    _tick = count

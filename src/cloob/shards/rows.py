@@ -1,0 +1,58 @@
+"""What comes in: an image's place and its caption, whatever they come from."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cloob.errors import InputError
+
+Place = tuple[Path, int, int]  # a file, offset and length of the bytes in it
+
+
+@dataclass(frozen=True)
+class Row:
+    """A captioned image that came in, or (`refused`) the reason why it goes no further."""
+
+    uid: str
+    caption: str
+    place: Place | None
+    sha256: str | None = None  # of the bytes, where it is known
+    provenance: dict[str, Any] = field(default_factory=dict)
+    refused: str | None = None
+
+
+class Piece(Protocol):
+    """Some thousand rows that one process takes at once; pickled to it."""
+
+    @property
+    def stamp(self) -> str:
+        """Changes where the rows do."""
+
+    def rows(self) -> list[Row]:
+        """The rows in their order."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that comes in: its pieces in order, the rows if they are counted, and what it is of."""
+
+    pieces: list[Piece]
+    rows: int | None
+    provenance: dict[str, str]
+
+
+def read_place(place: Place) -> bytes:
+    """The bytes at a place. Raises `InputError` where the file is gone or ends before."""
+    path, offset, length = place
+    try:
+        number = os.open(path, os.O_RDONLY)
+        try:
+            content = os.pread(number, length, offset)
+        finally:
+            os.close(number)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; fetch this part again") from None
+    if len(content) != length:
+        raise InputError(f"{path}: ends within the image at byte {offset:,}; fetch this part again")
+    return content
