@@ -15,7 +15,8 @@ def tenth_of(demo: dict[str, Any], results: str, port: int) -> dict[str, Any]:
     config = yaml.safe_load(text)
     for key in ("cc_train", "cc_validation", "yfcc", "testset_test_per_class"):
         config["world"][key] = demo["world"][key] // 10
-    config["world"]["testset_train_per_class"] = 1
+    config["world"]["testset_train_per_class"] = 2  # one to train on, one to validate with
+    config["evaluate"]["linear_probe"]["l2_strengths"] = 3
     for recipe in config["recipes"].values():
         recipe |= {
             "epochs": 2,

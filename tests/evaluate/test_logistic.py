@@ -124,9 +124,9 @@ def test_in_float64_the_weights_are_scikit_learns(solver: str) -> None:
     features, labels = random_case()
     for fit in fit_path(features.double(), labels, STRENGTHS[:3], tolerance=1e-13):
         weights, bias = scikit_learns(features, labels, fit.l2_strength, solver)
-        np.testing.assert_allclose(fit.weights.numpy(), weights, atol=2e-5)
+        np.testing.assert_allclose(fit.weights.numpy(), weights, atol=2e-4)
         # All biases may grow alike: no probability changes.
-        np.testing.assert_allclose(fit.bias - fit.bias.mean(), bias - bias.mean(), atol=1e-4)
+        np.testing.assert_allclose(fit.bias - fit.bias.mean(), bias - bias.mean(), atol=1e-3)
 
 
 def test_strengths_come_from_strong_to_weak_and_each_once() -> None:

@@ -34,6 +34,17 @@ def test_the_default_plan_is_the_true_paper(plan):
         assert f"results/train/yfcc-infoloob_hopfield-{encoder}-yfcc-seed1/final.pt" in plan.stdout
 
 
+def test_epochs_whose_embeddings_are_looked_at_are_kept_too(snakemake):
+    structure = (
+        "results/evaluate/cc-infoloob_hopfield-RN50-cc-seed1/epoch_8/embedding_structure/cc_validation.json"
+    )
+    plan = snakemake("-n", "-p", structure)
+    assert plan.returncode == 0, plan.stderr
+    assert counts(plan) == counts(plan) | {"train": 1, "captioned": 1, "pack": 2}
+    assert "--keep-epochs 1 8 16 31 64 96 128 " in plan.stdout
+    assert "checkpoints/epoch_0008.pt" in plan.stdout
+
+
 def test_the_plan_says_in_one_message_what_only_the_user_can_supply(plan):
     message = (plan.stdout + plan.stderr).split("These are yours to supply", 1)[1]
     wanted = {
@@ -142,6 +153,14 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
         (
             {"recipes": {"cc": {"report_epochs": [200]}}},
             "recipes.cc.report_epochs: 200 is beyond epochs: 128",
+        ),
+        (
+            {"recipes": {"yfcc": {"structure_epochs": [1, 29]}}},
+            "recipes.yfcc.structure_epochs: 29 is beyond epochs: 28",
+        ),
+        (
+            {"evaluate": {"captioned": {"flickr": {"title": "Flickr", "shards": "flickr/test"}}}},
+            "evaluate.captioned.flickr.shards: 'flickr/test' does not match",
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

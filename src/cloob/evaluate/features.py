@@ -70,6 +70,7 @@ class FeatureExtractor:
         self.model, self.about = load_encoder(source)
         self.sha256 = text_sha256([tensors_sha256(self.model.state_dict()), _form_of(self.model)])
         self.cache, self.precision = cache, precision
+        self.tokenizer = self.model.tokenizer  # made once: it compiles a grammar of 48 000 merges
         self.model.visual.to(memory_format=torch.channels_last)  # faster convolutions
         self._embedder = Embedder(self.model, devices_of(device), batch_size, workers, precision)
 
@@ -130,7 +131,7 @@ class FeatureExtractor:
                 range(len(shards)),
                 f"{title}, captions",
                 shards.caption,
-                self.model.tokenizer,
+                self.tokenizer,
                 lambda model, tokens: {"text": model.encode_text(tokens)},
             )
             return {"image": images["after"], **texts}

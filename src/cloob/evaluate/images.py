@@ -45,7 +45,7 @@ class LabelledFolder(ImageFolder):
     @property
     def names(self) -> list[str]:
         """The path of each image, relative to the split's folder."""
-        return [Path(path).relative_to(self.root).as_posix() for path, _ in self.samples]
+        return [path[len(self.root) + 1 :] for path, _ in self.samples]
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """The hook of torchvision: the folders, and the label of each."""

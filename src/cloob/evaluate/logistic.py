@@ -68,9 +68,9 @@ def fit_path(
     `labels` (n,) are 0 … K − 1, each of them present (the bias of an absent class has no optimum). The first
     strength starts from `start`. A fit has converged when two things hold. Half the squared Newton decrement,
     taken with L-BFGS's own inverse Hessian, is at most `tolerance` times F, and times what F gained on no
-    weights at all: that is little where λ is strong, but decides the accuracy. And because that is an estimate:
-    strong convexity bounds the distance to the minimum, by ‖gradient‖²/2λ, to 1e-4 of F at the default
-    tolerance; or, since rounding may forbid that where λ is weak, 20 iterations gained less than the tolerance.
+    weights at all: that is little where λ is strong, but decides the accuracy. Because that is an estimate,
+    strong convexity has to bound the distance to the minimum, by ‖gradient‖²/2λ, to 1e-4 of F at the default
+    tolerance; or, since rounding may forbid that where λ is weak, 20 iterations gained less than it.
     Raises ValueError for what has no fit.
     """
     strengths = sorted(set(l2_strengths), reverse=True)

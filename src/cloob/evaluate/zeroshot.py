@@ -61,8 +61,9 @@ def evaluate_zeroshot(
             continue
         features = extractor.of_images(folder)
         prompts = folder.description.prompt_templates()
-        model = extractor.model
-        weights = class_weights(model, model.tokenizer, folder.class_names, prompts, extractor.device)
+        weights = class_weights(
+            extractor.model, extractor.tokenizer, folder.class_names, prompts, extractor.device
+        )
         logits = features.normalised @ weights.float().cpu()  # (N, classes), cosines
         if not torch.isfinite(logits).all():
             raise InputError(f"{folder.description.path}: the embeddings of its prompts are not finite")
