@@ -80,6 +80,12 @@ def test_a_run_without_a_log_is_a_gap(table: Callable, tmp_path: Path) -> None:
     assert f"- [b] no log yet; make `{gone[1]}`" in text
 
 
+def test_a_log_given_under_two_paths_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
+    twice = [write_log(tmp_path / name, run_of("infonce", 1)) for name in ("first", "second")]
+    table("provenance", twice, status=2)
+    assert "the log of cc-infonce-RN50-cc-seed1 is given twice" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -115,6 +115,16 @@ def test_every_line_has_as_many_cells_as_columns_and_every_brace_its_end() -> No
     assert bare.count("{") == bare.count("}")
 
 
+def test_a_wide_table_spans_the_page_in_smaller_print() -> None:
+    def first_lines(columns: int) -> list[str]:
+        section = Section("", "r" * columns, ["x"] * columns, [["1"] * columns])
+        return as_tex(Document("t", [section]), "", "t").splitlines()[3:5]
+
+    assert first_lines(6) == [r"\begin{table}", r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}"]
+    assert first_lines(7) == [r"\begin{table*}", r"  \centering\scriptsize\setlength{\tabcolsep}{2pt}"]
+    assert first_lines(8) == [r"\begin{table*}", r"  \centering\tiny\setlength{\tabcolsep}{2pt}"]
+
+
 def test_a_bar_in_a_cell_does_not_split_it() -> None:
     assert r"| a\|b |" in as_markdown(Document("t", [Section("", "l", ["x"], [["a|b"]])]), "")
 

@@ -47,6 +47,10 @@ class Inputs:
     def logs(self) -> list[Log]:
         """The logs of training, in the order of the paper."""
         logs = [read_log(path) for path in self.there[self.there.protocol == "train"].path]
+        names = [log.run["name"] for log in logs]
+        for log in logs:
+            if names.count(log.run["name"]) > 1:
+                raise InputError(f"{log.path}: the log of {log.run['name']} is given twice; give it once")
         order = {name: rank for rank, name in enumerate(OBJECTIVES)}
         return sorted(
             logs,

@@ -112,9 +112,10 @@ def as_tex(document: Document, mark: str, name: str) -> str:
     lines = [f"% {titled(document.title, mark)}", r"% In the preamble: \usepackage{booktabs}", ""]
     for number, section in enumerate(document.sections, start=1):
         what = f"{document.title}. {section.title}" if section.title else document.title
+        table, size = _measures(len(section.columns))
         lines += [
-            r"\begin{table}",
-            r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            rf"\begin{{{table}}}",
+            rf"  \centering{size}",
             rf"  \caption{{{escaped(titled(what, mark))}}}",
             rf"  \label{{tab:{name}-{number}}}",
             rf"  \begin{{tabular}}{{@{{}}{''.join(section.columns)}@{{}}}}",
@@ -131,8 +132,15 @@ def as_tex(document: Document, mark: str, name: str) -> str:
         if below:
             lines.append(r"  \par\medskip\raggedright\scriptsize")
             lines.append("  " + "\\\\\n  ".join(below))
-        lines += [r"\end{table}", ""]
+        lines += [rf"\end{{{table}}}", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _measures(columns: int) -> tuple[str, str]:
+    """The environment and the size that let so many columns fit a page; both are LaTeX's own."""
+    if columns <= 6:
+        return "table", r"\footnotesize\setlength{\tabcolsep}{4pt}"
+    return "table*", (r"\scriptsize" if columns <= 7 else r"\tiny") + r"\setlength{\tabcolsep}{2pt}"
 
 
 def _tex_row(cells: Iterable[Cell | str]) -> str:
