@@ -21,7 +21,7 @@ def tenth_of(demo: dict[str, Any], results: str, port: int) -> dict[str, Any]:
         recipe |= {
             "epochs": 2,
             "report_epochs": [2],
-            "structure_epochs": [1, 2],
+            "structure_epochs": [2],
             "batch": 32,
             "micro_batch": 16,
             "warmup_steps": 2,

@@ -121,8 +121,8 @@ def test_a_wide_table_spans_the_page_in_smaller_print() -> None:
         return as_tex(Document("t", [section]), "", "t").splitlines()[3:5]
 
     assert first_lines(6) == [r"\begin{table}", r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}"]
-    assert first_lines(10) == [r"\begin{table*}", r"  \centering\scriptsize\setlength{\tabcolsep}{2pt}"]
-    assert first_lines(11) == [r"\begin{table*}", r"  \centering\tiny\setlength{\tabcolsep}{2pt}"]
+    assert first_lines(7) == [r"\begin{table*}", r"  \centering\scriptsize\setlength{\tabcolsep}{2pt}"]
+    assert first_lines(8) == [r"\begin{table*}", r"  \centering\tiny\setlength{\tabcolsep}{2pt}"]
 
 
 def test_a_bar_in_a_cell_does_not_split_it() -> None:

@@ -14,6 +14,7 @@ from cloob.report.targets import in_braces, marker
 
 GROUP = ["corpus", "architecture", "recipe", "epoch"]
 OURS, THEIRS = "infoloob_hopfield", "infonce"
+_PUBLISHED = "published (difference)"
 MEAN = "mean"  # the dataset of a row that is the mean over the sets
 
 
@@ -96,7 +97,9 @@ class Grid:
     def section(self, title: str, head: str, chance: dict[str, float] | None = None) -> Section:
         """The grid as it is printed; `chance` is a last column, by dataset."""
         columns = self.columns()
-        beside = {one for one in columns if any(self.published(row, one) for row in self.rows)}
+        # Beside each of two objectives what is published of it; of more, below them: no page is so wide.
+        below = len(columns) > 2
+        beside = {one for one in columns if not below and any(self.published(row, one) for row in self.rows)}
         compared = {OURS, THEIRS} <= set(columns)
         pairs = [self.comparison(row).pairs for row in (*self.rows, *self.means)]
         tested = compared and max(pairs, default=0) > 1
@@ -104,7 +107,7 @@ class Grid:
         family = bool(self.means) and len(self.rows) > 1
         heads = [head]
         for one in columns:
-            heads += [label(one, OBJECTIVES)] + (["published (difference)"] if one in beside else [])
+            heads += [label(one, OBJECTIVES)] + ([_PUBLISHED] if one in beside else [])
         heads += [f"{OBJECTIVES[OURS]} − {OBJECTIVES[THEIRS]}"] if compared else []
         heads += ["95 %", "p", *(["p (Holm)"] if family else [])] if tested else []
         heads += ["Chance"] if chance else []
@@ -130,6 +133,9 @@ class Grid:
                 line += [holms] if family else []
             line += [number(100 * chance[row.dataset])] if chance and row.dataset in chance else []
             lines.append(line + [MISSING] * (len(heads) - len(line)))
+            if below and any(self.published(row, one) for one in columns):
+                known = [_beside(block[one], self.published(row, one), row) for one in columns]
+                lines.append([_PUBLISHED, *known, *[""] * (len(heads) - 1 - len(known))])
         seeds = ", ".join(f"{label(one, OBJECTIVES)} {self._seeds(one)}" for one in columns)
         remarks = [f"Seeds asked for: {seeds}."]
         remarks += [_power(pairs, len(self.rows) if family else 0)] if tested else []
@@ -210,7 +216,7 @@ class Grid:
 
 
 def _beside(values: pd.Series, known: Published | None, row: Row) -> str:
-    """`20.33 ± 0.28 (+0.07, within)`."""
+    """`20.33 ± 0.28 (+0.07 in)`."""
     if known is None:
         return MISSING
     text = number(known.mean, known.decimals)
@@ -218,7 +224,7 @@ def _beside(values: pd.Series, known: Published | None, row: Row) -> str:
     values = values.dropna()
     if values.empty:
         return text
-    within = {True: ", within", False: ", beyond", None: ""}[known.holds(values.mean())]
+    within = {True: " in", False: " out", None: ""}[known.holds(values.mean())]
     return f"{text} ({number(values.mean() - known.mean, row.decimals, signed=True)}{within})"
 
 

@@ -45,9 +45,11 @@ RULE = (
     f"next best gives p ≤ {LEVEL}, not corrected."
 )
 PUBLISHED = (
-    "Published: the paper's mean ± deviation, in brackets how far ours lies from it, and whether within that "
-    "deviation or beyond. The paper names no epoch for some columns on YFCC; they are taken as of epoch 28."
+    "Published: the paper's mean ± deviation, in brackets how far ours lies from it, and whether in that "
+    "deviation or out of it. Some of its columns on YFCC name no epoch; they are taken as of epoch 28."
 )
+
+UNPUBLISHED = "No published numbers stand beside these: the paper reports none of such runs."
 
 
 def zeroshot(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
@@ -138,7 +140,7 @@ def _ablation_rows(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Row]
     for protocol, name in (("zeroshot", "Zero-shot"), ("linear_probe", "Linear probe")):
         datasets = set(known[known.protocol == protocol].dataset)
         if datasets:
-            yield Row(protocol, MEAN, ACCURACY, f"{name}, mean over the sets (%)", 100)
+            yield Row(protocol, MEAN, ACCURACY, f"{name}, mean (%)", 100)
         if "imagenet" in datasets:
             yield Row(protocol, "imagenet", ACCURACY, f"{name}, ImageNet (%)", 100)
     for protocol, quantities in (
@@ -152,7 +154,7 @@ def _ablation_rows(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Row]
 
 def _document(title: str, sections: list[Section], remarks: list[str], grids: list[Grid]) -> Document:
     beside = any(grid.published(row, one) for grid in grids for row in grid.rows for one in grid.columns())
-    return Document(title, sections, [*remarks, PUBLISHED] if beside else remarks)
+    return Document(title, sections, [*remarks, PUBLISHED if beside else UNPUBLISHED])
 
 
 def _long(inputs: Inputs, protocols: Sequence[str], grids: Sequence[Grid]) -> pd.DataFrame:

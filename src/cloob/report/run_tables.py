@@ -10,9 +10,9 @@ from cloob.report.targets import in_braces, marker
 
 _SPEEDS = {
     "pairs_per_second": ("Pairs/s", 1),
-    "pairs_per_second_and_process": ("Pairs/s and process", 1),
+    "pairs_per_second_and_process": ("per process", 1),
     "step_seconds": ("Step (s)", 3),
-    "waiting_for_data_pct": ("Waiting for data (%)", 1),
+    "waiting_for_data_pct": ("Waiting (%)", 1),
     "hours": ("Hours in steps", 2),
 }
 _KIND = ["corpus", "architecture", "objective", "recipe", "processes", "device"]
@@ -42,8 +42,8 @@ def throughput(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     head += [*(name for name, _ in _SPEEDS.values()), "Runs"]
     section = Section("", "lllll" + "r" * (len(_SPEEDS) + 1), head, lines, notes)
     remarks = [
-        "Of each run the median over its steps, waiting for data included; mean ± sample standard deviation "
-        "over the seeds. Hours without validation and start."
+        "Of each run the median over its steps, and how much of the time was waiting for data; mean ± sample "
+        "standard deviation over the seeds. Hours without validation and start."
     ]
     long = wide.melt([*_KIND, "seed"], list(_SPEEDS), var_name="metric", value_name="value")
     return Document("Throughput of training", [section] if lines else [], remarks), long

@@ -140,7 +140,7 @@ def _measures(columns: int) -> tuple[str, str]:
     """The environment and the size that let so many columns fit a page; both are LaTeX's own."""
     if columns <= 6:
         return "table", r"\footnotesize\setlength{\tabcolsep}{4pt}"
-    return "table*", (r"\scriptsize" if columns <= 10 else r"\tiny") + r"\setlength{\tabcolsep}{2pt}"
+    return "table*", (r"\scriptsize" if columns <= 7 else r"\tiny") + r"\setlength{\tabcolsep}{2pt}"
 
 
 def _tex_row(cells: Iterable[Cell | str]) -> str:

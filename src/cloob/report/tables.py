@@ -1,7 +1,6 @@
 """Result files and logs become the tables of the paper: one way for all of them, each with its rows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,9 +37,5 @@ def report_table(
     document, long = TABLES[name](inputs)
     if not document.sections:
         raise InputError(f"--results: none of the files is of what the table {name} shows")
-    if mark:
-        document = replace(
-            document, remarks=[*document.remarks, f"No published numbers stand beside these: {mark}."]
-        )
     sources = [*inputs.there.path, *([paper] if paper and inputs.paper else [])]
     write_sources(write_document(document, long, mark, csv), sources, packages=["pandas", "scipy"])

@@ -42,7 +42,7 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
                     one["probability"],
                     sample["image_jpeg"],
                 ]
-                for place, sample in enumerate(content["samples"][:SAMPLES])
+                for place, sample in enumerate(_apart(content["samples"]))
                 for rank, one in enumerate(sample["top"][:TOP], start=1)
             ]
         except (KeyError, TypeError) as error:
@@ -56,6 +56,11 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
         raise InputError("--inputs: no sample predictions; evaluate a run first")
     columns = [*RUN, "epoch", "dataset", "sample", "class", "rank", "guess", "probability", "image_jpeg"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _apart(samples: list[dict]) -> list[dict]:
+    """So many samples as are shown, far apart in the order of the classes."""
+    return samples[:: -(-len(samples) // SAMPLES) or 1][:SAMPLES]
 
 
 def draw(data: pd.DataFrame, mark: str) -> Figure:

@@ -31,7 +31,8 @@ def read_metric(inputs: Sequence[Path], metric: str) -> pd.DataFrame:
         for identity, content in results([path for path in inputs if path.suffix == ".json"], PROTOCOL)
         for tower in TOWERS
     ]
-    return pd.DataFrame(rows, columns=[*RUN, "epoch", "tower", "value"])
+    # A number that an evaluation could not give (null) is drawn nowhere.
+    return pd.DataFrame(rows, columns=[*RUN, "epoch", "tower", "value"]).astype({"value": float})
 
 
 def with_published(measured: pd.DataFrame, inputs: Sequence[Path], figure: str) -> pd.DataFrame:

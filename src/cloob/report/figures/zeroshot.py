@@ -20,7 +20,7 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
     """Accuracies: the columns of `RUN`, epoch, dataset, value, low, high (bootstrap over images), chance."""
     rows = []
     for identity, content in results(inputs, "zeroshot"):
-        low, high = content.get("intervals", {}).get(METRIC, (None, None))
+        low, high = content.get("intervals", {}).get(METRIC) or (None, None)
         value, chance = number(content, "metrics", METRIC), number(content, "chance")
         rows.append([*identity.values(), content["dataset"], value, low, high, chance])
     columns = [*RUN, "epoch", "dataset", "value", "low", "high", "chance"]
