@@ -139,10 +139,10 @@ class Pipeline:
         for process in self.trainers():
             os.kill(process, number)
 
-    def job(self, rule="train"):
-        """The number of a rule's running job, and its node."""
+    def job(self):
+        """The number of the training job that runs, and its node."""
         jobs = self.slurm.ask("squeue", "-h", "--states=RUNNING", "-o", "%i|%k|%N").splitlines()
-        return next(line.split("|")[::2] for line in jobs if f"rule_{rule}" in line)
+        return next(line.split("|")[::2] for line in jobs if "rule_train" in line)
 
     def events(self, kind):
         """The events of a kind in the log of the finished `RUN`."""
