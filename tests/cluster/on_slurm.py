@@ -139,26 +139,12 @@ class Pipeline:
         for process in self.trainers():
             os.kill(process, number)
 
-    def wait_for_pending(self, number):
-        """Wait until the run's processes, which are held, were sent a signal."""
-        while not all(number in pending_signals(process) for process in self.trainers()):
-            time.sleep(0.5)
-
-    def job(self, rule="train"):
-        """The number of a rule's running job, and its node."""
+    def job(self):
+        """The number of the training job that runs, and its node."""
         jobs = self.slurm.ask("squeue", "-h", "--states=RUNNING", "-o", "%i|%k|%N").splitlines()
-        return next(line.split("|")[::2] for line in jobs if f"rule_{rule}" in line)
+        return next(line.split("|")[::2] for line in jobs if "rule_train" in line)
 
     def events(self, kind):
         """The events of a kind in the log of the finished `RUN`."""
         lines = map(json.loads, (self.results / "train" / RUN / "metrics.jsonl").read_text().splitlines())
         return [line for line in lines if line["event"] == kind]
-
-
-def pending_signals(process):
-    """The signals that a process was sent and has not taken yet."""
-    [line] = [
-        line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("ShdPnd")
-    ]
-    mask = int(line.split()[1], 16)
-    return {number for number in range(1, 65) if mask >> (number - 1) & 1}

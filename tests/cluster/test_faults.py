@@ -35,11 +35,10 @@ def test_a_requeued_job_goes_on_under_its_number(again, ends_the_same):
 
 def test_a_job_that_comes_to_its_limit_saves_and_is_retried(again, ends_the_same):
     process = again.training()
-    # It has little more left than the two minutes of the profile's warning; Slurm looks twice a minute.
+    # It has little more left than the two minutes of the profile's warning; Slurm looks twice a minute, and
+    # lets held processes go on to hear it.
     job, _ = again.job()
     again.slurm.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={again.slurm.minutes_of(job) + 3}")
-    again.wait_for_pending(signal.SIGUSR1)
-    again.signal(signal.SIGCONT)
     assert "SLURM status is: 'FAILED'" in ends_the_same(process, starts=2)
     # It saved after its step and not only at the end of the epoch.
     assert again.events("start")[1]["samples_seen"] > again.events("validation")[0]["samples_seen"]
