@@ -35,7 +35,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
     for (name, part), axis in zip(columns, axes, strict=True):
         draw_lines(axis, part)
         axis.set_title(name)
-        axis.set(xlabel="epoch", ylim=(0, None))
+        axis.set(xlabel="epoch", ylim=(0, 1.08 * data.value.max()))
     axes[0].set_ylabel("1 − p, mean over pairs")
     title(
         figure,
