@@ -18,6 +18,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from cloob.errors import InputError
 from cloob.evaluate.testset import Description, class_folders
 
+# Pillow only warns of images between once and twice its limit. (Set once: around each image it costs time.)
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
 
 class LabelledFolder(ImageFolder):
     """The images of a split of a test set (test, train, validation) as (image, label).
@@ -144,11 +147,9 @@ def _content_of(path: str | Path) -> bytes:
 def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
     """The image with its header read; what goes wrong on decoding it becomes an `InputError` too."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                yield image
-                return
+        with Image.open(io.BytesIO(content)) as image:
+            yield image
+            return
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = Image.MAX_IMAGE_PIXELS
         message = f"{name}: more than {limit} pixels, refused as a decompression bomb; replace the file"
