@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from cloob.evaluate.lbfgs import Memory, dot
+
 TOLERANCE = 2e-7  # estimated distance of F to its minimum, relative
 _CERTIFIED = 500  # × tolerance: what that distance may be at most, or else
 _IDLE = 20  # iterations have to gain less than `tolerance` together
 MAX_ITERATIONS = 1000  # per strength, as in CLIP's protocol
-_PAIRS = 10  # curvature pairs that L-BFGS remembers
 # Logits at once. On a CPU 256 × 1 024 rows × 100 classes × 4 bytes still lie in its cache; on a GPU 1 GB.
 _LOGITS = {"cpu": 2**18, "cuda": 2**28}
 
@@ -77,7 +78,7 @@ def fit_path(
     counts = torch.bincount(labels)
     if not strengths or strengths[-1] <= 0 or len(counts) < 2 or counts.min() == 0:
         raise ValueError("want positive strengths, two classes or more, and images of each class")
-    problem, memory, solved = _Problem(features, labels, counts), _Memory(), []
+    problem, memory, solved = _Problem(features, labels, counts), Memory(), []
     point = problem.start() if start is None else problem.inward(start.weights, start.bias)
     for position, strength in enumerate(strengths):
         if position:
@@ -185,37 +186,6 @@ def _residuals(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.log1p(others + (of_own - 1)) - own, exponentials
 
 
-class _Memory:
-    """The curvature pairs of L-BFGS: steps s and what they changed in the gradient, y."""
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[Tensor, Tensor, float]] = []  # s, y, 1 / s·y
-
-    def add(self, step: Tensor, change: Tensor) -> None:
-        product = _dot(step, change)
-        if product > 1e-10 * math.sqrt(_dot(step, step) * _dot(change, change)):
-            self.pairs = [*self.pairs[1 - _PAIRS :], (step, change, 1 / product)]
-
-    def change_strength(self, difference: float, penalised: Tensor) -> None:
-        pairs, self.pairs = self.pairs, []
-        for step, change, _ in pairs:
-            self.add(step, change + (difference * penalised).to(step.dtype) * step)
-
-    def direction(self, gradient: Tensor, preconditioner: Tensor) -> Tensor:
-        """−H·gradient, by the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
-        direction, shares = -gradient, []
-        for step, change, inverse in reversed(self.pairs):
-            shares.append(inverse * _dot(step, direction))
-            direction = direction - shares[-1] * change
-        direction = direction * preconditioner
-        if self.pairs:
-            _, change, inverse = self.pairs[-1]
-            direction /= inverse * _dot(change, preconditioner * change)
-        for (step, change, inverse), share in zip(self.pairs, reversed(shares), strict=True):
-            direction = direction + (share - inverse * _dot(change, direction)) * step
-        return direction
-
-
 @dataclass(frozen=True)
 class _Solution:
     point: Tensor
@@ -226,14 +196,14 @@ class _Solution:
 
 
 def _minimise(
-    problem: _Problem, point: Tensor, strength: float, memory: _Memory, tolerance: float, max_iterations: int
+    problem: _Problem, point: Tensor, strength: float, memory: Memory, tolerance: float, max_iterations: int
 ) -> _Solution:
     value, gradient, preconditioner = problem.evaluate(point, strength)
     evaluations, values = 1, []
     rounding = torch.finfo(point.dtype).eps * value
     for iteration in range(max_iterations + 1):
         direction = memory.direction(gradient, preconditioner)
-        slope = _dot(gradient, direction)
+        slope = dot(gradient, direction)
         gained = max(problem.value_without_weights - value, rounding)
         values.append(value)
         converged = -slope / 2 <= tolerance * min(value, gained) and (
@@ -250,7 +220,7 @@ def _minimise(
             if new_value <= value + 1e-4 * length * slope + rounding:
                 break
             # Where the slope along the line vanishes, were it linear.
-            new_slope = _dot(new_gradient, direction)
+            new_slope = dot(new_gradient, direction)
             length *= min(max(slope / (slope - new_slope), 0.1), 0.7) if new_slope > slope else 0.5
         else:
             break  # nothing below this in this precision
@@ -258,7 +228,3 @@ def _minimise(
         point, value, gradient, preconditioner = new_point, new_value, new_gradient, new_preconditioner
         rounding = torch.finfo(point.dtype).eps * value
     return _Solution(point, value, iteration, evaluations, converged)
-
-
-def _dot(one: Tensor, other: Tensor) -> float:
-    return torch.dot(one.flatten(), other.flatten()).item()
