@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from PIL import Image
@@ -75,7 +75,6 @@ class Guard:
             return connection
         raise failure
 
-    @lru_cache(maxsize=10_000)  # noqa: B019 - a process has one guard
     def permits(self, address: str, port: int) -> bool:
         """Whether a numeric address is public, or allowed by name."""
         number = ip_address(address.partition("%")[0])
