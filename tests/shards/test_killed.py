@@ -54,7 +54,7 @@ def test_killed_before_any_renaming_the_next_run_goes_on(tmp_path: Path) -> None
 
 def arguments_of(download: Download, out: Path, processes: int = 2) -> list[str]:
     ledgers, links = download
-    flags = f"--links {links} --out {out} --fates {out}/fates.csv --samples-per-shard 250 --seed 1"
+    flags = f"--links {links} --out {out} --fates {out}/fates.csv --samples-per-shard 150 --seed 1"
     flags += f" --maximum-bytes 1000000 --maximum-pixels 1000000 --quality 95 --processes {processes}"
     return ["shards", "pack", "--ledgers", *map(str, ledgers), *flags.split()]
 
@@ -68,8 +68,8 @@ def seconds_of_packing(arguments: list[str]) -> float:
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    rows = [(f"picture {number}", jpeg(number, width=640, height=480)) for number in range(3000)]
-    download = leave_download(tmp_path / "download", rows, parts=12)
+    rows = [(f"picture {number}", jpeg(number, width=640, height=480)) for number in range(1500)]
+    download = leave_download(tmp_path / "download", rows, parts=6)
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "shards"
     seconds = seconds_of_packing(arguments_of(download, undisturbed))
     rng, kills = random.Random(1), 0

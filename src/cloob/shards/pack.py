@@ -59,6 +59,11 @@ def pack(
         verdicts = judge(source, work / "verdicts", packing.rules, packing.seed, processes)
         plan = work / "plan.parquet"
         found = shuffle(verdicts, _hashes(validation), plan, out / LEDGER, packing.samples_per_shard)
+        if source.rows not in (None, found.total()):
+            raise InputError(
+                f"{out}: the books do not balance: {source.rows:,} images came in, {found.total():,} have a "
+                f"fate; {_AFRESH}"
+            )
         if not found[KEPT]:
             raise InputError(f"{out}: no image to pack is left of {found.total():,}: {dict(found)}")
         number = pq.read_metadata(plan).num_row_groups
