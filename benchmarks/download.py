@@ -3,13 +3,13 @@
 One local server, one list, the same cores, size and quality; each way from nothing to its last file, in turn:
 
 - ours: `cloob download fetch` with guard, pace and ledger
-- bare img2dataset with the same options
+- bare img2dataset with the same options, and its own SHA-256 of each image, because ours has one
 - a plain script of the kind the authors used: a pool of processes; requests; PIL decodes, drops what is too
   long, fits 512 pixels and saves
 
 The server is asyncio in a process of its own and keeps the images in memory; the table says what it costs,
 because it takes that from the cores of those that it serves. CPU time depends less than the clock on what
-else the machine does.
+else the machine does; `download_cpu.py` tells it most exactly.
 """
 
 import argparse
@@ -31,13 +31,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import requests
 from PIL import Image
 
 from cloob.download.guard import Guard
 from cloob.download.round import Effort, Images, options_of
 
 IMAGES = Images(image_size=512, quality=95, maximum_aspect_ratio=3, minimum_size=16, links_per_tar=500)
-SCRIPT_PROCESSES = 32  # the authors' had 300; more than 32 are slower here, on two cores
+SCRIPT_PROCESSES = 32  # the authors' had 300
 DISTINCT = 64
 
 
@@ -122,6 +123,7 @@ def bare(folder: Path, address: str, processes: int, threads: int) -> None:
     options = options_of(
         folder / "links.parquet", folder / "part" / "round_0", IMAGES, effort(processes, threads)
     )
+    options["compute_hash"] = "sha256"
     (folder / "part").mkdir()
     call = "import json, sys; from img2dataset import download\nif __name__ == '__main__': "
     script = folder / "bare.py"
@@ -144,8 +146,6 @@ def script(folder: Path, address: str, processes: int, threads: int) -> None:
 
 def fetch_one(work: tuple[str, str, Path]) -> bool:
     """Whether the image is usable; then it is saved."""
-    import requests
-
     url, name, folder = work
     try:
         with Image.open(io.BytesIO(requests.get(url, timeout=10).content)) as image:
