@@ -1,0 +1,93 @@
+"""The result files that the grid of runs asks for, and how they are computed."""
+
+
+def result_files(protocol, datasets, epochs_of):
+    """The result file of every run and data set, after the epochs that `epochs_of` takes from its recipe."""
+    return [
+        f"{config['results']}/evaluate/{name}/epoch_{epoch}/{protocol}/{dataset}.json"
+        for name, run in RUNS.items()
+        for epoch in epochs_of(config["recipes"][run["recipe"]])
+        for dataset in datasets
+    ]
+
+
+def report_epochs(recipe):
+    """The epochs that the tables report."""
+    return recipe["report_epochs"]
+
+
+def zeroshot_results(wildcards):
+    """The result file of every (run, reported epoch, test set)."""
+    return result_files("zeroshot", config["testsets"], report_epochs)
+
+
+def predictions_results(wildcards):
+    """Sample images with their best classes, of every (run, reported epoch, test set)."""
+    return result_files("predictions", config["testsets"], report_epochs)
+
+
+def probed():
+    """The test sets of the linear probe: {name: the set whose training images it takes}."""
+    return {name: one["training"] for name, one in config["testsets"].items() if one.get("training")}
+
+
+def linear_probe_results(wildcards):
+    """The result file of every (run, reported epoch, test set with training images)."""
+    return result_files("linear_probe", probed(), report_epochs)
+
+
+def retrieval_results(wildcards):
+    """The result file of every (run, reported epoch, captioned set)."""
+    return result_files("retrieval", config["evaluate"]["captioned"], report_epochs)
+
+
+def embedding_structure_results(wildcards):
+    """The result file of every (run, epoch whose embeddings are looked at, captioned set)."""
+    return result_files("embedding_structure", config["evaluate"]["captioned"], structure_epochs)
+
+
+def checkpoint_of(wildcards):
+    """The checkpoint after an epoch: it lies in the run's folder of running checkpoints, which no rule declares."""
+    return f"{config['results']}/train/{wildcards.run}/checkpoints/epoch_{int(wildcards.epoch):04d}.pt"
+
+
+def evaluate_flags():
+    """How every protocol computes its features, as flags of `cloob evaluate`."""
+    one = config["evaluate"]
+    return flags(
+        {
+            "features": f"{config['results']}/evaluate/features",
+            "batch_size": one["batch"],
+            "precision": one["precision"],
+            "workers": one["workers"],
+        }
+    )
+
+
+def linear_probe_flags():
+    """The sweep and its validation images, as flags of `cloob evaluate linear-probe`."""
+    one = dict(config["evaluate"]["linear_probe"])
+    return flags({"kinds": one.pop("features")} | one)
+
+
+def captioned_shards():
+    """The manifest of every captioned set: of the pipeline's own (`corpus/split`) or of any other shards."""
+    return [
+        (
+            one["shards"]
+            if one["shards"].endswith(".json")
+            else f"{config['results']}/shards/{one['shards']}/shards.json"
+        )
+        for one in config["evaluate"]["captioned"].values()
+    ]
+
+
+def published_results(wildcards):
+    """The result file of every (released checkpoint, test set), after the column of the paper it stands against."""
+    return {
+        f"{config['results']}/evaluate/published/{name}/zeroshot/{testset}.json": "/".join(
+            str(one[key]) for key in ("pretraining", "architecture", "method", "epoch")
+        )
+        for name, one in config["published"].items()
+        for testset in config["testsets"]
+    }
