@@ -52,7 +52,7 @@ lock: .venv/ready ## resolve pyproject.toml anew into envs/lock.txt and the pins
 	    { echo "cloob needs venv or pip for $(PYTHON): apt install python3-venv" >&2; exit 1; }
 	if .venv/bin/python -m pip --version >/dev/null 2>&1; then .venv/bin/python -m pip install --quiet $(UV); \
 	    else $(PYTHON) -m pip --python .venv/bin/python install --quiet $(UV); fi
-	.venv/bin/uv pip install --require-hashes -r envs/lock.txt
+	.venv/bin/uv pip install --compile-bytecode --require-hashes -r envs/lock.txt
 	.venv/bin/uv pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
