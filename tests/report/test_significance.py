@@ -77,6 +77,8 @@ def test_one_pair_and_none() -> None:
 
 def test_holm_by_hand() -> None:
     # Sorted .01 .03 .04 times 3, 2, 1: .03 .06 .04, and never below the one before.
-    assert holm([0.04, 0.01, None, 0.03]) == [0.06, 0.03, None, 0.06]
+    assert holm([0.04, 0.01, 0.03]) == [0.06, 0.03, 0.06]
+    # One that lacks its runs counts as if it had come out worst.
+    assert holm([0.04, 0.01, None, 0.03]) == pytest.approx([0.09, 0.04, None, 0.09])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []

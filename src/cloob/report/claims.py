@@ -117,11 +117,8 @@ def _judged(
         families.setdefault(claim.family or claim.name, []).append(place)
     corrected: dict[int, tuple[float | None, float]] = {}
     for places in families.values():
-        # What is missing is tested too, once it is there: it counts in the correction with the worst p.
-        p_values = holm([1.0 if found[place].p is None else found[place].p for place in places])
-        for place, p in zip(places, p_values, strict=True):
-            least = min(1.0, len(places) * found[place].least_p)
-            corrected[place] = (p if found[place].pairs else None, least)
+        for place, p in zip(places, holm([found[each].p for each in places]), strict=True):
+            corrected[place] = (p, min(1.0, len(places) * found[place].least_p))
     for place in range(len(stated)):
         p, least = corrected[place]
         if p is None or least > LEVEL:

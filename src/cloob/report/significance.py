@@ -50,11 +50,15 @@ def compare(first: pd.Series, second: pd.Series, sign: int = 1) -> Comparison:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction of the p-values of one family; None (no test) counts for nothing and stays."""
-    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    """Holm's correction of the p-values of one family.
+
+    None is a test that cannot be made yet, for want of a run: it stays None, and counts with the worst p, so
+    that results which come in later make no p larger.
+    """
+    ranked = sorted((1.0 if p is None else p, place) for place, p in enumerate(p_values))
     corrected: list[float | None] = [None] * len(p_values)
     highest = 0.0
-    for rank, (p, place) in enumerate(tested):
-        highest = max(highest, min(1.0, (len(tested) - rank) * p))
-        corrected[place] = highest
+    for rank, (p, place) in enumerate(ranked):
+        highest = max(highest, min(1.0, (len(ranked) - rank) * p))
+        corrected[place] = None if p_values[place] is None else highest
     return corrected
