@@ -1,6 +1,8 @@
 """The three forms of a table: every character printed as it is meant, in Markdown and in LaTeX."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -53,12 +55,13 @@ MARKDOWN = """\
 Bold: p ≤ 0.05.
 """
 TEX = r"""% Accuracy (%) · small world
-% In the preamble: \usepackage{booktabs}
+% In the preamble: \usepackage{booktabs,graphicx}
 
 \begin{table}
   \centering\footnotesize\setlength{\tabcolsep}{4pt}
   \caption{Accuracy (\%). A \& B, RN\_small $\cdot$ small world}
   \label{tab:accuracy-1}
+  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
   \begin{tabular}{@{}lrr@{}}
     \toprule
     Test set & CLIP & p \textless{} 0.05 \\
@@ -67,7 +70,7 @@ TEX = r"""% Accuracy (%) · small world
     \midrule
     Mean & ---\textsuperscript{a} & {}[1, 2] \\
     \bottomrule
-  \end{tabular}
+  \end{tabular}}
   \par\medskip\raggedright\scriptsize
   \textsuperscript{a}~no \texttt{cc\_\allowbreak{}1/\allowbreak{}\{x,\allowbreak{}y\}.json}\\
   Bold: p $\leq$ 0.05.
@@ -77,13 +80,14 @@ TEX = r"""% Accuracy (%) · small world
   \centering\footnotesize\setlength{\tabcolsep}{4pt}
   \caption{Accuracy (\%) $\cdot$ small world}
   \label{tab:accuracy-2}
+  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
   \begin{tabular}{@{}l@{}}
     \toprule
     Only \\
     \midrule
     100 \% \\
     \bottomrule
-  \end{tabular}
+  \end{tabular}}
   \par\medskip\raggedright\scriptsize
   Bold: p $\leq$ 0.05.
 \end{table}
@@ -115,14 +119,34 @@ def test_every_line_has_as_many_cells_as_columns_and_every_brace_its_end() -> No
     assert bare.count("{") == bare.count("}")
 
 
-def test_a_wide_table_spans_the_page_in_smaller_print() -> None:
-    def first_lines(columns: int) -> list[str]:
-        section = Section("", "r" * columns, ["x"] * columns, [["1"] * columns])
-        return as_tex(Document("t", [section]), "", "t").splitlines()[3:5]
+@pytest.mark.parametrize(
+    ("characters", "environment", "size"),
+    [
+        (10, "table", r"\footnotesize\setlength{\tabcolsep}{4pt}"),
+        (20, "table*", r"\footnotesize\setlength{\tabcolsep}{4pt}"),
+        (27, "table*", r"\scriptsize\setlength{\tabcolsep}{2pt}"),
+        (30, "table*", r"\tiny\setlength{\tabcolsep}{2pt}"),
+        (50, "table*", r"\tiny\setlength{\tabcolsep}{2pt}"),
+    ],
+)
+def test_a_wide_table_spans_the_page_in_smaller_print(
+    tmp_path: Path, characters: int, environment: str, size: str
+) -> None:
+    section = Section("", "rrrr", ["x"] * 4, [["1.23 ± 4.5"[: characters % 10].ljust(characters, "0")] * 4])
+    text = as_tex(Document("t", [section]), "", "t")
+    assert text.splitlines()[3:5] == [rf"\begin{{{environment}}}", rf"  \centering{size}"]
+    if shutil.which("pdflatex"):
+        assert "Overfull" not in compiled(text, tmp_path)
 
-    assert first_lines(6) == [r"\begin{table}", r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}"]
-    assert first_lines(7) == [r"\begin{table*}", r"  \centering\scriptsize\setlength{\tabcolsep}{2pt}"]
-    assert first_lines(8) == [r"\begin{table*}", r"  \centering\tiny\setlength{\tabcolsep}{2pt}"]
+
+def compiled(text: str, folder: Path) -> str:
+    """LaTeX's log of a two-column paper with such tables."""
+    packages = r"\usepackage[a4paper,margin=2cm]{geometry}\usepackage{booktabs,graphicx}"
+    head = rf"\documentclass[twocolumn]{{article}}{packages}\begin{{document}}"
+    (folder / "paper.tex").write_text("\n".join([head, text, r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return (folder / "paper.log").read_text(encoding="latin-1")
 
 
 def test_a_bar_in_a_cell_does_not_split_it() -> None:

@@ -201,7 +201,7 @@ def _section(
             ]
         )
     head = ["Claim", "Effect", "Interval", "Pairs", "p", "Least p", "Verdict"]
-    return Section(title, ["p{0.3\\linewidth}", *"rrrrrl"], head, lines, notes)
+    return Section(title, ["p{0.42\\linewidth}", *"rrrrrl"], head, lines, notes)
 
 
 def _gap(grid: Grid, claim: Claim, notes: dict[str, str]) -> str:

@@ -34,6 +34,16 @@ _ESCAPES = {
     "β": r"$\beta$",
     "τ": r"$\tau$",
 }
+# Environment and size, then in points: half the gap of two columns, the width that there is (a column or the
+# page of a two-column paper), and that of a character.
+_SIZES = (
+    ("table", r"\footnotesize", 4, 234, 4.4),
+    ("table*", r"\footnotesize", 4, 483, 4.4),
+    ("table*", r"\scriptsize", 2, 483, 4.0),
+    ("table*", r"\tiny", 2, 483, 3.4),
+)
+# What is wider all the same, or on a narrower page, is shrunk to it.
+_FIT = r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
 @dataclass(frozen=True)
@@ -109,15 +119,16 @@ def _markdown_cell(cell: Cell | str) -> str:
 
 def as_tex(document: Document, mark: str, name: str) -> str:
     """The document as LaTeX tables: one `table` per section, captioned and labelled `tab:<name>-<number>`."""
-    lines = [f"% {titled(document.title, mark)}", r"% In the preamble: \usepackage{booktabs}", ""]
+    lines = [f"% {titled(document.title, mark)}", r"% In the preamble: \usepackage{booktabs,graphicx}", ""]
     for number, section in enumerate(document.sections, start=1):
         what = f"{document.title}. {section.title}" if section.title else document.title
-        table, size = _measures(len(section.columns))
+        table, size = _measures(section)
         lines += [
             rf"\begin{{{table}}}",
             rf"  \centering{size}",
             rf"  \caption{{{escaped(titled(what, mark))}}}",
             rf"  \label{{tab:{name}-{number}}}",
+            _FIT,
             rf"  \begin{{tabular}}{{@{{}}{''.join(section.columns)}@{{}}}}",
             r"    \toprule",
             _tex_row(section.head),
@@ -126,7 +137,7 @@ def as_tex(document: Document, mark: str, name: str) -> str:
         body = [_tex_row(row) for row in section.rows]
         if 0 < section.summary_rows < len(body):
             body.insert(-section.summary_rows, r"    \midrule")
-        lines += [*body, r"    \bottomrule", r"  \end{tabular}"]
+        lines += [*body, r"    \bottomrule", r"  \end{tabular}}"]
         below = [rf"\textsuperscript{{{key}}}~{_prose(text)}" for key, text in section.notes.items()]
         below += [_prose(text) for text in (*section.remarks, *document.remarks)]
         if below:
@@ -136,11 +147,23 @@ def as_tex(document: Document, mark: str, name: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _measures(columns: int) -> tuple[str, str]:
-    """The environment and the size that let so many columns fit a page; both are LaTeX's own."""
-    if columns <= 6:
-        return "table", r"\footnotesize\setlength{\tabcolsep}{4pt}"
-    return "table*", (r"\scriptsize" if columns <= 7 else r"\tiny") + r"\setlength{\tabcolsep}{2pt}"
+def _measures(section: Section) -> tuple[str, str]:
+    """The environment and the size that let a section fit, by the most characters of each column."""
+    lines = [section.head, *section.rows]
+    texts = [[_plain(line[place]) for line in lines] for place in range(len(section.columns))]
+    # A paragraph column (p{…}) wraps.
+    characters = sum(min(60, max(map(len, column))) for column in texts)
+    fitting = (
+        (environment, size, gap)
+        for environment, size, gap, width, character in _SIZES
+        if characters * character + 2 * gap * (len(texts) - 1) <= width
+    )
+    environment, size, gap = next(fitting, _SIZES[-1][:3])
+    return environment, rf"{size}\setlength{{\tabcolsep}}{{{gap}pt}}"
+
+
+def _plain(cell: Cell | str) -> str:
+    return cell.text + cell.note if isinstance(cell, Cell) else cell
 
 
 def _tex_row(cells: Iterable[Cell | str]) -> str:
