@@ -23,6 +23,8 @@ DATASETS = {
     "stanford_cars": ("2012 Audi S5 Coupe", "2007 BMW X5 SUV", "1993 Volvo 240 Sedan", "2012 Fiat 500"),
     "imagenet": ("tench", "great white shark", "hammerhead shark", "cock"),
     "imagenetv2": ("tench", "great white shark", "hammerhead shark", "cock"),
+    "imagenetv2_threshold": ("tench", "great white shark", "hammerhead shark", "cock"),
+    "imagenetv2_top_images": ("tench", "great white shark", "hammerhead shark", "cock"),
 }
 
 

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from synthetic import Written, write_world
+from synthetic import DATASETS, Written, write_world
 
 from cloob.errors import InputError
 from cloob.report.figures import FIGURES
@@ -53,12 +53,31 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
     )
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The grid of config/config.yaml, of two seeds: four kinds of runs side by side."""
+    folder, two = tmp_path_factory.mktemp("whole"), ("infonce", "infoloob_hopfield")
+    found = write_world(folder, objectives=two, seeds=(1, 2), epochs=(1, 31, 128))
+    for architecture in ("RN50", "RN101", "RN50x4"):
+        more = write_world(
+            *(folder, ("yfcc",), two),
+            seeds=(1,),
+            epochs=(1, 28),
+            report_epochs=(28,),
+            architecture=architecture,
+        )
+        found.zeroshot += more.zeroshot
+        found.structure += more.structure
+        found.logs += more.logs
+    return found
+
+
 def inputs_of(name: str, world: Written) -> list[Path]:
     """What the rule of a figure would give it."""
     if name == "pipeline":
         return WORKFLOW
     if name == "predictions":
-        return world.predictions[:8]
+        return world.predictions[: len(DATASETS)]
     if name in ("ajne", "effective_eigenvalues"):
         return [*world.structure, PAPER]
     made_of = {"zeroshot": world.zeroshot, "fates": world.fates}
@@ -113,7 +132,7 @@ def texts(figure: Figure) -> Iterator[tuple[str, object]]:
                 yield text.get_text(), text.get_window_extent()
 
 
-@pytest.mark.parametrize("world", ["paper", "small"])
+@pytest.mark.parametrize("world", ["paper", "small", "whole"])
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_a_figure_fits_a_page_says_where_it_is_from_and_nothing_overlaps(
     name: str, world: str, request: pytest.FixtureRequest
@@ -132,6 +151,27 @@ def test_a_figure_fits_a_page_says_where_it_is_from_and_nothing_overlaps(
     ] == []
 
 
+def test_a_long_mark_is_read_to_its_end_on_a_narrow_figure(small: Written) -> None:
+    data = FIGURES["saturation"].read(small.logs[:2])
+    with styled():
+        figure = FIGURES["saturation"].draw(
+            data, "small world, which shows that the pipeline works, not more"
+        )
+        FigureCanvasAgg(figure).draw()
+    box = figure._suptitle.get_window_extent()
+    assert figure.get_figwidth() == ONE_COLUMN
+    assert figure.bbox.contains(*box.min) and figure.bbox.contains(*box.max)
+
+
+def test_no_interval_is_promised_where_one_seed_has_none(small: Written, paper: Written) -> None:
+    def legend(name: str, inputs: list[Path]) -> set[str]:
+        return {text.get_text() for text in drawn(name, inputs)[1].legends[0].get_texts()}
+
+    assert "95 % interval" not in legend("ajne", small.structure)
+    assert "95 % interval" in legend("zeroshot", small.zeroshot)
+    assert "95 % interval" in legend("ajne", paper.structure)
+
+
 def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: Written) -> None:
     data, figure = drawn("zeroshot", paper.zeroshot)
     first, _ = figure.axes
@@ -147,7 +187,7 @@ def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: Writ
     assert any(each == pytest.approx((low, high)) for each in whiskers)
     assert sorted(marked(first, "seed")) == pytest.approx(sorted(100 * data[data.epoch == 31].value))
     chance = [each.get_segments()[0][0][1] for each in first.collections if isinstance(each, LineCollection)]
-    assert chance == pytest.approx([5] * 8)
+    assert chance == pytest.approx([5] * len(DATASETS))
     assert first.get_ylim()[0] == 0
 
 

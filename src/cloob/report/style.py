@@ -1,5 +1,6 @@
 """One look for all figures: widths of print, a colour per objective, same bytes from same numbers."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from cloob.report.results import write_table
 from cloob.report.sources import write_sources
 
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9  # inches, of a two-column page
+_CHARACTERS = 12  # of a title, in an inch
 INK, FAINT = "0.15", "0.55"
 DASHES = (0, (2, 1))
 _COLOURS = sns.color_palette("colorblind")
@@ -84,7 +86,8 @@ def handles(objectives: list[str], markers: bool = False) -> list[Line2D]:
 
 def title(figure: Figure, what: str, mark: str, legend: list[Line2D]) -> None:
     """The figure's title with the mark that says where its numbers come from, and its legend below."""
-    heading = figure.suptitle(what + (f"\n{mark}" if mark else ""), fontweight="bold", color=INK)
+    lines = textwrap.wrap(mark, int(_CHARACTERS * figure.get_figwidth()))
+    heading = figure.suptitle("\n".join([what, *lines]), fontweight="bold", color=INK)
     heading.set_linespacing(1.4)
     if legend:
         most = 2 if figure.get_figwidth() < TWO_COLUMNS else 5

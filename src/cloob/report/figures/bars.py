@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from cloob.report.figures.inputs import objectives_of
+from cloob.report.figures.inputs import RUN, objectives_of
 from cloob.report.intervals import over_seeds
 from cloob.report.style import FAINT, INK, PALETTE
 
@@ -42,9 +42,9 @@ def draw_bars(axis: Axes, data: pd.DataFrame, places: list[object], along: str) 
     return stands
 
 
-def bar_legend() -> list[Line2D]:
-    """What the marks on a bar mean."""
-    return [
-        Line2D([], [], color=INK, lw=1.1, label="95 % interval"),
-        Line2D([], [], ls="", marker="o", ms=3, mfc="white", mec=INK, mew=0.6, label="one seed"),
-    ]
+def bar_legend(data: pd.DataFrame) -> list[Line2D]:
+    """What the marks on a bar mean; a single seed without an interval of its own has no whisker."""
+    whisker = Line2D([], [], color=INK, lw=1.1, label="95 % interval")
+    dot = Line2D([], [], ls="", marker="o", ms=3, mfc="white", mec=INK, mew=0.6, label="one seed")
+    whiskers = data.groupby(RUN[:-1]).seed.nunique().max() > 1 or ("low" in data and data.low.notna().any())
+    return [whisker, dot] if whiskers else [dot]

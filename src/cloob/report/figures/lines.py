@@ -25,6 +25,6 @@ def draw_lines(axis: Axes, data: pd.DataFrame) -> None:
             lw=1.2,
         )
         axis.fill_between(line.epoch, line.low, line.high, color=PALETTE[objective], alpha=0.2, lw=0)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
     axis.set_axisbelow(True)

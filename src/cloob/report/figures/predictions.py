@@ -71,7 +71,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         data.groupby(["dataset", "sample"]), key=lambda item: (order.index(item[0][0]), item[0][1])
     )
     lines = -(-len(samples) // _COLUMNS)
-    figure = new_figure(height=0.8 + 1.85 * lines)
+    figure = new_figure(height=0.8 + 1.75 * lines)
     grid = figure.subplots(2 * lines, _COLUMNS, squeeze=False, height_ratios=[2.1, 1] * lines)
     for axis in grid.flat:
         axis.set_axis_off()
@@ -97,8 +97,7 @@ def _draw_image(axis: Axes, dataset: str, guesses: pd.DataFrame) -> None:
             f"a sample of {dataset} is not an image in base64; evaluate the checkpoint again"
         ) from None
     truth = textwrap.shorten(guesses["class"].iloc[0], 30, placeholder="…")
-    name = label(dataset, DATASETS).partition(" (")[0]
-    axis.set_title(f"{name}\n{truth}", fontsize=7, loc="center", linespacing=1.25)
+    axis.set_title(f"{label(dataset, DATASETS)}\n{truth}", fontsize=6.6, loc="center", linespacing=1.25)
 
 
 def _draw_guesses(axis: Axes, guesses: pd.DataFrame) -> None:

@@ -34,7 +34,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
     axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
     for (name, part), axis in zip(columns, axes, strict=True):
         draw_lines(axis, part)
-        axis.set_title(name)
+        axis.set_title(name if len(columns) < 3 else name.replace(" · ", "\n"))
         axis.set(xlabel="epoch", ylim=(0, 1.08 * data.value.max()))
     axes[0].set_ylabel("1 − p, mean over pairs")
     title(

@@ -86,7 +86,7 @@ def bars_of_towers(
             axis.set_xticks(range(len(epochs)), [f"epoch {epoch}" for epoch in epochs])
             axis.set_title(f"{name} · {tower}s")
         pair[0].set_ylabel(quantity(part[part.source == "measured"]))
-    title(figure, what, mark, [*handles(objectives_of(data)), *bar_legend(), *_published_legend(data)])
+    title(figure, what, mark, [*handles(objectives_of(data)), *bar_legend(data), *_published_legend(data)])
     return figure
 
 

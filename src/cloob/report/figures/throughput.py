@@ -13,7 +13,7 @@ from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
 from cloob.report.style import handles, new_figure, title
 
 QUANTITIES = {
-    "pairs_per_second": "pairs per second and process",
+    "pairs_per_second": "pairs per second\nand process",
     "waiting": "time waiting for data (%)",
 }
 
@@ -53,5 +53,5 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         draw_bars(axis, shown.assign(value=scale * shown.value), places, "panel")
         axis.set_xticks(range(len(places)), places)
         axis.set(ylabel=name, ylim=(0, None))
-    title(figure, "Throughput of training", mark, [*handles(objectives_of(data)), *bar_legend()])
+    title(figure, "Throughput of training", mark, [*handles(objectives_of(data)), *bar_legend(data)])
     return figure

@@ -72,7 +72,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         mean = recalls.groupby(["objective", "quantity", "epoch"], sort=False).value.mean().reset_index()
         _draw(axes[-1, place], mean.assign(value=100 * mean.value, seed=0))
         axes[-1, place].set(xlabel="epoch", ylabel="validation R@1 (%)")
-        axes[0, place].set_title(name)
+        axes[0, place].set_title(name if len(columns) < 3 else name.replace(" · ", "\n"))
         _draw_rate(axes[0, place], part[part.quantity == "learning_rate"])
     for axis in axes[:, 1:].flat:
         axis.set_ylabel("")

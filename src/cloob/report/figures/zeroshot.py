@@ -40,7 +40,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         _draw_panel(axis, part)
         axis.set_title(name)
     chance = Line2D([], [], color=INK, lw=1, ls=DASHES, label="chance")
-    title(figure, "Zero-shot accuracy", mark, [*handles(objectives_of(data)), *bar_legend(), chance])
+    title(figure, "Zero-shot accuracy", mark, [*handles(objectives_of(data)), *bar_legend(data), chance])
     return figure
 
 
@@ -51,6 +51,7 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
     chance = 100 * part.groupby("dataset").chance.first()
     for place, name in enumerate(datasets):
         axis.hlines(chance[name], place - 0.45, place + 0.45, color=INK, lw=1, ls=DASHES, zorder=4)
-    names = [label(name, DATASETS).replace(" (", "\n(") for name in datasets]
+    # Ten sets stand beside each other: their names break where they can.
+    names = [label(name, DATASETS).replace(" (", "\n(").replace("-", "-\n") for name in datasets]
     axis.set_xticks(range(len(datasets)), names)
     axis.set(ylabel="accuracy (%)", ylim=(0, None))
