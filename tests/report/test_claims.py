@@ -150,3 +150,28 @@ def test_logs_that_know_no_saturation_are_said_to_be_older(claims: Callable, tmp
         "no `saturation` in its files; they are older than it, make them again"
         in (tmp_path / "c.md").read_text()
     )
+
+
+def test_two_captioned_sets_are_claims_of_their_own(tmp_path: Path) -> None:
+    paths = []
+    for objective, recall in (("infonce", 0.1), ("infoloob_hopfield", 0.2)):
+        for seed in range(1, 6):
+            recalls = {f"{way}_r1": recall + seed / 1000 for way in ("image_to_text", "text_to_image")}
+            for dataset in ("cc_validation", "coco"):
+                paths.append(
+                    write_result(tmp_path, run_of(objective, seed), 31, "retrieval", dataset, **recalls)
+                )
+    csv = tmp_path / "claims.csv"
+    with pytest.raises(SystemExit) as end:
+        main(["report", "table", "claims", "--results", *map(str, paths), "--csv", str(csv)])
+    assert end.value.code == 0
+    found = pd.read_csv(csv)
+    found = found[found.protocol == "retrieval"]
+    assert sorted(found.claim) == [
+        f"retrieval_{way}_{dataset}"
+        for way in ("image_to_text", "text_to_image")
+        for dataset in ("cc_validation", "coco")
+    ]
+    assert found.sentence.is_unique
+    # Not a family: each stands for itself.
+    assert set(found.p_corrected) == {1 / 32}

@@ -20,7 +20,7 @@ from synthetic import DATASETS, Written, write_world
 
 from cloob.errors import InputError
 from cloob.report.figures import FIGURES
-from cloob.report.figures.inputs import RUN
+from cloob.report.figures.inputs import RUN, panels
 from cloob.report.figures.training_curves import POINTS
 from cloob.report.figures_cli import FIGURES as NAMES
 from cloob.report.intervals import t_interval
@@ -149,6 +149,13 @@ def test_a_figure_fits_a_page_says_where_it_is_from_and_nothing_overlaps(
         for (one, box), (other, beside) in combinations(boxes, 2)
         if box.padded(-1).overlaps(beside.padded(-1))
     ] == []
+
+
+def test_panels_stand_in_the_order_of_the_paper() -> None:
+    runs = [("yfcc", "RN101"), ("yfcc", "RN50x4"), ("yfcc", "RN50"), ("cc", "RN50")]
+    data = pd.DataFrame(runs, columns=["corpus", "architecture"]).assign(recipe="one")
+    names = [name for name, _ in panels(data)]
+    assert names == ["Conceptual Captions · RN50", "YFCC · RN50", "YFCC · RN101", "YFCC · RN50x4"]
 
 
 def test_a_long_mark_is_read_to_its_end_on_a_narrow_figure(small: Written) -> None:

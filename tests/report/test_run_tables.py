@@ -80,6 +80,13 @@ def test_a_run_without_a_log_is_a_gap(table: Callable, tmp_path: Path) -> None:
     assert f"- [b] no log yet; make `{gone[1]}`" in text
 
 
+def test_a_log_from_before_its_start_said_so_much_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
+    path = write_log(tmp_path, run_of("infonce", 1))
+    path.write_text(path.read_text().replace('"restarts"', '"before"'))
+    table("provenance", [path], status=2)
+    assert f"{path}: its start does not say 'restarts'" in capfd.readouterr().err
+
+
 def test_a_log_given_under_two_paths_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
     twice = [write_log(tmp_path / name, run_of("infonce", 1)) for name in ("first", "second")]
     table("provenance", twice, status=2)

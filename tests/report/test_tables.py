@@ -142,6 +142,22 @@ def test_nothing_published_stands_beside_the_small_world(table: Callable, tmp_pa
     assert "published (" not in text
 
 
+def test_the_encoders_stand_in_the_order_of_the_paper(table: Callable, tmp_path: Path) -> None:
+    encoders = ["another", "RN50x4", "RN50", "RN101"]
+    paths = [
+        write_result(
+            *(tmp_path, run_of("infonce", 1, "yfcc", encoder), 28, "zeroshot", "birdsnap"), accuracy=0.2
+        )
+        for encoder in encoders
+    ]
+    long, text = table("zeroshot", paths)
+    order = ["RN50", "RN101", "RN50x4", "another"]
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        f"## YFCC, {encoder}, epoch 28" for encoder in order
+    ]
+    assert list(long[long.statistic == "measured"].architecture) == order
+
+
 def test_one_seed_has_no_deviation_and_no_test(table: Callable, tmp_path: Path) -> None:
     paths = [
         write_result(tmp_path, run_of(objective, 1, "yfcc"), 28, "zeroshot", "birdsnap", accuracy=value)

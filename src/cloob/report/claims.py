@@ -1,7 +1,8 @@
 """The claims of the paper as sentences that the runs can prove wrong, each with its verdict."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -37,7 +38,7 @@ def claims(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     sections, rows = [], []
     for group, values, missing in inputs.groups((*PROTOCOLS, "train")):
         grid = Grid(group, values, missing, [], None, objectives=list(OBJECTIVES))
-        stated = list(_claims(values, missing))
+        stated = _told_apart(list(_claims(values, missing)))
         found = [_compared(grid, claim) for claim in stated]
         verdicts = list(_judged(stated, found))
         rows += [
@@ -101,6 +102,21 @@ def _structure_claims(dataset: str) -> Iterator[Claim]:
             yield Claim(
                 f"uniformity_{kind}_{side}", sentence, row, f"infoloob{retrieval}", f"infonce{retrieval}", -1
             )
+
+
+def _told_apart(stated: list[Claim]) -> list[Claim]:
+    """With the name of their dataset, where several captioned sets are asked the same."""
+    often = Counter(claim.name for claim in stated)
+    return [
+        replace(
+            claim,
+            name=f"{claim.name}_{claim.row.dataset}",
+            sentence=f"{claim.sentence}, on {claim.row.dataset}",
+        )
+        if often[claim.name] > 1
+        else claim
+        for claim in stated
+    ]
 
 
 def _compared(grid: Grid, claim: Claim) -> Comparison:

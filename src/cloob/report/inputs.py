@@ -11,7 +11,7 @@ import pandas as pd
 from cloob.errors import InputError
 from cloob.report.grid import GROUP
 from cloob.report.logs import Log, read_log
-from cloob.report.names import CORPORA, OBJECTIVES, in_order, label
+from cloob.report.names import ARCHITECTURES, CORPORA, OBJECTIVES, label, ranks
 from cloob.report.paper import Paper
 from cloob.report.results import COLUMNS, read_results
 from cloob.report.targets import read_targets
@@ -51,14 +51,15 @@ class Inputs:
         for log in logs:
             if names.count(log.run["name"]) > 1:
                 raise InputError(f"{log.path}: the log of {log.run['name']} is given twice; give it once")
-        order = {name: rank for rank, name in enumerate(OBJECTIVES)}
+        orders = {"corpus": CORPORA, "architecture": ARCHITECTURES, "objective": OBJECTIVES}
+        places = {key: ranks([log.run[key] for log in logs], order) for key, order in orders.items()}
         return sorted(
             logs,
             key=lambda log: (
-                in_order([each.run["corpus"] for each in logs], CORPORA).index(log.run["corpus"]),
-                log.run["architecture"],
+                places["corpus"][log.run["corpus"]],
+                places["architecture"][log.run["architecture"]],
                 log.run["recipe"],
-                order[log.run["objective"]],
+                places["objective"][log.run["objective"]],
                 log.run["seed"],
             ),
         )
@@ -96,8 +97,9 @@ class Inputs:
             for table in (values, missing)
             for key in table[table.protocol != "train"][GROUP].itertuples(index=False, name=None)
         }
-        order = {name: rank for rank, name in enumerate(in_order([key[0] for key in keys], CORPORA))}
-        for key in sorted(keys, key=lambda key: (order[key[0]], *key[1:])):
+        corpora = ranks([key[0] for key in keys], CORPORA)
+        encoders = ranks([key[1] for key in keys], ARCHITECTURES)
+        for key in sorted(keys, key=lambda key: (corpora[key[0]], encoders[key[1]], *key[2:])):
             mine = (values[GROUP] == list(key)).all(axis=1)
             lacking = (missing[GROUP[:-1]] == list(key[:-1])).all(axis=1)
             lacking &= missing.epoch.isin([key[-1], -1])

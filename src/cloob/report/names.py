@@ -13,6 +13,8 @@ OBJECTIVES = {
     "infoloob_hopfield": "CLOOB",
 }
 CORPORA = {"cc": "Conceptual Captions", "yfcc": "YFCC"}
+# As they are called everywhere, in the order of the paper's tables.
+ARCHITECTURES = {name: name for name in ("RN50", "RN101", "RN50x4")}
 # In the order of the paper's tables.
 DATASETS = {
     "birdsnap": "Birdsnap",
@@ -45,6 +47,11 @@ def in_order(names: Iterable[str], known: dict[str, str]) -> list[str]:
     """The distinct names: the known ones in their order, then the others by alphabet."""
     distinct = set(names)
     return [name for name in known if name in distinct] + sorted(distinct - set(known))
+
+
+def ranks(names: Iterable[str], known: dict[str, str]) -> dict[str, int]:
+    """Where each of the names stands in that order, to sort by."""
+    return {name: rank for rank, name in enumerate(in_order(names, known))}
 
 
 def titled(what: str, mark: str) -> str:

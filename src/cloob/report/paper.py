@@ -37,7 +37,7 @@ class Published:
 
     def holds(self, mean: float) -> bool | None:
         """Whether a measured mean lies within the paper's deviation; None where it gives none."""
-        return None if self.std is None else abs(mean - self.mean) <= self.std
+        return None if self.std is None else round(abs(mean - self.mean), 9) <= self.std
 
 
 class Paper:

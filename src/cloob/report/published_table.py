@@ -8,7 +8,7 @@ import pandas as pd
 
 from cloob.errors import InputError
 from cloob.files import read_json
-from cloob.report.names import DATASETS, PAPER_DATASETS, in_order, label
+from cloob.report.names import DATASETS, PAPER_DATASETS, label, ranks
 from cloob.report.sources import write_sources
 from cloob.report.table import Document, Section, number, write_document
 
@@ -80,7 +80,7 @@ def _compare(results: Sequence[tuple[Column, Path]], published: pd.DataFrame) ->
     table = pd.DataFrame(rows)
     if (twice := table.duplicated([*COLUMN, "dataset"])).any():
         raise InputError(f"--results: {table[twice].dataset.iloc[0]} is given twice for a checkpoint")
-    order = {name: rank for rank, name in enumerate(in_order(table.dataset, DATASETS))}
+    order = ranks(table.dataset, DATASETS)
     return table.sort_values("dataset", key=lambda names: names.map(order), kind="stable").sort_values(
         COLUMN, kind="stable", ignore_index=True
     )

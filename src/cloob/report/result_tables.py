@@ -46,7 +46,8 @@ RULE = (
 )
 PUBLISHED = (
     "Published: the paper's mean ± deviation, in brackets how far ours lies from it, and whether in that "
-    "deviation or out of it. Some of its columns on YFCC name no epoch; they are taken as of epoch 28."
+    "deviation or out of it. Some of its columns on YFCC name no epoch; they are taken as of epoch 28. "
+    "Which variant of ImageNetV2 the paper took is not known: its number stands beside each."
 )
 
 UNPUBLISHED = "No published numbers stand beside these: the paper reports none of such runs."
@@ -85,7 +86,7 @@ def _accuracies(
             sections.append(grid.section(inputs.title(group) + suffix, "Test set", chance))
     remarks = [
         SPREAD,
-        "Chance: one over the number of classes. Means: of the seeds that have all sets.",
+        "Chance: one over the number of classes. Mean: of all sets above, of the seeds that have them all.",
         RULE,
     ]
     return _document(title, sections, remarks, grids), _long(inputs, [protocol], grids)

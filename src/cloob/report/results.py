@@ -7,7 +7,7 @@ import pandas as pd
 
 from cloob.errors import InputError
 from cloob.files import read_json, replacing
-from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, check_objective, in_order
+from cloob.report.names import ARCHITECTURES, CORPORA, DATASETS, OBJECTIVES, check_objective, ranks
 
 # What makes two rows rows of the same column of the paper's table; seeds are averaged within.
 COLUMN = ["corpus", "architecture", "objective", "recipe", "epoch"]
@@ -27,7 +27,12 @@ IDENTITY = COLUMNS[:-2]
 # Rows of a table's CSV that are one run's value; the others are taken over its seeds.
 MEASURED = "measured"
 _GUESSES = {"accuracy_top5": 5}  # so many guesses, so many times the chance
-_ORDERS = {"corpus": CORPORA, "objective": OBJECTIVES, "dataset": DATASETS}
+_ORDERS = {
+    "corpus": CORPORA,
+    "architecture": ARCHITECTURES,
+    "objective": OBJECTIVES,
+    "dataset": DATASETS,
+}
 
 
 def read_results(paths: Sequence[Path], protocol: str = "zeroshot") -> pd.DataFrame:
@@ -85,5 +90,4 @@ def _rows(path: Path, protocol: str) -> list[list[object]]:
 def _ranks(column: pd.Series) -> pd.Series:
     if column.name not in _ORDERS:
         return column
-    order = {name: rank for rank, name in enumerate(in_order(column, _ORDERS[column.name]))}
-    return column.map(order)
+    return column.map(ranks(column, _ORDERS[column.name]))

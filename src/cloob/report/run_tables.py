@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from cloob.errors import InputError
 from cloob.report.inputs import Inputs
 from cloob.report.logs import Log
 from cloob.report.names import CORPORA, OBJECTIVES, label
@@ -68,25 +69,7 @@ def _speeds(log: Log) -> list[list[object]]:
 
 def provenance(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """A row per run: the commit, configuration and data that made it, where, how long, restarts."""
-    rows = []
-    for log in inputs.logs:
-        last = log.starts[-1]
-        machines = dict.fromkeys(f"{each['processes']} × {each['device']}" for each in log.starts)
-        commits = dict.fromkeys(each["commit"] or "unknown" for each in log.starts)
-        rows.append(
-            {
-                "run": log.run["name"],
-                "commit": " ".join(commits),
-                "config_sha256": log.config_sha256,
-                "corpus_sha256": last["corpus_sha256"],
-                "links_sha256": last.get("links_sha256") or "",
-                "pairs": last["pairs"],
-                "hours": log.hours,
-                "hardware": "; ".join(machines),
-                "restarts": last["restarts"],
-                "torch": last["torch"],
-            }
-        )
+    rows = [_made(log) for log in inputs.logs]
     long = pd.DataFrame(rows, columns=_PROVENANCE)
     lines: list[list[Cell | str]] = [
         [
@@ -112,6 +95,28 @@ def provenance(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     ]
     section = Section("", "llllrrlr", _HEAD, lines, notes)
     return Document("What made each run", [section] if lines else [], remarks), long
+
+
+def _made(log: Log) -> dict[str, object]:
+    """The columns of `_PROVENANCE`. Raises `InputError` for a log that does not say them."""
+    last = log.starts[-1]
+    try:
+        machines = dict.fromkeys(f"{each['processes']} × {each['device']}" for each in log.starts)
+        commits = dict.fromkeys(each["commit"] or "unknown" for each in log.starts)
+        return {
+            "run": log.run["name"],
+            "commit": " ".join(commits),
+            "config_sha256": log.config_sha256,
+            "corpus_sha256": last["corpus_sha256"],
+            "links_sha256": last.get("links_sha256") or "",
+            "pairs": last["pairs"],
+            "hours": log.hours,
+            "hardware": "; ".join(machines),
+            "restarts": last["restarts"],
+            "torch": last["torch"],
+        }
+    except KeyError as error:
+        raise InputError(f"{log.path}: its start does not say {error}; train the run again") from None
 
 
 _HEAD = ["Run", "Commit", "Config", "Data", "Pairs", "Hours in steps", "Machine", "Restarts"]

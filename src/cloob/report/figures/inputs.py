@@ -9,7 +9,7 @@ import pandas as pd
 from cloob.errors import InputError
 from cloob.files import read_json
 from cloob.report.logs import RUN, read_events
-from cloob.report.names import CORPORA, OBJECTIVES, check_objective, in_order, label
+from cloob.report.names import ARCHITECTURES, CORPORA, OBJECTIVES, check_objective, in_order, label, ranks
 
 PANEL = ["corpus", "architecture", "recipe"]
 
@@ -75,8 +75,10 @@ def panels(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     The recipe is named only where a corpus and architecture has several.
     """
     several = (data.groupby(["corpus", "architecture"]).recipe.nunique() > 1).any()
-    corpora = in_order(data.corpus, CORPORA)
-    parts = sorted(data.groupby(PANEL, sort=True), key=lambda part: corpora.index(part[0][0]))
+    corpora, encoders = ranks(data.corpus, CORPORA), ranks(data.architecture, ARCHITECTURES)
+    parts = sorted(
+        data.groupby(PANEL, sort=True), key=lambda part: (corpora[part[0][0]], encoders[part[0][1]])
+    )
     return [
         (" · ".join([label(corpus, CORPORA), architecture, *([recipe] if several else [])]), part)
         for (corpus, architecture, recipe), part in parts
