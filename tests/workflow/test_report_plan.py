@@ -23,6 +23,18 @@ def test_a_partial_table_runs_nothing_but_itself(snakemake, config_with, tmp_pat
     assert counts(snakemake("-n", *target, "--config", "partial=False"))["zeroshot"] == 26
 
 
+def test_the_papers_tables_and_figures_carry_no_mark(snakemake, config_with, tmp_path):
+    results = tmp_path / "results"
+    config = config_with({"results": str(results), "partial": True})
+    targets = [results / "tables" / "zeroshot.csv", results / "figures" / "pipeline.png"]
+    made = snakemake("--cores", 1, "--nolock", *targets, "--configfile", config)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert (results / "tables" / "zeroshot.md").read_text().startswith("# Zero-shot accuracy (%)\n")
+    # An empty label is one all the same, wherever it is given.
+    rules = (ROOT / "workflow" / "rules" / "report.smk").read_text()
+    assert rules.count("--label={params.label:q}") == rules.count("--label") == 6
+
+
 def test_the_ablation_is_four_objectives_of_five_seeds_on_one_corpus(snakemake):
     files = [ROOT / "config" / name for name in ("demo.yaml", "ablation.yaml")]
     plan = snakemake("-n", "all", "--configfile", *files)

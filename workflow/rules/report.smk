@@ -31,7 +31,7 @@ rule table:
         label=config["label"],
     shell:
         "cloob report table {wildcards.table} --results {params.results} {params.partial} --paper {input.paper}"
-        " --csv {output.csv} --label {params.label:q} 2>&1 | tee {log}"
+        " --csv {output.csv} --label={params.label:q} 2>&1 | tee {log}"
 
 
 rule published_table:
@@ -52,7 +52,7 @@ rule published_table:
         label=config["label"],
     shell:
         "cloob report published --results {params.results:q} --paper {input.paper} --csv {output.csv}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        " --label={params.label:q} 2>&1 | tee {log}"
 
 
 rule books:
@@ -70,7 +70,7 @@ rule books:
         fates=[f"{name}={path}" for name, path in fates_files().items()],
     shell:
         "cloob report books --fates {params.fates} --csv {output.csv}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        " --label={params.label:q} 2>&1 | tee {log}"
 
 
 rule corpus_table:
@@ -90,7 +90,7 @@ rule corpus_table:
         label=config["label"],
     shell:
         "cloob report corpus-table --shards {params.shards} --fates {params.fates} --csv {output.csv}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        " --label={params.label:q} 2>&1 | tee {log}"
 
 
 # A table as a page that the report can show: browsers have no eyes for CSV or Markdown.
@@ -139,7 +139,7 @@ rule figure:
         caption=lambda wildcards: caption_of(wildcards.figure),
     shell:
         "cloob report figure {wildcards.figure} --inputs {input:q} --png {output.png}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        " --label={params.label:q} 2>&1 | tee {log}"
 
 
 rule corpus_figure:
@@ -164,4 +164,4 @@ rule corpus_figure:
         label=config["label"],
     shell:
         "cloob report corpus-figure --shards {params.shards} --fates {params.fates} --png {output.png}"
-        " --label {params.label:q} 2>&1 | tee {log}"
+        " --label={params.label:q} 2>&1 | tee {log}"
