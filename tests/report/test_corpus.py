@@ -53,7 +53,7 @@ def inputs(tmp_path: Path) -> Inputs:
 
 def test_the_table_says_what_became_of_each_list_against_the_papers(inputs: Inputs, tmp_path: Path) -> None:
     csv = tmp_path / "corpus.csv"
-    text = report_corpora(*inputs, csv, MARK)
+    text = report_corpora(*inputs, csv, "")
     table = pd.read_csv(csv)
     of = table[table.corpus == "cc"].set_index("quantity").value
     assert of["rows of the list"] == 20 == of["pairs"] + 3 + 5 + 4
@@ -67,14 +67,21 @@ def test_the_table_says_what_became_of_each_list_against_the_papers(inputs: Inpu
     assert (of["images that occur again"], of["images encoded again"], of["gigabytes"]) == (3, 2, 4.56)
     assert of["image width (pixels), median"] == 123.4
     assert text == (tmp_path / "corpus.md").read_text()
-    assert MARK in text.splitlines()[0]
     assert "| refused in the list | 3 | — |" in text
     assert "| pairs in the paper | 2,890,000 | 14,800,000 |" in text
 
 
+def test_nothing_of_the_paper_stands_beside_a_small_world(inputs: Inputs, tmp_path: Path) -> None:
+    text = report_corpora(*inputs, tmp_path / "corpus.csv", MARK)
+    assert MARK in text.splitlines()[0]
+    assert "paper" not in text
+    report_corpus_figure(*inputs, tmp_path / "figure.png", MARK)
+    assert "paper" not in (tmp_path / "figure.csv").read_text()
+
+
 def test_the_figure_draws_what_stands_beside_it(inputs: Inputs, tmp_path: Path) -> None:
     png = tmp_path / "corpus.png"
-    report_corpus_figure(*inputs, png, MARK)
+    report_corpus_figure(*inputs, png, "")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert png.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     points = pd.read_csv(tmp_path / "corpus.csv")
@@ -83,6 +90,7 @@ def test_the_figure_draws_what_stands_beside_it(inputs: Inputs, tmp_path: Path) 
     assert of.loc["width"]["from"].tolist() == [100, 200, 300]
     losses = of.loc[["pairs", "refused in the list", "refused in the download", "refused in packing"]]
     assert losses.share.tolist() == [8 / 20, 3 / 20, 5 / 20, 4 / 20]
+    assert of.loc["pairs in the paper"].share == 0.8709
     assert (tmp_path / "corpus.sources.json").exists()
 
 

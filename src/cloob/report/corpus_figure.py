@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from cloob.report.corpus_table import LOSSES, MEASURES, PAPER, Split, corpora_table, read_manifest
+from cloob.report.corpus_table import LOSSES, MEASURES, PAPERS_SHARE, Split, corpora_table, read_manifest
 from cloob.report.names import CORPORA, label
 from cloob.report.style import INK, new_figure, save_figure, styled, title
 
 COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]
-_KEPT = "pairs"
+_KEPT, _PAPER = "pairs", "pairs in the paper"
 _LOGARITHMIC = ("aspect_ratio", "image_kilobytes")
 
 
@@ -31,7 +31,7 @@ def report_corpus_figure(
     """Draw the histograms that the shards' manifests hold and the losses of the books; the points drawn go
     beside the figure as CSV. Raises `InputError`.
     """
-    rows = [*_shares(manifests), *_losses(corpora_table(manifests, fates))]
+    rows = [*_shares(manifests), *_losses(corpora_table(manifests, fates, mark))]
     points = pd.DataFrame(rows, columns=COLUMNS)
     with styled():
         save_figure(corpus_figure(points, mark), points, png, [path for _, path in [*manifests, *fates]])
@@ -80,14 +80,15 @@ def _draw_losses(axis: Axes, points: pd.DataFrame, splits: Sequence[Split]) -> l
             share = 100 * _of(points, split, part).share.sum()
             axis.barh(place, share, left=start, color=shade, height=0.6, lw=0)
             start += share
-        if split in PAPER:
-            rows, pairs = PAPER[split]
-            axis.plot([100 * pairs / rows] * 2, [place - 0.4, place + 0.4], color=INK, lw=1.5)
+        for share in 100 * _of(points, split, _PAPER).share:
+            axis.plot([share, share], [place - 0.4, place + 0.4], color=INK, lw=1.5)
     axis.set(xlabel="share of the list (%)", xlim=(0, 100), yticks=range(len(splits)))
     axis.set_yticklabels([f"{corpus}\n{split}" for corpus, split in splits])
     axis.invert_yaxis()
     entries: list[Any] = [Patch(color=shade, label=part) for part, shade in shades.items()]
-    return [*entries, Line2D([], [], color=INK, lw=1.5, label="pairs in the paper")]
+    if (points.measure == _PAPER).any():
+        entries.append(Line2D([], [], color=INK, lw=1.5, label=_PAPER))
+    return entries
 
 
 def _of(points: pd.DataFrame, split: Split, measure: str) -> pd.DataFrame:
@@ -116,4 +117,6 @@ def _losses(table: pd.DataFrame) -> list[tuple[object, ...]]:
         for part in (_KEPT, *LOSSES.values()):
             if part in of:
                 rows.append((corpus, split, part, None, None, of[part] / of["rows of the list"]))
+        if PAPERS_SHARE in of:
+            rows.append((corpus, split, _PAPER, None, None, of[PAPERS_SHARE] / 100))
     return rows

@@ -30,6 +30,7 @@ MEASURES = {
     "caption_words": "words per caption",
 }
 COLUMNS = ["corpus", "split", "quantity", "value"]
+PAPERS_SHARE = "paper's share of its list (%)"
 
 
 def report_corpora(
@@ -43,15 +44,20 @@ def report_corpora(
     `manifests` are the shards.json of each split, `fates` the books of its stages (`corpus/split/stage`) in
     their order. Raises `InputError` where the books do not balance or are not of these shards.
     """
-    table = corpora_table(manifests, fates)
+    table = corpora_table(manifests, fates, mark)
     document = corpora_document(table)
     written = write_document(document, table, mark, csv)
     write_sources(written, [path for _, path in [*manifests, *fates]], packages=["pandas"])
     return as_markdown(document, mark)
 
 
-def corpora_table(manifests: Sequence[tuple[Split, Path]], fates: Sequence[tuple[str, Path]]) -> pd.DataFrame:
-    """Long table of `COLUMNS`, the quantities of a split in their order."""
+def corpora_table(
+    manifests: Sequence[tuple[Split, Path]], fates: Sequence[tuple[str, Path]], mark: str
+) -> pd.DataFrame:
+    """Long table of `COLUMNS`, the quantities of a split in their order.
+
+    Numbers of a small world (they carry a `mark`) stand beside nothing published.
+    """
     books: dict[Split, list[Page]] = {}
     for name, path in fates:
         page = read_page(name, path)
@@ -62,7 +68,7 @@ def corpora_table(manifests: Sequence[tuple[Split, Path]], fates: Sequence[tuple
         if not pages:
             raise InputError(f"--fates: no books of {'/'.join(split)}, whose shards are given")
         check_chain(pages)
-        found = _quantities(read_manifest(path), pages, path, PAPER.get(split))
+        found = _quantities(read_manifest(path), pages, path, None if mark else PAPER.get(split))
         rows += [(*split, quantity, value) for quantity, value in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -96,7 +102,7 @@ def _quantities(
     if paper:
         found |= {
             "pairs in the paper": paper[1],
-            "paper's share of its list (%)": round(100 * paper[1] / paper[0], 2),
+            PAPERS_SHARE: round(100 * paper[1] / paper[0], 2),
         }
     found |= {
         "images that occur again": statistics["duplicates"],
