@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -142,12 +143,35 @@ def test_they_are_packed_by_the_command_line(tmp_path: Path) -> None:
     assert ended.value.code == 0 and by_caption(out / "shards.json") == {"one": jpeg(1)}
 
 
+@pytest.mark.parametrize(("frozen", "out"), [("frozen", "frozen"), ("frozen", "frozen/x"), ("x/work", "x")])
+def test_shards_that_somebody_froze_are_never_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frozen: str, out: str
+) -> None:
+    folder = freeze(tmp_path / frozen / "7.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")])
+    before = files_of(tmp_path)
+    arguments = f"shards pack --ready-made {folder} --out {tmp_path / out} --fates {tmp_path}/fates.csv"
+    arguments += " --samples-per-shard 10 --seed 1 --maximum-bytes 100000 --maximum-pixels 100000"
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments.split(), "--quality", "95", "--processes", "1"])
+    assert ended.value.code == 2 and "name another --out" in capsys.readouterr().err
+    assert files_of(tmp_path) == before
+
+
 def test_a_torn_tar_is_an_error(tmp_path: Path) -> None:
     folder = freeze(tmp_path / "frozen" / "0.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")])
     tar = folder / "0.tar"
     tar.write_bytes(tar.read_bytes()[:700])
     with pytest.raises(InputError, match=r"0\.tar"):
         pack_frozen(folder, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("change", [lambda tar: tar[:2048], lambda tar: tar[:2048] + b"x" + tar[2049:]])
+def test_a_tar_that_ends_before_its_end_mark_is_an_error(tmp_path: Path, change: Callable) -> None:
+    members: list[Member] = [(f"{n}.{s}", b"x") for n in range(3) for s in ("jpg", "txt")]
+    tar = freeze(tmp_path / "frozen" / "0.tar", members) / "0.tar"
+    tar.write_bytes(change(tar.read_bytes()))
+    with pytest.raises(InputError, match=r"0\.tar: damaged \(neither a header nor the end mark at byte 2,048"):
+        pack_frozen(tar.parent, tmp_path / "shards")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(100), b"<html>" * 200])

@@ -38,6 +38,7 @@ class _TarPiece:
                     (key, list(group))
                     for key, group in groupby(_files(members), lambda member: _parts(member)[0])
                 ]
+                self._check_end(members.offset)
         except (tarfile.TarError, OSError, ValueError) as error:
             raise InputError(f"{self.tar}: damaged ({error}); get it again, as a plain tar") from None
         seen: Counter[str] = Counter()
@@ -52,6 +53,13 @@ class _TarPiece:
             except RefusedError as refusal:
                 rows.append(Row(uid, "", None, refused=str(refusal)))
         return rows
+
+    def _check_end(self, offset: int) -> None:
+        """tarfile takes a header that it cannot read for the end; all behind it would be lost."""
+        with self.tar.open("rb") as file:
+            file.seek(offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"neither a header nor the end mark at byte {offset:,}")
 
     def _row(self, uid: str, key: str, group: list[tarfile.TarInfo]) -> Row:
         if not _is_safe(key):
