@@ -25,6 +25,8 @@ from cloob.download.pace import Pace
 
 _CHUNK = 1 << 16
 _NAT64 = ip_network("64:ff9b::/96")
+_SITE_LOCAL = ip_network("fec0::/10")  # out of use, and not global
+_METADATA = ip_address("168.63.129.16")  # of Azure's machines, at an address that looks public
 _LOOK_SECONDS = 0.5
 # Successes of HTTP that bring no image, or not all of it: of all that is kept the status is 200.
 _NO_CONTENT = range(201, 300)
@@ -79,8 +81,9 @@ class Guard:
         """Whether a numeric address is public, or allowed by name."""
         number = ip_address(address.partition("%")[0])
         inner = _inner(number)
+        public = inner.is_global and not (inner.is_multicast or inner.is_reserved)
         return f"{inner}:{port}" in self.allowed or (
-            inner.is_global and not inner.is_multicast and not inner.is_reserved
+            public and inner not in _SITE_LOCAL and inner != _METADATA
         )
 
 
