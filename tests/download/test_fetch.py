@@ -217,8 +217,26 @@ def test_a_folder_of_somebody_else_is_never_wiped(fetched: Fetched, tmp_path: Pa
     thesis.parent.mkdir()
     thesis.touch()
     with pytest.raises(InputError, match="empty it or name another"):
-        fetch(fetched.links, 0, 1, tmp_path, tmp_path / "ledger.parquet", IMAGES, EFFORT, guard())
+        fetch(fetched.links, 0, 1, tmp_path, tmp_path.with_suffix(".parquet"), IMAGES, EFFORT, guard())
     assert thesis.exists()
+
+
+def test_in_a_folder_of_somebody_else_nothing_is_touched(fetched: Fetched, tmp_path: Path):
+    (tmp_path / "home" / ".ssh").mkdir(parents=True)
+    (tmp_path / "home" / ".profile").touch()
+    (tmp_path / "home" / "round_0").mkdir()
+    (tmp_path / "home" / "round_0" / "notes").touch()
+    with pytest.raises(InputError, match="empty it or name another"):
+        ledger = tmp_path / "ledger.parquet"
+        fetch(fetched.links, 0, 1, tmp_path / "home", ledger, IMAGES, EFFORT, guard())
+    assert (tmp_path / "home" / ".profile").exists()
+
+
+def test_what_no_part_can_be_is_refused(fetched: Fetched, tmp_path: Path):
+    with pytest.raises(InputError, match="of 3 parts the last is 2"):
+        fetch(fetched.links, 3, 3, tmp_path / "3", tmp_path / "3.parquet", IMAGES, EFFORT, guard())
+    with pytest.raises(InputError, match="must lie beside"):
+        fetch(fetched.links, 0, 1, tmp_path / "0", tmp_path / "x" / "0.parquet", IMAGES, EFFORT, guard())
 
 
 def test_a_part_without_links_has_an_empty_ledger(fetched: Fetched, tmp_path: Path):

@@ -1,7 +1,6 @@
 """What a link shows is what is kept of it, however its file is coded."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa

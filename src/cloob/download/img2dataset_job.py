@@ -42,8 +42,8 @@ def _install_rules() -> None:
 def _decode_as_seen() -> None:
     """Have OpenCV turn JPEGs as their EXIF says, and make 8 bits of 16; img2dataset asks it for neither.
 
-    JPEGs that fit keep their bytes, EXIF and all; what is scaled loses its EXIF and has to lie upright. 16 bits
-    would be cut off at 255 when they are encoded: all white.
+    JPEGs that fit keep their bytes, EXIF and all; what is scaled loses its EXIF and has to lie upright. Of
+    16 bits the encoder would cut off what is above 255: all white.
     """
     import cv2
 
