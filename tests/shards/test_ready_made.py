@@ -170,7 +170,7 @@ def test_a_tar_that_ends_before_its_end_mark_is_an_error(tmp_path: Path, change:
     members: list[Member] = [(f"{n}.{s}", b"x") for n in range(3) for s in ("jpg", "txt")]
     tar = freeze(tmp_path / "frozen" / "0.tar", members) / "0.tar"
     tar.write_bytes(change(tar.read_bytes()))
-    with pytest.raises(InputError, match=r"0\.tar: damaged \(neither a header nor the end mark at byte 2,048"):
+    with pytest.raises(InputError, match="neither a header nor the end mark at byte 2,048"):
         pack_frozen(tar.parent, tmp_path / "shards")
 
 

@@ -55,7 +55,7 @@ class _TarPiece:
         return rows
 
     def _check_end(self, offset: int) -> None:
-        """tarfile takes a header that it cannot read for the end; all behind it would be lost."""
+        """A header that it cannot read is the end to tarfile, and all behind it would be lost."""
         with self.tar.open("rb") as file:
             file.seek(offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
