@@ -25,6 +25,17 @@ _TEXTS = ("key", "sha256")
 _PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A shards.json. Raises `InputError` where it is none."""
+    manifest = read_json(path)
+    try:
+        if all({"name", "samples", "bytes", "sha256"} <= shard.keys() for shard in manifest["shards"]):
+            return manifest
+    except (AttributeError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: no manifest of shards; name the shards.json that `cloob shards pack` wrote")
+
+
 class _OpenFile:
     """A descriptor that closes with the last reference to it."""
 
@@ -44,7 +55,7 @@ class Shards:
 
     def __init__(self, manifest: str | Path) -> None:
         self.path = Path(manifest)
-        self.manifest: dict[str, Any] = read_json(self.path)
+        self.manifest = read_manifest(self.path)
         self.tars = [self.path.parent / shard["name"] for shard in self.manifest["shards"]]
         tables = [
             self._index_of(shard, tar) for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
