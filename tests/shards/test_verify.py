@@ -174,9 +174,7 @@ def test_counts_that_do_not_balance_are_found(corpus: Path) -> None:
     assert "ledger.parquet: no such file" in found_wrong(corpus)
 
 
-@pytest.mark.parametrize(
-    "name", ["shards.json", "000000.tar", "000000.parquet", "ledger.parquet"]
-)
+@pytest.mark.parametrize("name", ["shards.json", "000000.tar", "000000.parquet", "ledger.parquet"])
 def test_a_changed_byte_of_any_file_is_found(corpus: Path, name: str) -> None:
     content = (corpus / name).read_bytes()
     for place in range(0, len(content), max(1, len(content) // 40)):
@@ -191,3 +189,9 @@ def test_a_changed_byte_of_any_file_is_found(corpus: Path, name: str) -> None:
 def test_what_is_no_manifest_is_an_error(corpus: Path, content: str) -> None:
     (corpus / "shards.json").write_text(content)
     assert "shards.json: no" in found_wrong(corpus).replace("not JSON", "no")
+
+
+def test_an_index_without_a_column_is_an_error(corpus: Path) -> None:
+    path = corpus / "000001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["sha256"]), path)
+    assert "000001.parquet: no index" in found_wrong(corpus)
