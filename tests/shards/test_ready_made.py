@@ -64,20 +64,23 @@ def test_captions_come_from_text_or_json_and_images_of_any_form(tmp_path: Path) 
             ("deep/er/c.txt", "dr\u00e9i".encode()),
             ("d.webp", encoded(noise(4), "WEBP")),
             ("d.txt", b"four"),
+            ("e.jpg", jpeg(5)),
+            ("e.json", b'{"caption": "five", "similarity": NaN}'),
         ],
     )
     manifest = pack_frozen(tmp_path / "frozen", tmp_path / "shards")
-    assert fates_of(manifest) == {"kept": 4, "no_image": 1}
+    assert fates_of(manifest) == {"kept": 5, "no_image": 1}
     images = by_caption(manifest)
-    assert set(images) == {"one", "two", "dréi", "four"}
+    assert set(images) == {"one", "two", "dréi", "four", "five"}
     assert (images["one"], images["dréi"]) == (jpeg(1), jpeg(3))
-    assert "5 samples" not in verify(manifest, manifest.with_name("fates.csv"), 1)
+    assert "5 samples" in verify(manifest, manifest.with_name("fates.csv"), 1)
     with tarfile.open(manifest.with_name("000000.tar")) as tar:
         record = json.loads(tar.extractfile("000000_000000.json").read())  # type: ignore[union-attr]
     assert record["key"] == "a" and record["tar"] == "00000.tar" and record["url"] == "http://x.example/1"
     assert record["json"] == {"url": "http://x.example/1", "similarity": 0.3}
 
 
+DEEP = b"[" * 980 + b"]" * 980  # as deeply as Python reads, or nearly so
 HOSTILE: list[tuple[str, list[Member]]] = [
     ("kept", [("good.jpg", jpeg(1)), ("good.txt", b"good")]),
     ("unsafe_name", [("../../etc/passwd.jpg", jpeg(2)), ("../../etc/passwd.txt", b"up and away")]),
@@ -93,6 +96,8 @@ HOSTILE: list[tuple[str, list[Member]]] = [
     ("not_utf8", [("latin.jpg", jpeg(13)), ("latin.txt", b"caf\xe9")]),
     ("not_utf8", [("half.jpg", jpeg(14)), ("half.json", b'{"caption": "half a pair \\ud800"}')]),
     ("bad_json", [("torn.jpg", jpeg(15)), ("torn.txt", b"x"), ("torn.json", b'{"caption": ')]),
+    ("bad_json", [("inf.jpg", jpeg(21)), ("inf.json", b'{"caption": "more than any float", "x": 1e999}')]),
+    ("bad_json", [("deep.jpg", jpeg(22)), ("deep.json", b'{"caption": "x", "x":' + DEEP + b"}")]),
     ("bad_json", [("nest.jpg", jpeg(16)), ("nest.json", b"[" * 100_000)]),
     ("no_image", [("words.txt", b"only words")]),
     ("no_image", [("README", b"hello")]),
