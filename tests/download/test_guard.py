@@ -108,6 +108,31 @@ def test_other_schemes_are_not_spoken(link: str):
     assert "unknown url type" in ask(link, guard())[0]
 
 
+OVER_TLS = """
+import json, ssl, sys, urllib.request
+from cloob.download.guard import Guard, install
+loaded, load = [], ssl.SSLContext.load_default_certs
+ssl.SSLContext.load_default_certs = lambda self, *given: loaded.append(load(self, *given))
+install(Guard(**json.loads(sys.argv[1])))
+for link in sys.argv[2:]:
+    try:
+        urllib.request.urlopen(link, timeout=2)
+    except Exception as error:
+        print(error)
+print(len(loaded))
+"""
+
+
+def test_tls_is_guarded_and_reads_the_authorities_once(
+    website: RememberingServer, forbidden: RememberingServer
+):
+    links = [server.address.replace("http:", "https:") for server in (website, website, forbidden)]
+    command = [sys.executable, "-c", OVER_TLS, json.dumps(asdict(guard(website))), *links]
+    *said, loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert all("SSL" in one for one in said[:2]) and "forbidden address" in said[2]
+    assert int(loaded) == 1
+
+
 @pytest.fixture(scope="module")
 def rogue() -> Iterator[Rogue]:
     with rogue_server() as server:

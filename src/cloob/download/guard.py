@@ -9,6 +9,7 @@ a name that resolves otherwise the second time gains nothing. No proxy is used: 
 import http.client
 import io
 import socket
+import ssl
 import threading
 import time
 import urllib.request
@@ -18,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 from PIL import Image
 
@@ -128,11 +130,20 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     watch = _Watch()
     watch.start()
     connect = partial(guard.connect, wait=pace.wait) if pace else guard.connect
+    # One for all connections: each would read the certificates of all authorities anew, 25 ms of a core.
+    tls = ssl.create_default_context()
+    tls.set_alpn_protocols(["http/1.1"])
     opener = urllib.request.OpenerDirector()
     for handler in (
-        _handler(guard, connect, watch, urllib.request.HTTPHandler, http.client.HTTPConnection, "http_open"),
         _handler(
-            guard, connect, watch, urllib.request.HTTPSHandler, http.client.HTTPSConnection, "https_open"
+            urllib.request.HTTPHandler(),
+            "http_open",
+            _guarded(guard, connect, watch, http.client.HTTPConnection),
+        ),
+        _handler(
+            urllib.request.HTTPSHandler(),
+            "https_open",
+            partial(_guarded(guard, connect, watch, http.client.HTTPSConnection), context=tls),
         ),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPRedirectHandler(),
@@ -143,10 +154,14 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     urllib.request.install_opener(opener)
 
 
-def _handler(
-    guard: Guard, connect: Callable, watch: _Watch, handler: type, connection: type, method: str
-) -> object:
-    """A handler of urllib's whose connections are guarded."""
+def _handler(handler: Any, method: str, connection: Callable) -> Any:
+    """The handler of urllib's, with another kind of connection."""
+    setattr(handler, method, lambda request: handler.do_open(connection, request))
+    return handler
+
+
+def _guarded(guard: Guard, connect: Callable, watch: _Watch, connection: type) -> type:
+    """A kind of connection, guarded."""
 
     class Guarded(connection):  # type: ignore[misc, valid-type]
         response_class = _response(guard)
@@ -171,9 +186,7 @@ def _handler(
             response.ends = self.ends  # type: ignore[attr-defined]
             return response
 
-    made = handler()
-    setattr(made, method, lambda request: made.do_open(Guarded, request))
-    return made
+    return Guarded
 
 
 def _refuse_if_late(ends: float) -> None:
