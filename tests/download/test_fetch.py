@@ -20,7 +20,7 @@ from cloob.download.fates import read_fates, write_fates
 from cloob.download.fetch import fetch
 from cloob.download.folder import claim, drop_torn, read_whole
 from cloob.download.ledger import SCHEMA
-from cloob.download.round import Effort, Images
+from cloob.download.round import Effort, Images, _img2dataset
 from cloob.errors import InputError
 
 PER_TAR = 20
@@ -199,6 +199,16 @@ def test_only_whole_tars_count(fetched: Fetched, tmp_path: Path):
     assert read_whole(tmp_path, whole) == []
     drop_torn(tmp_path, whole)
     assert [file.name for file in tmp_path.iterdir()] == ["fingerprint.txt"]
+
+
+def test_what_img2dataset_ends_with_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "job").write_text("#!/bin/sh\nsleep 1.3\n")
+    (tmp_path / "job").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "job"))
+    looks = _img2dataset({}, tmp_path / "log")
+    next(looks)
+    time.sleep(1)  # a look that takes long; meanwhile it ends
+    next(looks)
 
 
 def test_other_links_begin_afresh(tmp_path: Path):
