@@ -9,8 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from conftest import ROWS, caption
-from downloaded_parts import leave_download, uid
+from downloaded_parts import ROWS, caption, leave_download, uid
 from packing import by_caption, fates_of, files_of, pack_download
 from pictures import jpeg
 
