@@ -18,6 +18,10 @@ STAGES = {
 }
 
 
+# What a path may be instead of what was named.
+_OF_PATHS = (IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError)
+
+
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, but not those that say nothing."""
 
@@ -47,7 +51,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+        sys.exit(0)
     except InputError as error:
-        print(f"cloob {options.stage} {options.verb}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)
+        said = str(error)
+    except _OF_PATHS as error:
+        if error.filename is None:
+            raise
+        said = f"{error.filename}: {error.strerror}; name another"
+    print(f"cloob {options.stage} {options.verb}: error: {said}", file=sys.stderr)
+    sys.exit(2)

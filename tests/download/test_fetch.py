@@ -20,7 +20,7 @@ from cloob.download.fates import read_fates, write_fates
 from cloob.download.fetch import fetch
 from cloob.download.folder import claim, drop_torn, read_whole
 from cloob.download.ledger import SCHEMA
-from cloob.download.round import Effort, Images
+from cloob.download.round import Effort, Images, _img2dataset
 from cloob.errors import InputError
 
 PER_TAR = 20
@@ -201,6 +201,16 @@ def test_only_whole_tars_count(fetched: Fetched, tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["fingerprint.txt"]
 
 
+def test_what_img2dataset_ends_with_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "job").write_text("#!/bin/sh\nsleep 1.3\n")
+    (tmp_path / "job").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "job"))
+    looks = _img2dataset({}, tmp_path / "log")
+    next(looks)
+    time.sleep(1)  # a look that takes long; meanwhile it ends
+    next(looks)
+
+
 def test_other_links_begin_afresh(tmp_path: Path):
     (tmp_path / ".fingerprint.17.txt").touch()  # killed as it claimed the folder
     assert claim(tmp_path, "one") is False
@@ -217,8 +227,26 @@ def test_a_folder_of_somebody_else_is_never_wiped(fetched: Fetched, tmp_path: Pa
     thesis.parent.mkdir()
     thesis.touch()
     with pytest.raises(InputError, match="empty it or name another"):
-        fetch(fetched.links, 0, 1, tmp_path, tmp_path / "ledger.parquet", IMAGES, EFFORT, guard())
+        fetch(fetched.links, 0, 1, tmp_path, tmp_path.with_suffix(".parquet"), IMAGES, EFFORT, guard())
     assert thesis.exists()
+
+
+def test_in_a_folder_of_somebody_else_nothing_is_touched(fetched: Fetched, tmp_path: Path):
+    (tmp_path / "home" / ".ssh").mkdir(parents=True)
+    (tmp_path / "home" / ".profile").touch()
+    (tmp_path / "home" / "round_0").mkdir()
+    (tmp_path / "home" / "round_0" / "notes").touch()
+    with pytest.raises(InputError, match="empty it or name another"):
+        ledger = tmp_path / "ledger.parquet"
+        fetch(fetched.links, 0, 1, tmp_path / "home", ledger, IMAGES, EFFORT, guard())
+    assert (tmp_path / "home" / ".profile").exists()
+
+
+def test_what_no_part_can_be_is_refused(fetched: Fetched, tmp_path: Path):
+    with pytest.raises(InputError, match="of 3 parts the last is 2"):
+        fetch(fetched.links, 3, 3, tmp_path / "3", tmp_path / "3.parquet", IMAGES, EFFORT, guard())
+    with pytest.raises(InputError, match="must lie beside"):
+        fetch(fetched.links, 0, 1, tmp_path / "0", tmp_path / "x" / "0.parquet", IMAGES, EFFORT, guard())
 
 
 def test_a_part_without_links_has_an_empty_ledger(fetched: Fetched, tmp_path: Path):

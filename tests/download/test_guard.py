@@ -22,6 +22,7 @@ FORBIDDEN = [
     "192.168.1.1",
     "169.254.169.254",
     "100.64.0.1",
+    "168.63.129.16",
     "224.0.0.1",
     "240.0.0.1",
     "255.255.255.255",
@@ -30,10 +31,14 @@ FORBIDDEN = [
     "fe80::1%eth0",
     "fc00::1",
     "fd00:ec2::254",
+    "fec0::1",
     "ff02::1",
     "::ffff:127.0.0.1",
     "::ffff:169.254.169.254",
+    "::127.0.0.1",
+    "::ffff:0:127.0.0.1",
     "64:ff9b::7f00:1",
+    "64:ff9b:1::7f00:1",
     "2002:7f00:1::",
     "2001:db8::1",
 ]
@@ -101,6 +106,31 @@ def test_nothing_reaches_this_machine_by_any_spelling(forbidden: RememberingServ
 )
 def test_other_schemes_are_not_spoken(link: str):
     assert "unknown url type" in ask(link, guard())[0]
+
+
+OVER_TLS = """
+import json, ssl, sys, urllib.request
+from cloob.download.guard import Guard, install
+loaded, load = [], ssl.SSLContext.load_default_certs
+ssl.SSLContext.load_default_certs = lambda self, *given: loaded.append(load(self, *given))
+install(Guard(**json.loads(sys.argv[1])))
+for link in sys.argv[2:]:
+    try:
+        urllib.request.urlopen(link, timeout=2)
+    except Exception as error:
+        print(error)
+print(len(loaded))
+"""
+
+
+def test_tls_is_guarded_and_reads_the_authorities_once(
+    website: RememberingServer, forbidden: RememberingServer
+):
+    links = [server.address.replace("http:", "https:") for server in (website, website, forbidden)]
+    command = [sys.executable, "-c", OVER_TLS, json.dumps(asdict(guard(website))), *links]
+    *said, loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert all("SSL" in one for one in said[:2]) and "forbidden address" in said[2]
+    assert int(loaded) == 1
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,9 @@ def test_the_summary_tells_where_every_row_of_every_list_ended(cut: tuple[Path, 
     write_fates(books["train"], {"kept": 1001}, 1001)
     with pytest.raises(InputError, match="the books of train do not balance: 1,001 links"):
         write_summary(books, of_splits, tmp_path / "summary.csv")
+    for one in ({"train": books["train"]}, books | {"test": books["train"]}):
+        with pytest.raises(InputError, match="give both the list's fates and the ledgers"):
+            write_summary(one, of_splits, tmp_path / "summary.csv")
 
 
 MERGE = """

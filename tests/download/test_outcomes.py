@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloob.download.outcomes import fate_of
+from cloob.download.outcomes import fate_of, is_transient
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,21 @@ def test_failed_downloads(message: str | None, fate: str) -> None:
 )
 def test_failed_images(message: str, fate: str) -> None:
     assert fate_of("failed_to_resize", message) == fate
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "<urlopen error [Errno 24] Too many open files>",
+        "<urlopen error [Errno 99] Cannot assign requested address>",
+        "<urlopen error [Errno 100] Network is down>",
+        "<urlopen error [Errno 103] Software caused connection abort>",
+        "<urlopen error [Errno 105] No buffer space available>",
+        "<urlopen error [Errno 112] Host is down>",
+    ],
+)
+def test_a_link_is_not_blamed_for_this_machine(message: str) -> None:
+    assert is_transient(fate_of("failed_to_download", message))
 
 
 def test_success_is_kept() -> None:

@@ -115,6 +115,13 @@ def test_some_rows_at_once_are_joined_as_one_by_one(tmp_path: Path, monkeypatch,
     assert found == +fates
 
 
+def test_the_dump_may_lie_at_any_path(tmp_path: Path):
+    odd = tmp_path / "100%20?#a"
+    odd.mkdir()
+    links, _ = join(odd, [record(10)], [f"3\t10\t{hash_of_link(link(10))}"])
+    assert len(links) == 1
+
+
 def test_a_database_of_something_else_is_refused(tmp_path: Path):
     database = dump(tmp_path / "other.sql", [record(1)], columns=5)
     subset = tmp_path / "subset.tsv"

@@ -3,15 +3,8 @@
 from pathlib import Path
 
 import pytest
-from downloaded_parts import Row, leave_download
+from downloaded_parts import ROWS, Row, caption, leave_download
 from pictures import jpeg
-
-ROWS = 23
-
-
-def caption(number: int) -> str:
-    """The caption of a row of the list (0-based)."""
-    return f"picture {number} of „Köln“"
 
 
 @pytest.fixture

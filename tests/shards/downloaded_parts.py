@@ -22,6 +22,12 @@ LEDGER = pa.schema(
     ]
 )
 Row = tuple[str, bytes | str]  # the caption, and the image or the fate of a link that gave none
+ROWS = 23
+
+
+def caption(number: int) -> str:
+    """The caption of a row of the list (0-based)."""
+    return f"picture {number} of „Köln“"
 
 
 def uid(row: int) -> str:

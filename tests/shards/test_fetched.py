@@ -38,6 +38,7 @@ def turned(width: int, height: int) -> tuple[bytes, Image.Image]:
 
 def test_large_and_small_pictures_lie_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    grey = noise(6, mode="L")
     (small, small_seen), (large, large_seen) = turned(120, 80), turned(600, 400)
     pictures = {
         "small": (small, small_seen),
@@ -45,6 +46,7 @@ def test_large_and_small_pictures_lie_upright(tmp_path: Path, monkeypatch: pytes
         "plain": (jpeg(2), noise(2)),
         "grey": (jpeg(3, mode="L"), noise(3, mode="L")),
         "png": (encoded(noise(4), "PNG"), noise(4)),
+        "deep": (encoded(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG"), grey),
         "cmyk": (encoded(noise(5, mode="CMYK"), quality=95), noise(5, mode="CMYK")),
     }
     (tmp_path / "www").mkdir()

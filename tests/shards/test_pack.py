@@ -9,14 +9,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from conftest import ROWS, caption
-from downloaded_parts import leave_download, uid
+from downloaded_parts import ROWS, caption, leave_download, uid
 from packing import by_caption, fates_of, files_of, pack_download
 from pictures import jpeg
 
 from cloob.download.fates import read_fates
 from cloob.errors import InputError
 from cloob.files import read_json
+from cloob.shards import ledgers
 from cloob.shards.judging import position
 from cloob.shards.ledgers import downloaded
 from cloob.shards.reader import Shards
@@ -183,6 +183,12 @@ def test_a_missing_ledger_is_an_error(download: Download, tmp_path: Path) -> Non
     ledgers, links = download
     with pytest.raises(InputError, match=r"24 links, but the ledgers have 12 rows"):
         pack_download((ledgers[:1], links), tmp_path / "shards")
+
+
+def test_every_piece_has_a_stamp_of_its_own(download: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "_ROWS", 5)
+    stamps = [piece.stamp for piece in downloaded(*download).pieces]
+    assert len(set(stamps)) == len(stamps) > len(download[0])
 
 
 def test_a_ledger_given_twice_is_an_error(download: Download, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -63,20 +64,23 @@ def test_captions_come_from_text_or_json_and_images_of_any_form(tmp_path: Path) 
             ("deep/er/c.txt", "dr\u00e9i".encode()),
             ("d.webp", encoded(noise(4), "WEBP")),
             ("d.txt", b"four"),
+            ("e.jpg", jpeg(5)),
+            ("e.json", b'{"caption": "five", "similarity": NaN}'),
         ],
     )
     manifest = pack_frozen(tmp_path / "frozen", tmp_path / "shards")
-    assert fates_of(manifest) == {"kept": 4, "no_image": 1}
+    assert fates_of(manifest) == {"kept": 5, "no_image": 1}
     images = by_caption(manifest)
-    assert set(images) == {"one", "two", "dréi", "four"}
+    assert set(images) == {"one", "two", "dréi", "four", "five"}
     assert (images["one"], images["dréi"]) == (jpeg(1), jpeg(3))
-    assert "5 samples" not in verify(manifest, manifest.with_name("fates.csv"), 1)
+    assert "5 samples" in verify(manifest, manifest.with_name("fates.csv"), 1)
     with tarfile.open(manifest.with_name("000000.tar")) as tar:
         record = json.loads(tar.extractfile("000000_000000.json").read())  # type: ignore[union-attr]
     assert record["key"] == "a" and record["tar"] == "00000.tar" and record["url"] == "http://x.example/1"
     assert record["json"] == {"url": "http://x.example/1", "similarity": 0.3}
 
 
+DEEP = b"[" * 980 + b"]" * 980  # as deeply as Python reads, or nearly so
 HOSTILE: list[tuple[str, list[Member]]] = [
     ("kept", [("good.jpg", jpeg(1)), ("good.txt", b"good")]),
     ("unsafe_name", [("../../etc/passwd.jpg", jpeg(2)), ("../../etc/passwd.txt", b"up and away")]),
@@ -92,6 +96,8 @@ HOSTILE: list[tuple[str, list[Member]]] = [
     ("not_utf8", [("latin.jpg", jpeg(13)), ("latin.txt", b"caf\xe9")]),
     ("not_utf8", [("half.jpg", jpeg(14)), ("half.json", b'{"caption": "half a pair \\ud800"}')]),
     ("bad_json", [("torn.jpg", jpeg(15)), ("torn.txt", b"x"), ("torn.json", b'{"caption": ')]),
+    ("bad_json", [("inf.jpg", jpeg(21)), ("inf.json", b'{"caption": "more than any float", "x": 1e999}')]),
+    ("bad_json", [("deep.jpg", jpeg(22)), ("deep.json", b'{"caption": "x", "x":' + DEEP + b"}")]),
     ("bad_json", [("nest.jpg", jpeg(16)), ("nest.json", b"[" * 100_000)]),
     ("no_image", [("words.txt", b"only words")]),
     ("no_image", [("README", b"hello")]),
@@ -142,12 +148,35 @@ def test_they_are_packed_by_the_command_line(tmp_path: Path) -> None:
     assert ended.value.code == 0 and by_caption(out / "shards.json") == {"one": jpeg(1)}
 
 
+@pytest.mark.parametrize(("frozen", "out"), [("frozen", "frozen"), ("frozen", "frozen/x"), ("x/work", "x")])
+def test_shards_that_somebody_froze_are_never_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frozen: str, out: str
+) -> None:
+    folder = freeze(tmp_path / frozen / "7.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")])
+    before = files_of(tmp_path)
+    arguments = f"shards pack --ready-made {folder} --out {tmp_path / out} --fates {tmp_path}/fates.csv"
+    arguments += " --samples-per-shard 10 --seed 1 --maximum-bytes 100000 --maximum-pixels 100000"
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments.split(), "--quality", "95", "--processes", "1"])
+    assert ended.value.code == 2 and "name another --out" in capsys.readouterr().err
+    assert files_of(tmp_path) == before
+
+
 def test_a_torn_tar_is_an_error(tmp_path: Path) -> None:
     folder = freeze(tmp_path / "frozen" / "0.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")])
     tar = folder / "0.tar"
     tar.write_bytes(tar.read_bytes()[:700])
     with pytest.raises(InputError, match=r"0\.tar"):
         pack_frozen(folder, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("change", [lambda tar: tar[:2048], lambda tar: tar[:2048] + b"x" + tar[2049:]])
+def test_a_tar_that_ends_before_its_end_mark_is_an_error(tmp_path: Path, change: Callable) -> None:
+    members: list[Member] = [(f"{n}.{s}", b"x") for n in range(3) for s in ("jpg", "txt")]
+    tar = freeze(tmp_path / "frozen" / "0.tar", members) / "0.tar"
+    tar.write_bytes(change(tar.read_bytes()))
+    with pytest.raises(InputError, match="neither a header nor the end mark at byte 2,048"):
+        pack_frozen(tar.parent, tmp_path / "shards")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(100), b"<html>" * 200])

@@ -15,7 +15,7 @@ from pictures import jpeg
 
 from cloob.errors import InputError
 from cloob.files import read_json, sha256_of, write_json
-from cloob.shards.content import ContentHash
+from cloob.shards.content import ContentHash, sealed
 from cloob.shards.reader import Shards
 from cloob.shards.verify import verify
 from cloob.shards.writer import Sample, write_shard
@@ -42,6 +42,15 @@ def found_wrong(corpus: Path) -> str:
     return str(wrong.value)
 
 
+def reseal(corpus: Path, **more: object) -> None:
+    """Write the manifest anew, in keeping with the indices and the ledger that are there."""
+    manifest = read_json(corpus / "shards.json")
+    for shard in manifest["shards"]:
+        shard["index_sha256"] = sha256_of((corpus / shard["name"]).with_suffix(".parquet"))
+    manifest["ledger_sha256"] = sha256_of(corpus / "ledger.parquet")
+    write_json(corpus / "shards.json", sealed(manifest | more))
+
+
 def rewrite(corpus: Path, number: int, change: Callable[[Sample], Sample]) -> None:
     """Write a shard anew with its first sample changed, hashes, index and manifest in keeping with it."""
     shards, manifest = Shards(corpus / "shards.json"), read_json(corpus / "shards.json")
@@ -58,8 +67,8 @@ def rewrite(corpus: Path, number: int, change: Callable[[Sample], Sample]) -> No
             samples.append(sample)
         content.add(sample.key, sample.sha256, sample.caption)
     manifest["shards"][number] = write_shard(corpus / f"{number:06d}.tar", samples)
-    manifest["sha256"] = content.hexdigest()
     write_json(corpus / "shards.json", manifest)
+    reseal(corpus, sha256=content.hexdigest())
 
 
 def with_record(sample: Sample, **more: object) -> Sample:
@@ -139,12 +148,13 @@ def test_an_index_that_points_elsewhere_is_found(corpus: Path) -> None:
     index = pq.read_table(path)
     moved = pa.array([offset + 1 for offset in index["image_offset"].to_pylist()])
     pq.write_table(index.set_column(1, "image_offset", moved), path)
+    assert "000000.parquet: its bytes differ from the manifest's hash" in found_wrong(corpus)
+    reseal(corpus)
     assert "its image is not where the index says" in found_wrong(corpus)
 
 
 def test_another_caption_is_found_by_the_whole(corpus: Path) -> None:
-    manifest = read_json(corpus / "shards.json")
-    write_json(corpus / "shards.json", manifest | {"sha256": "0" * 64})
+    reseal(corpus, sha256="0" * 64)
     assert "the samples are not those of its hash" in found_wrong(corpus)
 
 
@@ -155,9 +165,33 @@ def test_counts_that_do_not_balance_are_found(corpus: Path) -> None:
     assert "13 samples" in verify(corpus / "shards.json", corpus / "fates.csv", 1)
     ledger = pq.read_table(corpus / "ledger.parquet")
     pq.write_table(ledger.slice(1), corpus / "ledger.parquet")
+    assert "ledger.parquet: its bytes differ from the manifest's hash" in found_wrong(corpus)
+    reseal(corpus)
     assert "shards.json: its fates are not those" in found_wrong(corpus)
-    manifest = read_json(corpus / "shards.json")
-    write_json(corpus / "shards.json", manifest | {"samples": 14})
+    reseal(corpus, samples=14)
     assert "says 14 samples, the indices hold 13" in found_wrong(corpus)
     (corpus / "ledger.parquet").unlink()
-    assert "ledger.parquet: no ledger" in found_wrong(corpus)
+    assert "ledger.parquet: no such file" in found_wrong(corpus)
+
+
+@pytest.mark.parametrize("name", ["shards.json", "000000.tar", "000000.parquet", "ledger.parquet"])
+def test_a_changed_byte_of_any_file_is_found(corpus: Path, name: str) -> None:
+    content = (corpus / name).read_bytes()
+    for place in range(0, len(content), max(1, len(content) // 40)):
+        if not (name.endswith(".json") and chr(content[place]).isspace()):
+            changed = bytearray(content)
+            changed[place] ^= 1
+            (corpus / name).write_bytes(changed)
+            found_wrong(corpus)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"shards": 1}', '{"shards": [{"name": "0.tar"}]}', "x"])
+def test_what_is_no_manifest_is_an_error(corpus: Path, content: str) -> None:
+    (corpus / "shards.json").write_text(content)
+    assert "shards.json: no" in found_wrong(corpus).replace("not JSON", "no")
+
+
+def test_an_index_without_a_column_is_an_error(corpus: Path) -> None:
+    path = corpus / "000001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["sha256"]), path)
+    assert "000001.parquet: no index" in found_wrong(corpus)

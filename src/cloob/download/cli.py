@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cloob.arguments import count, positive
+from cloob.arguments import count, positive, positive_number
 from cloob.download.captions import RULES
 from cloob.errors import InputError
 
@@ -62,13 +62,16 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     fetch.add_argument("--quality", type=positive, required=True, help="JPEG quality of what is scaled")
     fetch.add_argument(
-        "--maximum-aspect-ratio", type=float, required=True, help="refused: longer / shorter side above it"
+        "--maximum-aspect-ratio",
+        type=positive_number,
+        required=True,
+        help="refused: longer / shorter side above it",
     )
     fetch.add_argument("--minimum-size", type=count, required=True, help="refused: shorter side below it")
     fetch.add_argument("--links-per-tar", type=positive, required=True, help="links per tar")
     fetch.add_argument("--user-agent", required=True, help="what servers are told of us, beside img2dataset")
     fetch.add_argument(
-        "--requests-per-second", type=float, required=True, help="of one host, by this part's job"
+        "--requests-per-second", type=positive_number, required=True, help="of one host, by this part's job"
     )
     fetch.add_argument("--timeout", type=positive, required=True, help="seconds without an answer")
     fetch.add_argument("--retries", type=count, required=True, help="immediate further tries per link")

@@ -13,6 +13,7 @@ from cloob.download.guard import Guard
 from cloob.download.ledger import SCHEMA, read_part, write_ledger
 from cloob.download.outcomes import is_transient
 from cloob.download.round import Effort, Images, run_round
+from cloob.errors import InputError
 from cloob.files import only_one
 
 
@@ -31,12 +32,15 @@ def fetch(
     The images lie in webdataset tars below `folder`, scaled down to fit `image_size` with their ratio kept;
     those that fit already keep their bytes. What fails for a reason that may pass is asked again in the next
     round. The ledger is written last; `folder` must lie where it lies. Raises `InputError` where the folder
-    is not ours or in use, img2dataset fails, or a link has no fate or two.
+    is not ours or in use, there is no such part, img2dataset fails, or a link has no fate or two.
     """
+    if ledger.absolute().parent != folder.absolute().parent:
+        raise InputError(f"{ledger}: must lie beside {folder}, as the places in it are told from there")
     wanted = read_part(links, part, parts)
     rows = SCHEMA.empty_table()
     with only_one(folder):
-        for half in (*folder.glob(".*"), *ledger.parent.glob(f".{ledger.stem}.*")):  # of one that was killed
+        # Of one that was killed; whatever else lies here is not ours.
+        for half in (*folder.glob(".round_*_links.*"), *ledger.parent.glob(f".{ledger.stem}.*")):
             half.unlink()
         due = np.arange(len(wanted))
         for number in range(effort.rounds):

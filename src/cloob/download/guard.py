@@ -9,6 +9,7 @@ a name that resolves otherwise the second time gains nothing. No proxy is used: 
 import http.client
 import io
 import socket
+import ssl
 import threading
 import time
 import urllib.request
@@ -18,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 from PIL import Image
 
@@ -25,6 +27,8 @@ from cloob.download.pace import Pace
 
 _CHUNK = 1 << 16
 _NAT64 = ip_network("64:ff9b::/96")
+_SITE_LOCAL = ip_network("fec0::/10")  # out of use, and not global
+_METADATA = ip_address("168.63.129.16")  # of Azure's machines, at an address that looks public
 _LOOK_SECONDS = 0.5
 # Successes of HTTP that bring no image, or not all of it: of all that is kept the status is 200.
 _NO_CONTENT = range(201, 300)
@@ -79,8 +83,9 @@ class Guard:
         """Whether a numeric address is public, or allowed by name."""
         number = ip_address(address.partition("%")[0])
         inner = _inner(number)
+        public = inner.is_global and not (inner.is_multicast or inner.is_reserved)
         return f"{inner}:{port}" in self.allowed or (
-            inner.is_global and not inner.is_multicast and not inner.is_reserved
+            public and inner not in _SITE_LOCAL and inner != _METADATA
         )
 
 
@@ -125,11 +130,20 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     watch = _Watch()
     watch.start()
     connect = partial(guard.connect, wait=pace.wait) if pace else guard.connect
+    # One for all connections: each would read the certificates of all authorities anew, 25 ms of a core.
+    tls = ssl.create_default_context()
+    tls.set_alpn_protocols(["http/1.1"])
     opener = urllib.request.OpenerDirector()
     for handler in (
-        _handler(guard, connect, watch, urllib.request.HTTPHandler, http.client.HTTPConnection, "http_open"),
         _handler(
-            guard, connect, watch, urllib.request.HTTPSHandler, http.client.HTTPSConnection, "https_open"
+            urllib.request.HTTPHandler(),
+            "http_open",
+            _guarded(guard, connect, watch, http.client.HTTPConnection),
+        ),
+        _handler(
+            urllib.request.HTTPSHandler(),
+            "https_open",
+            partial(_guarded(guard, connect, watch, http.client.HTTPSConnection), context=tls),
         ),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPRedirectHandler(),
@@ -140,10 +154,14 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     urllib.request.install_opener(opener)
 
 
-def _handler(
-    guard: Guard, connect: Callable, watch: _Watch, handler: type, connection: type, method: str
-) -> object:
-    """A handler of urllib's whose connections are guarded."""
+def _handler(handler: Any, method: str, connection: Callable) -> Any:
+    """The handler of urllib's, with another kind of connection."""
+    setattr(handler, method, lambda request: handler.do_open(connection, request))
+    return handler
+
+
+def _guarded(guard: Guard, connect: Callable, watch: _Watch, connection: type) -> type:
+    """A kind of connection, guarded."""
 
     class Guarded(connection):  # type: ignore[misc, valid-type]
         response_class = _response(guard)
@@ -168,9 +186,7 @@ def _handler(
             response.ends = self.ends  # type: ignore[attr-defined]
             return response
 
-    made = handler()
-    setattr(made, method, lambda request: made.do_open(Guarded, request))
-    return made
+    return Guarded
 
 
 def _refuse_if_late(ends: float) -> None:

@@ -35,23 +35,25 @@ def _install_rules() -> None:
     guard = Guard(**rules["guard"])
     # OpenCV's own check, for formats whose header nobody else here can read.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(guard.maximum_pixels)
-    _heed_orientation()
+    _decode_as_seen()
     install(guard, Pace(Path(rules["pace"]), rules["requests_per_second"]))
 
 
-def _heed_orientation() -> None:
-    """Have OpenCV turn JPEGs as their EXIF says, which img2dataset asks it not to.
+def _decode_as_seen() -> None:
+    """Have OpenCV turn JPEGs as their EXIF says, and make 8 bits of 16; img2dataset asks it for neither.
 
-    Those that fit keep their bytes, EXIF and all; what is scaled loses its EXIF and has to lie upright.
+    JPEGs that fit keep their bytes, EXIF and all; what is scaled loses its EXIF and has to lie upright. Of
+    16 bits the encoder would cut off what is above 255: all white.
     """
     import cv2
 
     decode = cv2.imdecode
 
-    def upright(content: Any, flags: int) -> Any:
-        return decode(content, cv2.IMREAD_COLOR if bytes(content[:2]) == b"\xff\xd8" else flags)
+    def decode_as_seen(content: Any, flags: int) -> Any:
+        seen = decode(content, cv2.IMREAD_COLOR if bytes(content[:2]) == b"\xff\xd8" else flags)
+        return seen if seen is None or seen.dtype == "uint8" else decode(content, cv2.IMREAD_COLOR)
 
-    cv2.imdecode = upright
+    cv2.imdecode = decode_as_seen
 
 
 def _run(options: dict[str, Any], **rules: Any) -> None:

@@ -39,8 +39,10 @@ def bounds(rows: int, part: int, parts: int) -> tuple[int, int]:
 def read_part(links: Path, part: int, parts: int) -> pa.Table:
     """Columns uid and url of a part of the table of links, for no more memory than the part needs.
 
-    Raises `InputError` where it is no table of links.
+    Raises `InputError` where it is no table of links, or has no such part.
     """
+    if not 0 <= part < parts:
+        raise InputError(f"--part {part}: of {parts} parts the last is {parts - 1}")
     try:
         with pq.ParquetFile(links) as file:
             first, end = bounds(file.metadata.num_rows, part, parts)

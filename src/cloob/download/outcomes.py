@@ -19,9 +19,13 @@ _OUTCOMES = [
         (r"name or service not known|name resolution|no address associated|nodename nor servname", "dns"),
         (r"label too long|label empty or too long|codec can't encode", "bad_link"),
         (r"connection refused", "refused_connection"),
-        (r"connection reset|remote end closed|incompleteread|broken pipe|badstatusline", "connection_lost"),
+        (
+            r"connection (reset|abort)|remote end closed|incompleteread|broken pipe|badstatusline",
+            "connection_lost",
+        ),
         (r"eof occurred in violation|unexpected_eof", "connection_lost"),
-        (r"no route to host|network is unreachable", "unreachable"),
+        (r"no route to host|network is (unreachable|down)|host is down", "unreachable"),
+        (r"cannot assign requested|too many open files|no buffer space|cannot allocate", "out_of_resources"),
         (r"ssl|certificate", "tls"),
         (r"unknown url type|can't contain control|nonnumeric port|no host given|invalid url", "bad_link"),
         (r"x-robots-tag", "opted_out"),
@@ -36,7 +40,7 @@ _HTTP = re.compile(r"HTTP Error (\d{3}):")
 _LOOP = "redirect error that would lead to an infinite loop"
 # Of an answer with status 200: the guard lets no other success pass.
 _ANSWERED = {"opted_out", "too_many_bytes", "too_many_pixels"}
-# What may be otherwise an hour later: the host, its name, the network, an overload.
+# What may be otherwise an hour later: the host, its name, the network, an overload, of ours too.
 _TRANSIENT = {
     "timeout",
     "too_slow",
@@ -44,6 +48,7 @@ _TRANSIENT = {
     "refused_connection",
     "connection_lost",
     "unreachable",
+    "out_of_resources",
     "http_408",
     "http_425",
     "http_429",

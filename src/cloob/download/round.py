@@ -164,6 +164,7 @@ def _img2dataset(job: dict[str, object], log: Path) -> Iterator[None]:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_LOOK_SECONDS)
                 yield
+            yield  # it may have ended while the caller looked at what was there before
         finally:
             # It ends with its input, all its workers with it, and takes its pace file away.
             process.stdin.close()  # type: ignore[union-attr]

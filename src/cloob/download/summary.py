@@ -48,6 +48,8 @@ def write_summary(
     http_status (empty where there is none), rows; of each split and stage `kept` first, then the commonest.
     Raises `InputError` where not every link that the list kept was fetched or refused.
     """
+    if alone := list_fates.keys() ^ ledgers.keys():
+        raise InputError(f"{path}: {', '.join(sorted(alone))}: give both the list's fates and the ledgers")
     lines: list[tuple[str, str, str, int | None, int]] = []
     ends: Counter[str] = Counter()
     for split, fates in list_fates.items():

@@ -101,7 +101,7 @@ class _Wanted:
 def _rows_of(database: Path, photo_ids: np.ndarray) -> Iterator[list[tuple]]:
     """The dump's rows of some photos: id, link, title, description, marker. SQLite leaves the others out."""
     try:
-        with closing(sqlite3.connect(f"file:{database.absolute()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             table, columns = _table(database, connection)
             names = [columns[i] for i in (_PHOTO_ID, _LINK, _TITLE, _DESCRIPTION, _MARKER)]
             selected = ", ".join(f'"{name}"' for name in names)

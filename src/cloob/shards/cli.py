@@ -57,6 +57,10 @@ def _pack(options: argparse.Namespace) -> None:
 
     if options.ledgers and not options.links:
         raise InputError("--links: give the table of links that the ledgers are of")
+    if options.ready_made:
+        frozen, out = options.ready_made.resolve(), options.out.resolve()
+        if frozen.is_relative_to(out) or out.is_relative_to(frozen):
+            raise InputError(f"{out}: packing would write among the shards of {frozen}; name another --out")
     source = (
         ready_made(options.ready_made, options.maximum_bytes)
         if options.ready_made

@@ -1,7 +1,8 @@
-"""The identity of a corpus: a hash over what it holds, whatever the shards' size."""
+"""The identity of a corpus: a hash over what it holds, whatever the shards' size; and its manifest's own."""
 
 import json
 from hashlib import sha256
+from typing import Any
 
 
 class ContentHash:
@@ -17,3 +18,9 @@ class ContentHash:
     def hexdigest(self) -> str:
         """The hash of all samples so far, in hexadecimal."""
         return self._hash.hexdigest()
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest, its `seal` the SHA-256 over all else that it says."""
+    said = {name: value for name, value in manifest.items() if name != "seal"}
+    return said | {"seal": sha256(json.dumps(said, sort_keys=True).encode("ascii")).hexdigest()}

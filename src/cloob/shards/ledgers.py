@@ -63,9 +63,9 @@ def downloaded(ledgers: Sequence[Path], links: Path) -> Source:
         groups, found = _look_into(ledger)
         kept += found
         rows += sum(groups)
-        stamp = f"{sha256_of(ledger)} {links_sha256}"
+        made_of = f"{sha256_of(ledger)} {links_sha256}"
         pieces += [
-            _LedgerPiece(ledger, links, group, start, stamp)
+            _LedgerPiece(ledger, links, group, start, f"{made_of} {group} {start}")
             for group, length in enumerate(groups)
             for start in range(0, length, _ROWS)
         ]

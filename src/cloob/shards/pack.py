@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT, write_fates
 from cloob.errors import InputError
-from cloob.files import only_one, read_json, write_json
-from cloob.shards.content import ContentHash
+from cloob.files import only_one, sha256_of, write_json
+from cloob.shards.content import ContentHash, sealed
 from cloob.shards.images import Rules
 from cloob.shards.judging import judge
 from cloob.shards.pool import shared, tick
+from cloob.shards.reader import read_manifest
 from cloob.shards.rows import Source, read_place
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import statistics_of
@@ -78,10 +79,11 @@ def pack(
             **source.provenance,
             "seed": packing.seed,
             "fates": dict(sorted(found.items())),
+            "ledger_sha256": sha256_of(out / LEDGER),
             "shards": shards,
             "statistics": statistics_of(plan),
         }
-        write_json(out / MANIFEST, manifest)
+        write_json(out / MANIFEST, sealed(manifest))
         shutil.rmtree(work)
     return found
 
@@ -90,7 +92,7 @@ def _hashes(validation: Path | None) -> pa.Array:
     """The sha256 of every image of a packed corpus."""
     if validation is None:
         return pa.array([], pa.string())
-    indices = [validation.parent / shard["name"] for shard in read_json(validation)["shards"]]
+    indices = [validation.parent / shard["name"] for shard in read_manifest(validation)["shards"]]
     try:
         found = [pq.read_table(tar.with_suffix(".parquet"), columns=["sha256"])["sha256"] for tar in indices]
     except (OSError, pa.ArrowException) as error:

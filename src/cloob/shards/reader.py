@@ -23,6 +23,18 @@ BLOCK = 64
 _BLOCKS_AHEAD = 1024  # remembered as asked for
 _TEXTS = ("key", "sha256")
 _PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
+_INDEX = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.int64()) for name in _PLACES])
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A shards.json. Raises `InputError` where it is none."""
+    manifest = read_json(path)
+    try:
+        if all({"name", "samples", "bytes", "sha256"} <= shard.keys() for shard in manifest["shards"]):
+            return manifest
+    except (AttributeError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: no manifest of shards; name the shards.json that `cloob shards pack` wrote")
 
 
 class _OpenFile:
@@ -44,16 +56,16 @@ class Shards:
 
     def __init__(self, manifest: str | Path) -> None:
         self.path = Path(manifest)
-        self.manifest: dict[str, Any] = read_json(self.path)
+        self.manifest = read_manifest(self.path)
         self.tars = [self.path.parent / shard["name"] for shard in self.manifest["shards"]]
         tables = [
             self._index_of(shard, tar) for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
         ]
-        index = pa.concat_tables(tables) if tables else pa.table({name: [] for name in (*_TEXTS, *_PLACES)})
+        index = pa.concat_tables([_INDEX.empty_table(), *tables])
         # Arrow's buffers, unlike a list of strings, stay shared between forked workers.
         self._keys = index["key"].combine_chunks()
         self._sha256 = index["sha256"].combine_chunks()
-        self._places = {name: index[name].to_numpy().astype(np.int64) for name in _PLACES}
+        self._places = {name: index[name].to_numpy() for name in _PLACES}
         self._shard = np.repeat(np.arange(len(tables), dtype=np.int32), [table.num_rows for table in tables])
         self._forget()
 
@@ -101,8 +113,8 @@ class Shards:
             if not file.exists():
                 raise InputError(f"{file}: no such file, but the manifest names it; pack the shards again")
         try:
-            index = pq.read_table(index_file, columns=[*_TEXTS, *_PLACES])
-        except (OSError, pa.ArrowException) as error:
+            index = pq.read_table(index_file, columns=_INDEX.names).select(_INDEX.names).cast(_INDEX)
+        except (OSError, KeyError, pa.ArrowException) as error:
             raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
         size = tar.stat().st_size
         if size != shard["bytes"]:

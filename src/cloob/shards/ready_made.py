@@ -16,6 +16,7 @@ from cloob.download.fates import RefusedError
 from cloob.errors import InputError
 from cloob.shards.rows import Row, Source, read_place
 
+_WRAPPED = 100
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 
 
@@ -38,6 +39,7 @@ class _TarPiece:
                     (key, list(group))
                     for key, group in groupby(_files(members), lambda member: _parts(member)[0])
                 ]
+                self._check_end(members.offset)
         except (tarfile.TarError, OSError, ValueError) as error:
             raise InputError(f"{self.tar}: damaged ({error}); get it again, as a plain tar") from None
         seen: Counter[str] = Counter()
@@ -52,6 +54,13 @@ class _TarPiece:
             except RefusedError as refusal:
                 rows.append(Row(uid, "", None, refused=str(refusal)))
         return rows
+
+    def _check_end(self, offset: int) -> None:
+        """A header that it cannot read is the end to tarfile, and all behind it would be lost."""
+        with self.tar.open("rb") as file:
+            file.seek(offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"neither a header nor the end mark at byte {offset:,}")
 
     def _row(self, uid: str, key: str, group: list[tarfile.TarInfo]) -> Row:
         if not _is_safe(key):
@@ -74,16 +83,22 @@ class _TarPiece:
         if record:
             provenance["json"] = record
         try:
-            json.dumps([caption, provenance], ensure_ascii=False).encode("utf-8")
+            json.dumps([caption, provenance], ensure_ascii=False, allow_nan=False).encode("utf-8")
         except UnicodeEncodeError:  # half a surrogate pair, written as \\ud800
             raise RefusedError("not_utf8") from None
+        except ValueError:  # a number beyond all floats
+            raise RefusedError("bad_json") from None
         return Row(uid, caption, (self.tar, images[0].offset_data, images[0].size), None, provenance)
 
     def _record(self, member: tarfile.TarInfo | None) -> dict[str, Any]:
         if member is None:
             return {}
         try:
-            record = json.loads(self._text(member))
+            # Wrapped, so that what nests as deeply as Python reads is not read by us and by nobody after us.
+            text = "[" * _WRAPPED + self._text(member) + "]" * _WRAPPED
+            record = json.loads(text, parse_constant=lambda _: None)  # NaN is no JSON, but often written
+            for _ in range(_WRAPPED):
+                (record,) = record
         except (ValueError, RecursionError):
             raise RefusedError("bad_json") from None
         return record if isinstance(record, dict) else {}

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from cloob.download.fates import KEPT, read_fates
 from cloob.errors import InputError
 from cloob.files import sha256_of, write_json
-from cloob.shards.content import ContentHash
+from cloob.shards.content import ContentHash, sealed
 from cloob.shards.pack import LEDGER
 from cloob.shards.pool import shared, tick
-from cloob.shards.reader import Shards
+from cloob.shards.reader import Shards, read_manifest
 from cloob.shards.writer import INDEX, places_in
 
 _AGAIN = "pack the shards again"
@@ -35,11 +34,14 @@ class _Task:
 def verify(manifest: Path, fates: Path, processes: int, out: Path | None = None) -> str:
     """Check every byte of a packed corpus; return one line to print, and leave the same as JSON in `out`.
 
-    Of each shard: size and hash; the index against the tar's members; of each sample that the image decodes,
-    has the size and hash of its index, and that caption and JSON are its. Of the whole: no key twice, the
-    manifest's hash, and as many samples in manifest, indices, ledger and fates. Raises `InputError` naming
-    the first shard or sample that differs.
+    Of the manifest: its seal. Of each shard: size, hash and its index's hash; the index against the tar's
+    members; of each sample that the image decodes, has the size and hash of its index, and that caption and
+    JSON are its. Of the whole: no key twice, the hashes of content and ledger, and as many samples in
+    manifest, indices, ledger and fates. Raises `InputError` naming the first shard or sample that differs.
     """
+    said = read_manifest(manifest)
+    if sealed(said) != said:
+        raise InputError(f"{manifest}: changed since it was written; {_AGAIN}")
     shards = Shards(manifest)
     tasks = [_Task(tar, entry) for tar, entry in zip(shards.tars, shards.manifest["shards"], strict=True)]
     content, keys = ContentHash(), array("Q")
@@ -60,6 +62,7 @@ def verify(manifest: Path, fates: Path, processes: int, out: Path | None = None)
 
 def _check_counts(shards: Shards, fates: Path) -> None:
     manifest, books = shards.manifest, read_fates(fates)
+    _check_hash(shards.path.parent / LEDGER, manifest["ledger_sha256"])
     ledger = _ledger_fates(shards.path)
     if manifest["samples"] != len(shards):
         raise InputError(
@@ -74,22 +77,26 @@ def _check_counts(shards: Shards, fates: Path) -> None:
         )
 
 
+def _check_hash(file: Path, digest: str) -> None:
+    if not file.exists():
+        raise InputError(f"{file}: no such file; {_AGAIN}")
+    if sha256_of(file) != digest:
+        raise InputError(f"{file}: its bytes differ from the manifest's hash; {_AGAIN}")
+
+
 def _ledger_fates(manifest: Path) -> dict[str, int]:
     """The rows by fate, counted in the ledger beside a manifest."""
-    path, found = manifest.parent / LEDGER, Counter[str]()
-    try:
-        for batch in pq.ParquetFile(path).iter_batches(columns=["fate"]):
-            found.update(batch["fate"].to_pylist())
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: no ledger ({error}); {_AGAIN}") from None
+    found = Counter[str]()
+    for batch in pq.ParquetFile(manifest.parent / LEDGER).iter_batches(columns=["fate"]):
+        found.update(batch["fate"].to_pylist())
     return dict(found)
 
 
 def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
     """Key, sha256 and caption of every sample."""
     tar = task.tar
-    if sha256_of(tar) != task.entry["sha256"]:
-        raise InputError(f"{tar}: its bytes differ from the manifest's hash; {_AGAIN}")
+    _check_hash(tar, task.entry["sha256"])
+    _check_hash(tar.with_suffix(".parquet"), task.entry["index_sha256"])
     members = places_in(tar)
     rows = pq.read_table(tar.with_suffix(".parquet"), columns=INDEX.names).to_pylist()
     if len(members) != 3 * len(rows):
@@ -109,7 +116,7 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
             try:
                 caption = parts["caption"].decode("utf-8")
                 _check(row, parts["image"], json.loads(parts["record"]))
-            except (ValueError, OSError, SyntaxError) as error:
+            except Exception as error:  # strangers' bytes make the decoders raise nearly anything
                 raise InputError(f"{tar}: sample {row['key']}: {error}; {_AGAIN}") from None
             samples.append((row["key"], row["sha256"], caption))
             tick()

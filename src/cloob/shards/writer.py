@@ -98,4 +98,5 @@ def places_in(tar: Path) -> dict[str, tuple[int, int]]:
 
 
 def _entry(tar: Path, samples: int, size: int, digest: str) -> Entry:
-    return {"name": tar.name, "samples": samples, "bytes": size, "sha256": digest}
+    index = sha256_of(tar.with_suffix(".parquet"))
+    return {"name": tar.name, "samples": samples, "bytes": size, "sha256": digest, "index_sha256": index}
