@@ -68,7 +68,11 @@ def evaluate_linear_probe(
     for other, of_training in splits.items():
         results = {}
         for name in (each for each in known if trained_on[each] == other):
-            about = of_checkpoint | about_testset(tested[name]) | _about(of_training, settings)
+            about = (
+                of_checkpoint
+                | about_testset(extractor, tested[name])
+                | _about(extractor, of_training, settings)
+            )
             if not is_there(out_dir / f"{name}.json", about):
                 results[name] = about
         if not results:
@@ -159,12 +163,14 @@ def _splits(description: Description, folder: Path) -> list[LabelledFolder]:
     return [LabelledFolder(description, folder, name) for name in names]
 
 
-def _about(splits: Sequence[LabelledFolder], settings: Settings) -> dict[str, Any]:
+def _about(
+    extractor: FeatureExtractor, splits: Sequence[LabelledFolder], settings: Settings
+) -> dict[str, Any]:
     """What the classifier depends on beside the checkpoint: its images, and how it is chosen."""
     return {
         "training": {
             "dataset": splits[0].description.name,
-            "sha256": {folder.split: folder.content_sha256() for folder in splits},
+            "sha256": {folder.split: folder.content_sha256(extractor.cache) for folder in splits},
             "validation": "its own" if len(splits) > 1 else f"{settings.validation_share:g} of each class",
             "seed": settings.seed,
             "features": list(settings.features),
