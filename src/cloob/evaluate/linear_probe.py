@@ -138,8 +138,11 @@ def probe(
     assert best is not None
     both = (torch.cat([train[0], validation[0]]), torch.cat([train[1], validation[1]]))
     [refitted] = _fits(both, classes, [best.l2_strength], title, best)
+    converged &= refitted.converged
+    if not converged:
+        print(f"warning: {title}: not all fits reached their optimum; {len(both[1])} images", flush=True)
     absent = classes - len(both[1].unique())
-    return Probe(refitted, sweep[::-1], converged and refitted.converged, absent)
+    return Probe(refitted, sweep[::-1], converged, absent)
 
 
 def _fits(
