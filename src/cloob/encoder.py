@@ -229,11 +229,16 @@ def normalise_pixels(images: Tensor) -> Tensor:
     )
 
 
-def centre_transform(config: ModelConfig) -> v2.Compose:
+def centre_transform(config: ModelConfig) -> Callable[[Tensor], Tensor]:
     """Resize the shorter side (bicubic) and crop the centre: uint8 (3, H, W) -> uint8 (3, S, S)."""
-    size = config["vision_cfg"]["image_size"]
+    return partial(_centre, size=config["vision_cfg"]["image_size"])
+
+
+def _centre(image: Tensor, size: int) -> Tensor:
+    """What v2.Resize and v2.CenterCrop do, without their search for an image among the arguments."""
     bicubic = v2.InterpolationMode.BICUBIC
-    return v2.Compose([v2.Resize(size, interpolation=bicubic, antialias=True), v2.CenterCrop(size)])
+    resized = v2.functional.resize_image(image, size, interpolation=bicubic, antialias=True)
+    return v2.functional.center_crop_image(resized, size)
 
 
 def evaluation_transform(config: ModelConfig) -> v2.Compose:

@@ -96,6 +96,7 @@ def test_an_image_that_went_bad_is_named(checkpoint: Path, tmp_path: Path, capfd
         (("cc_validation",), ("a",), "not of the form NAME=shards.json"),
         (("a=missing/shards.json",), ("a", "b"), "2 titles of 1 --pairs"),
         (("a=missing/shards.json",), ("a",), "missing/shards.json: no such file"),
+        (("a=one/shards.json", "a=two/shards.json"), ("a", "b"), "a name is given twice among a, a"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

@@ -113,10 +113,18 @@ def test_a_split_is_embedded_once_whatever_asks_and_wherever_the_checkpoint_lies
     assert torch.equal(again.after_projection, first.after_projection)
 
 
-@pytest.mark.parametrize("change", ["weight", "config", "image", "precision"])
+@pytest.mark.parametrize("change", ["weight", "config", "image", "bytes", "precision", "version"])
 def test_features_of_something_else_are_not_taken(
-    checkpoint: Path, colours: LabelledFolder, tmp_path: Path, change: str
+    checkpoint: Path,
+    colours: LabelledFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
 ) -> None:
+    picture = Path(colours.root) / "b" / "0.bmp"  # of as many bytes whatever it shows
+    Image.open(picture.with_suffix(".png")).save(picture)
+    picture.with_suffix(".png").unlink()
+    colours = LabelledFolder(colours.description, Path(colours.root).parent)
     extractor(checkpoint, tmp_path / "cache").of_images(colours)
     content = torch.load(checkpoint, weights_only=True)
     if change == "weight":
@@ -124,7 +132,11 @@ def test_features_of_something_else_are_not_taken(
     if change == "config":
         content["model_config"]["quick_gelu"] = False
     if change == "image":
-        Image.new("RGB", (50, 50), (1, 2, 3)).save(Path(colours.root) / "b" / "0.png")
+        Image.new("RGB", (50, 50), (1, 2, 3)).save(picture)
+    if change == "bytes":
+        Image.new("RGB", (40, 36), (1, 2, 3)).save(picture)
+    if change == "version":
+        monkeypatch.setattr("cloob.evaluate.features.version", lambda package: "another")
     torch.save(content, tmp_path / "other.pt")
     precision = "bfloat16" if change == "precision" else "float32"
     extractor(tmp_path / "other.pt", tmp_path / "cache", precision=precision).of_images(colours)

@@ -1,5 +1,7 @@
 """Folders of images: which folder is which label, and what is refused before anything is computed."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,10 +78,42 @@ def test_a_folder_that_does_not_fit_is_refused(
 
 def test_the_hash_follows_the_files(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
     folder = make_set({"a": 1, "b": 1, "c": 1})
-    before = read(describe, tmp_path, folder).content_sha256()
-    assert read(describe, tmp_path, folder).content_sha256() == before
+    memory = tmp_path / "memory"
+    before = read(describe, tmp_path, folder).content_sha256(memory)
+    assert read(describe, tmp_path, folder).content_sha256(memory) == before
     (folder / "test" / "a" / "0.png").rename(folder / "test" / "b" / "1.png")
-    assert read(describe, tmp_path, folder).content_sha256() != before
+    assert read(describe, tmp_path, folder).content_sha256(memory) != before
+
+
+def test_the_hash_is_of_the_bytes_wherever_they_lie(
+    describe: Callable, tmp_path: Path, make_set: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, memory = make_set({"a": 2, "b": 1, "c": 1}), tmp_path / "memory"
+    before = read(describe, tmp_path, folder).content_sha256(memory)
+    shutil.copytree(folder, tmp_path / "copy")
+    assert read(describe, tmp_path, tmp_path / "copy").content_sha256(memory) == before
+    path = folder / "test" / "a" / "1.png"
+    content, stat = bytearray(path.read_bytes()), path.stat()
+    content[-20] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # of equal size and time
+    after = read(describe, tmp_path, folder).content_sha256(memory)
+    assert after != before
+    monkeypatch.setattr(Path, "read_bytes", None)
+    assert read(describe, tmp_path, folder).content_sha256(memory) == after  # not read again
+
+
+def test_training_folders_that_are_not_the_tests_are_refused(
+    describe: Callable, tmp_path: Path, make_set: Callable
+) -> None:
+    folder = make_set({"a": 1, "b": 1, "c": 1})
+    shutil.copytree(folder / "test", folder / "train")
+    (folder / "train" / "c").rename(folder / "train" / "aa")  # b would become the third class
+    read(describe, tmp_path, folder, train="train")
+    with pytest.raises(
+        InputError, match=r"train: the class folders are not those of the test images \(as aa"
+    ):
+        read(describe, tmp_path, folder, "train", train="train")
 
 
 def test_another_split_is_read_from_its_own_folder_and_need_not_have_the_tests_number(

@@ -219,6 +219,12 @@ def test_a_class_that_only_validates_is_learnt_in_the_refit() -> None:
     assert found.fit.logits(centres).argmax(dim=1).tolist() == [0, 1, 2]
 
 
+def test_fits_that_reached_no_optimum_are_told(capsys: pytest.CaptureFixture) -> None:
+    images = (torch.full((40, 5), 1e6), torch.arange(40) % 3)  # in float32 no gradient is seen here
+    assert not probe(images, images, 3, [1e-3], "one colour").converged
+    assert "warning: one colour: not all fits reached their optimum" in capsys.readouterr().out
+
+
 def taken(labels: Tensor, **options: Any) -> list[int]:
     chosen = validation_images(labels, **options)
     return torch.bincount(labels[chosen], minlength=int(labels.max()) + 1).tolist()

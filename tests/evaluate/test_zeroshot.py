@@ -14,7 +14,9 @@ from PIL import Image
 from cloob.cli import main
 from cloob.encoder import evaluation_transform, load_encoder, tokenizer_for
 from cloob.evaluate.accuracy import accuracies
+from cloob.evaluate.features import FeatureExtractor
 from cloob.evaluate.images import load_image
+from cloob.evaluate.result import about_checkpoint
 from cloob.evaluate.zeroshot import class_weights
 
 PROMPTS = ["a photo of a {} square.", "a {} thing.", "{}"]
@@ -224,3 +226,34 @@ def test_only_what_is_missing_or_of_something_else_is_made(
     again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
     assert {name for name in made if made[name] != again[name]} == {"two.json", "three.json"}
     assert json.loads((out / "three.json").read_text())["prompts"] == 1
+
+
+def test_class_weights_are_built_once_for_all_sets_of_the_same_prompts(
+    describe: Callable,
+    tmp_path: Path,
+    make_set: Callable,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, built = make_set({"a": 2, "b": 2, "c": 1}), []
+
+    def building(model: object, tokenizer: Callable, names: list[str], *rest: object) -> torch.Tensor:
+        built.append(names)
+        return class_weights(model, tokenizer, names, *rest)
+
+    monkeypatch.setattr("cloob.evaluate.zeroshot.class_weights", building)
+    sets = [(describe(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two")]
+    sets.append((describe(tmp_path / "three.yaml", name="three", classes=["red", "green", "grey"]), folder))
+    for out in ("first", "again"):
+        assert evaluate(checkpoint, tmp_path / out, *sets) == 0
+    assert built == [["red", "green", "blue"], ["red", "green", "grey"]]
+    one, again = (tmp_path / out / "two.json" for out in ("first", "again"))
+    assert one.read_bytes() == again.read_bytes()
+
+
+def test_the_scales_that_a_released_checkpoint_holds_are_told(checkpoint: Path, tmp_path: Path) -> None:
+    extractor = FeatureExtractor(checkpoint, tmp_path, device="cpu")
+    assert "hopfield_beta" not in about_checkpoint(extractor, "zeroshot")
+    extractor.about |= {"inverse_temperature": 30.5, "hopfield_beta": None}  # as `convert` gives them
+    about = about_checkpoint(extractor, "zeroshot")
+    assert (about["inverse_temperature"], about["hopfield_beta"]) == (30.5, None)

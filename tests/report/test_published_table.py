@@ -21,6 +21,8 @@ def write_result(
         "dataset": dataset,
         "images": 1000,
         "metrics": {"accuracy": accuracy, "accuracy_top5": None, "mean_per_class_accuracy": accuracy / 2},
+        "inverse_temperature": 29.99999,
+        "hopfield_beta": None,
     }
     path.write_text(json.dumps(result))
     return path
@@ -52,7 +54,10 @@ def test_every_set_stands_beside_its_number_in_the_papers_order(tmp_path: Path) 
     assert dict(zip(table.dataset, table.published_accuracy_pct, strict=True)) == published
     assert list(table.dataset) == list(published)
     assert table.difference_pct.tolist() == pytest.approx([30 - each for each in published.values()])
-    assert "| Birdsnap | 1000 | 30.00 | 28.9 | +1.10 | 15.00 |" in (tmp_path / "published.md").read_text()
+    text = (tmp_path / "published.md").read_text()
+    assert "| Birdsnap | 1000 | 30.00 | 28.9 | +1.10 | 15.00 |" in text
+    assert "The checkpoint of CLOOB, RN50, YFCC15M, epoch 28 holds 1/τ = 30 and no β." in text
+    assert (table.inverse_temperature == 29.99999).all()
 
 
 def test_a_set_or_checkpoint_that_the_paper_has_not_stands_alone(tmp_path: Path) -> None:

@@ -197,6 +197,9 @@ def _captioned(options: argparse.Namespace) -> None:
         raise InputError(
             f"--title: {len(options.title)} titles of {len(options.pairs)} --pairs; give each one"
         )
+    names = [name for name, _ in options.pairs]
+    if len(set(names)) != len(names):
+        raise InputError(f"--pairs: a name is given twice among {', '.join(names)}; give each set once")
     from cloob.evaluate.captioned import evaluate_captioned
 
     captioned = [

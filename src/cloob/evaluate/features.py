@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from cloob.evaluate.feature_cache import cached, tensors_sha256, text_sha256
 from cloob.evaluate.image_tower import before_and_after
 from cloob.evaluate.images import LabelledFolder, decode, load_image, load_pixels
 from cloob.shards.reader import Shards
+
+# Whose decoders, resizing and layers make the features: of other versions they are other ones.
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "pillow")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class FeatureExtractor:
         self.model, self.about = load_encoder(source)
         self.sha256 = text_sha256([tensors_sha256(self.model.state_dict()), _form_of(self.model)])
         self.cache, self.precision = cache, precision
+        self.versions = {package: version(package) for package in _PACKAGES}
         self.tokenizer = self.model.tokenizer  # made once: it compiles a grammar of 48 000 merges
         self.model.visual.to(memory_format=torch.channels_last)  # faster convolutions
         self._embedder = Embedder(self.model, devices_of(device), batch_size, workers, precision)
@@ -88,11 +93,9 @@ class FeatureExtractor:
     def of_images(self, folder: LabelledFolder) -> ImageFeatures:
         """The features of a split of a test set. Raises `InputError`, for an unreadable image too."""
         description = folder.description
-        key = {"images": folder.content_sha256(), "split": folder.split} | self._key()
-        tensors = cached(
-            self.cache / self.sha256[:16],
+        tensors = self.kept(
             f"{description.name}_{folder.split}",
-            key,
+            {"images": folder.content_sha256(self.cache), "split": folder.split},
             lambda: self._embedded_images(
                 [path for path, _ in folder.samples],
                 f"{description.title}, {folder.split}",
@@ -136,18 +139,22 @@ class FeatureExtractor:
             )
             return {"image": images["after"], **texts}
 
-        key = {"pairs": shards.manifest["sha256"]} | self._key()
-        tensors = cached(self.cache / self.sha256[:16], name, key, make)
+        tensors = self.kept(name, {"pairs": shards.manifest["sha256"]}, make)
         image, text = (torch.nn.functional.normalize(tensors[which], dim=1) for which in ("image", "text"))
         return PairFeatures(image, text, torch.tensor(image_of_text))
 
-    def _key(self) -> dict[str, Any]:
-        """What features depend on beside the images; with a float32 encoder the device is not part of it."""
-        return {
+    def kept(self, name: str, of: dict[str, Any], make: Callable[[], Tensors]) -> Tensors:
+        """What `make` computes with this checkpoint of the data `of`, kept in the cache; see `cached`.
+
+        With a float32 encoder the device is not part of the key.
+        """
+        key = of | {
             "checkpoint": self.sha256,
             "preprocessing": _described(self.model.preprocess),
             "precision": self.precision,
+            "versions": self.versions,
         }
+        return cached(self.cache / self.sha256[:16], name, key, make)
 
     def _embedded_images(
         self,

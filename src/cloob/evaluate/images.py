@@ -1,6 +1,5 @@
 """The images of a test set with their labels, checked against the description before anything is computed."""
 
-import hashlib
 import io
 import warnings
 from collections import Counter
@@ -16,6 +15,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cloob.errors import InputError
+from cloob.evaluate.content import content_sha256
 from cloob.evaluate.testset import Description, class_folders
 
 # Pillow only warns of images between once and twice its limit. (Set once: around each image it costs time.)
@@ -42,6 +42,7 @@ class LabelledFolder(ImageFolder):
         }[split]
         if inside is None:
             raise InputError(f"{description.path}: {description.title} has no {split} split; key {split!r}")
+        self._test_folders = class_folders(folder / description.test, description.path)
         super().__init__(str(folder / inside), loader=load_image, allow_empty=True)
         self._check_contents()
 
@@ -69,6 +70,12 @@ class LabelledFolder(ImageFolder):
                 raise InputError(
                     f"{directory}: the folders are numbers that sort wrongly as text ('10' before '2'); "
                     f"set `labels: folder_number` in {described.path}, or pad them with zeros"
+                )
+            if found != self._test_folders:
+                strange = min(set(found) ^ set(self._test_folders))
+                raise InputError(
+                    f"{directory}: the class folders are not those of the test images (as {strange}): "
+                    "the labels would not mean the same classes; unpack the test set again"
                 )
             return found, {name: label for label, name in enumerate(found)}
         for name, number in zip(found, numbers, strict=True):
@@ -100,12 +107,9 @@ class LabelledFolder(ImageFolder):
                 f"are {where} (from 0); a missing folder shifts all later labels: unpack the set again"
             )
 
-    def content_sha256(self) -> str:
-        """A hash of the relative paths and sizes of all images: cheap, and changes when the set does."""
-        digest = hashlib.sha256()
-        for name, (path, _) in zip(self.names, self.samples, strict=True):
-            digest.update(f"{name}\t{Path(path).stat().st_size}\n".encode())
-        return digest.hexdigest()
+    def content_sha256(self, memory: Path) -> str:
+        """A hash of the relative paths and bytes of all images; `memory` see `content_sha256`."""
+        return content_sha256([Path(path) for path, _ in self.samples], self.names, memory)
 
 
 def load_image(path: str | Path) -> Image.Image:

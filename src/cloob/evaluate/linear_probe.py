@@ -68,7 +68,11 @@ def evaluate_linear_probe(
     for other, of_training in splits.items():
         results = {}
         for name in (each for each in known if trained_on[each] == other):
-            about = of_checkpoint | about_testset(tested[name]) | _about(of_training, settings)
+            about = (
+                of_checkpoint
+                | about_testset(extractor, tested[name])
+                | _about(extractor, of_training, settings)
+            )
             if not is_there(out_dir / f"{name}.json", about):
                 results[name] = about
         if not results:
@@ -134,8 +138,11 @@ def probe(
     assert best is not None
     both = (torch.cat([train[0], validation[0]]), torch.cat([train[1], validation[1]]))
     [refitted] = _fits(both, classes, [best.l2_strength], title, best)
+    converged &= refitted.converged
+    if not converged:
+        print(f"warning: {title}: not all fits reached their optimum; {len(both[1])} images", flush=True)
     absent = classes - len(both[1].unique())
-    return Probe(refitted, sweep[::-1], converged and refitted.converged, absent)
+    return Probe(refitted, sweep[::-1], converged, absent)
 
 
 def _fits(
@@ -159,12 +166,14 @@ def _splits(description: Description, folder: Path) -> list[LabelledFolder]:
     return [LabelledFolder(description, folder, name) for name in names]
 
 
-def _about(splits: Sequence[LabelledFolder], settings: Settings) -> dict[str, Any]:
+def _about(
+    extractor: FeatureExtractor, splits: Sequence[LabelledFolder], settings: Settings
+) -> dict[str, Any]:
     """What the classifier depends on beside the checkpoint: its images, and how it is chosen."""
     return {
         "training": {
             "dataset": splits[0].description.name,
-            "sha256": {folder.split: folder.content_sha256() for folder in splits},
+            "sha256": {folder.split: folder.content_sha256(extractor.cache) for folder in splits},
             "validation": "its own" if len(splits) > 1 else f"{settings.validation_share:g} of each class",
             "seed": settings.seed,
             "features": list(settings.features),

@@ -1,6 +1,5 @@
 """What all result files of the evaluate stage have in common, and when one need not be made again."""
 
-from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -15,19 +14,23 @@ Result = dict[str, Any]
 
 
 def about_checkpoint(extractor: FeatureExtractor, protocol: str) -> Result:
-    """Which checkpoint was evaluated by which protocol, and how."""
-    packages = ("torch", "torchvision", "open_clip_torch", "pillow")
+    """Which checkpoint was evaluated by which protocol, and how; of a released one 1/τ and β as stored."""
+    stored = {
+        key: extractor.about[key]
+        for key in ("inverse_temperature", "hopfield_beta")
+        if key in extractor.about
+    }
     return {
         "run": extractor.about["run"],
         "epoch": extractor.about["epoch"],
         "protocol": protocol,
         "checkpoint_sha256": extractor.sha256,
         "precision": extractor.precision,
-        "versions": {"python": python_version()} | {package: version(package) for package in packages},
-    }
+        "versions": {"python": python_version()} | extractor.versions,
+    } | stored
 
 
-def about_testset(folder: LabelledFolder) -> Result:
+def about_testset(extractor: FeatureExtractor, folder: LabelledFolder) -> Result:
     """Which test set, of how many images and classes."""
     described, names = folder.description, folder.class_names
     prompts = described.prompt_templates()
@@ -39,7 +42,7 @@ def about_testset(folder: LabelledFolder) -> Result:
         "chance": 1 / len(names),
         "metric": described.metric,
         "prompts": len(prompts),
-        "dataset_sha256": folder.content_sha256(),
+        "dataset_sha256": folder.content_sha256(extractor.cache),
         "description_sha256": text_sha256([names, prompts, folder.targets]),
     }
 

@@ -10,7 +10,6 @@ import open_clip
 import torch
 from torch import Tensor
 
-from cloob.errors import InputError
 from cloob.evaluate.accuracy import accuracies
 from cloob.evaluate.features import FeatureExtractor
 from cloob.evaluate.images import LabelledFolder
@@ -37,6 +36,17 @@ def class_weights(
     )
 
 
+def _class_weights_of(extractor: FeatureExtractor, folder: LabelledFolder) -> Tensor:
+    """`class_weights` of a test set, float32 on the CPU: once for all sets of the same prompts."""
+    names, prompts = folder.class_names, folder.description.prompt_templates()
+
+    def make() -> dict[str, Tensor]:
+        weights = class_weights(extractor.model, extractor.tokenizer, names, prompts, extractor.device)
+        return {"classes": weights.float().cpu().T}
+
+    return extractor.kept("class_weights", {"classes": names, "prompts": prompts}, make)["classes"].T
+
+
 def evaluate_zeroshot(
     extractor: FeatureExtractor,
     testsets: Sequence[tuple[Description, Path]],
@@ -53,20 +63,14 @@ def evaluate_zeroshot(
     of_checkpoint = about_checkpoint(extractor, "zeroshot")
     for folder in folders:
         name = f"{folder.description.name}.json"
-        about = of_checkpoint | about_testset(folder)
+        about = of_checkpoint | about_testset(extractor, folder)
         of_pictures = about | {"protocol": "predictions"}
         result, pictures = out_dir / name, predictions_dir and predictions_dir / name
         has_pictures = pictures is None or is_there(pictures, of_pictures)
         if is_there(result, about) and has_pictures:
             continue
         features = extractor.of_images(folder)
-        prompts = folder.description.prompt_templates()
-        weights = class_weights(
-            extractor.model, extractor.tokenizer, folder.class_names, prompts, extractor.device
-        )
-        logits = features.normalised @ weights.float().cpu()  # (N, classes), cosines
-        if not torch.isfinite(logits).all():
-            raise InputError(f"{folder.description.path}: the embeddings of its prompts are not finite")
+        logits = features.normalised @ _class_weights_of(extractor, folder)  # (N, classes), cosines
         measured = accuracies(logits, features.labels)
         by_class = zip(folder.class_names, measured.pop("images"), measured.pop("right"), strict=True)
         measured["per_class"] = [

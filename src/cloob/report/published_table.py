@@ -14,6 +14,8 @@ from cloob.report.table import Document, Section, number, write_document
 
 COLUMN = ["pretraining", "architecture", "method", "epoch"]
 METRIC = "zeroshot_accuracy_pct"
+# What a checkpoint carries of its training: nothing where the file has None.
+STORED = {"inverse_temperature": "1/τ", "hopfield_beta": "β"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def _compare(results: Sequence[tuple[Column, Path]], published: pd.DataFrame) ->
         row["published_accuracy_pct"] = None if known is None else known["mean"]
         row["difference_pct"] = None if known is None else row["accuracy_pct"] - known["mean"]
         row["source"] = "" if known is None else known["source"]
+        row |= {key: result.get(key) for key in STORED}
         rows.append(row)
     table = pd.DataFrame(rows)
     if (twice := table.duplicated([*COLUMN, "dataset"])).any():
@@ -88,7 +91,7 @@ def _compare(results: Sequence[tuple[Column, Path]], published: pd.DataFrame) ->
 
 def published_document(table: pd.DataFrame) -> Document:
     """A section per checkpoint: accuracies in percent, and how far they are from the published ones."""
-    sections = []
+    sections, notes = [], []
     for (pretraining, architecture, method, epoch), part in table.groupby(COLUMN, sort=False):
         rows = [
             [
@@ -104,8 +107,17 @@ def published_document(table: pd.DataFrame) -> Document:
         head = ["Test set", "Images", "Measured", "Published", "Difference", "Mean per class"]
         title = f"{method}, {architecture}, {pretraining}, epoch {epoch}"
         sections.append(Section(title, "lrrrrr", head, rows))
+        stored = [
+            f"{symbol} = {part[key].iloc[0]:.4g}" if pd.notna(part[key].iloc[0]) else f"no {symbol}"
+            for key, symbol in STORED.items()
+        ]
+        notes.append(f"The checkpoint of {title} holds {' and '.join(stored)}.")
     return Document(
         "The released checkpoints, zero-shot accuracy (%)",
         sections,
-        ["Published accuracies are rounded to a tenth. Which variant of ImageNetV2 they are of is unknown."],
+        [
+            "Published accuracies are rounded to a tenth.",
+            "Which variant of ImageNetV2 they are of is unknown.",
+            *notes,
+        ],
     )
