@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from cloob.report.tables_cli import add_output, named_file
+from cloob.report.tables_cli import add_fates, add_output
 
 
 def add_corpus_table(verbs: argparse._SubParsersAction) -> None:
@@ -42,14 +42,7 @@ def _add_corpora(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS/SPLIT=JSON",
         help="shards.json of each split",
     )
-    parser.add_argument(
-        "--fates",
-        type=named_file,
-        nargs="+",
-        required=True,
-        metavar="CORPUS/SPLIT/STAGE=CSV",
-        help="tables of fates, the stages of a split in their order",
-    )
+    add_fates(parser)
 
 
 def _split_file(text: str) -> tuple[tuple[str, str], Path]:

@@ -68,14 +68,7 @@ def add_books(verbs: argparse._SubParsersAction) -> None:
         help="where every row of the lists went",
         description="Check that rows in the list = images in the shards + rows refused; write and print it.",
     )
-    parser.add_argument(
-        "--fates",
-        type=named_file,
-        nargs="+",
-        required=True,
-        metavar="CORPUS/SPLIT/STAGE=CSV",
-        help="tables of fates, the stages of a split in their order",
-    )
+    add_fates(parser)
     add_output(parser)
     parser.set_defaults(run=_books)
 
@@ -88,8 +81,19 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", default="", help="a sentence for the title: where the numbers come from")
 
 
-def named_file(text: str) -> tuple[str, Path]:
-    """A fates file with its name."""
+def add_fates(parser: argparse.ArgumentParser) -> None:
+    """The books of every split."""
+    parser.add_argument(
+        "--fates",
+        type=_named_file,
+        nargs="+",
+        required=True,
+        metavar="CORPUS/SPLIT/STAGE=CSV",
+        help="tables of fates, the stages of a split in their order",
+    )
+
+
+def _named_file(text: str) -> tuple[str, Path]:
     name, found, path = text.partition("=")
     if not (name and found and path):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form CORPUS/SPLIT/STAGE=CSV")
