@@ -8,7 +8,7 @@ DEMO := snakemake --configfile config/demo.yaml --cores 2
 .PHONY: demo test slurm cluster browser lint bench lock clean
 .DELETE_ON_ERROR:
 
-demo: .venv/ready ## the whole pipeline on the small world, about eight minutes on two cores
+demo: .venv/ready ## the whole pipeline on the small world, about ten minutes on two cores
 	cloob world serve --config config/demo.yaml -- $(DEMO) all
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@cat results/demo/tables/zeroshot.md
