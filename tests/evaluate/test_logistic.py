@@ -12,7 +12,7 @@ from torch import Tensor
 from cloob.evaluate import logistic
 from cloob.evaluate.logistic import Fit, fit_path
 
-STRENGTHS = [1e2, 1e0, 1e-2, 1e-4]
+STRENGTHS = [1e2, 1e0, 1e-2, 1e-4, 1e-6]
 
 
 def random_case(images: int = 400, width: int = 12, classes: int = 7, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -55,6 +55,12 @@ def the_same_image_in_every_class() -> tuple[Tensor, Tensor]:
     return torch.where(torch.arange(400)[:, None] % 5 == 0, features[0], features), labels
 
 
+def far_from_the_origin() -> tuple[Tensor, Tensor]:
+    """Few images, many features: float32 products stop short of the optimum."""
+    features, labels = random_case(images=90, width=130, classes=5)
+    return features * torch.arange(1, 131) ** -1.0 + 60, labels
+
+
 def two_classes() -> tuple[Tensor, Tensor]:
     return random_case(classes=2)
 
@@ -67,6 +73,7 @@ CASES = [
     scales_far_apart,
     more_features_than_images,
     the_same_image_in_every_class,
+    far_from_the_origin,
     two_classes,
 ]
 
@@ -87,12 +94,15 @@ def scikit_learns(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (d, K) and bias (K,) at its optimum, of as many columns as there are classes.
 
-    Its Newton method gets there where its L-BFGS gives up (`scales_far_apart`).
+    Its Newton method gets there where its L-BFGS gives up (`scales_far_apart`); neither does far from the
+    origin, so it is shown the features around their mean.
     """
+    mean = features.double().mean(dim=0).numpy()
     model = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=100_000, solver=solver)
     with warnings.catch_warnings():  # it says so where rounding keeps it from its tolerance
         warnings.simplefilter("ignore")
-        model.fit(features.double().numpy(), labels.numpy())
+        model.fit(features.double().numpy() - mean, labels.numpy())
+    model.intercept_ -= model.coef_ @ mean
     if len(model.classes_) == 2:  # one column w for two classes: ±w/2 gives these probabilities
         return np.concatenate([-model.coef_, model.coef_]).T / 2, np.concatenate(
             [-model.intercept_, model.intercept_]
@@ -163,6 +173,17 @@ def test_a_strength_that_leaves_nothing_gives_the_frequencies() -> None:
     [fit] = fit_path(features.double(), labels, [1e12])
     shares = torch.softmax(fit.logits(features.double()), dim=1)[0]
     torch.testing.assert_close(shares, torch.bincount(labels) / 400.0, check_dtype=False, atol=1e-6, rtol=0)
+
+
+def test_images_are_told_apart_by_less_than_float32_holds() -> None:
+    features, labels = random_case(images=700)
+    labels = torch.arange(700) % 7
+    features = 1e-3 * (features + 4 * torch.eye(12)[labels])
+    [fit] = fit_path(features, labels, [1e6])
+    [exact] = fit_path(features.double(), labels, [1e6], tolerance=1e-12)
+    assert fit.weights.abs().max() < 1e-6
+    right = [(each.logits(features).argmax(dim=1) == labels).double().mean() for each in (fit, exact)]
+    assert right[0] == right[1] > 0.5
 
 
 def test_an_early_end_is_told() -> None:

@@ -13,11 +13,15 @@ S/2, Böhning 1992), all images weighted alike. In the eigenbasis of S it is dia
 leaves F as it is. Strengths are solved from strong to weak; each starts where the last two solutions,
 extrapolated in ln λ, point to, and takes over their curvature pairs (s, y), of which y depends on λ in a
 known way: y + (λ' − λ)·s.
+
+Only the products with the features are made in the features' precision; all else is float64. Where λ is so
+weak that float32 products stop short of the minimum, the sweep goes on with float64 ones.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +31,7 @@ from cloob.evaluate.lbfgs import Memory, dot
 TOLERANCE = 2e-7  # estimated distance of F to its minimum, relative
 _CERTIFIED = 500  # × tolerance: what that distance may be at most, or else
 _IDLE = 20  # iterations have to gain less than `tolerance` together
+_TOLD = 1000  # × rounding: so much F has to have gained on no weights, to tell float32's gain from noise
 MAX_ITERATIONS = 1000  # per strength, as in CLIP's protocol
 # Logits at once. On a CPU 256 × 1 024 rows × 100 classes × 4 bytes still lie in its cache; on a GPU 1 GB.
 _LOGITS = {"cpu": 2**18, "cuda": 2**28}
@@ -34,7 +39,7 @@ _LOGITS = {"cpu": 2**18, "cuda": 2**28}
 
 @dataclass(frozen=True)
 class Fit:
-    """The classifier of one strength, in the coordinates of the features."""
+    """The classifier of one strength, in the coordinates of the features, in float64."""
 
     l2_strength: float
     weights: Tensor  # (d, K)
@@ -45,8 +50,10 @@ class Fit:
     converged: bool
 
     def logits(self, features: Tensor) -> Tensor:
-        """(n, d) -> (n, K)."""
-        return torch.addmm(self.bias, features, self.weights)
+        """(n, d) -> (n, K), in float64: where λ is strong they differ by less than float32 tells apart."""
+        return torch.cat(
+            [torch.addmm(self.bias, rows.double(), self.weights) for rows in features.split(4096)]
+        )
 
     def among(self, present: Tensor, classes: int) -> "Fit":
         """The same, its classes being the labels `present` (K,) of `classes`; no other is predicted."""
@@ -64,7 +71,7 @@ def fit_path(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Iterator[Fit]:
-    """Fit every strength, the strongest first; all on the device and in the precision of `features` (n, d).
+    """Fit every strength, the strongest first; all on the device of `features` (n, d).
 
     `labels` (n,) are 0 … K − 1, each of them present (the bias of an absent class has no optimum). The first
     strength starts from `start`. A fit has converged when two things hold. Half the squared Newton decrement,
@@ -86,19 +93,29 @@ def fit_path(
         if position > 1:
             before, last, now = (math.log(each) for each in strengths[position - 2 : position + 1])
             point = point + (now - last) / (last - before) * (point - solved[-2])
-        solution = _minimise(problem, point, strength, memory, tolerance, max_iterations)
-        point = solution.point
+        evaluations = problem.evaluations
+        found, iterations, converged = _minimise(problem, point, strength, memory, tolerance, max_iterations)
+        point = found.point
         solved = [*solved[-1:], point]
         weights, bias = problem.outward(point)
         yield Fit(
             l2_strength=strength,
             weights=weights,
             bias=bias,
-            objective=solution.objective,
-            iterations=solution.iterations,
-            evaluations=solution.evaluations,
-            converged=solution.converged,
+            objective=found.value,
+            iterations=iterations,
+            evaluations=problem.evaluations - evaluations,
+            converged=converged,
         )
+
+
+class _Place(NamedTuple):
+    """A point (d + 1, K), F there, its gradient, and the preconditioner for it."""
+
+    point: Tensor
+    value: float
+    gradient: Tensor
+    preconditioner: Tensor
 
 
 class _Problem:
@@ -109,6 +126,7 @@ class _Problem:
 
     def __init__(self, features: Tensor, labels: Tensor, counts: Tensor) -> None:
         self.features, self.labels, self.counts = features, labels[:, None], counts
+        self.evaluations = 0
         self.classes = len(counts)
         frequencies = (counts / counts.sum()).double()
         self.value_without_weights = -(counts * frequencies.log()).sum().item()
@@ -121,16 +139,17 @@ class _Problem:
             total, gram = total + exact.sum(0), gram + exact.T @ exact
         scatter = gram - total[:, None] * (total / len(features))
         eigenvalues, basis = torch.linalg.eigh(scatter)
-        self.mean, self.basis = (total / len(features)).to(features.dtype), basis.to(features.dtype)
+        self.mean, self.basis = total / len(features), basis
         # What c_k is multiplied by, and what λ is: of the bias n and nothing.
         self.scatter = torch.cat([eigenvalues.clamp(min=0), eigenvalues.new_tensor([len(features)])])[:, None]
         self.penalised = torch.ones(len(self.scatter), 1, **double)
         self.penalised[-1] = 0
 
     def start(self) -> Tensor:
-        """No weights, and the bias that gives the frequencies of the classes."""
-        point = self.features.new_zeros(len(self.scatter), self.classes)
-        point[-1] = (self.counts / self.counts.sum()).log()
+        """No weights, and the bias that gives the frequencies of the classes: 0 where all are alike."""
+        point = self.scatter.new_zeros(len(self.scatter), self.classes)
+        logarithms = self.counts.double().log()
+        point[-1] = logarithms - logarithms.mean()
         return point
 
     def inward(self, weights: Tensor, bias: Tensor) -> Tensor:
@@ -140,32 +159,32 @@ class _Problem:
         weights = self.basis @ point[:-1]
         return weights, point[-1] - self.mean @ weights
 
-    def evaluate(self, point: Tensor, strength: float) -> tuple[float, Tensor, Tensor]:
-        """F, its gradient (d + 1, K), and the preconditioner there (d + 1, K)."""
-        weights, bias = self.outward(point)
+    def evaluate(self, point: Tensor, strength: float, precision: torch.dtype) -> _Place:
+        """F and its gradient; the products with the features in this precision."""
+        self.evaluations += 1
+        weights, bias = (each.to(precision) for each in self.outward(point))
         gradient = torch.zeros_like(weights)
         loss = self.scatter.new_zeros(())
         of_bias, curvature = self.scatter.new_zeros(self.classes), self.scatter.new_zeros(self.classes)
         for chunk, labels in zip(self.features.split(self.rows), self.labels.split(self.rows), strict=True):
-            losses, residuals = _residuals(torch.addmm(bias, chunk, weights), labels)
+            images = chunk.to(precision)
+            losses, residuals = _residuals(torch.addmm(bias, images, weights), labels)
             loss += losses.double().sum()
-            gradient.addmm_(chunk.T, residuals)
+            gradient.addmm_(images.T, residuals)
             of_bias += residuals.sum(0)
             curvature += residuals.abs_().sum(0) - residuals.square_().sum(0)  # Σ p(1 − p), of y's too
-        gradient -= torch.outer(self.mean, of_bias.to(gradient.dtype))
-        gradient = torch.cat([self.basis.T @ gradient, of_bias.to(gradient.dtype)[None]])
-        gradient[:-1] += strength * point[:-1]
-        value = loss + strength / 2 * point[:-1].double().square().sum()
+        of_weights = gradient.double() - torch.outer(self.mean, of_bias)
+        gradient = torch.cat([self.basis.T @ of_weights + strength * point[:-1], of_bias[None]])
+        value = loss + strength / 2 * point[:-1].square().sum()
         # A class that is told apart without doubt keeps a little curvature.
         share = (curvature / len(self.features)).clamp(min=1e-12)
         preconditioner = 1 / (self.scatter * share + strength * self.penalised)
-        return value.item(), gradient, preconditioner.to(point.dtype)
+        return _Place(point, value.item(), gradient, preconditioner)
 
-    def distance_at_most(self, gradient: Tensor, preconditioner: Tensor, strength: float) -> float:
+    def distance_at_most(self, here: _Place, strength: float) -> float:
         """How far F is above its minimum at most; of the biases, which λ does not bind, an estimate."""
-        of_weights, of_bias = gradient[:-1].double(), gradient[-1].double()
-        bound = of_weights.square().sum() / strength + (of_bias.square() * preconditioner[-1]).sum()
-        return bound.item() / 2
+        of_weights, of_bias = here.gradient[:-1].square(), here.gradient[-1].square()
+        return (of_weights.sum() / strength + (of_bias * here.preconditioner[-1]).sum()).item() / 2
 
 
 def _residuals(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,45 +205,54 @@ def _residuals(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.log1p(others + (of_own - 1)) - own, exponentials
 
 
-@dataclass(frozen=True)
-class _Solution:
-    point: Tensor
-    objective: float
-    iterations: int
-    evaluations: int
-    converged: bool
-
-
 def _minimise(
     problem: _Problem, point: Tensor, strength: float, memory: Memory, tolerance: float, max_iterations: int
-) -> _Solution:
-    value, gradient, preconditioner = problem.evaluate(point, strength)
-    evaluations, values = 1, []
-    rounding = torch.finfo(point.dtype).eps * value
+) -> tuple[_Place, int, bool]:
+    """Where F is least, the iterations that it took, and whether they converged."""
+    precision, values = problem.features.dtype, []
+    here = problem.evaluate(point, strength, precision)
     for iteration in range(max_iterations + 1):
-        direction = memory.direction(gradient, preconditioner)
-        slope = dot(gradient, direction)
-        gained = max(problem.value_without_weights - value, rounding)
-        values.append(value)
-        converged = -slope / 2 <= tolerance * min(value, gained) and (
-            problem.distance_at_most(gradient, preconditioner, strength) <= _CERTIFIED * tolerance * value
-            or (iteration >= _IDLE and values[-1 - _IDLE] - value <= tolerance * value)
+        values.append(here.value)
+        rounding = torch.finfo(precision).eps * here.value
+        direction = memory.direction(here.gradient, here.preconditioner)
+        slope = dot(here.gradient, direction)
+        gained = max(problem.value_without_weights - here.value, rounding)
+        idle = iteration >= _IDLE and values[-1 - _IDLE] - here.value <= tolerance * here.value
+        converged = -slope / 2 <= tolerance * min(here.value, gained) and (
+            idle or problem.distance_at_most(here, strength) <= _CERTIFIED * tolerance * here.value
         )
-        if converged or iteration == max_iterations:
+        exact = precision == torch.float64
+        # Rounding hides what little was gained, or that nothing is any more.
+        blind = not exact and (gained < _TOLD * rounding if converged else idle)
+        if iteration == max_iterations or (converged and not blind):
             break
-        length = 1.0
-        while length > 1e-6:
-            new_point = point + length * direction
-            new_value, new_gradient, new_preconditioner = problem.evaluate(new_point, strength)
-            evaluations += 1
-            if new_value <= value + 1e-4 * length * slope + rounding:
-                break
-            # Where the slope along the line vanishes, were it linear.
-            new_slope = dot(new_gradient, direction)
-            length *= min(max(slope / (slope - new_slope), 0.1), 0.7) if new_slope > slope else 0.5
+        found = None if blind else _search(problem, here, direction, slope, strength, precision)
+        if found is not None:
+            memory.add(found.point - here.point, found.gradient - here.gradient)
+            here = found
+        elif exact:
+            break  # nothing below this
         else:
-            break  # nothing below this in this precision
-        memory.add(new_point - point, new_gradient - gradient)
-        point, value, gradient, preconditioner = new_point, new_value, new_gradient, new_preconditioner
-        rounding = torch.finfo(point.dtype).eps * value
-    return _Solution(point, value, iteration, evaluations, converged)
+            precision = torch.float64
+            here = problem.evaluate(here.point, strength, precision)
+    return here, iteration, converged
+
+
+def _search(
+    problem: _Problem,
+    here: _Place,
+    direction: Tensor,
+    slope: float,
+    strength: float,
+    precision: torch.dtype,
+) -> _Place | None:
+    """The first place tried along `direction` where F is lower by a share of the slope, but for rounding."""
+    length, rounding = 1.0, torch.finfo(precision).eps * here.value
+    while length > 1e-6:
+        there = problem.evaluate(here.point + length * direction, strength, precision)
+        if there.value <= here.value + 1e-4 * length * slope + rounding:
+            return there
+        # Where the slope along the line vanishes, were it linear.
+        new_slope = dot(there.gradient, direction)
+        length *= min(max(slope / (slope - new_slope), 0.1), 0.7) if new_slope > slope else 0.5
+    return None
