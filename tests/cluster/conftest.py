@@ -33,6 +33,7 @@ def pipeline(slurm, tmp_path_factory):
     made = Pipeline(slurm, tmp_path_factory.mktemp("pipeline"))
     try:
         made.output = made.run("all")
+        made.note_jobs()
         yield made
     finally:
         made.stop()

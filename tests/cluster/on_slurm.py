@@ -96,6 +96,19 @@ class Pipeline:
         """The finished process's output."""
         return self.end_of(self.start(*arguments, **changes), status)
 
+    def note_jobs(self):
+        """Note what each job so far asked for, and when it ran: Slurm knows those of later pipelines too."""
+        columns = ["Comment", "tres-per-node", "tres-per-job", "NumNodes", "NumCPUs"]
+        columns += ["TimeLimit", "StartTime", "EndTime"]
+        wide = ",".join(f"{column}:200" for column in columns)
+        lines = self.slurm.ask("squeue", "--states=all", "--noheader", "-O", wide).splitlines()
+        rows = [[line[200 * place :][:200].strip() for place in range(len(columns))] for line in lines]
+        self._jobs = [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def jobs_of(self, name):
+        """The noted jobs of a rule or a group."""
+        return [job for job in self._jobs if job["Comment"].startswith(f"rule_{name}")]
+
     def _output(self, number):
         return self.config.with_name(f"snakemake_{number}.log")
 

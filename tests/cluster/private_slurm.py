@@ -184,13 +184,19 @@ class PrivateSlurm:
             "KillWait=10",
             "MinJobAge=3600",
             "JobRequeue=1",
+            "PreemptType=preempt/partition_prio",
+            "PreemptMode=REQUEUE",
             "SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1",
         ]
         lines += [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {NODE}"
             for node, port in zip(self.nodes, ports[1:], strict=True)
         ]
-        lines.append("PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP")
+        # A job that another partition's takes the place of is warned and has half a minute.
+        lines += [
+            "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=30",
+            "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2",
+        ]
         (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
         (folder / "gres.conf").write_text(
             f"AutoDetect=off\nName=gpu Type=fake File={folder}/dev/nvidia[0-3]\n"

@@ -33,6 +33,16 @@ def test_a_requeued_job_goes_on_under_its_number(again, ends_the_same):
     assert "SLURM status is" not in ends_the_same(process, starts=2)
 
 
+def test_a_job_that_a_partition_of_higher_priority_preempts_saves_and_is_retried(again, ends_the_same):
+    process = again.training()
+    every_gpu = ["--partition=urgent", "--nodes=2", "--gres=gpu:4", "--output=/dev/null"]
+    urgent = again.slurm.ask("sbatch", "--parsable", *every_gpu, "--wrap=sleep 5").strip()
+    ends_the_same(process, starts=2)
+    assert "COMPLETED" in again.slurm.ask("scontrol", "show", "job", urgent)
+    # It saved after its step and not only at the end of the epoch.
+    assert again.events("start")[1]["samples_seen"] > again.events("validation")[0]["samples_seen"]
+
+
 def test_a_job_that_comes_to_its_limit_saves_and_is_retried(again, ends_the_same):
     process = again.training()
     # It has little more left than the two minutes of the profile's warning; Slurm looks twice a minute, and

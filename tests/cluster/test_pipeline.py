@@ -6,18 +6,7 @@ from itertools import pairwise
 import pytest
 from on_slurm import EPOCHS, RUN
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
-
-
-def jobs_of(pipeline, name):
-    """The rule's jobs: what each asked for, and when it ran."""
-    columns = ["Comment", "tres-per-node", "tres-per-job", "NumNodes", "NumCPUs"]
-    columns += ["TimeLimit", "StartTime", "EndTime"]
-    wide = ",".join(f"{column}:200" for column in columns)
-    lines = pipeline.slurm.ask("squeue", "--states=all", "--noheader", "-O", wide).splitlines()
-    rows = [[line[200 * place :][:200].strip() for place in range(len(columns))] for line in lines]
-    jobs = [dict(zip(columns, row, strict=True)) for row in rows]
-    return [job for job in jobs if job["Comment"].startswith(f"rule_{name}")]
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
 
 
 def test_the_pipeline_runs_from_nothing_to_its_tables(pipeline):
@@ -34,29 +23,29 @@ def test_two_processes_train_on_one_node_and_say_where(pipeline):
 
 
 def test_the_jobs_asked_for_what_the_profile_says(pipeline):
-    training = jobs_of(pipeline, "train")
+    training = pipeline.jobs_of("train")
     asked = ("tres-per-node", "NumNodes", "NumCPUs")
     assert [[job[key] for key in asked] for job in training] == [["gres:gpu:4", "1", "36"]] * 2
-    others = jobs_of(pipeline, "fetch") + jobs_of(pipeline, "pack")
+    others = pipeline.jobs_of("fetch") + pipeline.jobs_of("pack")
     assert {job[key] for job in others for key in ("tres-per-node", "tres-per-job")} == {"N/A"}
 
 
 def test_downloads_ran_side_by_side(pipeline):
-    spans = sorted((job["StartTime"], job["EndTime"]) for job in jobs_of(pipeline, "fetch"))
+    spans = sorted((job["StartTime"], job["EndTime"]) for job in pipeline.jobs_of("fetch"))
     assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), spans
 
 
 def test_the_evaluations_of_a_run_are_one_job_with_one_gpu(pipeline):
     [epoch_1, _] = sorted((pipeline.results / "evaluate").glob("yfcc-*/epoch_*/zeroshot"))
-    [job] = jobs_of(pipeline, f"evaluate_{epoch_1.parts[-3]}")
-    # Two of two hours each, one after the other.
-    assert [job[key] for key in ("tres-per-job", "NumNodes", "TimeLimit")] == ["gres:gpu:1", "1", "4:00:00"]
-    assert jobs_of(pipeline, "zeroshot") == []
+    [job] = pipeline.jobs_of(f"evaluate_{epoch_1.parts[-3]}")
+    # Two epochs, of each two hours for zeroshot and half an hour for captioned, one after the other.
+    assert [job[key] for key in ("tres-per-job", "NumNodes", "TimeLimit")] == ["gres:gpu:1", "1", "5:00:00"]
+    assert pipeline.jobs_of("zeroshot") == pipeline.jobs_of("captioned") == []
 
 
 def test_tables_and_figures_are_made_where_snakemake_runs(pipeline):
     assert list((pipeline.results / "tables").iterdir()) != []
-    sent = {job["Comment"] for job in jobs_of(pipeline, "")}
+    sent = {job["Comment"] for job in pipeline.jobs_of("")}
     assert not [name for name in sent if "table" in name or "figure" in name or "curves" in name]
 
 

@@ -13,9 +13,15 @@ COLUMN = "YFCC15M/RN50/CLOOB/28"
 
 
 def write_result(
-    path: Path, dataset: str, accuracy: float, architecture: str = "RN50", epoch: int = 28
+    path: Path,
+    dataset: str,
+    accuracy: float,
+    architecture: str = "RN50",
+    epoch: int = 28,
+    protocol: str = "zeroshot",
 ) -> Path:
     result = {
+        "protocol": protocol,
         "run": {"name": "released", "architecture": architecture},
         "epoch": epoch,
         "dataset": dataset,
@@ -24,6 +30,12 @@ def write_result(
         "inverse_temperature": 29.99999,
         "hopfield_beta": None,
     }
+    if protocol == "linear_probe":
+        metrics = {"accuracy": accuracy / 2, "mean_per_class_accuracy": accuracy / 4}
+        result["probes"] = [
+            {"features": "after_projection", "metrics": result["metrics"], "converged": True},
+            {"features": "before_projection", "metrics": metrics, "converged": False},
+        ]
     path.write_text(json.dumps(result))
     return path
 
@@ -58,6 +70,28 @@ def test_every_set_stands_beside_its_number_in_the_papers_order(tmp_path: Path) 
     assert "| Birdsnap | 1000 | 30.00 | 28.9 | +1.10 | 15.00 |" in text
     assert "The checkpoint of CLOOB, RN50, YFCC15M, epoch 28 holds 1/τ = 30 and no β." in text
     assert (table.inverse_temperature == 29.99999).all()
+
+
+def test_a_linear_probe_stands_beside_its_number_for_each_kind_of_features(tmp_path: Path) -> None:
+    path = write_result(tmp_path / "gtsrb.json", "gtsrb", 0.8, protocol="linear_probe")
+    assert report(tmp_path, f"{COLUMN}={path}") == 0
+    table = pd.read_csv(tmp_path / "published.csv")
+    assert table.features.tolist() == ["after_projection", "before_projection"]
+    assert table.accuracy_pct.tolist() == [80, 40]
+    assert table.published_accuracy_pct.tolist() == [78.9, 78.9]
+    assert table.difference_pct.tolist() == pytest.approx([1.1, -38.9])
+    text = (tmp_path / "published.md").read_text()
+    assert text.startswith("# The released checkpoints, linear-probe accuracy (%)")
+    assert "## CLOOB, RN50, YFCC15M, epoch 28, features after the projection\n" in text
+    assert "| GTSRB | 1000 | 40.00 | 78.9 | −38.90 | 20.00 |" in text
+    assert "came to its optimum (the jobs' logs warn of it): released, gtsrb." in text
+
+
+def test_results_of_two_protocols_make_no_table(tmp_path: Path, capfd) -> None:
+    one = write_result(tmp_path / "a.json", "birdsnap", 0.5)
+    other = write_result(tmp_path / "b.json", "gtsrb", 0.5, protocol="linear_probe")
+    assert report(tmp_path, f"{COLUMN}={one}", f"{COLUMN}={other}") == 2
+    assert "of linear_probe and zeroshot; a table is of one protocol" in capfd.readouterr().err
 
 
 def test_a_set_or_checkpoint_that_the_paper_has_not_stands_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The tables of result files: every number, what stands beside it, what is bold, and what is missing."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,6 +228,17 @@ def test_each_kind_of_features_has_its_linear_probe(table: Callable, tmp_path: P
     assert "| Birdsnap | 2.20 ± 0.16 | **3.30 ± 0.27** |" in text
     # Half of it, in these files.
     assert "| Birdsnap | 1.10 ± 0.08 | **1.65 ± 0.14** |" in text
+
+
+def test_probes_that_did_not_come_to_their_optimum_are_named(table: Callable, tmp_path: Path) -> None:
+    paths = accuracies(tmp_path, protocol="linear_probe")
+    _, text = table("linear_probe", paths)
+    assert "optimum" not in text
+    result = json.loads(paths[0].read_text())
+    result["probes"][1]["converged"] = False
+    paths[0].write_text(json.dumps(result))
+    _, text = table("linear_probe", paths)
+    assert f"optimum (the jobs' logs warn of it): {result['run']['name']}, epoch 31, birdsnap." in text
 
 
 def quantities(root: Path) -> list[Path]:

@@ -48,8 +48,8 @@ def write_result(
     if protocol == "linear_probe":
         before = {name: value and value / 2 for name, value in metrics.items()}
         content["probes"] = [
-            {"features": "after_projection", "metrics": metrics},
-            {"features": "before_projection", "metrics": before},
+            {"features": "after_projection", "metrics": metrics, "converged": True},
+            {"features": "before_projection", "metrics": before, "converged": True},
         ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))

@@ -1,10 +1,11 @@
-"""`published.csv` from nothing: a released checkpoint is fetched, recognised, evaluated and compared.
+"""The released checkpoints' tables from nothing: one is fetched, recognised, evaluated and compared.
 
 The server is local and the weights are random (in the authors' layout): the numbers are the oracle's.
 """
 
 import io
 import shutil
+from itertools import product
 from pathlib import Path
 
 import open_clip
@@ -27,18 +28,19 @@ pytestmark = pytest.mark.xdist_group("published")
 
 
 def make_set(folder: Path, server: RangedServer) -> Path:
-    """Three classes of four pictures, described as Birdsnap, to be fetched as a zip."""
-    for label in range(3):
-        (folder / "test" / f"{label}").mkdir(parents=True)
+    """Three classes, four pictures each to test and to train, described as Birdsnap, fetched as a zip."""
+    for place, (split, label) in enumerate(product(("test", "train"), range(3))):
+        (folder / split / f"{label}").mkdir(parents=True)
         for number in range(4):
-            torch.manual_seed(10 * label + number)
+            torch.manual_seed(10 * place + number)
             pixels = torch.randint(256, (7, 9, 3), dtype=torch.uint8).numpy()
             picture = Image.fromarray(pixels).resize((260, 240))
-            picture.save(folder / "test" / f"{label}" / f"{number}.png")
+            picture.save(folder / split / f"{label}" / f"{number}.png")
     description = {
         "name": "birdsnap",
         "title": "Birdsnap",
         "test": "test",
+        "train": "train",
         "labels": "folder_order",
         "classes": NAMES,
         "prompts": ["a photo of a {}, a type of bird."],
@@ -51,7 +53,7 @@ def make_set(folder: Path, server: RangedServer) -> Path:
             }
         },
     }
-    archive = shutil.make_archive(folder / "birdsnap", "zip", folder, "test")
+    archive = shutil.make_archive(folder.parent / "birdsnap", "zip", folder)
     server.files["birdsnap.zip"] = Served(Path(archive).read_bytes())
     (folder / "birdsnap.yaml").write_text(yaml.safe_dump(description))
     return folder / "birdsnap.yaml"
@@ -86,11 +88,12 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
                 "cloob_rn50x4_yfcc": None,
             },
             "testsets": dict.fromkeys(CONFIG["testsets"])
-            | {"birdsnap": {"description": str(description), "folder": None}},
-            "evaluate": {"workers": 0},
+            | {"birdsnap": {"description": str(description), "folder": None, "training": "birdsnap"}},
+            "evaluate": {"workers": 0, "linear_probe": {"l2_strengths": 3}},
         }
         target = results / "tables" / "published.csv"
-        run = snakemake(target, "--cores", 2, "--nolock", "--configfile", config_with(changes))
+        probe = results / "tables" / "published_linear_probe.csv"
+        run = snakemake(target, probe, "--cores", 2, "--nolock", "--configfile", config_with(changes))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert served.asked == ["", "bytes=300000000-"]
     row = pd.read_csv(target).iloc[0]
@@ -101,10 +104,17 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
     page = target.with_suffix(".md").read_text()
     assert "random weights" in page.splitlines()[0]
     assert "## CLOOB, RN50, YFCC15M, epoch 28" in page
+    probes = pd.read_csv(probe)
+    assert probes.features.tolist() == ["after_projection", "before_projection"]
+    assert set(probes.published_accuracy_pct) == {56.2}
+    right = probes.accuracy_pct * 12 / 100
+    assert right.tolist() == pytest.approx(right.round().tolist())
+    assert probes.converged.all()
 
 
-def test_the_plan_fetches_what_the_authors_released_and_trains_nothing(snakemake):
-    plan = snakemake("-n", "-p", "results/tables/published.csv")
+@pytest.mark.parametrize("table", ["published", "published_linear_probe"])
+def test_the_plan_fetches_what_the_authors_released_and_trains_nothing(snakemake, table):
+    plan = snakemake("-n", "-p", f"results/tables/{table}.csv")
     assert plan.returncode == 0, plan.stderr
     for name, one in CONFIG["published"].items():
         assert f"results/download/published/{name}.pt" in plan.stdout

@@ -116,6 +116,30 @@ rule linear_probe:
         " {params.flags} {params.probe} --out-dir {params.folder} 2>&1 | tee {log}"
 
 
+use rule linear_probe as published_linear_probe with:
+    input:
+        checkpoint="<results>/download/published/{published}.pt",
+        descriptions=[config["testsets"][name]["description"] for name in probed()],
+        folders=[config["testsets"][name]["folder"] for name in probed()],
+    output:
+        expand(
+            "<results>/evaluate/published/{{published}}/linear_probe/{testset}.json",
+            testset=list(probed()) or ["none"],
+        ),
+    log:
+        "<results>/logs/evaluate/published_{published}_linear_probe.log",
+    params:
+        checkpoint=lambda wildcards, input: input.checkpoint,
+        testsets=lambda wildcards, input: [
+            f"--testset={description}={folder}"
+            for description, folder in zip(input.descriptions, input.folders)
+        ],
+        training=[f"--training={name}={training}" for name, training in probed().items()],
+        folder=subpath(output[0], parent=True),
+        flags=evaluate_flags(),
+        probe=linear_probe_flags(),
+
+
 # Both protocols of captioned images in one job: each takes a moment, importing the model takes seconds.
 rule captioned:
     input:

@@ -39,10 +39,12 @@ rule published_table:
         results=lambda wildcards: list(published_results(wildcards)),
         paper="config/paper_results.csv",
     output:
-        csv="<results>/tables/published.csv",
-        text=multiext("<results>/tables/published", ".md", ".tex"),
+        csv="<results>/tables/{table}.csv",
+        text=multiext("<results>/tables/{table}", ".md", ".tex"),
     log:
-        "<results>/logs/report/published_table.log",
+        "<results>/logs/report/table_{table}.log",
+    wildcard_constraints:
+        table="|".join(PUBLISHED),
     conda:
         "../../envs/tables.yaml"
     params:

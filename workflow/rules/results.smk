@@ -84,10 +84,11 @@ def captioned_shards():
 
 def published_results(wildcards):
     """The result file of every (released checkpoint, test set), after the column of the paper it stands against."""
+    protocol = PUBLISHED[wildcards.table]
     return {
-        f"{config['results']}/evaluate/published/{name}/zeroshot/{testset}.json": "/".join(
+        f"{config['results']}/evaluate/published/{name}/{protocol}/{testset}.json": "/".join(
             str(one[key]) for key in ("pretraining", "architecture", "method", "epoch")
         )
         for name, one in config["published"].items()
-        for testset in config["testsets"]
+        for testset in (config["testsets"] if protocol == "zeroshot" else probed())
     }

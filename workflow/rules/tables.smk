@@ -31,9 +31,13 @@ TABLES = {
     "throughput": ("Training", logs),
     "provenance": ("Training", logs),
 }
+# The tables of the released checkpoints, and their protocols.
+PUBLISHED = {"published": "zeroshot", "published_linear_probe": "linear_probe"}
 # Every table that the report shows as a page, with its category.
 PAGES = {name: category for name, (category, _) in TABLES.items()}
-PAGES |= {"books": "Data", "corpus": "Data", "published": "Zero-shot"}
+PAGES |= {"books": "Data", "corpus": "Data"} | {
+    name: TABLES[protocol][0] for name, protocol in PUBLISHED.items()
+}
 
 
 def table_of(wildcards):

@@ -230,11 +230,12 @@ def _minimise(
         if found is not None:
             memory.add(found.point - here.point, found.gradient - here.gradient)
             here = found
-        elif exact:
+        elif exact and not memory.pairs:
             break  # nothing below this
         else:
+            memory.pairs = []  # rounding misled them
             precision = torch.float64
-            here = problem.evaluate(here.point, strength, precision)
+            here = here if exact else problem.evaluate(here.point, strength, precision)
     return here, iteration, converged
 
 

@@ -69,11 +69,24 @@ class Paper:
         metric: str,
     ) -> Published | None:
         """The published counterpart of a cell, or None."""
-        name, thing = _METRICS.get((protocol, metric), ("", None))
-        thing = thing or PAPER_DATASETS.get(dataset, dataset)
         for pretraining in _PRETRAINING.get(corpus, ()):
             for method in _METHODS[objective]:
-                key = (pretraining, architecture, method, str(epoch), thing, name)
-                if key in self._known:
-                    return self._known[key]
+                found = self.number(pretraining, architecture, method, epoch, protocol, dataset, metric)
+                if found:
+                    return found
         return None
+
+    def number(
+        self,
+        pretraining: str,
+        architecture: str,
+        method: str,
+        epoch: int,
+        protocol: str,
+        dataset: str,
+        metric: str,
+    ) -> Published | None:
+        """The number in a column of the paper's own names, for a test set and metric of ours, or None."""
+        name, thing = _METRICS.get((protocol, metric), ("", None))
+        thing = thing or PAPER_DATASETS.get(dataset, dataset)
+        return self._known.get((pretraining, architecture, method, str(epoch), thing, name))

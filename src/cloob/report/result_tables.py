@@ -9,6 +9,7 @@ from cloob.files import read_json
 from cloob.report.grid import MEAN, OURS, THEIRS, Grid, Row
 from cloob.report.inputs import PROTOCOLS, SATURATION, Inputs
 from cloob.report.names import DATASETS, OBJECTIVES, in_order, label
+from cloob.report.published_table import NOT_CONVERGED
 from cloob.report.results import COLUMNS, MEASURED, sorted_rows
 from cloob.report.significance import LEVEL
 from cloob.report.table import Document, Section
@@ -60,18 +61,22 @@ def zeroshot(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
 
 def linear_probe(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """Accuracies in percent, of each kind of features that was probed."""
-    metrics = {ACCURACY: ""}
+    metrics, stuck = {ACCURACY: ""}, []
     for path in inputs.there[inputs.there.protocol == "linear_probe"].path:
-        kinds = [each["features"] for each in read_json(path)["probes"]]
+        result = read_json(path)
+        kinds = [each["features"] for each in result["probes"]]
+        if not all(each["converged"] for each in result["probes"]):
+            stuck.append(f"{result['run']['name']}, epoch {result['epoch']}, {result['dataset']}")
         names = [ACCURACY, *(f"{ACCURACY}_{kind}" for kind in kinds[1:])]
         metrics |= {
             name: f", features {kind.replace('_', ' the ')}" for name, kind in zip(names, kinds, strict=True)
         }
-    return _accuracies(inputs, "linear_probe", "Linear-probe accuracy (%)", metrics)
+    remarks = [f"{NOT_CONVERGED}: {'; '.join(stuck)}."] if stuck else []
+    return _accuracies(inputs, "linear_probe", "Linear-probe accuracy (%)", metrics, remarks)
 
 
 def _accuracies(
-    inputs: Inputs, protocol: str, title: str, metrics: dict[str, str]
+    inputs: Inputs, protocol: str, title: str, metrics: dict[str, str], more: Sequence[str] = ()
 ) -> tuple[Document, pd.DataFrame]:
     sections, grids = [], []
     for group, values, missing in inputs.groups([protocol]):
@@ -88,6 +93,7 @@ def _accuracies(
         SPREAD,
         "Chance: one over the number of classes. Mean: of all sets above, of the seeds that have them all.",
         RULE,
+        *more,
     ]
     return _document(title, sections, remarks, grids), _long(inputs, [protocol], grids)
 

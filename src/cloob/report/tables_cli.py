@@ -46,7 +46,8 @@ def add_published(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser(
         "published",
         help="the authors' released checkpoints beside their published numbers",
-        description="Zero-shot results of released checkpoints as a table: measured, published, difference.",
+        description="Zero-shot or linear-probe results of released checkpoints as a table: measured, "
+        "published, difference.",
     )
     parser.add_argument(
         "--results",
