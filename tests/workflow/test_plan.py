@@ -126,6 +126,7 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
     ("changed", "said"),
     [
         ({"lable": "x"}, "unknown key lable; did you mean label?"),
+        ({"results": "my results"}, "folder of everything that comes out, without spaces"),
         ({"download": {"timeout": "soon"}}, "download.timeout: 'soon' is not of type 'integer'"),
         ({"recipes": {"cc": {"momentum": 0.9}}}, "recipes.cc: unknown key momentum"),
         (

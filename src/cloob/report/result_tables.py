@@ -41,8 +41,8 @@ _STRUCTURE = [
 SPREAD = "Mean ± sample standard deviation over the seeds; one seed has no deviation."
 RULE = (
     f"{OBJECTIVES[OURS]} − {OBJECTIVES[THEIRS]}: mean of the differences paired by seed, its 95 % interval "
-    f"(percentile bootstrap over the pairs), and p of the one-sided Wilcoxon signed-rank test (exact) that "
-    f"{OBJECTIVES[OURS]} is the better one. Bold: the best mean of a row, where that test of it against the "
+    "(percentile bootstrap over the pairs), and p of the one-sided Wilcoxon signed-rank test (exact up to 13 "
+    f"pairs) that {OBJECTIVES[OURS]} is the better one. Bold: the best mean of a row, where that test of it against the "
     f"next best gives p ≤ {LEVEL}, not corrected."
 )
 PUBLISHED = (

@@ -16,7 +16,8 @@ class Comparison:
     """Paired differences `first - second`: their mean, its interval, and the test that they are above 0.
 
     `low` and `high` bound 95 % of the means of resampled pairs (percentile bootstrap; None under two pairs).
-    `p` is of the one-sided Wilcoxon signed-rank test, exact; `least_p`, 2^-pairs, the best it could be.
+    `p` is of the one-sided Wilcoxon signed-rank test, exact up to 13 pairs; `least_p`, 2^-pairs, the
+    best it could be.
     """
 
     pairs: int

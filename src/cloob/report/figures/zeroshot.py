@@ -54,4 +54,5 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
     # Ten sets stand beside each other: their names break where they can.
     names = [label(name, DATASETS).replace(" (", "\n(").replace("-", "-\n") for name in datasets]
     axis.set_xticks(range(len(datasets)), names)
-    axis.set(ylabel="accuracy (%)", ylim=(0, None))
+    # The t interval of two seeds may reach beyond what an accuracy can be.
+    axis.set(ylabel="accuracy (%)", ylim=(0, min(100, axis.get_ylim()[1])))
