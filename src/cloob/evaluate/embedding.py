@@ -51,7 +51,8 @@ class Embedder:
             multiprocessing_context="fork" if self.workers else None,  # `read` is not pickled
         )
         running: deque[Tensors] = deque()  # a GPU computes while the next one is given its batch
-        parts: list[Tensors] = []
+        kept: Tensors = {}
+        filled = 0
         for number, batch in enumerate(tqdm(loader, desc=title, unit="batch", mininterval=1)):
             if isinstance(batch, InputError):
                 raise batch
@@ -60,9 +61,10 @@ class Embedder:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 running.append(encode(self._replicas[place], batch.to(device, non_blocking=True)))
             if len(running) > len(self.devices):
-                parts.append(_on_cpu(running.popleft()))
-        parts += map(_on_cpu, running)
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+                filled = _keep(running.popleft(), kept, filled, len(items))
+        for tensors in running:
+            filled = _keep(tensors, kept, filled, len(items))
+        return kept
 
 
 def devices_of(device: str) -> list[torch.device]:
@@ -101,5 +103,10 @@ class _Collating:
         return next(errors, None) or self.collate(items)
 
 
-def _on_cpu(tensors: Tensors) -> Tensors:
-    return {name: tensor.float().cpu() for name, tensor in tensors.items()}
+def _keep(tensors: Tensors, kept: Tensors, filled: int, count: int) -> int:
+    """Put a batch into its place among all `count` rows; a list of batches would need them twice in the end."""
+    for name, tensor in tensors.items():
+        if name not in kept:
+            kept[name] = torch.empty(count, *tensor.shape[1:])
+        kept[name][filled : filled + len(tensor)] = tensor
+    return filled + len(tensor)

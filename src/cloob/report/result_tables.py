@@ -42,8 +42,8 @@ SPREAD = "Mean ± sample standard deviation over the seeds; one seed has no devi
 RULE = (
     f"{OBJECTIVES[OURS]} − {OBJECTIVES[THEIRS]}: mean of the differences paired by seed, its 95 % interval "
     "(percentile bootstrap over the pairs), and p of the one-sided Wilcoxon signed-rank test (exact up to 13 "
-    f"pairs) that {OBJECTIVES[OURS]} is the better one. Bold: the best mean of a row, where that test of it against the "
-    f"next best gives p ≤ {LEVEL}, not corrected."
+    f"pairs) that {OBJECTIVES[OURS]} is the better one. Bold: the best mean of a row, where that test of it "
+    f"against the next best gives p ≤ {LEVEL}, not corrected."
 )
 PUBLISHED = (
     "Published: the paper's mean ± deviation, in brackets how far ours lies from it, and whether in that "
