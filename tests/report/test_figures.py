@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from matplotlib.figure import Figure
 from synthetic import DATASETS, Written, write_world
 
 from cloob.errors import InputError
-from cloob.report.figures import FIGURES
 from cloob.report.figures.inputs import RUN, panels
 from cloob.report.figures.training_curves import POINTS
 from cloob.report.figures_cli import FIGURES as NAMES
@@ -27,6 +27,7 @@ from cloob.report.intervals import t_interval
 from cloob.report.names import OBJECTIVES
 from cloob.report.style import MARKERS, ONE_COLUMN, PALETTE, TWO_COLUMNS, styled
 
+FIGURES = {name: import_module(f"cloob.report.figures.{name}") for name in NAMES}
 MARK = "The small world: not the paper's figures"
 ROOT = Path(__file__).parents[2]
 WORKFLOW = [ROOT / "workflow" / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
@@ -102,8 +103,7 @@ def marked(axis: Axes, kind: str) -> list[float]:
 
 
 def test_every_figure_has_a_name_on_the_command_line_and_a_caption_of_one_sentence() -> None:
-    assert set(FIGURES) == set(NAMES)
-    for name in FIGURES:
+    for name in NAMES:
         caption = (ROOT / "workflow" / "report" / f"{name}.rst").read_text().strip()
         assert caption.endswith(".")
         assert "\n" not in caption

@@ -21,18 +21,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "A file that is there of the same checkpoint and data is left as it is.",
     )
     add_checkpoint(zeroshot)
-    zeroshot.add_argument(
-        "--testset",
-        type=testset_and_folder,
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="DESCRIPTION.yaml=FOLDER",
-        help="test sets: the description of each and the folder it lies in",
-    )
-    zeroshot.add_argument(
-        "--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json"
-    )
+    add_testsets(zeroshot)
     zeroshot.add_argument(
         "--predictions-dir",
         type=Path,
@@ -104,6 +93,20 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--workers", type=count, default=0, metavar="N", help="processes that decode videos (UCF101)"
     )
     testset.set_defaults(run=_prepare)
+
+
+def add_testsets(verb: argparse.ArgumentParser, also: str = "") -> None:
+    """Add the test sets that a protocol is made on, and where its result files go."""
+    verb.add_argument(
+        "--testset",
+        type=testset_and_folder,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="DESCRIPTION.yaml=FOLDER",
+        help=f"test sets: the description of each and the folder it lies in{also}",
+    )
+    verb.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json")
 
 
 def add_checkpoint(verb: argparse.ArgumentParser) -> None:

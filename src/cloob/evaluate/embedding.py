@@ -104,7 +104,7 @@ class _Collating:
 
 
 def _keep(tensors: Tensors, kept: Tensors, filled: int, count: int) -> int:
-    """Put a batch into its place among all `count` rows; a list of batches would need them twice in the end."""
+    """Put a batch into its place among all `count` rows: batches in a list would need them twice."""
     for name, tensor in tensors.items():
         if name not in kept:
             kept[name] = torch.empty(count, *tensor.shape[1:])

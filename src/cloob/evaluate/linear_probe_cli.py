@@ -1,10 +1,9 @@
 """`cloob evaluate linear-probe`."""
 
 import argparse
-from pathlib import Path
 
 from cloob.arguments import count, positive, positive_number, share
-from cloob.evaluate.cli import add_checkpoint, described, extractor_of, testset_and_folder
+from cloob.evaluate.cli import add_checkpoint, add_testsets, described, extractor_of
 
 
 def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
@@ -17,15 +16,7 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         "A file that is there of the same checkpoint, data and settings is left as it is.",
     )
     add_checkpoint(linear_probe)
-    linear_probe.add_argument(
-        "--testset",
-        type=testset_and_folder,
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="DESCRIPTION.yaml=FOLDER",
-        help="test sets: the description of each and the folder it lies in, with training images",
-    )
+    add_testsets(linear_probe, also=", with training images")
     linear_probe.add_argument(
         "--training",
         type=_name_and_name,
@@ -63,9 +54,6 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         help="of each class's training images, where a set has no validation images",
     )
     linear_probe.add_argument("--seed", type=count, required=True, help="which images these are")
-    linear_probe.add_argument(
-        "--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json"
-    )
     linear_probe.set_defaults(run=_linear_probe)
 
 

@@ -1,6 +1,7 @@
 """`cloob report figure <name>` and `cloob report page`."""
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 
 # What each figure shows, and what it is made from.
@@ -52,10 +53,9 @@ def add_page(verbs: argparse._SubParsersAction) -> None:
 
 
 def _figure(options: argparse.Namespace) -> None:
-    from cloob.report.figures import FIGURES as MODULES
     from cloob.report.style import save_figure, styled
 
-    module = MODULES[options.name]
+    module = import_module(f"cloob.report.figures.{options.name}")
     data = module.read(options.inputs)
     with styled():
         save_figure(module.draw(data, options.label), data, options.png, options.inputs)
