@@ -4,7 +4,7 @@ import os
 from itertools import pairwise
 
 import pytest
-from on_slurm import EPOCHS, RUN
+from on_slurm import EPOCHS, ROOT, RUN
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
 
@@ -51,6 +51,16 @@ def test_tables_and_figures_are_made_where_snakemake_runs(pipeline):
 
 def test_a_second_time_nothing_is_to_be_done(pipeline):
     assert "Nothing to be done" in pipeline.run("all")
+
+
+def test_its_report_holds_every_table_and_figure(pipeline):
+    report = pipeline.results / "report.html"
+    style = ROOT / "workflow" / "report" / "style.css"
+    pipeline.run("--report", report, "--report-stylesheet", style)
+    page = report.read_text()
+    made = [*(pipeline.results / "tables").glob("*.html"), *(pipeline.results / "figures").glob("*.png")]
+    assert len(made) > 20
+    assert not [path.name for path in made if path.name not in page]
 
 
 def test_on_two_nodes_it_is_the_same_run(pipeline, again):

@@ -53,3 +53,11 @@ def test_an_index_of_another_shard_is_an_error(manifest: Path) -> None:
     (manifest.parent / "000000.parquet").write_bytes((manifest.parent / "000002.parquet").read_bytes())
     with pytest.raises(InputError, match=r"000000\.parquet: 3 samples"):
         Shards(manifest)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"shards": []}', '{"shards": [{"name": "a"}], "sha256": "a"}'])
+def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "shards.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="no manifest of shards"):
+        Shards(path)

@@ -30,7 +30,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json. Raises `InputError` where it is none."""
     manifest = read_json(path)
     try:
-        if all({"name", "samples", "bytes", "sha256"} <= shard.keys() for shard in manifest["shards"]):
+        told = all({"name", "samples", "bytes", "sha256"} <= shard.keys() for shard in manifest["shards"])
+        if told and isinstance(manifest["sha256"], str):
             return manifest
     except (AttributeError, KeyError, TypeError):
         pass
