@@ -3,7 +3,8 @@
 Features are what an encoder might give: a mixture of one Gaussian per class, all with one decaying spectrum,
 around a common mean, in rows of length 1; a share of the labels is wrong, so that strength matters.
 scikit-learn gets them in float64, in which it is twice as fast as in float32, once with every strength fitted
-by itself and once with `warm_start`, in the order of ours. Its objective is that of ours times C.
+by itself and once with `warm_start`, in the order of ours. Its objective is that of ours times C. Strengths
+weaker than the default's take it hours: it needs thousands of iterations for each.
 
 The machine's OpenBLAS may be held to an old kernel by OPENBLAS_CORETYPE; unset it, and OPENBLAS_L2_SIZE:
 
@@ -148,7 +149,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=1024, help="of the features")
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--strengths", type=int, default=10, help="how many")
-    parser.add_argument("--range", type=float, nargs=2, default=(3, -6), help="decades of the strengths")
+    parser.add_argument("--range", type=float, nargs=2, default=(3, -1), help="decades of the strengths")
     parser.add_argument("--tol", type=float, default=1e-6, help="of scikit-learn")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
