@@ -114,25 +114,29 @@ def test_a_checkpoint_whose_weights_gave_the_loss_that_is_not_finite_is_not_call
     assert said[2] != kept[-1]
 
 
-def test_started_by_srun_the_processes_find_each_other(finished, shards, model, tmp_path):
-    (tmp_path / "scontrol").write_text(
+def by_srun(folder, arguments):
+    """Two processes with the variables that srun sets."""
+    (folder / "scontrol").write_text(
         "#!/bin/sh\ncase $2 in hostnames) echo node1;; *) echo NodeName=node1 NodeAddr=127.0.0.1;; esac\n"
     )
-    (tmp_path / "scontrol").chmod(0o755)
+    (folder / "scontrol").chmod(0o755)
     slurm = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PATH": f"{folder}:{os.environ['PATH']}",
         "SLURM_JOB_ID": str(os.getpid()),
         "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_STEP_TASKS_PER_NODE": "2",
         "SLURM_STEP_NODELIST": "node[1-1]",
     }
-    tasks = [
+    return [
         subprocess.Popen(
-            command(shards, model, tmp_path / "run"),
-            env=os.environ | slurm | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            arguments, env=os.environ | slurm | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
         )
         for rank in range(2)
     ]
+
+
+def test_started_by_srun_the_processes_find_each_other(finished, shards, model, tmp_path):
+    tasks = by_srun(tmp_path, command(shards, model, tmp_path / "run"))
     assert [task.wait(120) for task in tasks] == [0, 0]
     assert events(tmp_path / "run", "start")[0]["processes"] == 2
     assert losses(tmp_path / "run") == pytest.approx(losses(finished), rel=1e-2)
@@ -152,6 +156,67 @@ def test_from_scratch_it_is_the_same_run_and_the_copy_is_gone(finished, shards, 
     assert "to scratch" in done.stderr
     assert list(scratch.iterdir()) == []
     assert_same_run(finished, tmp_path / "run")
+
+
+def test_two_processes_wait_for_the_copy_and_the_dead_ones_copy_is_gone(finished, shards, model, tmp_path):
+    dead = tmp_path / "node" / "cloob-shards-0123"
+    dead.mkdir(parents=True)
+    (dead / "000000.tar").write_bytes(b"half")
+    arguments = command(shards, model, tmp_path / "run", processes=2)
+    done = subprocess.run(
+        [*arguments, f"--scratch={tmp_path / 'node'}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "node").iterdir()) == []
+    assert losses(tmp_path / "run") == pytest.approx(losses(finished), rel=1e-2)
+
+
+# Slow file systems: `cloob` with a copy and a checkpoint that take their time.
+SLOWLY = """
+import sys, time
+from cloob.cli import main
+from cloob.train import loop, scratch
+
+def slow(function):
+    def called(*arguments):
+        time.sleep(2)
+        return function(*arguments)
+    return called
+
+scratch.sha256_of, loop.save_checkpoint = slow(scratch.sha256_of), slow(loop.save_checkpoint)
+main()
+"""
+
+
+def slowly(arguments):
+    """The same command, on a slow file system."""
+    return [sys.executable, "-c", SLOWLY, *arguments[arguments.index("cloob") + 1 :]]
+
+
+def test_asked_to_stop_no_process_ends_before_the_checkpoint_is_written(shards, model, tmp_path):
+    folder = tmp_path / "run"
+    tasks = by_srun(tmp_path, slowly(command(shards, model, folder, epochs=400)))
+    log = folder / "checkpoints" / "metrics.jsonl"
+    while not (log.exists() and '"step"' in log.read_text()):
+        time.sleep(0.01)
+        assert tasks[0].poll() is None
+    for task in tasks:
+        task.send_signal(signal.SIGUSR1)
+    assert tasks[1].wait(60) == 75
+    assert list((folder / "checkpoints").glob("*.pt"))
+    assert tasks[0].wait(60) == 75
+
+
+def test_asked_to_stop_while_it_copies_it_stops_copying(shards, model, tmp_path):
+    arguments = [*command(shards, model, tmp_path / "run"), f"--scratch={tmp_path / 'node'}"]
+    process = subprocess.Popen(slowly(arguments))
+    while not list(tmp_path.glob("node/*/*.tar")):
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert list((tmp_path / "node").iterdir()) == []
+    assert not (tmp_path / "run" / "checkpoints" / "metrics.jsonl").exists()
 
 
 def test_a_copy_that_is_not_what_the_manifest_says_is_refused(shards, model, tmp_path):

@@ -86,8 +86,10 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     with (
         joined() as world,
         only_one(options.folder / "checkpoints") if world.first else nullcontext(),
-        on_scratch(options.shards, options.scratch, world) as shards,
+        on_scratch(options.shards, options.scratch, world, stop) as shards,
     ):
+        if shards is None:
+            return False
         places = Places(shards, options.validation, options.folder)
         return train(
             record_from(options, Run),

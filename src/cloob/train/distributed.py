@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ import torch.distributed as dist
 
 from cloob.errors import InputError
 from cloob.processes import end_with
+
+# The longest that one process waits for another: while a node copies a terabyte of shards to its own disk, or
+# the first one saves. That a process died is seen at once, by its launcher.
+_PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,10 @@ class World:
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums)
         return sums.tolist()
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        self.total(0.0)  # sums of nothing would wait for nobody
 
     def agreed(self, value: Any) -> Any:
         """The first process's value, the same in each."""
@@ -71,7 +80,7 @@ def joined() -> Iterator[World]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if "RANK" in os.environ:
         try:
-            dist.init_process_group(backend)
+            dist.init_process_group(backend, timeout=_PATIENCE)
         except ValueError as error:  # a variable that is missing
             raise InputError(f"RANK is set, so this is one of several processes, but: {error}") from None
     else:

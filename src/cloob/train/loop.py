@@ -166,6 +166,7 @@ def train(
         if stopping:
             if metrics:
                 metrics.close()
+            world.wait()  # launchers end all processes once one has ended with an error
             return False
         ended = time.perf_counter()
     if metrics:
