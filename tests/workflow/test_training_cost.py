@@ -34,10 +34,26 @@ def test_a_measured_rate_becomes_gpu_hours(said, tmp_path):
     log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
     log.parent.mkdir(parents=True)
     events = [{"event": "start", "processes": 4}]
-    events += [{"event": "step", "samples_per_second": rate} for rate in (100, 2000, 9000)]
-    log.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "step", "samp')
-    # 288 million pairs / (2 000 / 4 pairs a second and GPU, the median) / 3 600 s = 160 hours of one GPU.
+    events += [
+        {"event": "step", "samples_seen": seen, "samples_per_second": rate}
+        for seen, rate in ((9_600_000, 100), (19_200_000, 2000), (28_800_000, 9000))
+    ]
+    log.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "start", "run": {}')
+    # 288 million pairs / (2 000 / 4 pairs a second and GPU, the median) / 3 600 s = 160 hours of one GPU; a
+    # tenth of one of the ten runs is done.
     assert (
-        "10 × cc RN50, 128 epochs: 288,000,000 pairs each, 40.00 h on 4 processes; "
-        "1,600.0 GPU-hours in all (one GPU a process)"
+        "10 × cc RN50, 128 epochs: 288,000,000 pairs each, 28,800,000 of all trained, "
+        "40.00 h on 4 processes; 1,584.0 GPU-hours to go (one GPU a process)"
     ) in said()
+
+
+def test_what_is_trained_is_read_in_a_moment_however_long_the_log(said, tmp_path):
+    manifest = tmp_path / "shards" / "cc" / "train" / "shards.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"samples": 2_250_000}))
+    log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
+    log.parent.mkdir(parents=True)
+    step = json.dumps({"event": "step", "samples_seen": 500, "samples_per_second": 2000.0})
+    unread = "no JSON, which nobody reads\n" * 10_000
+    log.write_text(json.dumps({"event": "start", "processes": 2}) + "\n" + unread + f"{step}\n" * 4_000)
+    assert "288,000,000 pairs each, 500 of all trained, 20.00 h on 4 processes" in said()[0]
