@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from cloob.evaluate import logistic
+from cloob.evaluate import logistic_problem
 from cloob.evaluate.logistic import Fit, fit_path
 
 STRENGTHS = [1e2, 1e0, 1e-2, 1e-4, 1e-6]
@@ -130,6 +130,17 @@ def test_the_optimum_is_scikit_learns(case: Callable[[], tuple[Tensor, Tensor]])
         assert abs(own - right) <= max(0.001, 1 / len(labels)) + 1e-9
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_weak_strength_by_itself_comes_out_as_at_the_end_of_a_sweep(
+    case: Callable[[], tuple[Tensor, Tensor]],
+) -> None:
+    features, labels = case()
+    [alone] = fit_path(features, labels, STRENGTHS[-1:])
+    *_, last = fit_path(features, labels, STRENGTHS)
+    assert alone.converged
+    assert alone.objective == pytest.approx(last.objective, rel=1e-4)
+
+
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cholesky"])
 def test_in_float64_the_weights_are_scikit_learns(solver: str) -> None:
     features, labels = random_case()
@@ -157,7 +168,7 @@ def test_the_path_does_not_move_the_optimum() -> None:
 def test_chunks_do_not_move_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = random_case(images=1000)
     [whole] = fit_path(features.double(), labels, [0.1], tolerance=1e-11)
-    monkeypatch.setitem(logistic._LOGITS, "cpu", 7)  # 256 rows, the least
+    monkeypatch.setitem(logistic_problem._LOGITS, "cpu", 7)  # 256 rows, the least
     [chunked] = fit_path(features.double(), labels, [0.1], tolerance=1e-11)
     assert chunked.objective == pytest.approx(whole.objective, rel=1e-8)
     torch.testing.assert_close(chunked.weights, whole.weights, atol=1e-3, rtol=0)
