@@ -225,7 +225,7 @@ def test_a_class_that_only_validates_is_learnt_in_the_refit() -> None:
 def test_fits_that_reached_no_optimum_are_told(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear_probe, "fit_path", partial(fit_path, max_iterations=1))
+    monkeypatch.setattr(linear_probe, "fit_path", partial(fit_path, max_iterations=0))
     images = (torch.randn(90, 5, generator=torch.Generator().manual_seed(0)), torch.arange(90) % 3)
     assert not probe(images, images, 3, [1e-3], "one colour").converged
     assert "warning: one colour: not all fits reached their optimum" in capsys.readouterr().out
