@@ -56,7 +56,7 @@ class Pipeline:
                 (self.results / path).unlink(missing_ok=True)
 
     def start(self, *arguments, train=None, threads=None):
-        """The process, with the true profile, or with one that asks for something else for the rule train.
+        """The process, with the true profile, or with one that asks for other things (not: None) for train.
 
         No conda is here (--sdm): every env is the one of the tests. How jobs do is asked for sooner than on a
         cluster of many users.
@@ -65,7 +65,8 @@ class Pipeline:
         if train:
             # --set-resources would replace the profile's whole map, not merge with it.
             content = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
-            content["set-resources"]["train"] |= train
+            asked = content["set-resources"]["train"] | train
+            content["set-resources"]["train"] = {key: one for key, one in asked.items() if one is not None}
             content["set-threads"]["train"] = threads
             profile = self.config.parent / "profile"
             profile.mkdir(exist_ok=True)

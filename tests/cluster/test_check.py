@@ -43,17 +43,55 @@ def test_the_profile_asks_for_what_training_needs():
     [
         (request("train", minutes=60), "slurm_partition: no node of light has a GPU; name gpus"),
         (request("train", partition="gpu"), "slurm_partition: there is no gpu; name one of gpus, light"),
-        (request("train", partition="gpus", gpus=8), "8 GPUs of a node, those of gpus have 4"),
+        (request("train", partition="gpus", gpus=8, tasks=8), "8 GPUs of a node, those of gpus have 4"),
         (request("train", partition="gpus", model="h100"), "no node of gpus has a GPU h100"),
-        (request("train", partition="gpus", nodes=5), "nodes: 5, but gpus has 4"),
+        (request("train", partition="gpus", nodes=5, tasks=20), "nodes: 5, but gpus has 4"),
         (request("train", partition="gpus", cpus=100), "100 CPUs of a node, but those of gpus have 64"),
         (request("fetch", memory_mb=200_000, minutes=60), "mem_mb: 200000, but nodes of light have 128000"),
+        (request("train", partition="gpus", two_models=True), "write gres: gpu:MODEL:NUMBER"),
+        (request("train", partition="gpus", gpus=2), "tasks: 4 processes, but nodes times gres are 2 GPUs"),
         (request("fetch"), "runtime: 2880 minutes, but partition light allows 1440"),
     ],
 )
 def test_what_does_not_fit_is_said_with_the_line_to_change(asked, said):
     [line] = misfits(asked, [LIGHT, GPUS])
     assert said in line
+
+
+def test_a_group_asks_for_the_minutes_of_all_that_it_may_hold():
+    asked = request("captioned", partition="gpus")
+    assert (asked.grouped, asked.minutes) == (9, 9 * 120)
+    [line] = misfits(asked, [LIGHT, replace(GPUS, minutes=240)])
+    assert "runtime: 1080 minutes, but partition gpus allows 240; of up to 9 evaluations in one job" in line
+
+
+def test_a_profile_that_its_site_has_changed_is_read_so(tmp_path):
+    path = tmp_path / "config.yaml"
+    text = PROFILE.read_text()
+    for block, line in (
+        ("nodes_with_gpus", "{slurm_partition: gpus, gpu_model: a100}"),
+        ("nodes_for_training", "{slurm_partition: big}"),
+        ("nodes_with_internet", "{slurm_partition: net, runtime: 2d}"),
+    ):
+        assert f"{block}: &{block} {{}}" in text
+        text = text.replace(f"{block}: &{block} {{}}", f"{block}: &{block} {line}")
+    path.write_text(text)
+    asked = {one.rule: one for one in read_profile(path).requests}
+    assert {rule: one.partition for rule, one in asked.items() if one.partition} == {
+        **dict.fromkeys(
+            ("zeroshot", "linear_probe", "captioned", "published_zeroshot", "published_linear_probe"), "gpus"
+        ),
+        **dict.fromkeys(("fetch", "testset", "published_checkpoint"), "net"),
+        "train": "big",
+    }
+    assert asked["zeroshot"].model == "a100"
+    assert "nodes_with_gpus" not in asked
+
+
+def test_a_word_for_a_runtime_is_read_as_snakemake_reads_it(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(PROFILE.read_text().replace("runtime: 2880", "runtime: 2d"))
+    assert {one.rule: one for one in read_profile(path).requests}["fetch"].minutes == 2880
 
 
 def test_what_fits_needs_no_word():
@@ -106,7 +144,7 @@ def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path):
 
 def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
     done = subprocess.run(
-        [sys.executable, "-m", "cloob", "cluster", "check", "--look", "localhost"],
+        [sys.executable, "-m", "cloob", "cluster", "check", "--look", "nowhere.invalid"],
         cwd=ROOT,
         env=slurm.environment,
         capture_output=True,
@@ -114,9 +152,8 @@ def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
         check=False,
     )
     lines = done.stdout.splitlines()
-    # Nothing listens on this machine's port 443.
     assert [line for line in lines if line.startswith("change")] == [
-        f"change  {rule}: slurm_partition: its nodes do not reach localhost; name a partition with internet"
+        f"change  {rule}: slurm_partition: its nodes do not reach nowhere.invalid; name a partition with internet"
         for rule in ("fetch", "testset", "published_checkpoint")
     ], done.stderr
     assert any(line.startswith("ok      train: 1 × (36 CPUs, 4 GPUs, 256,000 MB)") for line in lines)

@@ -4,6 +4,7 @@ import os
 from itertools import pairwise
 
 import pytest
+import yaml
 from on_slurm import EPOCHS, ROOT, RUN
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
@@ -61,6 +62,19 @@ def test_its_report_holds_every_table_and_figure(pipeline):
     made = [*(pipeline.results / "tables").glob("*.html"), *(pipeline.results / "figures").glob("*.png")]
     assert len(made) > 20
     assert not [path.name for path in made if path.name not in page]
+
+
+def test_on_one_gpu_it_is_about_the_same_run(pipeline, again):
+    again.forget(f"train/{RUN}")
+    content = yaml.safe_load(again.config.read_text())
+    content["train"]["processes"] = 1
+    again.config.write_text(yaml.safe_dump(content))
+    # docs/cluster.md, "For one GPU".
+    left_out = dict.fromkeys(("launcher", "mpi", "tasks", "gres", "tasks_per_gpu", "slurm_extra"))
+    again.run(again.results / "train" / RUN / "final.pt", train=left_out | {"gpu": 1}, threads=9)
+    assert [start["processes"] for start in again.events("start")] == [1]
+    losses = [step["loss"] for step in again.events("step")]
+    assert losses == pytest.approx([step["loss"] for step in pipeline.events("step")], rel=1e-2)
 
 
 def test_on_two_nodes_it_is_the_same_run(pipeline, again):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cloob.cluster.profile import SITE
+
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
@@ -189,12 +191,21 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     profile = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
     assert profile["executor"] == "slurm"
     assert profile["software-deployment-method"] == "conda"
-    assert set(profile["set-resources"]) == set(listed) - {"all", "supply"}
+    assert set(profile["set-resources"]) - set(SITE) == set(listed) - {"all", "supply"}
     # One process on each GPU, with the CPUs of its loaders.
     train, processes = profile["set-resources"]["train"], CONFIG["train"]["processes"]
     assert train["tasks"] == processes
     assert train["gres"] == f"gpu:{processes // train['nodes']}"
     assert train["cpus_per_task"] == profile["set-threads"]["train"] == 1 + CONFIG["train"]["workers"]
+    assert profile["set-threads"]["fetch"] == CONFIG["download"]["processes"]
+    assert profile["set-threads"]["pack"] == profile["set-threads"]["verify"] == CONFIG["shards"]["processes"]
+    assert profile["set-threads"]["zeroshot"] == 1 + CONFIG["evaluate"]["workers"]
+    # A run's evaluations fit in one job.
+    epochs = [
+        len(set(one["report_epochs"])) + len({*one["report_epochs"], *one["structure_epochs"]})
+        for one in CONFIG["recipes"].values()
+    ]
+    assert profile["group-components"] == {"evaluate_{run}": max(epochs)}
     # What is grouped runs one after another, and its time is the sum.
     assert {profile["set-resources"][rule].get("one_by_one") for rule in profile["groups"]} == {1}
     planned = snakemake("--profile", "slurm", "--software-deployment-method", "env-modules", "-n", "all")

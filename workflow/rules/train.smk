@@ -1,7 +1,7 @@
 # Shards become checkpoints of CLOOB, CLIP and the ablations.
 
 
-# What starts the processes of a run, by the resource `mpi`: torchrun on this machine, srun in a Slurm job. Both
+# What starts the processes of a run, by the resource `launcher`: torchrun on this machine, srun in a Slurm job. Both
 # pass on the signals that ask a run to save and end.
 LAUNCHERS = """
 torchrun_processes() {{
@@ -28,7 +28,7 @@ rule train:
         "../../envs/train.yaml"
     threads: config["train"]["processes"] * (1 + config["train"]["workers"])
     resources:
-        mpi="torchrun",
+        launcher="torchrun",
         nodes=1,
     params:
         folder=subpath(output.final, parent=True),
@@ -42,7 +42,7 @@ rule train:
         scratch=config["train"]["scratch"],
     shell:
         LAUNCHERS
-        + "{resources.mpi}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
+        + "{resources.launcher}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
         " -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
         " --scratch={params.scratch:q} --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"

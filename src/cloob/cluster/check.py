@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cloob.cluster.partitions import Nodes, ask
 from cloob.cluster.profile import Profile, Request
+from cloob.errors import InputError
 
 # Seconds that a look from a compute node may wait in the queue.
 _PATIENCE = 120
@@ -32,10 +33,18 @@ def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
             return
     name = there[0].partition
     if request.minutes > (most := max(nodes.minutes for nodes in there)):
+        remedy = "set that (fetch, pack and train go on where they were)"
+        if request.grouped > 1:
+            remedy = f"of up to {request.grouped} evaluations in one job; set fewer in group-components"
         yield (
-            f"runtime: {request.minutes:.0f} minutes, but partition {name} allows {most:.0f}; set that "
-            "(fetch, pack and train go on where they were), or name another slurm_partition"
+            f"runtime: {request.minutes:.0f} minutes, but partition {name} allows {most:.0f}; {remedy}, or "
+            "name another slurm_partition"
         )
+    if request.two_models:
+        yield "gpu_model: Slurm refuses it beside gres; write gres: gpu:MODEL:NUMBER"
+    if request.gpus and request.tasks > 1 and request.tasks != request.nodes * request.gpus:
+        have = request.nodes * request.gpus
+        yield f"tasks: {request.tasks} processes, but nodes times gres are {have} GPUs; one process for each"
     if request.gpus:
         with_gpus = [nodes for nodes in there if _gpus(nodes, request.model) > 0]
         if not with_gpus:
@@ -144,7 +153,12 @@ def _seen_from_a_node(partition: str | None, account: str | None, host: str) -> 
 
 def lacks_on_a_node(request: Request, host: str) -> Iterator[str]:
     """What a compute node of the rule's partition lacks: this folder, or the way to `host`. Runs a job."""
-    seen = _seen_from_a_node(request.partition, request.account, host)
+    try:
+        seen = _seen_from_a_node(request.partition, request.account, host)
+    except InputError as error:
+        where = request.partition or "the default partition"
+        yield f"slurm_partition: no look from {where} was possible: {str(error).splitlines()[-1]}"
+        return
     if "not shared" in seen:
         yield f"{Path.cwd()} is not seen from compute nodes; move the checkout to a shared file system"
     if "no internet" in seen and request.rule in _FROM_THE_INTERNET:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from cloob.errors import InputError
 
-_FIELDS = "%P|%l|%D|%c|%m|%G|%M"
+_FIELDS = "%P|%l|%D|%c|%m|%G|%M|%T"
+# Others (drained, down) run nothing, nor do those that do not answer (a star behind the state).
+_USABLE = ("idle", "mixed", "allocated", "completing", "reserved", "planned")
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ def ask(*command: str) -> str:
 
 
 def partitions() -> list[Nodes]:
-    """All kinds of nodes of all partitions."""
-    return [_nodes(line) for line in ask("sinfo", "--noheader", "--format", _FIELDS).splitlines()]
+    """All kinds of nodes of all partitions that are there to run jobs."""
+    listed = [
+        line.strip().split("|") for line in ask("sinfo", "--noheader", "--format", _FIELDS).splitlines()
+    ]
+    return [_nodes(*fields) for *fields, state in listed if state.rstrip("~#%@^$-") in _USABLE]
 
 
-def _nodes(line: str) -> Nodes:
-    name, limit, number, cpus, memory, gres, preemption = line.strip().split("|")
+def _nodes(name: str, limit: str, number: str, cpus: str, memory: str, gres: str, preemption: str) -> Nodes:
     return Nodes(
         partition=name.rstrip("*"),
         default=name.endswith("*"),
