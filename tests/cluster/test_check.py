@@ -153,7 +153,8 @@ def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
     )
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("change")] == [
-        f"change  {rule}: slurm_partition: its nodes do not reach nowhere.invalid; name a partition with internet"
+        f"change  {rule}: slurm_partition: its nodes do not reach nowhere.invalid; name a partition with "
+        "internet"
         for rule in ("fetch", "testset", "published_checkpoint")
     ], done.stderr
     assert any(line.startswith("ok      train: 1 × (36 CPUs, 4 GPUs, 256,000 MB)") for line in lines)
