@@ -64,6 +64,7 @@ def test_its_report_holds_every_table_and_figure(pipeline):
     assert not [path.name for path in made if path.name not in page]
 
 
+@pytest.mark.slow
 def test_on_one_gpu_it_is_about_the_same_run(pipeline, again):
     again.forget(f"train/{RUN}")
     content = yaml.safe_load(again.config.read_text())
