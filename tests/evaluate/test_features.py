@@ -15,7 +15,7 @@ from cloob.encoder import build_encoder
 from cloob.errors import InputError
 from cloob.evaluate.embedding import Embedder
 from cloob.evaluate.feature_cache import cached, tensors_sha256
-from cloob.evaluate.features import FeatureExtractor
+from cloob.evaluate.features import FeatureExtractor, of_length_1
 from cloob.evaluate.image_tower import before_and_after
 from cloob.evaluate.images import LabelledFolder, load_image
 from cloob.evaluate.testset import load_description
@@ -188,6 +188,38 @@ def test_features_that_are_no_numbers_are_refused_and_not_kept(tmp_path: Path) -
     with pytest.raises(InputError, match=r"set: 1 of 4 embeddings \(after\) are not finite"):
         cached(tmp_path, "set", {}, lambda: {"after": rows})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("scale", [1e-23, 1.0, 1e23])
+def test_a_direction_does_not_depend_on_the_length(scale: float) -> None:
+    rows = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
+    expected = torch.nn.functional.normalize(rows, dim=1)
+    torch.testing.assert_close(of_length_1(scale * rows, "CC"), expected)
+    one = torch.ones(3, 4)  # collapsed: a direction all the same
+    assert torch.equal(of_length_1(one, "CC"), one / 2)
+
+
+@pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
+def test_embeddings_without_a_direction_are_counted_and_refused(value: float) -> None:
+    rows = torch.ones(4, 3)
+    rows[1:3] = value
+    with pytest.raises(InputError, match=r"^CC, images: 2 of 4 embeddings are zero or not finite; training"):
+        of_length_1(rows, "CC, images")
+
+
+def test_an_encoder_that_answers_nothing_has_no_accuracy(
+    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    for part in ("weight", "bias"):
+        content["state_dict"][f"visual.attnpool.c_proj.{part}"].zero_()
+    torch.save(content, tmp_path / "dead.pt")
+    features = extractor(tmp_path / "dead.pt", tmp_path / "cache").of_images(colours)
+    with pytest.raises(InputError, match=r"^Colours, test: 9 of 9 embeddings are zero"):
+        _ = features.normalised
+    shards = shards_of(tmp_path / "shards", [(9, "one"), (1, "two dogs")])
+    with pytest.raises(InputError, match=r"^CC validation, images: 2 of 2 embeddings are zero"):
+        extractor(tmp_path / "dead.pt", tmp_path / "cache").of_pairs(shards, "cc", "CC validation")
 
 
 def test_an_unreadable_image_is_named_and_nothing_is_kept(
