@@ -9,12 +9,10 @@ import torch
 from captioned_shards import shards_of
 from PIL import Image
 from tiny_models import MODEL_CONFIG, VIT_CONFIG
-from torch import Tensor
 
 from cloob.encoder import build_encoder
 from cloob.errors import InputError
 from cloob.evaluate.embedding import Embedder
-from cloob.evaluate.feature_cache import cached, tensors_sha256
 from cloob.evaluate.features import FeatureExtractor, of_length_1
 from cloob.evaluate.image_tower import before_and_after
 from cloob.evaluate.images import LabelledFolder, load_image
@@ -161,35 +159,6 @@ def test_bfloat16_is_near_float32(checkpoint: Path, colours: LabelledFolder, tmp
     assert 0 < (exact - rounded).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("damage", ["a bit", "the end", "everything", "another key"])
-def test_a_damaged_file_is_named_and_made_again(tmp_path: Path, capsys, damage: str) -> None:
-    def make() -> dict[str, Tensor]:
-        return {"after": torch.arange(12.0).reshape(3, 4)}
-
-    cached(tmp_path, "set", {"of": 1}, make)
-    [path] = tmp_path.glob("*")
-    content = bytearray(path.read_bytes())
-    if damage == "a bit":
-        content[-5] ^= 4
-    path.write_bytes({"the end": content[:-3], "everything": b"gone"}.get(damage, bytes(content)))
-    if damage == "another key":
-        cached(tmp_path / "other", "set", {"of": 2}, make)
-        [other] = (tmp_path / "other").glob("*")
-        other.rename(path)
-    assert torch.equal(cached(tmp_path, "set", {"of": 1}, make)["after"], make()["after"])
-    assert f"{path} is made again: " in capsys.readouterr().out
-    cached(tmp_path, "set", {"of": 1}, make)
-    assert capsys.readouterr().out == ""
-
-
-def test_features_that_are_no_numbers_are_refused_and_not_kept(tmp_path: Path) -> None:
-    rows = torch.ones(4, 3)
-    rows[2, 1] = torch.inf
-    with pytest.raises(InputError, match=r"set: 1 of 4 embeddings \(after\) are not finite"):
-        cached(tmp_path, "set", {}, lambda: {"after": rows})
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("scale", [1e-23, 1.0, 1e23])
 def test_a_direction_does_not_depend_on_the_length(scale: float) -> None:
     rows = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
@@ -230,15 +199,6 @@ def test_an_unreadable_image_is_named_and_nothing_is_kept(
         with pytest.raises(InputError, match=r"c/1\.png: not a readable image"):
             extractor(checkpoint, tmp_path / "cache", workers=workers).of_images(colours)
     assert files(tmp_path / "cache") == {}
-
-
-def test_the_hash_of_weights_is_of_values_not_of_order_or_strides() -> None:
-    weights = {"a": torch.randn(2, 3, 4, 5), "b": torch.tensor(3), "c": torch.ones(2, dtype=torch.bfloat16)}
-    there = {name: weights[name] for name in "cba"}
-    there["a"] = weights["a"].to(memory_format=torch.channels_last)
-    assert tensors_sha256(there) == tensors_sha256(weights)
-    assert tensors_sha256(weights | {"b": torch.tensor(3, dtype=torch.int32)}) != tensors_sha256(weights)
-    assert tensors_sha256(weights | {"b": torch.tensor([3])}) != tensors_sha256(weights)
 
 
 def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: Path) -> None:

@@ -132,6 +132,18 @@ def test_the_hash_is_of_the_bytes_wherever_they_lie(
     assert read(describe, tmp_path, folder).content_sha256(memory) == after  # not read again
 
 
+@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"sha256": '])
+def test_a_damaged_memory_of_the_hash_is_made_again(
+    describe: Callable, tmp_path: Path, make_set: Callable, damage: str
+) -> None:
+    folder, memory = read(describe, tmp_path, make_set({"a": 2, "b": 1, "c": 1})), tmp_path / "memory"
+    before = folder.content_sha256(memory)
+    [remembered] = memory.rglob("*.json")
+    remembered.write_text(damage)
+    assert folder.content_sha256(memory) == before
+    assert before in remembered.read_text()
+
+
 def test_training_folders_that_are_not_the_tests_are_refused(
     describe: Callable, tmp_path: Path, make_set: Callable
 ) -> None:
