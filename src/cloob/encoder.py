@@ -9,9 +9,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
 import open_clip
 import torch
@@ -24,6 +22,7 @@ from torchvision.transforms import v2
 
 from cloob.errors import InputError
 from cloob.published import convert, is_published
+from cloob.weights import check_members, check_own_config, read_weights, refusal, refuses_code, told
 
 ModelConfig = dict[str, Any]
 
@@ -138,9 +137,9 @@ def load_encoder(
     Raises `InputError`.
     """
     path = Path(source)
-    if not path.is_file():
+    if not _exists(path, Path.is_file):
         return _load_open_clip(str(source), device)
-    checkpoint = _read_weights(path)
+    checkpoint = read_weights(path)
     try:
         if is_published(checkpoint):
             config, weights, about = convert(checkpoint)
@@ -149,6 +148,7 @@ def load_encoder(
             weights = checkpoint.pop("state_dict")
             about = {key: content for key, content in checkpoint.items() if key != "optimizer"}
             config = about["model_config"]
+            check_own_config(config)
         model = build_encoder(config)
         model.load_state_dict(weights)
     except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -157,32 +157,20 @@ def load_encoder(
             f"{path}: neither a checkpoint of this pipeline nor one that the authors released ({reason}); "
             "give weights of an open_clip model as NAME:FILE"
         ) from None
-    return model.to(device).eval(), about
+    return model.to(device).eval(), told(path, about, model.logit_scale)
 
 
-def _read_weights(path: Path) -> dict[str, Any]:
-    """What a file of torch.save holds, tensors and plain containers only; raises `InputError`."""
+def _exists(path: Path, is_there: Callable[[Path], bool]) -> bool:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except UnpicklingError as error:
-        if "GLOBAL" not in str(error):  # the opcode that names a class or function
-            raise InputError(f"{path}: damaged, or no checkpoint; make or fetch it again") from None
-        raise InputError(
-            f"{path}: holds Python objects besides weights, and loading them could run any code, so it is "
-            "refused; ask its maker for the bare state_dict or safetensors"
-        ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: damaged, or no checkpoint ({reason}); make or fetch it again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
-    return content
+        return is_there(path)
+    except OSError:  # too long a name, or a folder that may not be searched
+        return False
 
 
 def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEncoder, dict[str, Any]]:
     """A pretrained model of open_clip by its name or folder; raises `InputError`."""
     name, _, weights = source.partition(":")
-    if Path(source).is_dir():
+    if _exists(Path(source), Path.is_dir):
         name, weights = f"local-dir:{source}", ""
     elif name in ("hf-hub", "local-dir"):
         name, weights = source, ""
@@ -191,8 +179,11 @@ def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEn
             f"{source}: no such checkpoint, and not of the form NAME:TAG with a model of open_clip "
             "(`RN50-quickgelu:yfcc15m`; open_clip.list_pretrained() lists them)"
         )
+    if _exists(Path(weights), Path.is_file):
+        check_members(Path(weights))
     try:
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'torch.load' received a zip file")  # it is refused
             # Another activation than the weights were trained with gives other embeddings: an error here.
             warnings.filterwarnings("error", message="QuickGELU mismatch")
             model, preprocess = open_clip.create_model_from_pretrained(
@@ -200,9 +191,11 @@ def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEn
             )
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # of the hub's client, of the network, of open_clip, of torch: no common base
+        if refuses_code(error):
+            raise refusal(source, error) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
-    about = {"run": {"name": source}, "epoch": None}
+    about = told(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)
     return OpenClipEncoder(model.to(device).eval(), preprocess, tokenizer), about
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -17,11 +18,12 @@ from cloob.errors import InputError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` on success, delete it on failure.
 
-    The temporary name keeps the suffix of `path`, because many writers choose the format by it.
+    The temporary name keeps the suffix of `path`, because many writers choose the format by it, and is of one
+    process: the number alone is another's too, on another node.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    beside = path.with_name(f".{path.stem}.{os.uname().nodename}.{os.getpid()}{path.suffix}")
     try:
         yield beside
         with beside.open("rb+") as written:
@@ -43,6 +45,24 @@ def only_one(folder: Path) -> Iterator[None]:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise InputError(f"{folder}: another process is at work here; wait or end it") from None
             # Some shared file systems know no locks: then this is not checked.
+        yield
+
+
+@contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """Be the only process that makes `path` until the end of the `with` block; wait for another one.
+
+    What a killed process left of it is deleted. Where the file system knows no locks, neither is done.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        else:
+            for unfinished in path.parent.glob(f".{glob.escape(path.stem)}.*{path.suffix}"):
+                unfinished.unlink()
         yield
 
 

@@ -69,8 +69,8 @@ def _exponential(stored: dict[str, Tensor], key: str) -> float | None:
     logarithm = stored.pop(key, None)
     if logarithm is None:
         return None
-    if logarithm.numel() != 1 or not torch.isfinite(logarithm).all():
-        raise InputError(f"{key} is no finite number")
+    if logarithm.numel() != 1 or not torch.isfinite(logarithm.double().exp()).all():
+        raise InputError(f"{key} is no finite number, or its exponential is not")
     return logarithm.double().exp().item()
 
 

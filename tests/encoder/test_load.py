@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import open_clip
@@ -96,10 +97,25 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, save, form: str) ->
     assert not (tmp_path / "exploded").exists()
 
 
-def test_the_refusal_of_pickled_code_says_what_to_do(tmp_path: Path) -> None:
+ADVICE = r"^{}: holds Python objects .* could run any code, so it is refused; ask .* safetensors$"
+
+
+@pytest.mark.parametrize("form", ["{}", "ViT-S-32-alt:{}"])
+def test_the_refusal_of_pickled_code_says_what_to_do(tmp_path: Path, form: str) -> None:
     torch.save({"state_dict": {}, "payload": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
-    with pytest.raises(InputError, match=r"could run any code, so it is refused; ask .* safetensors"):
-        load_encoder(tmp_path / "bomb.pt")
+    source = form.format(tmp_path / "bomb.pt")
+    with pytest.raises(InputError, match=ADVICE.format(source)):
+        load_encoder(source)
+
+
+@pytest.mark.parametrize("form", ["{}", "ViT-S-32-alt:{}"])
+def test_so_does_that_of_a_torchscript(tmp_path: Path, form: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, and still handed around
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
+    source = form.format(tmp_path / "script.pt")
+    with pytest.raises(InputError, match=ADVICE.format(source)):
+        load_encoder(source)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +141,63 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content, m
     assert "\n" not in str(caught.value)
 
 
+def test_a_changed_bit_is_found(ours: Path) -> None:
+    content = bytearray(ours.read_bytes())
+    content[len(content) // 2] ^= 4
+    ours.write_bytes(content)
+    torch.load(ours, weights_only=True)  # which finds nothing
+    for source in (ours, f"ViT-S-32-alt:{ours}"):
+        with pytest.raises(InputError, match=rf"^{ours}: damaged, .*/data/\d+ has not the checksum"):
+            load_encoder(source)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run": "seed 1"}, "`run` is no dictionary of plain values"),
+        ({"run": {"name": "a", "seed": [1]}}, "`run` is no dictionary of plain values"),
+        ({"run": {"name": "a", "rate": float("nan")}}, "`run` is no dictionary of plain values"),
+        ({"run": {"name": torch.ones(2)}}, "`run` is no dictionary of plain values"),
+        ({"epoch": "three"}, "`epoch` is no whole number"),
+        ({"epoch": 3.5}, "`epoch` is no whole number"),
+        ({"epoch": torch.tensor([3, 4])}, "`epoch` is no whole number"),
+        ({"logit_scale": 800.0}, "1/τ is not finite"),
+        ({"logit_scale": float("nan")}, "1/τ is not finite"),
+        ({"vision_cfg": {"timm_model_name": "hf-hub:someone/something"}}, "has vision_cfg.timm_model_name"),
+        ({"text_cfg": {"hf_model_name": "someone/something"}}, "has text_cfg.hf_model_name"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_checkpoint_tells_of_itself_is_looked_at_on_loading(ours: Path, change, message: str) -> None:
+    content = torch.load(ours, weights_only=True)
+    if "logit_scale" in change:
+        content["state_dict"]["logit_scale"].fill_(change["logit_scale"])
+    elif part := set(change) & set(CONFIG):
+        content["model_config"] = CONFIG | {key: CONFIG[key] | change[key] for key in part}
+    else:
+        content |= change
+    torch.save(content, ours)
+    with pytest.raises(InputError, match=rf"^{ours}: .*{message}") as caught:
+        load_encoder(ours)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_epoch_may_be_a_tensor_or_missing(ours: Path) -> None:
+    content = torch.load(ours, weights_only=True)
+    torch.save(content | {"epoch": torch.tensor(3)}, ours)
+    assert type(load_encoder(ours)[1]["epoch"]) is int
+    del content["epoch"]
+    torch.save(content, ours)
+    assert load_encoder(ours)[1]["epoch"] is None
+
+
 def test_a_torn_checkpoint_is_refused(ours: Path) -> None:
     ours.write_bytes(ours.read_bytes()[:-5000])
     with pytest.raises(InputError, match="damaged, or no checkpoint"):
         load_encoder(ours)
 
 
-@pytest.mark.parametrize("source", ["none.pt", "RN50-quickgelu", "RN51:openai", "RN50:", ""])
+@pytest.mark.parametrize("source", ["none.pt", "RN50-quickgelu", "RN51:openai", "RN50:", "", "a" * 5000])
 def test_what_is_nowhere_is_refused_with_the_forms_that_are_taken(source: str) -> None:
     with pytest.raises(InputError, match="NAME:TAG"):
         load_encoder(source or "''")

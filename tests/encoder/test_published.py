@@ -93,6 +93,10 @@ def test_the_states_of_a_real_optimizer_and_schedule_load(rn50: Path, tmp_path: 
             lambda weights: weights.update({"module.logit_inv_tau": torch.tensor(float("nan"))}),
             "logit_inv_tau is no finite number",
         ),
+        (
+            lambda weights: weights.update({"module.logit_scale_hopfield": torch.tensor(800.0)}),
+            "logit_scale_hopfield is no finite number, or its exponential is not",
+        ),
         (lambda weights: weights.update({"module.visual.bn1.weight": "text"}), "not all weights are tensors"),
     ],
 )

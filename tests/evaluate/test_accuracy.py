@@ -44,6 +44,13 @@ def test_of_equal_scores_the_first_class_stands_first() -> None:
     assert ranks_of_labels(torch.zeros(3, 4), torch.tensor([0, 2, 3])).tolist() == [0, 2, 3]
 
 
+def test_what_is_no_number_is_never_right() -> None:
+    logits = torch.tensor([[2.0, torch.nan, 1.0], [torch.nan, 0.0, 1.0], [torch.nan] * 3])
+    assert ranks_of_labels(logits, torch.tensor([0, 0, 0])).tolist() == [1, 3, 3]
+    assert accuracies(logits, torch.tensor([0, 0, 0]))["metrics"]["accuracy"] == 0
+    assert accuracies(torch.full((2, 1), torch.nan), torch.tensor([0, 0]))["metrics"]["accuracy"] == 0
+
+
 def test_tiles_of_images_do_not_show(monkeypatch) -> None:
     logits, labels = logits_of(50, 8, "ties"), torch.arange(50) % 8
     whole = ranks_of_labels(logits, labels)

@@ -9,13 +9,11 @@ import torch
 from captioned_shards import shards_of
 from PIL import Image
 from tiny_models import MODEL_CONFIG, VIT_CONFIG
-from torch import Tensor
 
 from cloob.encoder import build_encoder
 from cloob.errors import InputError
 from cloob.evaluate.embedding import Embedder
-from cloob.evaluate.feature_cache import cached, tensors_sha256
-from cloob.evaluate.features import FeatureExtractor
+from cloob.evaluate.features import FeatureExtractor, of_length_1
 from cloob.evaluate.image_tower import before_and_after
 from cloob.evaluate.images import LabelledFolder, load_image
 from cloob.evaluate.testset import load_description
@@ -161,33 +159,36 @@ def test_bfloat16_is_near_float32(checkpoint: Path, colours: LabelledFolder, tmp
     assert 0 < (exact - rounded).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("damage", ["a bit", "the end", "everything", "another key"])
-def test_a_damaged_file_is_named_and_made_again(tmp_path: Path, capsys, damage: str) -> None:
-    def make() -> dict[str, Tensor]:
-        return {"after": torch.arange(12.0).reshape(3, 4)}
-
-    cached(tmp_path, "set", {"of": 1}, make)
-    [path] = tmp_path.glob("*")
-    content = bytearray(path.read_bytes())
-    if damage == "a bit":
-        content[-5] ^= 4
-    path.write_bytes({"the end": content[:-3], "everything": b"gone"}.get(damage, bytes(content)))
-    if damage == "another key":
-        cached(tmp_path / "other", "set", {"of": 2}, make)
-        [other] = (tmp_path / "other").glob("*")
-        other.rename(path)
-    assert torch.equal(cached(tmp_path, "set", {"of": 1}, make)["after"], make()["after"])
-    assert f"{path} is made again: " in capsys.readouterr().out
-    cached(tmp_path, "set", {"of": 1}, make)
-    assert capsys.readouterr().out == ""
+@pytest.mark.parametrize("scale", [1e-23, 1.0, 1e23])
+def test_a_direction_does_not_depend_on_the_length(scale: float) -> None:
+    rows = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
+    expected = torch.nn.functional.normalize(rows, dim=1)
+    torch.testing.assert_close(of_length_1(scale * rows, "CC"), expected)
+    one = torch.ones(3, 4)  # collapsed: a direction all the same
+    assert torch.equal(of_length_1(one, "CC"), one / 2)
 
 
-def test_features_that_are_no_numbers_are_refused_and_not_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
+def test_embeddings_without_a_direction_are_counted_and_refused(value: float) -> None:
     rows = torch.ones(4, 3)
-    rows[2, 1] = torch.inf
-    with pytest.raises(InputError, match=r"set: 1 of 4 embeddings \(after\) are not finite"):
-        cached(tmp_path, "set", {}, lambda: {"after": rows})
-    assert list(tmp_path.iterdir()) == []
+    rows[1:3] = value
+    with pytest.raises(InputError, match=r"^CC, images: 2 of 4 embeddings are zero or not finite; training"):
+        of_length_1(rows, "CC, images")
+
+
+def test_an_encoder_that_answers_nothing_has_no_accuracy(
+    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    for part in ("weight", "bias"):
+        content["state_dict"][f"visual.attnpool.c_proj.{part}"].zero_()
+    torch.save(content, tmp_path / "dead.pt")
+    features = extractor(tmp_path / "dead.pt", tmp_path / "cache").of_images(colours)
+    with pytest.raises(InputError, match=r"^Colours, test: 9 of 9 embeddings are zero"):
+        _ = features.normalised
+    shards = shards_of(tmp_path / "shards", [(9, "one"), (1, "two dogs")])
+    with pytest.raises(InputError, match=r"^CC validation, images: 2 of 2 embeddings are zero"):
+        extractor(tmp_path / "dead.pt", tmp_path / "cache").of_pairs(shards, "cc", "CC validation")
 
 
 def test_an_unreadable_image_is_named_and_nothing_is_kept(
@@ -198,15 +199,6 @@ def test_an_unreadable_image_is_named_and_nothing_is_kept(
         with pytest.raises(InputError, match=r"c/1\.png: not a readable image"):
             extractor(checkpoint, tmp_path / "cache", workers=workers).of_images(colours)
     assert files(tmp_path / "cache") == {}
-
-
-def test_the_hash_of_weights_is_of_values_not_of_order_or_strides() -> None:
-    weights = {"a": torch.randn(2, 3, 4, 5), "b": torch.tensor(3), "c": torch.ones(2, dtype=torch.bfloat16)}
-    there = {name: weights[name] for name in "cba"}
-    there["a"] = weights["a"].to(memory_format=torch.channels_last)
-    assert tensors_sha256(there) == tensors_sha256(weights)
-    assert tensors_sha256(weights | {"b": torch.tensor(3, dtype=torch.int32)}) != tensors_sha256(weights)
-    assert tensors_sha256(weights | {"b": torch.tensor([3])}) != tensors_sha256(weights)
 
 
 def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: Path) -> None:

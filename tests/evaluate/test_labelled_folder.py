@@ -76,6 +76,35 @@ def test_a_folder_that_does_not_fit_is_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["1.gif", "1.JPEG2000", "1", "0.png.txt", "1.png/", "more/1.png", ".old/1.png"]
+)
+def test_a_file_that_would_be_left_out_or_counted_from_further_down_is_named(
+    describe: Callable, tmp_path: Path, make_set: Callable, name: str
+) -> None:
+    folder = make_set({"a": 1, "b": 1, "c": 1})
+    path = folder / "test" / "b" / name
+    (path if name.endswith("/") else path.parent).mkdir(exist_ok=True)
+    if not name.endswith("/"):
+        shutil.copy(folder / "test" / "a" / "0.png", path)
+    entry = folder / "test" / "b" / Path(name).parts[0]
+    with pytest.raises(
+        InputError, match=rf"^{entry}: no image of a known suffix \(.*\.png.*\); .* move it out"
+    ):
+        read(describe, tmp_path, folder)
+
+
+def test_what_desktops_leave_in_folders_is_no_image_and_no_error(
+    describe: Callable, tmp_path: Path, make_set: Callable
+) -> None:
+    folder = make_set({"a": 1, "b": 1, "c": 1})
+    for name in (".DS_Store", "Thumbs.db"):
+        (folder / "test" / "a" / name).write_bytes(b"litter")
+    (folder / "test" / "b" / "0.png").rename(folder / "test" / "b" / "0.PNG")
+    (folder / "test" / "read me").write_text("beside the class folders")
+    assert read(describe, tmp_path, folder).names == ["a/0.png", "b/0.PNG", "c/0.png"]
+
+
 def test_the_hash_follows_the_files(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
     folder = make_set({"a": 1, "b": 1, "c": 1})
     memory = tmp_path / "memory"
@@ -101,6 +130,18 @@ def test_the_hash_is_of_the_bytes_wherever_they_lie(
     assert after != before
     monkeypatch.setattr(Path, "read_bytes", None)
     assert read(describe, tmp_path, folder).content_sha256(memory) == after  # not read again
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"sha256": '])
+def test_a_damaged_memory_of_the_hash_is_made_again(
+    describe: Callable, tmp_path: Path, make_set: Callable, damage: str
+) -> None:
+    folder, memory = read(describe, tmp_path, make_set({"a": 2, "b": 1, "c": 1})), tmp_path / "memory"
+    before = folder.content_sha256(memory)
+    [remembered] = memory.rglob("*.json")
+    remembered.write_text(damage)
+    assert folder.content_sha256(memory) == before
+    assert before in remembered.read_text()
 
 
 def test_training_folders_that_are_not_the_tests_are_refused(

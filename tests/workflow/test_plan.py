@@ -115,6 +115,38 @@ def test_the_linear_probe_is_for_sets_with_training_images(snakemake, config_wit
     assert "imagenetv2" not in plan.stdout  # trained on ImageNet
 
 
+UNPROBED = {name: one | {"training": None} for name, one in CONFIG["testsets"].items()}
+
+
+def test_where_no_set_has_training_images_all_is_without_the_linear_probe(snakemake, config_with):
+    plan = snakemake("-n", "all", "--configfile", config_with({"testsets": UNPROBED}))
+    assert plan.returncode == 0, plan.stderr
+    assert "linear_probe" not in plan.stdout
+    assert "results/tables/zeroshot.html" in plan.stdout and "results/tables/claims.html" in plan.stdout
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "said"),
+    [
+        ("linear_probe", {"testsets": UNPROBED}, "No test set is probed: .*testsets.NAME.training"),
+        (
+            "published_linear_probe",
+            {"testsets": UNPROBED},
+            "No test set is probed: .*testsets.NAME.training",
+        ),
+        (
+            "published",
+            {"published": dict.fromkeys(CONFIG["published"])},
+            "No released checkpoint .*published.NAME.address",
+        ),
+    ],
+)
+def test_a_table_of_nothing_is_refused_by_its_key(snakemake, config_with, table, changed, said):
+    run = snakemake("-n", f"results/tables/{table}.csv", "--configfile", config_with(changed))
+    assert run.returncode != 0
+    assert len(re.findall(rf"WorkflowError:\s+{said}", run.stdout + run.stderr)) == 1
+
+
 def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path):
     elsewhere = config_with({"results": f"{tmp_path}/results"})
     run = snakemake("all", "--cores", 1, "--nolock", "--configfile", elsewhere)

@@ -31,6 +31,12 @@ def probed():
     return {name: one["training"] for name, one in config["testsets"].items() if one.get("training")}
 
 
+def need_probed():
+    """Refuse a table of linear probes where no test set has training images."""
+    if not probed():
+        raise WorkflowError("No test set is probed: name the training images of one, testsets.NAME.training")
+
+
 def linear_probe_results(wildcards):
     """The result file of every (run, reported epoch, test set with training images)."""
     return result_files("linear_probe", probed(), report_epochs)
@@ -85,6 +91,12 @@ def captioned_shards():
 def published_results(wildcards):
     """The result file of every (released checkpoint, test set), after the column of the paper it stands against."""
     protocol = PUBLISHED[wildcards.table]
+    if not config["published"]:
+        raise WorkflowError(
+            "No released checkpoint is left to evaluate: give one its address, published.NAME.address"
+        )
+    if protocol == "linear_probe":
+        need_probed()
     return {
         f"{config['results']}/evaluate/published/{name}/{protocol}/{testset}.json": "/".join(
             str(one[key]) for key in ("pretraining", "architecture", "method", "epoch")

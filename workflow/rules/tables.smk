@@ -25,7 +25,7 @@ TABLES = {
     "claims": ("Claims", everything),
     "ablation": ("Claims", everything),
     "zeroshot": ("Zero-shot", zeroshot_results),
-    "linear_probe": ("Linear probe", lambda wildcards: linear_probe_results(wildcards)),
+    "linear_probe": ("Linear probe", linear_probe_results),
     "retrieval": ("Retrieval", lambda wildcards: retrieval_results(wildcards)),
     "embedding_structure": ("Embeddings", structure_results),
     "throughput": ("Training", logs),
@@ -40,6 +40,13 @@ PAGES |= {"books": "Data", "corpus": "Data"} | {
 }
 
 
+def tables():
+    """The tables of this config: where no test set has training images, no linear probe."""
+    return [name for name in TABLES if name != "linear_probe" or probed()]
+
+
 def table_of(wildcards):
     """What a table is made of. A partial one waits for nothing: it takes what is there when it is made."""
+    if wildcards.table == "linear_probe":
+        need_probed()
     return [] if config["partial"] else TABLES[wildcards.table][1](wildcards)

@@ -14,14 +14,14 @@ _ROWS = 4096  # of logits looked at at once
 def ranks_of_labels(logits: Tensor, labels: Tensor) -> Tensor:
     """How many classes stand before the right one, (N,) int64; of equal logits the first class wins.
 
-    `logits` is (N, classes), finite; `labels` (N,).
+    `logits` is (N, classes), `labels` (N,). What is no number stands before the right class, never behind it.
     """
     ranks = []
     before = torch.arange(logits.shape[1]) < labels[:, None]  # (N, classes)
     for start in range(0, len(labels), _ROWS):
         rows = slice(start, start + _ROWS)
         own = logits[rows].gather(1, labels[rows, None])
-        ranks.append(((logits[rows] > own) | ((logits[rows] == own) & before[rows])).sum(dim=1))
+        ranks.append((~(logits[rows] <= own) | ((logits[rows] == own) & before[rows])).sum(dim=1))
     return torch.cat(ranks)
 
 

@@ -24,8 +24,10 @@ def content_sha256(paths: Sequence[Path], names: Sequence[str], memory: Path) ->
         stats = [path.stat() for path in paths]
         stamps = [[each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns] for each in stats]
         remembered = memory / "contents" / f"{text_sha256([list(names), stamps])}.json"
-        if remembered.exists():
+        try:
             return read_json(remembered)["sha256"]
+        except (InputError, KeyError, TypeError):  # absent or damaged: both are made
+            pass
         pieces = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
         with ThreadPoolExecutor(_THREADS) as pool:
             hashes = tqdm(pool.map(_hashes, pieces), "hashing", len(pieces), mininterval=1, unit="batch")

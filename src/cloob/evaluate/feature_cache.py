@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from cloob.errors import InputError
 from cloob.evaluate.embedding import Tensors
-from cloob.files import replacing
+from cloob.files import replacing, waiting_for
 
 
 def tensors_sha256(tensors: Tensors) -> str:
@@ -34,15 +34,28 @@ def cached(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Tens
     """The tensors that `make` makes, from `folder` where they lie there under the same `key` already.
 
     `key` is all that they depend on; `name` only helps a person to find the file. A file that is damaged or
-    of another key is named in a warning and made again. What is not finite is not kept: `InputError`.
+    of another key is named in a warning and made again. Where another process makes it, it is waited for.
+    What is not finite is not kept: `InputError`.
     """
     path = folder / f"{name}_{text_sha256(key)[:16]}.safetensors"
-    if path.exists():
-        tensors, damage = _read(path, key)
+    tensors, _ = _read(path, key)
+    if tensors is not None:
+        return tensors
+    with waiting_for(path):
+        tensors, damage = _read(path, key)  # another process may have made it
         if tensors is not None:
             return tensors
-        print(f"warning: {path} is made again: {damage}", flush=True)
-    tensors = {part: tensor.contiguous() for part, tensor in make().items()}
+        if damage:
+            print(f"warning: {path} is made again: {damage}", flush=True)
+        tensors = {part: tensor.contiguous() for part, tensor in make().items()}
+        _check_finite(tensors, name)
+        about = {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(tensors)}
+        with replacing(path) as beside:
+            save_file(tensors, beside, about)
+    return tensors
+
+
+def _check_finite(tensors: Tensors, name: str) -> None:
     for part, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             rows = int((~torch.isfinite(tensor)).any(dim=1).sum())
@@ -50,14 +63,12 @@ def cached(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Tens
                 f"{name}: {rows} of {len(tensor)} embeddings ({part}) are not finite; training diverged, or "
                 "the weights are damaged"
             )
-    with replacing(path) as beside:
-        save_file(
-            tensors, beside, {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(tensors)}
-        )
-    return tensors
 
 
 def _read(path: Path, key: dict[str, Any]) -> tuple[Tensors | None, str]:
+    """The tensors of a file; where there are none, what is wrong with it: nothing where it is not there."""
+    if not path.exists():
+        return None, ""
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

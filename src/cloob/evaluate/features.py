@@ -35,11 +35,12 @@ class ImageFeatures:
     after_projection: Tensor  # (N, d), not normalised
     labels: Tensor  # (N,), int64
     names: list[str]
+    title: str  # of the split
 
     @property
     def normalised(self) -> Tensor:
-        """The embeddings after the projection, of length 1."""
-        return torch.nn.functional.normalize(self.after_projection, dim=1)
+        """The embeddings after the projection, of length 1. Raises `InputError`."""
+        return of_length_1(self.after_projection, self.title)
 
 
 @dataclass(frozen=True)
@@ -92,19 +93,19 @@ class FeatureExtractor:
 
     def of_images(self, folder: LabelledFolder) -> ImageFeatures:
         """The features of a split of a test set. Raises `InputError`, for an unreadable image too."""
-        description = folder.description
+        title = f"{folder.description.title}, {folder.split}"
         tensors = self.kept(
-            f"{description.name}_{folder.split}",
+            f"{folder.description.name}_{folder.split}",
             {"images": folder.content_sha256(self.cache), "split": folder.split},
             lambda: self._embedded_images(
                 [path for path, _ in folder.samples],
-                f"{description.title}, {folder.split}",
+                title,
                 load_pixels,
                 load_image,
             ),
         )
         labels = torch.tensor(folder.targets, dtype=torch.int64)
-        return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names)
+        return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names, title)
 
     def of_pairs(self, shards: Shards, name: str, title: str) -> PairFeatures:
         """The normalised embeddings of captioned images. Raises `InputError`."""
@@ -140,7 +141,8 @@ class FeatureExtractor:
             return {"image": images["after"], **texts}
 
         tensors = self.kept(name, {"pairs": shards.manifest["sha256"]}, make)
-        image, text = (torch.nn.functional.normalize(tensors[which], dim=1) for which in ("image", "text"))
+        image = of_length_1(tensors["image"], f"{title}, images")
+        text = of_length_1(tensors["text"], f"{title}, captions")
         return PairFeatures(image, text, torch.tensor(image_of_text))
 
     def kept(self, name: str, of: dict[str, Any], make: Callable[[], Tensors]) -> Tensors:
@@ -180,6 +182,18 @@ class FeatureExtractor:
             default_collate,
             _features,
         )
+
+
+def of_length_1(embeddings: Tensor, title: str) -> Tensor:
+    """(N, d) -> (N, d), float32; raises `InputError` where one is zero or not finite: it has no direction."""
+    # In float32 the squares of 1e23 are infinite, and the quotient a zero that looks like an answer.
+    lengths = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True, dtype=torch.float64)
+    if wrong := int((~torch.isfinite(lengths) | (lengths == 0)).sum()):
+        raise InputError(
+            f"{title}: {wrong} of {len(embeddings)} embeddings are zero or not finite; training diverged, or "
+            "the weights are damaged"
+        )
+    return (embeddings / lengths).float()
 
 
 def _features(model: Any, pixels: Tensor) -> Tensors:

@@ -1,6 +1,7 @@
 """The images of a test set with their labels, checked against the description before anything is computed."""
 
 import io
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -44,6 +46,7 @@ class LabelledFolder(ImageFolder):
             raise InputError(f"{description.path}: {description.title} has no {split} split; key {split!r}")
         self._test_folders = class_folders(folder / description.test, description.path)
         super().__init__(str(folder / inside), loader=load_image, allow_empty=True)
+        self._check_files()
         self._check_contents()
 
     @property
@@ -88,6 +91,17 @@ class LabelledFolder(ImageFolder):
             raise InputError(f"{directory}: two folders have the same class number; remove one")
         return found, dict(zip(found, numbers, strict=True))  # type: ignore[arg-type]
 
+    def _check_files(self) -> None:
+        """Of itself torchvision leaves out what has another suffix, and counts images from further down."""
+        for name in self.classes:
+            with os.scandir(Path(self.root, name)) as entries:
+                others = sorted(each.path for each in entries if not _is_taken(each))
+            if others:
+                raise InputError(
+                    f"{others[0]}: no image of a known suffix ({', '.join(IMG_EXTENSIONS)}); images lie in "
+                    "the class folder itself: convert or rename it, or move it out of there"
+                )
+
     def _check_contents(self) -> None:
         expected, where = self.description.expected, f"expected by {self.description.path}"
         if not self.samples:
@@ -110,6 +124,13 @@ class LabelledFolder(ImageFolder):
     def content_sha256(self, memory: Path) -> str:
         """A hash of the relative paths and bytes of all images; `memory` see `content_sha256`."""
         return content_sha256([Path(path) for path, _ in self.samples], self.names, memory)
+
+
+def _is_taken(entry: os.DirEntry) -> bool:
+    """Whether it is an image by its suffix, or what desktops leave in folders of images."""
+    name = entry.name.lower()
+    litter = name.startswith(".") or name == "thumbs.db"
+    return entry.is_file() and (litter or name.endswith(IMG_EXTENSIONS))
 
 
 def load_image(path: str | Path) -> Image.Image:

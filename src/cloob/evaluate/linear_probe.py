@@ -202,6 +202,7 @@ def _taken(images: ImageFeatures, chosen: Tensor) -> ImageFeatures:
         images.after_projection[chosen],
         images.labels[chosen],
         [name for name, taken in zip(images.names, chosen.tolist(), strict=True) if taken],
+        images.title,
     )
 
 

@@ -67,10 +67,9 @@ def linear_probe(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
         kinds = [each["features"] for each in result["probes"]]
         if not all(each["converged"] for each in result["probes"]):
             stuck.append(f"{result['run']['name']}, epoch {result['epoch']}, {result['dataset']}")
-        names = [ACCURACY, *(f"{ACCURACY}_{kind}" for kind in kinds[1:])]
-        metrics |= {
-            name: f", features {kind.replace('_', ' the ')}" for name, kind in zip(names, kinds, strict=True)
-        }
+        for place, kind in enumerate(kinds):  # the first is the same in all files: see `read_results`
+            name = f"{ACCURACY}_{kind}" if place else ACCURACY
+            metrics[name] = f", features {kind.replace('_', ' the ')}"
     remarks = [f"{NOT_CONVERGED}: {'; '.join(stuck)}."] if stuck else []
     return _accuracies(inputs, "linear_probe", "Linear-probe accuracy (%)", metrics, remarks)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,6 +27,8 @@ COLUMNS = [
 IDENTITY = COLUMNS[:-2]
 # Rows of a table's CSV that are one run's value; the others are taken over its seeds.
 MEASURED = "measured"
+# How a result was made: what one column averages is made alike.
+_ALIKE = ("precision", "training", "dataset_sha256", "description_sha256")
 _GUESSES = {"accuracy_top5": 5}  # so many guesses, so many times the chance
 _ORDERS = {
     "corpus": CORPORA,
@@ -38,10 +41,13 @@ _ORDERS = {
 def read_results(paths: Sequence[Path], protocol: str = "zeroshot") -> pd.DataFrame:
     """Result files of one protocol -> the long table, in the order of the paper. Raises `InputError`.
 
-    A linear probe's metrics are those of its first kind of features; of a further kind they carry its name,
-    as in `accuracy_before_projection`.
+    A linear probe's metrics are those of its first kind of features, the same one in all files; of a further
+    kind they carry its name, as in `accuracy_before_projection`.
     """
-    rows = [row for path in paths for row in _rows(path, protocol)]
+    results = [(path, read_json(path)) for path in paths]
+    rows = [row for path, result in results for row in _rows(path, result, protocol)]
+    _check_kinds(results)
+    _check_alike(results)
     table = pd.DataFrame(rows, columns=[*COLUMNS, "path"])
     twice = table[table.duplicated(IDENTITY, keep=False)]
     if len(twice):
@@ -63,8 +69,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(beside, index=False, lineterminator="\n")
 
 
-def _rows(path: Path, protocol: str) -> list[list[object]]:
-    result = read_json(path)
+def _rows(path: Path, result: dict[str, Any], protocol: str) -> list[list[object]]:
     try:
         run = result["run"]
         check_objective(run["objective"], path)
@@ -85,6 +90,32 @@ def _rows(path: Path, protocol: str) -> list[list[object]]:
         raise InputError(
             f"{path}: not a result of `cloob evaluate`, {protocol} ({error!r}); make it again"
         ) from None
+
+
+def _check_kinds(results: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    """Without a name in it, a metric must be of the same kind of features everywhere."""
+    first: dict[str, Path] = {}
+    for path, result in results:
+        for probe in result.get("probes", [])[:1]:
+            first.setdefault(probe["features"], path)
+    if len(first) > 1:
+        (kind, path), (other, there), *_ = first.items()
+        raise InputError(
+            f"{there}: its first features are {other}, those of {path} are {kind}; make one of them again, "
+            "with the other's order of evaluate.linear_probe.features"
+        )
+
+
+def _check_alike(results: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    """The results of a column's seeds differ in nothing but the run."""
+    first: dict[tuple[Any, ...], tuple[Path, Any]] = {}
+    for path, result in results:
+        about = result["run"] | result
+        for key in (each for each in _ALIKE if each in about):
+            column = (*(about[each] for each in COLUMN), about["dataset"], key)
+            there, value = first.setdefault(column, (path, about[key]))
+            if about[key] != value:
+                raise InputError(f"{path}: its {key} is not that of {there}; make it again, as the other was")
 
 
 def _ranks(column: pd.Series) -> pd.Series:
