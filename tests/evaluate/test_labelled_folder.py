@@ -77,7 +77,7 @@ def test_a_folder_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize(
-    "name", ["1.gif", "1.JPEG2000", "1", "0.png.txt", "1.png/", "more/1.png", ".old/1.png"]
+    "name", ["1.gif", "1.JPEG2000", "1", "0.png.part", "1.png/", "more/1.png", ".old/1.png"]
 )
 def test_a_file_that_would_be_left_out_or_counted_from_further_down_is_named(
     describe: Callable, tmp_path: Path, make_set: Callable, name: str
@@ -94,11 +94,11 @@ def test_a_file_that_would_be_left_out_or_counted_from_further_down_is_named(
         read(describe, tmp_path, folder)
 
 
-def test_what_desktops_leave_in_folders_is_no_image_and_no_error(
+def test_tables_and_what_desktops_leave_in_folders_are_no_images_and_no_error(
     describe: Callable, tmp_path: Path, make_set: Callable
 ) -> None:
     folder = make_set({"a": 1, "b": 1, "c": 1})
-    for name in (".DS_Store", "Thumbs.db"):
+    for name in (".DS_Store", "Thumbs.db", "GT-00000.csv"):
         (folder / "test" / "a" / name).write_bytes(b"litter")
     (folder / "test" / "b" / "0.png").rename(folder / "test" / "b" / "0.PNG")
     (folder / "test" / "read me").write_text("beside the class folders")

@@ -20,6 +20,7 @@ from cloob.errors import InputError
 from cloob.evaluate.content import content_sha256
 from cloob.evaluate.testset import Description, class_folders
 
+_NO_IMAGES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
 # Pillow only warns of images between once and twice its limit. (Set once: around each image it costs time.)
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -127,10 +128,9 @@ class LabelledFolder(ImageFolder):
 
 
 def _is_taken(entry: os.DirEntry) -> bool:
-    """Whether it is an image by its suffix, or what desktops leave in folders of images."""
+    """Whether it is an image by its suffix, or surely none: tables of a set, what desktops leave in folders."""
     name = entry.name.lower()
-    litter = name.startswith(".") or name == "thumbs.db"
-    return entry.is_file() and (litter or name.endswith(IMG_EXTENSIONS))
+    return entry.is_file() and (name.startswith(".") or name.endswith((*IMG_EXTENSIONS, *_NO_IMAGES)))
 
 
 def load_image(path: str | Path) -> Image.Image:
