@@ -128,7 +128,7 @@ class LabelledFolder(ImageFolder):
 
 
 def _is_taken(entry: os.DirEntry) -> bool:
-    """Whether it is an image by its suffix, or surely none: tables of a set, what desktops leave in folders."""
+    """Whether it is an image by its suffix, or surely none: tables, what desktops leave in folders."""
     name = entry.name.lower()
     return entry.is_file() and (name.startswith(".") or name.endswith((*IMG_EXTENSIONS, *_NO_IMAGES)))
 
