@@ -197,6 +197,15 @@ def test_images_are_told_apart_by_less_than_float32_holds() -> None:
     assert right[0] == right[1] > 0.5
 
 
+def test_a_refit_under_a_strong_penalty_predicts_as_a_fresh_fit() -> None:
+    features, labels = random_case(images=120, width=60)[0], torch.arange(120) % 4
+    features = 0.04 * features + 2 * torch.randn(60, generator=torch.Generator().manual_seed(1))
+    [start] = fit_path(features[30:], labels[30:], [1e5])
+    [refitted], [fresh] = fit_path(features, labels, [1e5], start), fit_path(features.double(), labels, [1e5])
+    wanted, found = fresh.logits(features), refitted.logits(features)
+    assert (found - wanted).abs().max() <= 1e-3 * (wanted - wanted.mean(dim=0)).abs().max()
+
+
 def test_an_early_end_is_told() -> None:
     [fit] = fit_path(*random_case(), [1e-4], max_iterations=2)
     assert (fit.iterations, fit.converged) == (2, False)

@@ -73,11 +73,14 @@ def fit_path(
     """Fit every strength, the strongest first; all on the device of `features` (n, d).
 
     `labels` (n,) are 0 … K − 1, each of them present (the bias of an absent class has no optimum). The first
-    strength starts from `start`. A fit has converged when two things hold. Half the squared Newton decrement,
-    taken with L-BFGS's own inverse Hessian, is at most `tolerance` times F, and times what F gained on no
-    weights at all: that is little where λ is strong, but decides the accuracy. Because that is an estimate,
-    strong convexity has to bound the distance to the minimum, by ‖gradient‖²/2λ, to 1e-4 of F at the default
-    tolerance; or, since that may be out of reach where λ is weak, 100 float64 iterations gained less than it.
+    strength starts from `start`, where that helps.
+
+    A fit has converged when two things hold. Half the squared Newton decrement, taken with L-BFGS's own
+    inverse Hessian, is at most `tolerance` times F, and times what F gained on no weights at all: that is
+    little where λ is strong, but decides the accuracy. Because that is an estimate, strong convexity has to
+    bound the distance to the minimum, by ‖gradient‖²/2λ, to 1e-4 of F at the default tolerance; or, since
+    that may be out of reach where λ is weak, 100 float64 iterations gained less than it.
+
     Raises ValueError for what has no fit.
     """
     strengths = sorted(set(l2_strengths), reverse=True)
@@ -85,9 +88,11 @@ def fit_path(
     if not strengths or strengths[-1] <= 0 or len(counts) < 2 or counts.min() == 0:
         raise ValueError("want positive strengths, two classes or more, and images of each class")
     problem, memory, solved = Problem(features, labels, counts), Memory(), []
-    point = problem.start() if start is None else problem.inward(start.weights, start.bias)
-    # Without a start, from where the penalty outweighs all data.
-    path = _stepping_stones(strengths, max(problem.largest, strengths[0]) if start is None else strengths[0])
+    # Where the penalty outweighs all data, F says little of biases that are off: no weights start best.
+    if start is None or strengths[0] > problem.largest:
+        point, path = problem.start(), _stepping_stones(strengths, max(problem.largest, strengths[0]))
+    else:
+        point, path = problem.inward(start.weights, start.bias), _stepping_stones(strengths, strengths[0])
     for position, strength in enumerate(path):
         if position:
             memory.change_strength(strength - path[position - 1], problem.penalised)
