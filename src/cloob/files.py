@@ -52,12 +52,15 @@ def only_one(folder: Path) -> Iterator[None]:
 def waiting_for(path: Path) -> Iterator[None]:
     """Be the only process that makes `path` until the end of the `with` block; wait for another one.
 
-    What a killed process left of it is deleted. Where the file system knows no locks, neither is done.
+    What a killed process left of it is deleted. Where the file system knows no locks, neither is done. Blocks
+    of one folder do not nest: the end of the inner one would free both.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    # One file holds the locks of all files of a folder, each at a byte of its own.
+    place = int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:7])
+    with path.with_name("lock").open("w") as lock:
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX)
+            fcntl.lockf(lock, fcntl.LOCK_EX, 1, place)
         except OSError:
             pass
         else:
