@@ -21,13 +21,13 @@ test: .venv/ready ## all tests but the slow ones
 	pytest
 
 slurm: ## Debian's Slurm for the tests of the cluster; needs root
-	command -v slurmctld munged || (apt-get update && apt-get install -y --no-install-recommends slurm-wlm munge)
+	command -v slurmctld munged || (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge)
 
 cluster: .venv/ready slurm ## the cluster's tests, faults included, on a Slurm of their own
 	pytest tests/cluster -m cluster
 
 browser: .venv/ready ## the pipeline on a tenth of the small world, its report opened in Debian's Chromium; root installs it
-	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium)
+	command -v chromium || (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium)
 	pytest tests/workflow -m browser
 
 lint: .venv/ready ## what the tests check of the sources, fast
