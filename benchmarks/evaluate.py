@@ -5,7 +5,7 @@ context, images decoded and prepared by Pillow as open_clip does, and embedded a
 give the same accuracies, or this ends with an error. The encoders have random weights (time does not depend
 on them). In turns; seconds are of one thread's processor time, which others on the machine change little.
 `--protocols` says how many protocols want the features of the test images: zero-shot alone 1, with the linear
-probe 2.
+probe 2, with the sample predictions 3.
 """
 
 import argparse
@@ -117,7 +117,13 @@ def main() -> None:
         "--architecture", default="config/architectures/RN_small.json", help="name or JSON of open_clip"
     )
     parser.add_argument("--per-class", type=int, default=20, help="test images of a class; the demo has 20")
-    parser.add_argument("--protocols", type=int, nargs="*", default=[1, 2], help="that want the features")
+    parser.add_argument(
+        "--protocols",
+        type=int,
+        nargs="*",
+        default=[1, 2, 3],
+        help="that want the features; the pipeline has 3",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts")
     options = parser.parse_args()
     torch.set_num_threads(1)
