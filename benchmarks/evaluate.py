@@ -122,7 +122,7 @@ def main() -> None:
         type=int,
         nargs="*",
         default=[1, 2, 3],
-        help="that want the features; the pipeline has 3",
+        help="so many want the features",
     )
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts")
     options = parser.parse_args()
