@@ -3,8 +3,8 @@
 Features are what an encoder might give: a mixture of one Gaussian per class, all with one decaying spectrum,
 around a common mean, in rows of length 1; a share of the labels is wrong, so that strength matters.
 scikit-learn gets them in float64, in which it is twice as fast as in float32, once with every strength fitted
-by itself and once with `warm_start`, in the order of ours. Its objective is that of ours times C. Strengths
-weaker than the default's take it hours: it needs thousands of iterations for each.
+by itself and once with `warm_start`, in the order of ours. Its objective is that of ours times C. With
+strengths down to 1e-6 it had not ended after 19 minutes.
 
 The machine's OpenBLAS may be held to an old kernel by OPENBLAS_CORETYPE; unset it, and OPENBLAS_L2_SIZE:
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from on_slurm import ROOT
 
-from cloob.cluster.check import limits_misfits, misfits, preemption_note, status_misfit
-from cloob.cluster.partitions import Nodes, gpus_of, minutes_of
+from cloob.cluster.check import lacks_on_a_node, limits_misfits, misfits, preemption_note, status_misfit
+from cloob.cluster.partitions import Nodes, gpus_of, minutes_of, partitions
 from cloob.cluster.profile import read_profile
 from cloob.errors import InputError
 
@@ -92,6 +92,24 @@ def test_a_word_for_a_runtime_is_read_as_snakemake_reads_it(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(PROFILE.read_text().replace("runtime: 2880", "runtime: 2d"))
     assert {one.rule: one for one in read_profile(path).requests}["fetch"].minutes == 2880
+
+
+def test_nodes_that_are_drained_down_or_silent_do_not_count(monkeypatch):
+    states = ("idle", "mixed~", "drained", "draining", "down", "idle*", "allocated")
+    lines = [f"main*|2-00:00:00|{number}|8|1000|(null)|OFF|{state}" for number, state in enumerate(states, 1)]
+    monkeypatch.setattr("cloob.cluster.partitions.ask", lambda *command: "\n".join(lines))
+    assert [nodes.number for nodes in partitions()] == [1, 2, 7]
+
+
+def test_a_partition_that_lets_nobody_look_is_named_and_the_check_goes_on(monkeypatch):
+    def busy(*arguments):
+        raise InputError("srun: first\nsrun: error: Unable to allocate resources")
+
+    monkeypatch.setattr("cloob.cluster.check._seen_from_a_node", busy)
+    [line] = lacks_on_a_node(request("fetch", partition="light"), "images.example")
+    assert line == (
+        "slurm_partition: no look from light was possible: srun: error: Unable to allocate resources"
+    )
 
 
 def test_what_fits_needs_no_word():

@@ -54,6 +54,6 @@ def test_what_is_trained_is_read_in_a_moment_however_long_the_log(said, tmp_path
     log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
     log.parent.mkdir(parents=True)
     step = json.dumps({"event": "step", "samples_seen": 500, "samples_per_second": 2000.0})
-    unread = "no JSON, which nobody reads\n" * 10_000
+    unread = (json.dumps({"event": "step", "samples_seen": 999, "samples_per_second": 1.0}) + "\n") * 10_000
     log.write_text(json.dumps({"event": "start", "processes": 2}) + "\n" + unread + f"{step}\n" * 4_000)
     assert "288,000,000 pairs each, 500 of all trained, 20.00 h on 4 processes" in said()[0]

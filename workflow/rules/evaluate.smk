@@ -47,10 +47,7 @@ rule zeroshot:
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        testsets=lambda wildcards, input: [
-            f"--testset={description}={folder}"
-            for description, folder in zip(input.descriptions, input.folders)
-        ],
+        testsets=testset_flags,
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=evaluate_flags(),
@@ -76,10 +73,7 @@ use rule zeroshot as published_zeroshot with:
         "<results>/logs/evaluate/published_{published}_zeroshot.log",
     params:
         checkpoint=lambda wildcards, input: input.checkpoint,
-        testsets=lambda wildcards, input: [
-            f"--testset={description}={folder}"
-            for description, folder in zip(input.descriptions, input.folders)
-        ],
+        testsets=testset_flags,
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=evaluate_flags(),
@@ -103,10 +97,7 @@ rule linear_probe:
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        testsets=lambda wildcards, input: [
-            f"--testset={description}={folder}"
-            for description, folder in zip(input.descriptions, input.folders)
-        ],
+        testsets=testset_flags,
         training=[f"--training={name}={training}" for name, training in probed().items()],
         folder=subpath(output[0], parent=True),
         flags=evaluate_flags(),
@@ -130,10 +121,7 @@ use rule linear_probe as published_linear_probe with:
         "<results>/logs/evaluate/published_{published}_linear_probe.log",
     params:
         checkpoint=lambda wildcards, input: input.checkpoint,
-        testsets=lambda wildcards, input: [
-            f"--testset={description}={folder}"
-            for description, folder in zip(input.descriptions, input.folders)
-        ],
+        testsets=testset_flags,
         training=[f"--training={name}={training}" for name, training in probed().items()],
         folder=subpath(output[0], parent=True),
         flags=evaluate_flags(),

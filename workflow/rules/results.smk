@@ -57,6 +57,12 @@ def checkpoint_of(wildcards):
     return f"{config['results']}/train/{wildcards.run}/checkpoints/epoch_{int(wildcards.epoch):04d}.pt"
 
 
+def testset_flags(wildcards, input):
+    """The test sets, as flags of `cloob evaluate`: the description of each and its folder."""
+    pairs = zip(input.descriptions, input.folders)
+    return [f"--testset={description}={folder}" for description, folder in pairs]
+
+
 def evaluate_flags():
     """How every protocol computes its features, as flags of `cloob evaluate`."""
     one = config["evaluate"]
