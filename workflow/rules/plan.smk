@@ -16,16 +16,20 @@ def events_of(run):
     if not logs:
         return []
     with logs[0].open("rb") as log:
-        lines = [log.readline()]
-        log.seek(max(log.tell(), logs[0].stat().st_size - TAIL))
-        lines += log.read().splitlines()
-    events = []
-    for line in lines:
-        try:
-            events.append(json.loads(line))
-        except ValueError:  # cut off, here or by a kill
-            continue
-    return [event for event in events if isinstance(event, dict)]
+        first = log.readline()
+        start = max(log.tell(), logs[0].stat().st_size - TAIL)
+        log.seek(start)
+        lines = [first, *log.read().split(b"\n")]
+        # The first line of the tail is cut off here, the last one perhaps by a kill.
+        cut = {0, len(lines) - 1} | ({1} if start > len(first) else set())
+        events = [parse_event(line) for line in lines]
+        damaged = [at for at, event in enumerate(events) if event is None and at not in cut and lines[at]]
+        if damaged or (len(lines) > 2 and events[0] is None):
+            place = damaged[0] if damaged and events[0] is not None else 0
+            log.seek(0)
+            before = log.read(start).count(b"\n") if place else 0
+            logger.warning(f"{logs[0]}: line {before + max(place, 1)} is not JSON, the file was damaged; it is passed over")
+    return [event for event in events if event is not None]
 
 
 def measured_rate(architecture):

@@ -36,6 +36,7 @@ rule train:
         flags=train_flags,
         keep=lambda wildcards: structure_epochs(recipe_of(wildcards)),
         minutes=config["train"]["checkpoint_minutes"],
+        replaced=config["train"]["max_replaced_fraction"],
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],
         wandb=config["train"]["wandb_project"],
@@ -45,6 +46,7 @@ rule train:
         + "{resources.launcher}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
         " -m cloob train run --shards {input.shards}"
         " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
-        " --scratch={params.scratch:q} --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
+        " --scratch={params.scratch:q} --keep-epochs {params.keep} --checkpoint-minutes {params.minutes}"
+        " --max-replaced-fraction {params.replaced} --workers {params.workers}"
         # Asked to stop, training still has something to say: tee has to outlive the signal.
         " --wandb-project={params.wandb:q} 2>&1 | (trap '' TERM USR1; tee {log})"

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
+from cloob.files import no_follow
 
 ALGORITHMS = ("sha256", "md5")
 _BLOCK = 1 << 20
@@ -152,7 +153,8 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if answer.status != 206:
             part.start_anew(_version_of(answer))
         with (
-            part.path.open("ab") as file,
+            naming(part.path),
+            open(part.path, "ab", opener=no_follow) as file,
             tqdm(
                 total=announced, initial=part.size, unit="B", unit_scale=True, desc=part.path.name[1:-5]
             ) as bar,

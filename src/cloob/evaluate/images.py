@@ -16,7 +16,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.evaluate.content import content_sha256
 from cloob.evaluate.testset import Description, class_folders
 
@@ -163,8 +163,9 @@ def decode(content: bytes, name: str) -> Tensor:
 
 def _content_of(path: str | Path) -> bytes:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
+        with naming(path):
+            return Path(path).read_bytes()
+    except FileNotFoundError as error:
         raise InputError(f"{path}: not a readable image ({error}); unpack the test set again") from None
 
 
