@@ -1,7 +1,12 @@
 """Said with the plan: what has to be supplied, and what training will cost, in GPU-hours where a rate was measured."""
 
 import json
+import sys
 from statistics import median
+
+sys.path.insert(0, str(SOURCE))
+
+from cloob.events import first_and_last_events
 
 # Of a log's end: some thousand steps.
 TAIL = 2**18
@@ -15,21 +20,10 @@ def events_of(run):
     ]
     if not logs:
         return []
-    with logs[0].open("rb") as log:
-        first = log.readline()
-        start = max(log.tell(), logs[0].stat().st_size - TAIL)
-        log.seek(start)
-        lines = [first, *log.read().split(b"\n")]
-        # The first line of the tail is cut off here, the last one perhaps by a kill.
-        cut = {0, len(lines) - 1} | ({1} if start > len(first) else set())
-        events = [parse_event(line) for line in lines]
-        damaged = [at for at, event in enumerate(events) if event is None and at not in cut and lines[at]]
-        if damaged or (len(lines) > 2 and events[0] is None):
-            place = damaged[0] if damaged and events[0] is not None else 0
-            log.seek(0)
-            before = log.read(start).count(b"\n") if place else 0
-            logger.warning(f"{logs[0]}: line {before + max(place, 1)} is not JSON, the file was damaged; it is passed over")
-    return [event for event in events if event is not None]
+    events, damaged = first_and_last_events(logs[0], TAIL)
+    if damaged:
+        logger.warning(f"{logs[0]}: damaged in line {damaged}, which is passed over")
+    return events
 
 
 def measured_rate(architecture):
@@ -39,7 +33,7 @@ def measured_rate(architecture):
         processes = 1
         for event in events_of(name):
             processes = event.get("processes", processes)
-            if event.get("event") == "step":
+            if event["event"] == "step" and "samples_per_second" in event:
                 rates.append(event["samples_per_second"] / processes)
     return median(rates) if rates else None
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError, naming
-from cloob.events import parse_events
+from cloob.events import parse_event
 from cloob.report.names import check_objective
 
 RUN = ["corpus", "architecture", "objective", "recipe", "seed"]
@@ -71,7 +71,8 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such log; `cloob train run` writes it") from None
     events = []
-    for number, _, event in parse_events(lines):
+    for number, line in enumerate(lines, start=1):
+        event = parse_event(line)
         if event is None:
             raise InputError(
                 f"{path}: line {number} is not an event of the log (JSON), the file was damaged; restore it "

@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from cloob.errors import InputError, naming
-from cloob.events import parse_events
+from cloob.events import parse_event
 from cloob.files import replacing
 
 _PLOTTED = ("step", "validation")
@@ -56,7 +56,8 @@ def _events_before(path: Path, samples_seen: int) -> list[bytes]:
     with naming(path):
         lines = path.read_bytes().split(b"\n")
     kept, damaged = [], []
-    for number, line, event in parse_events(lines):
+    for number, line in enumerate(lines, start=1):
+        event = parse_event(line)
         if event is None:
             if number < len(lines) and line.strip():
                 damaged.append(number)
