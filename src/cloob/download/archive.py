@@ -12,7 +12,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from cloob.errors import InputError, raise_if_io
+from cloob.errors import InputError, naming, raise_if_io
 
 _BLOCK = 1 << 20
 _MAXIMUM_MEMBERS = 2_000_000  # ImageNet has 1.4 million images
@@ -70,8 +70,11 @@ def _write(
                             f"{archive}: more than {maximum_bytes:,} bytes unpacked; it is refused as a "
                             "bomb: raise maximum_bytes if it is right"
                         )
-                    file.write(block)
+                    with naming(path):
+                        file.write(block)
                     bar.update(len(block))
+                with naming(path):
+                    file.flush()
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from cloob.download.archive import is_archive, unpack
 from cloob.download.file import Source, download_file
-from cloob.errors import InputError, raise_if_io
+from cloob.errors import InputError, naming, raise_if_io
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
 from cloob.evaluate.testset import Description
@@ -107,7 +107,8 @@ def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
         target.mkdir(parents=True, exist_ok=True)
         if is_archive(file):
             unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
-            shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
+            with naming(target):
+                shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
             shutil.rmtree(unpacked / "one")
         elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
             raise InputError(f"{file}: not an archive; delete it to fetch it again")

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.files import write_json
 from cloob.world.conceptual import LISTS, conceptual_list
 from cloob.world.flickr import flickr_world
@@ -44,7 +44,8 @@ def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        record = _write(beside, seed, sizes, port, processes)
+        with naming(out):
+            record = _write(beside, seed, sizes, port, processes)
         if out.exists():
             aside = out.with_name(f".{out.name}.{os.getpid()}.old")
             out.rename(aside)
