@@ -21,7 +21,8 @@ _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOF
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or a tar (plain or compressed), by its content."""
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    with naming(path):
+        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
 def unpack(archive: Path, folder: Path, maximum_bytes: int) -> None:
