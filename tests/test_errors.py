@@ -17,11 +17,11 @@ import torch
 from io_errors import limited
 from PIL import Image, UnidentifiedImageError
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader
 
 from cloob.cli import main
 from cloob.errors import InputError, io_errno, naming, one_line
 from cloob.files import only_one, read_json, replacing, waiting_for, write_json
+from cloob.loading import Loader, ending_workers
 
 
 def write_torch(path: Path) -> None:
@@ -140,12 +140,9 @@ def test_memory_that_is_used_up_is_no_damage(tmp_path: Path) -> None:
     )
 
 
-class Failing(torch.utils.data.Dataset):
+class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-    def __len__(self) -> int:
-        return 1
 
     def __getitem__(self, index: int) -> int:
         raise self.error
@@ -165,7 +162,8 @@ class Failing(torch.utils.data.Dataset):
 )
 def test_an_error_in_a_loader_process_is_the_same_line(error: Exception, said: str) -> None:
     with pytest.raises(type(error)) as raised:
-        list(DataLoader(Failing(error), num_workers=1))
+        with ending_workers():
+            list(Loader(Failing(error), list, [[0]], workers=1))
     assert (one_line(raised.value) or "").startswith(said)
 
 
