@@ -18,6 +18,9 @@ from cloob.train.order import Address, BatchOrder, Slot
 MicroBatch = tuple[Tensor, Tensor, list[int]]
 
 
+_VERIFY = "`cloob shards verify` names what differs: restore it, or pack the shards again"
+
+
 class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
     """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,), pair that it replaces).
 
@@ -53,7 +56,10 @@ class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
                 continue
             replaced = None if index == indices[0] else indices[0]
             return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], replaced
-        raise InputError(f"{self.shards.path}: none of {len(indices)} images decodes; pack the shards again")
+        raise InputError(
+            f"{self.shards.tar_of(indices[0])}: changed since it was packed, none of {len(indices)} images "
+            f"decodes; {_VERIFY}"
+        )
 
     def _warn(self, index: int, error: Exception) -> None:
         if index not in self._named:
@@ -83,8 +89,7 @@ def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float
         raise InputError(
             f"{shards.tars[of_shard.index(most)]}: changed since it was packed, {most:.0f} of its pairs do "
             f"not decode; {number:.0f} of the {batch} pairs of a batch had to be replaced, more than "
-            f"train.max_replaced_fraction ({limit:g}) allows. `cloob shards verify` names what differs: "
-            "restore it, or pack the shards again"
+            f"train.max_replaced_fraction ({limit:g}) allows. {_VERIFY}"
         )
     return int(number)
 
