@@ -28,8 +28,8 @@ _MORE_SHARED_MEMORY = (
 class Loader(DataLoader[Any]):
     """`collate([items[index] for index in batch])` for each batch, in order, by forked processes.
 
-    `workers` of them; with 0, by this process. Raises `InputError` and `OSError` as `items` raises them. Iterate within
-    `ending_workers`, or the workers live as long as the iterator.
+    `workers` of them; with 0, by this process. Raises `InputError` and `OSError` as `items` raises them.
+    Iterate within `ending_workers`, or the workers live as long as the iterator.
     """
 
     def __init__(
@@ -57,6 +57,11 @@ class Loader(DataLoader[Any]):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
             batches = super().__iter__()
+        except OSError as error:
+            raise InputError(
+                f"{self.num_workers} loader workers cannot be started ({error.strerror}); "
+                f"{_MORE_SHARED_MEMORY}"
+            ) from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return _raising(batches)
@@ -118,10 +123,10 @@ def _unchanged(batch: Any) -> Any:
 def _begin(parent: int, worker: int) -> None:
     end_with(parent, signal.SIGKILL)
     # A batch that cannot be sent would be dropped with a traceback, and the loader would wait for it.
-    Queue._on_queue_feeder_error = _end_worker  # type: ignore[method-assign,assignment]
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[assignment]
 
 
-def _end_worker(error: Exception, _: Any = None) -> None:
+def _end_worker(error: Exception, _: Any) -> None:
     print(f"a loader worker cannot send its batch: {error}", file=sys.stderr, flush=True)
     os._exit(1)
 
@@ -132,5 +137,6 @@ def _of_a_worker(said: str) -> str | None:
     if is_memory and ("DataLoader worker" in said or "</torch_" in said):
         return f"a loader worker has no room in {_SHARED_MEMORY}; {_MORE_SHARED_MEMORY}"
     if said.startswith("DataLoader worker (pid"):
-        return f"{said.splitlines()[0].strip()} Is memory short? Use fewer workers or ask for more memory"
+        failure = said.splitlines()[0].split(". ")[0]
+        return f"{failure}; is memory or {_SHARED_MEMORY} short? Use fewer workers or ask for more"
     return None

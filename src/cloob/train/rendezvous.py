@@ -38,7 +38,7 @@ def meet(rank: int, processes: int, run: Identity) -> dist.Store:
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     if not address or not port or not port.isdecimal():
         raise InputError(
-            f"RANK is set, for one of several processes, but MASTER_ADDR is {address!r} and "
+            f"RANK is set, for one of several processes, but MASTER_ADDR is {address!r}, "
             f"MASTER_PORT {port!r}; set both, or unset RANK"
         )
     place = f"{address}:{port}"
@@ -55,7 +55,7 @@ def meet(rank: int, processes: int, run: Identity) -> dist.Store:
     except (dist.DistError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{place}: process {rank} of {processes} cannot join the others ({reason}); did all of them start?"
+            f"{place}: process {rank} of {processes} cannot join the others ({reason}); did all start?"
         ) from None
     return store
 
