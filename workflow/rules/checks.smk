@@ -57,8 +57,13 @@ def misread_files():
     if set(str(SOURCE)) & set("{}:\n"):
         yield f"{SOURCE.parent}: move this checkout to a path without braces, colons and line breaks"
     for path in workflow.configfiles:
-        with suppress(yaml.YAMLError):  # JSON, which Snakemake has read as such
-            yield from (f"{path}: {line}" for line in pitfalls(Path(path).read_text(encoding="utf-8")))
+        yield from (f"{path}: {line}" for line in misreadings(path))
+
+
+def misreadings(path):
+    """What YAML misreads in a file. What is no YAML is told where it is read, or is JSON."""
+    with suppress(yaml.YAMLError, UnicodeDecodeError):
+        yield from pitfalls(Path(path).read_text(encoding="utf-8"))
 
 
 def explained(error):
@@ -110,6 +115,7 @@ def inconsistencies(config):
         if not Path(path).is_file():
             yield f"{key}: no file {path}; correct the path, relative to the root of the repository"
             continue
+        yield from (f"{path}: {line}" for line in misreadings(path))
         try:
             name = load_description(path).name
             if key != f"testsets.{name}.description":

@@ -45,8 +45,8 @@ def announce_supplies():
 
 def wanted_supplies(paths):
     """One message that says what is missing and under which key of the config it goes."""
-    keys = {path: key for key, path in supplies().items()}
-    lines = "\n".join(f"  - {path}  (key {keys[path]})" for path in sorted(paths))
+    keys = {path: [key for key, its in supplies().items() if its == path] for path in paths}
+    lines = "\n".join(f"  - {path}  (key {', '.join(keys[path])})" for path in sorted(keys))
     return (
         "These are yours to supply; put them there, or set their keys in config/config.yaml\n"
         f"(config/README.md says where each can be asked for):\n{lines}"
