@@ -108,6 +108,13 @@ def inconsistencies(config):
                 f"testsets.{name}.training: {training} has no training images of its own; "
                 f"those have {', '.join(having) or 'none'}"
             )
+    for name, one in config["evaluate"]["captioned"].items():
+        if (
+            one["shards"].endswith(".json")
+            and not is_made(one["shards"])
+            and not Path(one["shards"]).is_file()
+        ):
+            yield f"evaluate.captioned.{name}.shards: no file {one['shards']}; correct the path"
     folders = {f"testsets.{name}.description": one["description"] for name, one in config["testsets"].items()}
     for key, path in folders.items():
         if is_made(path):

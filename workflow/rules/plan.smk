@@ -95,7 +95,7 @@ def lacks_conda():
 NO_CONDA = (
     "conda is not on the PATH, but the rules' environments (envs/) are made with it: load it "
     "(`module load conda`, or `. CONDA/etc/profile.d/conda.sh`) and activate .venv again, or run all rules in "
-    ".venv, whose versions are the same (envs/lock.txt): add `--sdm env-modules`"
+    ".venv, whose versions are the same (envs/lock.txt): put `--sdm env-modules` at the end of the command"
 )
 
 
