@@ -1,4 +1,4 @@
-"""A YAML file that a person wrote: what YAML 1.1 reads otherwise than it looks is one line with its remedy."""
+"""A YAML file that a person wrote: what YAML 1.1 reads otherwise than it looks is one line."""
 
 from pathlib import Path
 
