@@ -1,8 +1,9 @@
 """What training cannot work with is told at its start, in one line, before anything is trained."""
 
-import numpy as np
+import io
+
 import pytest
-from conftest import jpeg
+from PIL import Image
 from recipes import recipe
 
 from cloob.errors import InputError
@@ -36,7 +37,9 @@ def test_a_micro_batch_of_one_image_has_no_statistics(refused, model):
 
 
 def test_a_single_held_out_pair_has_nothing_to_be_told_apart_from(refused, tmp_path):
-    sample = Sample("0000", jpeg(np.random.default_rng(0)), "a cat", "0", 56, 40)
+    image = io.BytesIO()
+    Image.new("RGB", (56, 40)).save(image, "JPEG")
+    sample = Sample("0000", image.getvalue(), "a cat", "0", 56, 40)
     entry = write_shard(tmp_path / "000000.tar", [sample])
     path = tmp_path / "shards.json"
     write_json(path, {"samples": 1, "bytes": 0, "sha256": "0", "shards": [entry]})
