@@ -1,7 +1,10 @@
 """Said with the plan: what is missing (supplies, conda), and what training will cost, in GPU-hours."""
 
 import json
+import os
+import shlex
 import subprocess
+import sys
 from statistics import median
 
 from snakemake.settings.types import DeploymentMethod
@@ -106,10 +109,21 @@ def plan_without_conda():
     workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
 
 
-def refuse_without_conda():
-    """Stop a real run before its first job."""
+def refuse_where_jobs_cannot_start():
+    """Stop a real run before its first job: conda is missing, or Snakemake cannot submit jobs with these paths.
+
+    Into a submitted job it writes the path of its Python without quotes, and others in double quotes.
+    """
     if LACKS_CONDA:
         raise WorkflowError(NO_CONDA)
+    paths = [workflow.main_snakefile, *workflow.overwrite_configfiles]
+    broken = [sys.executable] if shlex.quote(sys.executable) != sys.executable else []
+    broken += [path for path in map(os.path.abspath, paths) if set(path) & set("$`")]
+    if workflow.non_local_exec and broken:
+        raise WorkflowError(
+            f"Snakemake cannot submit jobs with the path {broken[0]}: on a cluster, put checkout, .venv and config "
+            "at paths of letters, digits and - _ . /, or run without --profile"
+        )
 
 
 LACKS_CONDA = lacks_conda()
