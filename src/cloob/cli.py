@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from typing import NoReturn
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if name in arguments[:1]:
             verbs = stage.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
             importlib.import_module(f"cloob.{name}.cli").add_verbs(verbs)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
     try:
         options.run(options)
         sys.exit(0)
@@ -58,5 +59,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if error.filename is None:
             raise
         said = f"{error.filename}: {error.strerror}; name another"
+    except KeyboardInterrupt:
+        print(f"cloob {options.stage} {options.verb}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     print(f"cloob {options.stage} {options.verb}: error: {said}", file=sys.stderr)
     sys.exit(2)

@@ -6,3 +6,7 @@ class InputError(Exception):
 
     `cloob` prints it without a traceback and exits with status 2.
     """
+
+
+class PeerLostError(InputError):
+    """Another process of the run has failed, so this one cannot go on: a consequence, never the cause."""

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.errors import InputError
+from cloob.loading import Loader
 from cloob.shards.reader import Shards
 from cloob.train.order import Address, BatchOrder, Slot
 
@@ -63,12 +64,6 @@ def collate(pairs: list[tuple[Tensor, Tensor, bool]]) -> MicroBatch:
     return pixels, pad_sequence(list(tokens), batch_first=True), sum(replaced)
 
 
-def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> DataLoader[MicroBatch]:
+def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> Loader:
     """The micro-batches of an order, made by `workers` processes (0: by this one)."""
-    return DataLoader(
-        pairs,
-        batch_sampler=order,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return Loader(pairs, collate, order, workers, pin_memory=torch.cuda.is_available())

@@ -80,11 +80,12 @@ def record_from(options: argparse.Namespace, record: type) -> Any:
     """The record that `add_record`'s flags spell; recipes are checked (`InputError`)."""
     made = record(**{entry.name: getattr(options, entry.name) for entry in fields(record)})
     if isinstance(made, Recipe):
-        _check(made)
+        check_recipe(made)
     return made
 
 
-def _check(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `InputError` naming the first hyper-parameter that no run can have, and why."""
     for name in (
         "epochs",
         "batch",
@@ -96,6 +97,8 @@ def _check(recipe: Recipe) -> None:
     ):
         if not getattr(recipe, name) > 0:
             raise InputError(f"recipe: {name} is {getattr(recipe, name)}, but has to be above 0")
+    if recipe.batch < 2:
+        raise InputError("recipe: batch is 1, but the loss compares a pair with others; make it at least 2")
     if recipe.batch % recipe.micro_batch:
         raise InputError(
             f"recipe: micro_batch is {recipe.micro_batch}, but has to divide the batch of {recipe.batch}"

@@ -4,10 +4,8 @@ import bz2
 import os
 import shutil
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from tqdm import tqdm
 
 from cloob.errors import InputError
 from cloob.files import write_json
+from cloob.processes import process_pool
 from cloob.world.conceptual import LISTS, conceptual_list
 from cloob.world.flickr import flickr_world
 from cloob.world.render import ImageFile, write_image
@@ -127,7 +126,6 @@ def _render(root: Path, images: list[ImageFile], processes: int) -> None:
         for _ in progress(map(work, images)):
             pass
         return
-    # Fresh interpreters: a fork of a process with threads (tqdm has one) may hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         for _ in progress(pool.map(work, images, chunksize=32)):
             pass
