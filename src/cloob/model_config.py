@@ -21,8 +21,8 @@ _TOKENS = 49408
 def model_config(architecture: str) -> ModelConfig:
     """The open_clip configuration of an architecture.
 
-    `architecture` is a name that open_clip knows (`RN50-quickgelu`) or the path of a JSON file in the
-    same form. Raises `InputError` for anything else, and for a configuration that `Encoder` cannot be built with.
+    `architecture` is a name that open_clip knows (`RN50-quickgelu`) or the path of a JSON file in the same
+    form. Raises `InputError` for anything else, and for a configuration that `Encoder` cannot be built with.
     """
     path = Path(architecture) if architecture.endswith(".json") else _open_clip() / f"{architecture}.json"
     if not architecture.endswith(".json") and path not in _known():
@@ -53,7 +53,7 @@ def least_micro_batch(config: ModelConfig) -> int:
     vision = config["vision_cfg"]
     if not isinstance(vision.get("layers"), list):
         return 1
-    return 1 if max(_sides(vision)) // 32 > 1 else 2
+    return 1 if vision["image_size"] // 32 > 1 else 2
 
 
 def _open_clip() -> Path:
@@ -104,9 +104,9 @@ def _problem(config: Any) -> str | None:
         name, where = f"{part}.{key}".lstrip("."), config[part] if part else config
         if key not in where:
             return f"{name} is missing; give a whole number from 1"
-        if not _is_positive(where[key]) and not (key == "image_size" and _are_positive(where[key], 2)):
+        if not _is_positive(where[key]):
             return f"{name} is {where[key]!r}; give a whole number from 1"
-    if resnet and not _are_positive(vision["layers"], 4):
+    if resnet and (len(vision["layers"]) != 4 or not all(map(_is_positive, vision["layers"]))):
         return f"vision_cfg.layers is {vision['layers']!r}; give four whole numbers (a ResNet) or one (a ViT)"
     if text["width"] % text["heads"]:
         return f"text_cfg.heads is {text['heads']}, but has to divide text_cfg.width, {text['width']}"
@@ -120,21 +120,13 @@ def _problem_of_shape(vision: dict[str, Any], resnet: bool) -> str | None:
     head_width = vision.get("head_width", 64)
     if not _is_positive(head_width) or channels < head_width or channels % (channels // head_width):
         return f"vision_cfg.head_width is {head_width!r}, but has to divide the {channels} channels"
-    for side in _sides(vision):
-        if resnet and (side < 32 or (side + 1) // 2 // 16 != side // 32):
-            return f"vision_cfg.image_size is {side}, but has to be a multiple of 32"
-        if not resnet and side < vision["patch_size"]:
-            return f"vision_cfg.image_size is {side}, less than vision_cfg.patch_size, {vision['patch_size']}"
+    side = vision["image_size"]
+    if resnet and (side < 32 or (side + 1) // 2 // 16 != side // 32):
+        return f"vision_cfg.image_size is {side}, but has to be a multiple of 32"
+    if not resnet and side < vision["patch_size"]:
+        return f"vision_cfg.image_size is {side}, less than vision_cfg.patch_size, {vision['patch_size']}"
     return None
-
-
-def _sides(vision: dict[str, Any]) -> list[int]:
-    return vision["image_size"] if isinstance(vision["image_size"], list) else [vision["image_size"]]
 
 
 def _is_positive(value: Any) -> bool:
     return type(value) is int and value > 0
-
-
-def _are_positive(value: Any, count: int) -> bool:
-    return isinstance(value, list) and len(value) == count and all(map(_is_positive, value))

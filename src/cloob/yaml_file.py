@@ -1,4 +1,4 @@
-"""YAML files that people write: one line for what cannot be read, and for what YAML 1.1 reads as something else."""
+"""YAML files that people write: one line for each error, and for each value that YAML 1.1 misreads."""
 
 import math
 import re
@@ -42,7 +42,7 @@ def _reason(error: Exception) -> str:
 
 
 def pitfalls(text: str) -> Iterator[str]:
-    """Lines about duplicate keys and about values that YAML 1.1 takes for something else than they look like."""
+    """A line for each duplicate key and for each value that YAML 1.1 reads as something unexpected."""
     yield from _pitfalls(yaml.compose(text, Loader=yaml.SafeLoader), "", set())
 
 
@@ -55,7 +55,7 @@ def _pitfalls(node: yaml.Node | None, inside: str, seen: set[int]) -> Iterator[s
         for key, value in node.value:
             name = f"{inside}{key.value}"
             line = key.start_mark.line + 1
-            if key.tag != f"{_TAG}str" and key.tag != f"{_TAG}merge":
+            if key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
                 yield f"line {line}: key {name} is not read as text; put it in quotes"
             elif key.value in lines and key.tag != f"{_TAG}merge":
                 yield f"line {line}: key {name} is given twice, first in line {lines[key.value]}; delete one"
@@ -79,18 +79,16 @@ def _reading(node: yaml.ScalarNode) -> str | None:
         return None
     value = yaml.safe_load(text)
     if ":" in text:
-        return (
-            f"YAML reads {text} as the number {value} (base 60); write that number, or put the text in quotes"
-        )
+        return f"YAML reads {text} as {value} (base 60); write the number, or put the text in quotes"
     if kind == "int" and re.match(r"[-+]?0[0-7_]", text):
-        return f"YAML reads {text} as the number {value} (base 8); write {text.lstrip('+-0') or 0} or {value}, or put the text in quotes"
+        return f"YAML reads {text} as {value} (base 8); write no leading zero, or put the text in quotes"
     if not math.isfinite(value):
         return f"{text} is not a finite number; write one"
     return None
 
 
 def hint(value: Any, wanted: list[str]) -> str:
-    """How to write a value of the wrong type so that it is one of the `wanted` types of JSON Schema, or ""."""
+    """How to write a value that is of none of the `wanted` JSON Schema types, or ""."""
     if value is None and {"object", "array"} & set(wanted):
         return "it is empty: give its content, indented, or delete the line"
     if isinstance(value, str):

@@ -29,12 +29,21 @@ def snakemake():
 
 
 @pytest.fixture(scope="session")
-def awkward_checkout(tmp_path_factory):
+def copy_of_checkout():
+    """Copy what the pipeline runs from to another folder; returns that."""
+
+    def copy(root):
+        for folder in ("config", "envs", "slurm", "src", "workflow"):
+            shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        return root
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def awkward_checkout(copy_of_checkout, tmp_path_factory):
     """A copy of this checkout below folders whose names mean something to a shell."""
-    root = tmp_path_factory.mktemp("checkout") / "My Work" / "it's R&D, Zoë"
-    for folder in ("config", "envs", "slurm", "src", "workflow"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return root
+    return copy_of_checkout(tmp_path_factory.mktemp("checkout") / "My Work" / "it's R&D, Zoë")
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def free_port():
 def pipeline(snakemake, awkward_checkout):
     """Everything made once; gives the results folder, the config's path, and a runner.
 
-    Checkout, config and results have a blank, an apostrophe, an ampersand and a letter outside ASCII in their paths.
+    The paths of checkout, config and results hold a blank, an apostrophe, an ampersand and non-ASCII.
     """
     results = awkward_checkout / "results of R&D's Zoë"
     demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())

@@ -10,7 +10,7 @@ localrules:
 # Stands in the plan for what only the user can supply; a real run that needs it does not start.
 rule supply:
     output:
-        list(supplies().values()),
+        sorted(set(supplies().values())),
     log:
         "<results>/logs/download/supply.log",
     conda:

@@ -15,7 +15,7 @@ def check_micro_batch(model: Encoder, image_size: int, micro_batch: int) -> None
     """Raise `InputError` where BatchNorm gets a single value per channel, which it cannot normalize.
 
     That is a micro-batch of one pair in a model whose last feature map is one pixel: of a ResNet, images of
-    less than 64 pixels. A ViT has no BatchNorm.
+    32 pixels. A ViT has no BatchNorm.
     """
     if micro_batch > 1 or not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
         return

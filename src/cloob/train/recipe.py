@@ -80,11 +80,12 @@ def record_from(options: argparse.Namespace, record: type) -> Any:
     """The record that `add_record`'s flags spell; recipes are checked (`InputError`)."""
     made = record(**{entry.name: getattr(options, entry.name) for entry in fields(record)})
     if isinstance(made, Recipe):
-        _check(made)
+        check_recipe(made)
     return made
 
 
-def _check(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `InputError` naming the first hyper-parameter that no run can have, and why."""
     for name in (
         "epochs",
         "batch",
