@@ -80,16 +80,13 @@ def test_captioned_images_have_the_same_bits(
     torch.testing.assert_close(ours.text, theirs.text)
 
 
-def test_features_of_the_former_preprocessing_are_not_taken(
+def test_features_of_the_another_preprocessing_are_not_taken(
     checkpoint: Path, photos: LabelledFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = FeatureExtractor(checkpoint, tmp_path / "cache", device="cpu")
     extractor.of_images(photos)
     kept = list((tmp_path / "cache").rglob("*.safetensors"))
-    monkeypatch.setattr(
-        type(extractor.model),
-        "preprocess",
-        open_clip.image_transform(32, is_train=False, resize_mode="squash"),
-    )
+    another = open_clip.image_transform(32, is_train=False, resize_mode="squash")
+    monkeypatch.setattr(type(extractor.model), "preprocess", another)
     extractor.of_images(photos)
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == len(kept) + 1
