@@ -12,7 +12,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 
 _BLOCK = 1 << 20
 _MAXIMUM_MEMBERS = 2_000_000  # ImageNet has 1.4 million images
@@ -38,6 +38,7 @@ def unpack(archive: Path, folder: Path, maximum_bytes: int) -> None:
     except BaseException as error:
         shutil.rmtree(folder)
         if isinstance(error, _DAMAGE):
+            raise_if_io(error, archive)
             reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
             raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
         raise

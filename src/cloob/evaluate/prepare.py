@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from cloob.download.archive import is_archive, unpack
 from cloob.download.file import Source, download_file
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
 from cloob.evaluate.testset import Description
@@ -82,6 +82,7 @@ def prepare(
         try:
             LAYOUTS[form.layout](description, root, arranged, workers)
         except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
+            raise_if_io(error, root)
             raise InputError(
                 f"{root}: not the {name} files of {description.title} ({error}); they should be "
                 f"{' '.join((LAYOUTS[form.layout].__doc__ or '').split())}"

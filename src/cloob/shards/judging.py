@@ -5,6 +5,7 @@ until the corpus is packed, so a run that was killed judges no piece twice.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, sha256
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT, RefusedError
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.files import replacing
 from cloob.shards.captions import normalised
 from cloob.shards.images import Rules, training_image
@@ -32,7 +33,7 @@ VERDICTS = pa.schema(
         ("height", pa.int32()),
         ("words", pa.int32()),
         ("reencoded", pa.bool_()),
-        ("file", pa.string()),
+        ("file", pa.binary()),  # a path; names of files need not be UTF-8
         ("offset", pa.int64()),
         ("length", pa.int64()),
         ("caption", pa.string()),
@@ -86,7 +87,8 @@ def _finished(table: Path, made_of: str) -> int | None:
     """The rows of a table that an earlier run made of the same, or None."""
     try:
         found = pq.read_metadata(table)
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException) as error:
+        raise_if_io(error, table)
         return None
     return found.num_rows if (found.metadata or {}).get(_STAMP) == made_of.encode() else None
 
@@ -136,7 +138,7 @@ def _verdict(row: Row, task: _Task, images: Path, encoded: BinaryIO) -> dict[str
         "height": image.height,
         "words": len(caption.split()),
         "reencoded": image.reencoded,
-        "file": str(place[0]),
+        "file": os.fsencode(place[0]),
         "offset": place[1],
         "length": place[2],
         "caption": caption,

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT, write_fates
-from cloob.errors import InputError
-from cloob.files import only_one, sha256_of, write_json
+from cloob.errors import InputError, naming
+from cloob.files import entries, only_one, sha256_of, write_json
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.images import Rules
 from cloob.shards.judging import judge
 from cloob.shards.pool import shared, tick
-from cloob.shards.reader import read_manifest
+from cloob.shards.reader import Shards
 from cloob.shards.rows import Source, read_place
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import statistics_of
@@ -92,28 +92,22 @@ def _hashes(validation: Path | None) -> pa.Array:
     """The sha256 of every image of a packed corpus."""
     if validation is None:
         return pa.array([], pa.string())
-    indices = [validation.parent / shard["name"] for shard in read_manifest(validation)["shards"]]
-    try:
-        found = [pq.read_table(tar.with_suffix(".parquet"), columns=["sha256"])["sha256"] for tar in indices]
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{validation}: no index ({error}); pack the validation split again") from None
-    return pa.chunked_array(
-        list(chain.from_iterable(each.chunks for each in found)), pa.string()
-    ).combine_chunks()
+    return Shards(validation).image_hashes
 
 
 def _clear(out: Path, number: int) -> None:
     """Remove what was being written, and shards beyond the plan's."""
     for suffix in ("tar", "parquet"):
-        whole = out.glob(f"[0-9]*.{suffix}")
+        whole = entries(out, f"[0-9]*.{suffix}")
         beyond = (file for file in whole if not file.stem.isdigit() or int(file.stem) >= number)
-        for leftover in chain(out.glob(f".[0-9]*.{suffix}"), list(beyond)):
+        for leftover in chain(entries(out, f".[0-9]*.{suffix}"), list(beyond)):
             leftover.unlink()
 
 
 def _write(task: tuple[Path, int, Path]) -> Entry:
     plan, index, tar = task
-    rows = pq.ParquetFile(plan).read_row_group(index)
+    with naming(plan):
+        rows = pq.ParquetFile(plan).read_row_group(index)
     content = sha256()
     for name in ("uid", "sha256", "caption", "record"):
         content.update("\n".join(rows[name].to_pylist()).encode("utf-8") + b"\n")
@@ -130,9 +124,10 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
     for number, row in enumerate(rows):
         if number % _AHEAD == 0:
             _ask_for(rows[number + _AHEAD : number + 2 * _AHEAD] if number else rows[: 2 * _AHEAD])
-        image = read_place((Path(row["file"]), row["offset"], row["length"]))
+        file = Path(os.fsdecode(row["file"]))
+        image = read_place((file, row["offset"], row["length"]))
         if sha256(image).hexdigest() != row["sha256"]:
-            raise InputError(f"{row['file']}: {row['uid']} changed since it was judged; {_AFRESH}")
+            raise InputError(f"{file}: {row['uid']} changed since it was judged; {_AFRESH}")
         yield Sample(
             row["uid"], image, row["caption"], row["sha256"], row["width"], row["height"], row["record"]
         )
@@ -142,7 +137,7 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
 def _ask_for(rows: list[dict[str, object]]) -> None:
     for row in rows:
         try:
-            number = os.open(str(row["file"]), os.O_RDONLY)
+            number = os.open(row["file"], os.O_RDONLY)
         except OSError:
             continue  # reading it will say so
         os.posix_fadvise(number, row["offset"], row["length"], os.POSIX_FADV_WILLNEED)

@@ -5,7 +5,9 @@ trace in the open files (`pread`), which each process opens when it needs them.
 """
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.errors import InputError
+from cloob.errors import InputError, io_errno, naming
 from cloob.files import read_json
 
 # Well under the usual limit of 1024 open files; the paper's YFCC has some 1500 shards.
@@ -23,6 +25,7 @@ BLOCK = 64
 _BLOCKS_AHEAD = 1024  # remembered as asked for
 _TEXTS = ("key", "sha256")
 _PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
+_OF_SHARD = {"name": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
 _INDEX = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.int64()) for name in _PLACES])
 
 
@@ -30,7 +33,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json. Raises `InputError` where it is none."""
     manifest = read_json(path)
     try:
-        told = all({"name", "samples", "bytes", "sha256"} <= shard.keys() for shard in manifest["shards"])
+        told = all(
+            isinstance(shard[key], kind) for shard in manifest["shards"] for key, kind in _OF_SHARD.items()
+        )
         if told and isinstance(manifest["sha256"], str):
             return manifest
     except (AttributeError, KeyError, TypeError):
@@ -51,8 +56,9 @@ class _OpenFile:
 class Shards:
     """All samples of a corpus in the order of its list.
 
-    Raises `InputError` on opening where a shard has not the size or its index not the samples that
-    the manifest (`shards.json`) says.
+    Raises `InputError` on opening where a shard has not the size, or its index not the hash or the samples
+    that the manifest (`shards.json`) says: what was changed after packing. Every method that reads raises
+    `OSError`, naming the file, where the system cannot read it.
     """
 
     def __init__(self, manifest: str | Path) -> None:
@@ -87,6 +93,17 @@ class Shards:
         """The caption alone."""
         return self._read(index, "caption").decode("utf-8")
 
+    @property
+    def image_hashes(self) -> pa.Array:
+        """The SHA-256 of every image, in hexadecimal."""
+        return self._sha256
+
+    def samples_by_shard(self, indices: Sequence[int]) -> list[int]:
+        """How many of these samples are in each shard, in the order of `tars`."""
+        return np.bincount(
+            self._shard[np.asarray(indices, dtype=np.int64)], minlength=len(self.tars)
+        ).tolist()
+
     def _advise(self, block: int) -> None:
         """Have the operating system read a block in one go, while its first sample is decoded."""
         indices = range(block * BLOCK, min((block + 1) * BLOCK, len(self)))
@@ -94,7 +111,9 @@ class Shards:
             inside = indices.start + np.flatnonzero(self._shard[indices.start : indices.stop] == shard)
             offset, length = (self._places[f"image_{what}"][inside] for what in ("offset", "length"))
             begin, end = int(offset[0]), int(offset[-1] + length[-1])  # captions lie among the images
-            os.posix_fadvise(self._open(self.tars[shard]).number, begin, end - begin, os.POSIX_FADV_WILLNEED)
+            with naming(self.tars[shard]):
+                number = self._open(self.tars[shard]).number
+                os.posix_fadvise(number, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
     def _read(self, index: int, what: str) -> bytes:
         tar = self.tars[self._shard[index]]
@@ -102,7 +121,8 @@ class Shards:
             int(self._places[f"{what}_offset"][index]),
             int(self._places[f"{what}_length"][index]),
         )
-        content = os.pread(self._open(tar).number, length, offset)
+        with naming(tar):
+            content = os.pread(self._open(tar).number, length, offset)
         if len(content) != length:
             raise InputError(f"{tar}: ends within sample {self._keys[index]}; pack the shards again")
         return content
@@ -110,18 +130,30 @@ class Shards:
     @staticmethod
     def _index_of(shard: dict[str, Any], tar: Path) -> pa.Table:
         index_file = tar.with_suffix(".parquet")
-        for file in (tar, index_file):
-            if not file.exists():
-                raise InputError(f"{file}: no such file, but the manifest names it; pack the shards again")
         try:
-            index = pq.read_table(index_file, columns=_INDEX.names).select(_INDEX.names).cast(_INDEX)
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
-        size = tar.stat().st_size
+            size = tar.stat().st_size
+            with naming(index_file):
+                content = index_file.read_bytes()
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{error.filename}: no such file, but the manifest names it; pack the shards again"
+            ) from None
         if size != shard["bytes"]:
             raise InputError(
                 f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"
             )
+        if sha256(content).hexdigest() != shard["index_sha256"]:
+            raise InputError(
+                f"{index_file}: its bytes differ from the manifest's hash, it was changed since it was "
+                "packed; `cloob shards verify` names what differs: restore it, or pack the shards again"
+            )
+        try:
+            index = pq.read_table(pa.BufferReader(content), columns=_INDEX.names)
+            index = index.select(_INDEX.names).cast(_INDEX)
+        except (OSError, KeyError, pa.ArrowException) as error:
+            if io_errno(error) is not None:
+                raise
+            raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
         if index.num_rows != shard["samples"]:
             raise InputError(
                 f"{index_file}: {index.num_rows:,} samples, not {shard['samples']:,}; pack the shards again"

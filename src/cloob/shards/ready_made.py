@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cloob.download.fates import RefusedError
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.shards.rows import Row, Source, read_place
 
 _WRAPPED = 100
@@ -41,6 +41,7 @@ class _TarPiece:
                 ]
                 self._check_end(members.offset)
         except (tarfile.TarError, OSError, ValueError) as error:
+            raise_if_io(error, self.tar)
             raise InputError(f"{self.tar}: damaged ({error}); get it again, as a plain tar") from None
         seen: Counter[str] = Counter()
         rows = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 
 Place = tuple[Path, int, int]  # a file, offset and length of the bytes in it
 
@@ -48,10 +48,11 @@ def read_place(place: Place) -> bytes:
     try:
         number = os.open(path, os.O_RDONLY)
         try:
-            content = os.pread(number, length, offset)
+            with naming(path):
+                content = os.pread(number, length, offset)
         finally:
             os.close(number)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise InputError(f"{path}: {error.strerror}; fetch this part again") from None
     if len(content) != length:
         raise InputError(f"{path}: ends within the image at byte {offset:,}; fetch this part again")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.files import replacing
 from cloob.shards.judging import VERDICTS
 
@@ -42,7 +42,9 @@ def shuffle(
     buckets = [_Bucket(path) for path in paths]
     with replacing(ledger) as beside, pq.ParquetWriter(beside, LEDGER) as books:
         for path in verdicts:
-            table = _without(pq.read_table(path), held_out)
+            with naming(path):
+                table = pq.read_table(path)
+            table = _without(table, held_out)
             books.write_table(table.select(LEDGER.names))
             for fate in pc.value_counts(table["fate"]).to_pylist():
                 fates[fate["values"]] += fate["counts"]
@@ -61,6 +63,7 @@ class _Bucket:
     """Rows of neighbouring positions, on disk but for the last few."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._writer = pq.ParquetWriter(path, VERDICTS, compression="zstd")
         self._waiting: list[pa.Table] = []
         self._rows = 0
@@ -73,11 +76,13 @@ class _Bucket:
 
     def close(self) -> None:
         self._flush()
-        self._writer.close()
+        with naming(self._path):
+            self._writer.close()
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting))
+            with naming(self._path):
+                self._writer.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._rows = [], 0
 
 
@@ -102,7 +107,8 @@ def _deal(table: pa.Table, buckets: list[_Bucket]) -> None:
 
 
 def _sorted(bucket: Path) -> pa.Table:
-    table = pq.read_table(bucket)
+    with naming(bucket):
+        table = pq.read_table(bucket)
     table = table.sort_by([("position", "ascending"), ("uid", "ascending")])
     uids = table["uid"].combine_chunks()
     twice = pc.equal(uids[1:], uids[:-1])

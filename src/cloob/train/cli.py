@@ -5,7 +5,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from cloob.arguments import count, positive
+from cloob.arguments import count, positive, share
 from cloob.train.recipe import Recipe, Run, add_record, record_from
 from cloob.train.stop import StopRequest, stop_request
 
@@ -47,6 +47,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--keep-epochs",
         type=positive,
         nargs="*",
+        action="extend",
         default=[],
         help="epochs whose checkpoints are kept for good",
     )
@@ -57,6 +58,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="minutes after which a checkpoint is due, beside the one at the end of every epoch",
     )
     run.add_argument("--workers", type=count, required=True, help="loader processes per training process")
+    run.add_argument(
+        "--max-replaced-fraction",
+        type=share,
+        default=0.02,
+        help="share of a batch whose images may fail to decode; more of them end the run",
+    )
     run.add_argument(
         "--scratch",
         default="",
@@ -102,4 +109,5 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
             world,
             stop,
             options.wandb_project,
+            options.max_replaced_fraction,
         )
