@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,3 +191,19 @@ def test_what_is_no_tar_is_an_error(tmp_path: Path, content: bytes) -> None:
 def test_a_folder_without_tars_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no \*\.tar"):
         ready_made(tmp_path, 1000)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_without_end_is_refused_before_it_is_read(tmp_path: Path, kind: bytes) -> None:
+    header = link("a.jpg", kind, "")
+    header.size = 64_000_000
+    tar = freeze(tmp_path / "frozen" / "0.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")]) / "0.tar"
+    content = header.tobuf(tarfile.GNU_FORMAT) + bytes(header.size) + tar.read_bytes()
+    tar.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"0\.tar: a header of more than 1,048,576 bytes"):
+            ready_made(tmp_path / "frozen", RULES.maximum_bytes).pieces[0].rows()
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()

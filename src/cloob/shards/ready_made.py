@@ -15,6 +15,7 @@ from typing import Any
 from cloob.download.fates import RefusedError
 from cloob.errors import InputError, raise_if_io
 from cloob.shards.rows import Row, Source, read_place
+from cloob.tars import open_tar
 
 _WRAPPED = 100
 _IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -34,7 +35,7 @@ class _TarPiece:
     def rows(self) -> list[Row]:
         """A row per sample: members of one name up to its first dot that follow one another."""
         try:
-            with tarfile.open(self.tar, "r:", encoding="utf-8", errors="surrogateescape") as members:
+            with open_tar(self.tar, encoding="utf-8", errors="surrogateescape") as members:
                 samples = [
                     (key, list(group))
                     for key, group in groupby(_files(members), lambda member: _parts(member)[0])
