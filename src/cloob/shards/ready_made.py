@@ -3,16 +3,17 @@
 import json
 import os
 import sys
-import tarfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cloob.download.fates import RefusedError
 from cloob.errors import InputError
 from cloob.shards.rows import Row, Source, read_place
-from cloob.shards.webdataset_tars import TarSample, decompressed, find_tars, has_twin, read_samples
+from cloob.shards.webdataset_tars import Member, TarSample, decompressed, find_tars, has_twin, read_samples
 
 _WRAPPED = 100
 _IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
@@ -41,7 +42,7 @@ class _TarPiece:
         twin = plain != self.tar and has_twin(self.tar, plain)
         samples, stray = read_samples(plain)
         if stray:
-            _tell(f"{self.tar}: {len(stray):,} members are part of no sample and skipped", stray)
+            _tell(f"{self.tar}: {sum(stray.values()):,} members are part of no sample and skipped", stray)
         seen: Counter[str] = Counter()
         rows = []
         for number, sample in enumerate(samples):
@@ -67,7 +68,7 @@ class _TarPiece:
         if image is None:
             raise RefusedError("not_a_file" if sample.linked else "no_image")
         for member in (image, members.get("json"), members.get("txt")):
-            if member is not None and member.issparse():
+            if member is not None and member.sparse:
                 raise RefusedError("not_a_file")
             if member is not None and member.size > self.maximum_bytes:
                 raise RefusedError("too_many_bytes")
@@ -84,7 +85,7 @@ class _TarPiece:
             raise RefusedError("not_utf8") from None
         except ValueError:  # a number beyond all floats
             raise RefusedError("bad_json") from None
-        return Row(uid, caption, (plain, image.offset_data, image.size), None, provenance)
+        return Row(uid, caption, (plain, image.offset, image.size), None, provenance)
 
 
 def ready_made(folder: Path, maximum_bytes: int) -> Source:
@@ -105,12 +106,12 @@ def ready_made(folder: Path, maximum_bytes: int) -> Source:
     return Source(pieces, None, {"tars": len(tars), "files_not_read": len(others)})
 
 
-def _tell(what: str, names: list[str]) -> None:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-    print(f"{what}: {shown}", file=sys.stderr, flush=True)
+def _tell(what: str, names: Iterable[str]) -> None:
+    shown = [repr(name) for name in islice(names, _SHOWN + 1)]
+    print(f"{what}: {', '.join(shown[:_SHOWN])}{', …' if len(shown) > _SHOWN else ''}", file=sys.stderr)
 
 
-def _record(tar: Path, member: tarfile.TarInfo | None) -> dict[str, Any]:
+def _record(tar: Path, member: Member | None) -> dict[str, Any]:
     if member is None:
         return {}
     try:
@@ -124,9 +125,9 @@ def _record(tar: Path, member: tarfile.TarInfo | None) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _text(tar: Path, member: tarfile.TarInfo) -> str:
+def _text(tar: Path, member: Member) -> str:
     try:
-        return read_place((tar, member.offset_data, member.size)).decode("utf-8")
+        return read_place((tar, member.offset, member.size)).decode("utf-8")
     except UnicodeDecodeError:
         raise RefusedError("not_utf8") from None
 

@@ -10,22 +10,34 @@ import lzma
 import os
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from cloob.errors import InputError, raise_if_io
 from cloob.files import replacing
+from cloob.tars import Tar, open_tar
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 _UNREAD = (".tar.zst", ".tar.zstd", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzma", ".tar.br", ".tar.z")
 _APPLE_DOUBLE = "._"  # what a Mac writes beside a file on foreign disks and in tars
 _BLOCK = 1 << 20
+_LONGEST_NAME = 4096  # of a path on Linux
+_NAMED = 10
 # A tar of images hardly shrinks; what grows more on decompression is a bomb.
 _EXPANSION, _SLACK = 100, 100_000_000
 _XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MB; a hostile file asks for 4 GB
 _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+
+
+class Member(NamedTuple):
+    """Where a member's content lies in its tar (bytes)."""
+
+    offset: int
+    size: int
+    sparse: bool
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class TarSample:
     """Consecutive members of one key: name up to the first dot of its last part."""
 
     key: str
-    members: list[tuple[str, tarfile.TarInfo]] = field(default_factory=list)  # suffix in lower case, member
+    members: list[tuple[str, Member]] = field(default_factory=list)  # with its suffix in lower case
     linked: bool = False  # a link, device or the like has this key, too, which webdataset skips
 
 
@@ -152,14 +164,15 @@ def has_twin(tar: Path, plain: Path) -> bool:
     return any(twin != tar and twin.is_file() and filecmp.cmp(twin, plain, shallow=False) for twin in twins)
 
 
-def read_samples(tar: Path) -> tuple[list[TarSample], list[str]]:
-    """The samples of an uncompressed tar in their order, and the names of members that are part of none.
+def read_samples(tar: Path) -> tuple[list[TarSample], dict[str, int]]:
+    """The samples of an uncompressed tar in their order, and the members that are part of none.
 
-    Raises `InputError` where the tar is damaged or has more behind its end mark.
+    The latter by name (those after the first few together) with their number. Raises `InputError` where the
+    tar is damaged, hostile or has more behind its end mark.
     """
     try:
-        with tarfile.open(tar, "r:", encoding="utf-8", errors="surrogateescape") as members:
-            found = _grouped(members)
+        with open_tar(tar, encoding="utf-8", errors="surrogateescape") as members:
+            found = _grouped(members, tar)
             _check_end(tar, members.offset)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise_if_io(error, tar)
@@ -167,23 +180,28 @@ def read_samples(tar: Path) -> tuple[list[TarSample], list[str]]:
     return found
 
 
-def _grouped(members: tarfile.TarFile) -> tuple[list[TarSample], list[str]]:
+def _grouped(members: Tar, tar: Path) -> tuple[list[TarSample], dict[str, int]]:
     """As webdataset's `group_by_keys`: what is no file or has no key ends no sample."""
     samples: list[TarSample] = []
     linked: dict[str, None] = {}
-    stray: list[str] = []
+    stray: Counter[str] = Counter()
     for member in members:
+        if len(member.name) > _LONGEST_NAME:
+            raise InputError(
+                f"{tar}: a member's name of {len(member.name):,} characters; no file has it: refused"
+            )
         parts = key_and_suffix(member.name)
         if member.isdir():
             continue
         if parts is None:
-            stray.append(member.name)
+            stray[member.name if len(stray) < _NAMED else "…"] += 1
         elif not member.isreg():
             linked[parts[0]] = None
         else:
             if not samples or samples[-1].key != parts[0]:
                 samples.append(TarSample(parts[0]))
-            samples[-1].members.append((parts[1], member))
+            place = Member(member.offset_data, member.size, member.issparse())
+            samples[-1].members.append((parts[1], place))
     samples = [TarSample(one.key, one.members, one.key in linked) for one in samples]
     keys = {one.key for one in samples}
     return samples + [TarSample(key, linked=True) for key in linked if key not in keys], stray
