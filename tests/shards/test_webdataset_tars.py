@@ -187,6 +187,7 @@ def test_links_are_followed_and_nothing_is_read_twice(tmp_path: Path, capfd: pyt
     (frozen / "notes.txt").write_text("of a person")
     manifest = packed(frozen, tmp_path / "shards")
     assert set(by_caption(manifest)) == {"a", "b", "c"} and fates_of(manifest) == {"kept": 3}
+    assert read_json(manifest)["files_not_read"][0] == "._a.tar"
     said = capfd.readouterr().err
     assert "3 files are no tars of their own" in said
     assert "'._a.tar'" in said and "'notes.txt'" in said and "'d.tar (the same file as a.tar)'" in said

@@ -117,7 +117,7 @@ def _decode_by_policy(maximum_pixels: int) -> None:
         except ImageError as error:
             reason = error.reason if len(content) else "empty_file"
             raise ValueError(f"undecoded image: {reason}") from None
-        return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])  # OpenCV's order is blue, green, red
+        return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)  # OpenCV's order is blue, green, red
 
     cv2.imdecode = decode
 

@@ -34,7 +34,7 @@ class _TarPiece:
 
     @property
     def _name(self) -> str:
-        return os.fsencode(self.tar.relative_to(self.folder)).decode("utf-8", "replace")
+        return _readable(str(self.tar.relative_to(self.folder)))
 
     def rows(self, work: Path) -> list[Row]:
         """A row per sample that webdataset reads; a compressed tar is decompressed to `work` first."""
@@ -103,7 +103,12 @@ def ready_made(folder: Path, maximum_bytes: int) -> Source:
             f"{folder}: holds no *.tar (or .tar.gz, …); name the folder of the webdataset shards"
         )
     pieces = [_TarPiece(folder, tar, number, maximum_bytes) for number, tar in enumerate(tars)]
-    return Source(pieces, None, {"tars": len(tars), "files_not_read": len(others)})
+    return Source(pieces, None, {"tars": len(tars), "files_not_read": [_readable(name) for name in others]})
+
+
+def _readable(name: str) -> str:
+    """A file's name for JSON, which holds UTF-8 only."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _tell(what: str, names: Iterable[str]) -> None:

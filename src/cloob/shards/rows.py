@@ -39,7 +39,7 @@ class Source:
 
     pieces: list[Piece]
     rows: int | None
-    provenance: dict[str, str | int]
+    provenance: dict[str, Any]
 
 
 def read_place(place: Place) -> bytes:
