@@ -30,6 +30,8 @@ from cloob.download.bounded import (
     budget_of,
 )
 from cloob.download.pace import Pace
+from cloob.image_structure import excess
+from cloob.images import FORMATS
 
 _NAT64 = ip_network("64:ff9b::/96")
 _SITE_LOCAL = ip_network("fec0::/10")  # out of use, and not global
@@ -152,18 +154,20 @@ def _response(maximum_pixels: int) -> type[BoundedResponse]:
             """All of the answer, or an error as soon as it is too much."""
             content = super().read(amount)
             if amount is None:
-                _refuse_bomb(io.BytesIO(content), maximum_pixels)
+                _refuse_bomb(content, maximum_pixels)
             return content
 
     return Guarded
 
 
-def _refuse_bomb(content: io.BytesIO, maximum_pixels: int) -> None:
+def _refuse_bomb(content: bytes, maximum_pixels: int) -> None:
     """Raise `TooLargeError` where an image's header tells of too many pixels; nothing is decoded."""
+    if excess(content):  # which the decoder refuses; here even the header might take long
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(content) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 width, height = image.size
     except Exception:  # whatever a stranger's bytes do to a parser: the decoder will say that it is no image
         return
