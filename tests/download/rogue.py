@@ -61,9 +61,9 @@ class Rogue(socketserver.ThreadingTCPServer):
         def scans(self) -> None:
             """A progressive JPEG that keeps a decoder busy."""
             content = io.BytesIO()
-            Image.effect_noise((400, 300), 60).save(content, "JPEG", progressive=True)
+            Image.effect_noise((100, 80), 60).save(content, "JPEG", progressive=True)
             head, tail = content.getvalue()[:-2], content.getvalue()[-2:]
-            content = head + head[head.rindex(b"\xff\xda") :] * 1_000 + tail
+            content = head + head[head.rindex(b"\xff\xda") :] * 200 + tail
             self.answer(f"200 OK\r\nContent-Length: {len(content)}", content)
 
         def partial(self) -> None:

@@ -107,7 +107,7 @@ class _TarPiece:
 
     def _text(self, member: tarfile.TarInfo) -> str:
         try:
-            return read_place((self.tar, member.offset_data, member.size)).decode("utf-8")
+            return read_place((self.tar, member.offset_data, member.size)).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise RefusedError("not_utf8") from None
 
