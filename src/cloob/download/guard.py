@@ -17,18 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
 
 from PIL import Image
 
-from cloob.download.bounded import (
-    BoundedResponse,
-    Budget,
-    RedirectHandler,
-    TooLargeError,
-    bounded,
-    budget_of,
-)
+from cloob.download.bounded import BoundedResponse, Budget, TooLargeError, opener
 from cloob.download.pace import Pace
 from cloob.image_structure import excess
 from cloob.images import FORMATS
@@ -117,30 +109,7 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
     response = _response(guard.maximum_pixels)
-
-    def opens(handler: Any, connection: type, **options: Any) -> Callable[[Any], Any]:
-        def http_open(request: Any) -> Any:
-            budget = budget_of(request, guard.budget)
-            return handler.do_open(bounded(connection, budget, response, connect), request, **options)
-
-        return http_open
-
-    http_handler, https_handler = urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()
-    http_handler.http_open = opens(http_handler, http.client.HTTPConnection)  # type: ignore[method-assign]
-    https_handler.https_open = opens(  # type: ignore[method-assign]
-        https_handler, http.client.HTTPSConnection, context=tls
-    )
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        http_handler,
-        https_handler,
-        urllib.request.HTTPDefaultErrorHandler(),
-        RedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    urllib.request.install_opener(opener)
+    urllib.request.install_opener(opener(guard.budget, response, connect, tls, proxies=False))
 
 
 def _response(maximum_pixels: int) -> type[BoundedResponse]:
