@@ -11,6 +11,7 @@ It holds wherever a picture is decoded: in the download, the shards, evaluation 
 - Color: CMYK (Adobe's inverted form included), YCbCr, LAB and HSV are converted by Pillow, to sRGB where
   a mode defines its colors; embedded color profiles are not applied (no peer does).
 - Size: at most `maximum_pixels`, checked on the header before anything is decoded.
+- Structure: at most what `cloob.image_structure` allows of scans and other parts, counted before that.
 - Errors: `ImageError` for whatever is wrong with the bytes. Lack of memory or files is no fault of theirs and
   is raised as it is.
 
@@ -25,6 +26,8 @@ from contextlib import contextmanager
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+
+from cloob.image_structure import excess
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Pillow's names for a JPEG; phones write "multi-picture" files, whose first picture is a plain JPEG.
@@ -48,7 +51,8 @@ _WITH_TRANSPARENT_COLOR = ("1", "L", "P", "RGB")
 class ImageError(Exception):
     """Bytes that are not decoded.
 
-    `reason` is too_many_pixels, not_an_image, truncated_image or undecodable; the message says it in words.
+    `reason` is too_complex, too_many_pixels, not_an_image, truncated_image or undecodable; the message says
+    it in words.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -68,6 +72,8 @@ def decode_rgb(content: bytes, maximum_pixels: int | None = None) -> Image.Image
 @contextmanager
 def opened(content: bytes, maximum_pixels: int | None = None) -> Iterator[Image.Image]:
     """The image as it is stored, decoded in full; errors of decoding in the block are `ImageError`s too."""
+    if excessive := excess(content):
+        raise ImageError("too_complex", f"{excessive}: decoding it might take very long")
     try:
         with _without_warnings():
             image = Image.open(io.BytesIO(content), formats=FORMATS)

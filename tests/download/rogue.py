@@ -58,6 +58,14 @@ class Rogue(socketserver.ThreadingTCPServer):
             content = png_bomb(30_000)
             self.answer(f"200 OK\r\nContent-Length: {len(content)}", content)
 
+        def scans(self) -> None:
+            """A progressive JPEG that keeps a decoder busy."""
+            content = io.BytesIO()
+            Image.effect_noise((100, 80), 60).save(content, "JPEG", progressive=True)
+            head, tail = content.getvalue()[:-2], content.getvalue()[-2:]
+            content = head + head[head.rindex(b"\xff\xda") :] * 200 + tail
+            self.answer(f"200 OK\r\nContent-Length: {len(content)}", content)
+
         def partial(self) -> None:
             self.answer("206 Partial Content\r\nContent-Length: 100", jpeg(1)[:100])
 

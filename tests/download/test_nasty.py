@@ -31,6 +31,7 @@ ENDS = [
     ("dripping", "too_slow", None),
     ("headers", "too_slow", None),
     ("bomb", "too_many_pixels", 200),
+    ("scans", "too_complex", 200),
     ("partial", "http_206", 206),
     ("nothing", "http_204", 204),
     ("cut", "connection_lost", None),

@@ -206,3 +206,15 @@ def test_a_header_without_end_is_refused_before_it_is_read(tmp_path: Path, kind:
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    members = [
+        ("a.jpg", jpeg(1)),
+        ("a.txt", mark + b"one"),
+        ("b.jpg", jpeg(2)),
+        ("b.json", mark + b'{"caption": "two"}'),
+    ]
+    rows = ready_made(freeze(tmp_path / "0.tar", members), RULES.maximum_bytes).pieces[0].rows()
+    assert [row.caption for row in rows] == ["one", "two"]

@@ -8,6 +8,7 @@ received for a request counts, whatever it belongs to, in one `Budget` for the r
 import http.client
 import io
 import socket
+import ssl
 import time
 import urllib.request
 from collections.abc import Callable
@@ -132,7 +133,53 @@ class BoundedResponse(http.client.HTTPResponse):
         return content.getvalue()
 
 
-def bounded(connection: type, budget: Budget, response: type[BoundedResponse], connect: Callable) -> type:
+def opener(
+    new: Callable[[], Budget],
+    response: type[BoundedResponse] = BoundedResponse,
+    connect: Callable[..., socket.socket] = socket.create_connection,
+    tls: ssl.SSLContext | None = None,
+    proxies: bool = True,
+) -> urllib.request.OpenerDirector:
+    """An opener of http and https alone, wherever a redirect leads, each request within a budget of `new`.
+
+    `connect` is called as `socket.create_connection`; `proxies` are those of the environment.
+    """
+
+    class Http(urllib.request.HTTPHandler):
+        def http_open(self, request: Any) -> Any:
+            return self.do_open(within(http.client.HTTPConnection, request), request)
+
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, request: Any) -> Any:
+            return self.do_open(within(http.client.HTTPSConnection, request), request, context=tls)
+
+    class Redirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, request: Any, *arguments: Any) -> Any:
+            redirected = super().redirect_request(request, *arguments)
+            if redirected is not None:  # it uses what is left
+                redirected.budget = request.budget
+            return redirected
+
+    def within(connection: type, request: Any) -> type:
+        if not hasattr(request, "budget"):
+            request.budget = new()
+        return _of_budget(connection, request.budget, response, connect)
+
+    made = urllib.request.OpenerDirector()
+    for handler in (
+        *([urllib.request.ProxyHandler()] if proxies else []),
+        Http(),
+        Https(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        Redirect(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        made.add_handler(handler)
+    return made
+
+
+def _of_budget(connection: type, budget: Budget, response: type[BoundedResponse], connect: Callable) -> type:
     """A class of connections (of `http.client`) whose responses keep to the budget.
 
     `connect` has the signature of `socket.create_connection`.
@@ -154,20 +201,3 @@ def bounded(connection: type, budget: Budget, response: type[BoundedResponse], c
             return response(*arguments, budget=budget, **options)  # type: ignore[arg-type]
 
     return Bounded
-
-
-class RedirectHandler(urllib.request.HTTPRedirectHandler):
-    """urllib's, which has the redirected request use what is left of the budget."""
-
-    def redirect_request(self, request: Any, *arguments: Any) -> Any:
-        redirected = super().redirect_request(request, *arguments)
-        if redirected is not None:
-            redirected.budget = budget_of(request, None)
-        return redirected
-
-
-def budget_of(request: Any, new: Callable[[], Budget] | None) -> Budget:
-    """The budget of a request; `new` makes that of one that has none."""
-    if not hasattr(request, "budget"):
-        request.budget = new()  # type: ignore[misc]
-    return request.budget

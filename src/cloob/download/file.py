@@ -5,7 +5,6 @@ import http.client
 import os
 import re
 import shutil
-import socket
 import sys
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from cloob.download.bounded import BoundedResponse, Budget, TooLargeError, bounded
+from cloob.download.bounded import Budget, TooLargeError, opener
 from cloob.errors import InputError, naming
 from cloob.files import no_follow
 
@@ -124,34 +123,6 @@ class _Part:
         self._version.unlink(missing_ok=True)
 
 
-def _opener(budget: Budget) -> urllib.request.OpenerDirector:
-    """Nothing but http and https, wherever a redirect leads, and within a budget."""
-
-    def within(connection: type) -> type:
-        return bounded(connection, budget, BoundedResponse, socket.create_connection)
-
-    class Http(urllib.request.HTTPHandler):
-        def http_open(self, request: Any) -> Any:
-            return self.do_open(within(http.client.HTTPConnection), request)
-
-    class Https(urllib.request.HTTPSHandler):
-        def https_open(self, request: Any) -> Any:
-            return self.do_open(within(http.client.HTTPSConnection), request)
-
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        Http,
-        Https,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    return opener
-
-
 def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
     """One request for what is missing; raises what urllib raises, `ConnectionError` for a short answer."""
     request = urllib.request.Request(source.address, headers={"Accept-Encoding": "identity"})
@@ -160,8 +131,9 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if part.version:
             request.add_header("If-Range", part.version)
     try:
-        budget = Budget(source.maximum_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)
-        answer = _opener(budget).open(request, timeout=timeout)
+        answer = opener(lambda: Budget(source.maximum_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)).open(
+            request, timeout=timeout
+        )
     except urllib.error.HTTPError as error:
         if error.code != 416 or not part.size:
             raise
@@ -230,17 +202,28 @@ def _refuse_size(source: Source, part: _Part, size: int | None) -> None:
         )
 
 
+def mismatch(source: Source, path: Path) -> str | None:
+    """How a file differs from its source's checksum, in words; None where it does not, or none is known."""
+    algorithm, _, wanted = (source.checksum or "").partition(":")
+    if not wanted or (found := _digest(path, algorithm)) == wanted.lower():
+        return None
+    return f"its {algorithm} is {found} where {wanted} is wanted"
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
 def _verify(source: Source, part: _Part) -> None:
-    algorithm, _, wanted = (source.checksum or "sha256:").partition(":")
-    with part.path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if not wanted:
+    if not source.checksum:
+        found = _digest(part.path, "sha256")
         print(
             f"{source.address}: no checksum is known to verify it by; found sha256:{found}", file=sys.stderr
         )
-    elif found != wanted.lower():
+    elif differs := mismatch(source, part.path):
         part.drop()
         raise InputError(
-            f"{source.address}: its {algorithm} is {found} where {wanted} is wanted; it is deleted: fetch it "
-            "again, or correct the checksum if the file was replaced for good"
+            f"{source.address}: {differs}; it is deleted: fetch it again, or correct the checksum if the "
+            "file was replaced for good"
         )

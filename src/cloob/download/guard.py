@@ -17,19 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
 
 from PIL import Image
 
-from cloob.download.bounded import (
-    BoundedResponse,
-    Budget,
-    RedirectHandler,
-    TooLargeError,
-    bounded,
-    budget_of,
-)
+from cloob.download.bounded import BoundedResponse, Budget, TooLargeError, opener
 from cloob.download.pace import Pace
+from cloob.image_structure import excess
+from cloob.images import FORMATS
 
 _NAT64 = ip_network("64:ff9b::/96")
 _SITE_LOCAL = ip_network("fec0::/10")  # out of use, and not global
@@ -115,30 +109,7 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
     response = _response(guard.maximum_pixels)
-
-    def opens(handler: Any, connection: type, **options: Any) -> Callable[[Any], Any]:
-        def http_open(request: Any) -> Any:
-            budget = budget_of(request, guard.budget)
-            return handler.do_open(bounded(connection, budget, response, connect), request, **options)
-
-        return http_open
-
-    http_handler, https_handler = urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()
-    http_handler.http_open = opens(http_handler, http.client.HTTPConnection)  # type: ignore[method-assign]
-    https_handler.https_open = opens(  # type: ignore[method-assign]
-        https_handler, http.client.HTTPSConnection, context=tls
-    )
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        http_handler,
-        https_handler,
-        urllib.request.HTTPDefaultErrorHandler(),
-        RedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    urllib.request.install_opener(opener)
+    urllib.request.install_opener(opener(guard.budget, response, connect, tls, proxies=False))
 
 
 def _response(maximum_pixels: int) -> type[BoundedResponse]:
@@ -152,18 +123,20 @@ def _response(maximum_pixels: int) -> type[BoundedResponse]:
             """All of the answer, or an error as soon as it is too much."""
             content = super().read(amount)
             if amount is None:
-                _refuse_bomb(io.BytesIO(content), maximum_pixels)
+                _refuse_bomb(content, maximum_pixels)
             return content
 
     return Guarded
 
 
-def _refuse_bomb(content: io.BytesIO, maximum_pixels: int) -> None:
+def _refuse_bomb(content: bytes, maximum_pixels: int) -> None:
     """Raise `TooLargeError` where an image's header tells of too many pixels; nothing is decoded."""
+    if excess(content):  # which the decoder refuses; here even the header might take long
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(content) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 width, height = image.size
     except Exception:  # whatever a stranger's bytes do to a parser: the decoder will say that it is no image
         return

@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from cloob.download.archive import is_archive, remove, unpack
-from cloob.download.file import Source, download_file
+from cloob.download.file import Source, download_file, mismatch
 from cloob.errors import InputError, raise_if_io
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
 from cloob.evaluate.testset import Description
+from cloob.text import SAMPLE, what_else
 
 _EXPANSION = 3  # pictures are compressed already: an archive that grows more is no test set
 
@@ -105,12 +106,19 @@ def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
             download_file(source, file)
         target = unpacked / "all" / into
         target.mkdir(parents=True, exist_ok=True)
-        if is_archive(file):
-            unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
-            shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
-            remove(unpacked / "one")
-        elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
-            raise InputError(f"{file}: not an archive; delete it to fetch it again")
-        else:
-            shutil.copyfile(file, target / file.name)
+        try:
+            if is_archive(file):
+                unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
+                shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
+                remove(unpacked / "one")
+            elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
+                with file.open("rb") as opened:
+                    form = what_else(opened.read(SAMPLE)) or "damaged"
+                raise InputError(f"{file}: not an archive, but {form}; delete it to fetch it again")
+            else:
+                shutil.copyfile(file, target / file.name)
+        except InputError as error:
+            if differs := mismatch(source, file):
+                raise InputError(f"{error}; {differs}: delete the file and run again") from None
+            raise
     return unpacked / "all"

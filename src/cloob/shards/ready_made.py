@@ -132,7 +132,7 @@ def _record(tar: Path, member: Member | None) -> dict[str, Any]:
 
 def _text(tar: Path, member: Member) -> str:
     try:
-        return read_place((tar, member.offset, member.size)).decode("utf-8")
+        return read_place((tar, member.offset, member.size)).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RefusedError("not_utf8") from None
 
