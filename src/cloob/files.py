@@ -129,7 +129,7 @@ def read_json(path: str | Path) -> Any:
     try:
         with naming(path):
             content = Path(path).read_bytes()
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

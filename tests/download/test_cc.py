@@ -1,5 +1,7 @@
 """Conceptual Captions' lists, read as they are."""
 
+import bz2
+import gzip
 import subprocess
 import sys
 from collections import Counter
@@ -91,6 +93,37 @@ def test_a_list_of_something_else_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"list\.tsv: none of 2 rows"):
         read(tmp_path, "name,link", "dog,http://a.example/1.jpg")
     assert not (tmp_path / "links.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"{LINK}\ta dog\n".encode(), "the link comes first: swap the columns"),
+        (f"a dog,{LINK}\n".encode(), f"the first has 1 columns: 'a dog,{LINK}'"),
+        (gzip.compress(f"a dog\t{LINK}\n".encode()), r"gzip-compressed; unpack it \(`gunzip`\)"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"),
+        (b"<html>Sign in", "a web page"),
+        (b"", "empty"),
+        (f"a dog\t{LINK}\n".encode("utf-16"), "UTF-16 text; convert it"),
+    ],
+)
+def test_a_list_of_another_form_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "list.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"list\.tsv: .*{said}"):
+        read_cc(tmp_path / "list.tsv", tmp_path / "links.parquet", tmp_path / "fates.csv")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_lists_of_other_systems_are_read(tmp_path: Path, mark: bytes, newline: str, packed: bool) -> None:
+    rows = [f"dog {number}\thttp://a.example/{number}.jpg" for number in range(50_000)]
+    content = mark + (newline.join(rows) + newline).encode()
+    (tmp_path / "list.tsv").write_bytes(bz2.compress(content, 1) if packed else content)
+    links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
+    read_cc(tmp_path / "list.tsv", links, fates)
+    assert read_fates(fates) == {"kept": 50_000}
+    assert [rows_of(links)[at]["caption"] for at in (0, -1)] == ["dog 0", "dog 49999"]
 
 
 def test_a_missing_list_is_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """OpenAI's subset of YFCC100M joined with the metadata."""
 
 import bz2
+import gzip
+import lzma
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -179,3 +181,84 @@ def test_a_cut_off_archive_is_an_error(tmp_path: Path) -> None:
 def test_lists_that_do_not_belong_together_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="do they belong together"):
         join(tmp_path, [record(0)], ["0\t1\tffffffff"])
+
+
+METADATA, SUBSET = [record(line) for line in range(6)], [entry(1), entry(4)]
+WITHOUT_NUMBERS = [row.split("\t", 1)[1].rsplit("\t", 1)[0] for row in METADATA]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "subset", "said"),
+    [
+        (
+            SUBSET,
+            METADATA,
+            r"rows are `line<TAB>photo id<TAB>hash`, but .* 25 columns.* swap --subset and --metadata",
+        ),
+        (METADATA, [photo_id(1)], r"`line<TAB>photo id<TAB>hash`, but its first has 1 column: '901'"),
+        (METADATA, ["1,901,abc"], r"has 1 column: '1,901,abc'"),
+        (
+            WITHOUT_NUMBERS,
+            SUBSET,
+            r"has 25 columns, but its first row has 23 columns.* give the SQLite file itself",
+        ),
+        ([f"{row}\t" for row in METADATA], SUBSET, r"has 25 columns, but its first row has 26 columns"),
+        (SUBSET, SUBSET, r"has 25 columns, but its first row has 3 columns.* swap --subset and --metadata"),
+        (
+            [f"{line + 1}\t{record(line).split(chr(9), 1)[1]}" for line in range(6)],
+            SUBSET,
+            r"photo_id_disagrees 2; the subset begins with line 1 \(photo 901\), the metadata with line 1 "
+            r"\(photo 900\): the line numbers are those of another edition, or shifted",
+        ),
+        (
+            [record(line) for line in range(50, 60)],
+            SUBSET,
+            r"not_in_metadata 2; .* with line 1 .* with line 50 ",
+        ),
+    ],
+)
+def test_what_does_not_belong_together_is_told_apart(tmp_path: Path, metadata, subset, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        join(tmp_path, metadata, subset)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "links.parquet").exists()
+
+
+@pytest.mark.parametrize("which", ["metadata", "subset"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(b"1\t2"), r"gzip-compressed; unpack it \(`gunzip`\)"),
+        (lzma.compress(b"1\t2"), r"xz-compressed; unpack it \(`unxz`\)"),
+        (b"PK\x03\x04" + bytes(30), "a zip archive"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a git-lfs pointer.*git lfs pull"),
+        (b"\n<!DOCTYPE html><title>404</title>", "a web page, perhaps an error message"),
+        (b"", "empty; get it again"),
+        ("1\t2\n".encode("utf-16"), "UTF-16 text; convert it"),
+        ("1\t2\n".encode("utf-16-le"), "UTF-16 text; convert it"),
+        (bz2.compress(gzip.compress(b"1\t2")), "gzip-compressed"),
+        (b"PAR1" + bytes(30), "a Parquet file where text is expected"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".bz2"])
+def test_a_file_of_another_form_is_named(
+    tmp_path: Path, which: str, content: bytes, said: str, suffix: str
+) -> None:
+    files = {"metadata": tmp_path / f"metadata{suffix}", "subset": tmp_path / f"subset{suffix}"}
+    files["metadata"].write_bytes(bz2.compress("\n".join(METADATA).encode()))
+    files["subset"].write_bytes(bz2.compress("\n".join(SUBSET).encode()))
+    files[which].write_bytes(content)
+    with pytest.raises(InputError, match=f"{files[which]}: .*{said}"):
+        links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
+        join_yfcc([files["metadata"]], files["subset"], "title", "http://b.example/", links, fates)
+
+
+def test_lists_of_other_systems_are_read(tmp_path: Path) -> None:
+    for newline in ("\n", "\r\n", "\r"):
+        metadata, subset = tmp_path / "metadata", tmp_path / "subset"
+        metadata.write_bytes(b"\xef\xbb\xbf" + (newline.join(METADATA) + newline).encode())
+        subset.write_bytes(b"\xef\xbb\xbf" + newline.join(SUBSET).encode())
+        links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
+        join_yfcc([metadata], subset, "title", "http://b.example/", links, fates)
+        assert [row["line"] for row in rows_of(links)] == ["1", "4"]
+        assert read_fates(fates) == {"kept": 2}

@@ -1,6 +1,7 @@
 """Test sets as they are handed out become class folders that were checked; nothing else becomes any."""
 
 import csv
+import hashlib
 import io
 import re
 import tarfile
@@ -117,7 +118,23 @@ def test_another_set_than_expected_is_refused(
 def test_a_page_in_the_place_of_an_archive_is_refused(web, tmp_path: Path, describe: Callable, capfd) -> None:
     path = describe(tmp_path / "d.yaml", source=processed(web, b"<html>moved</html>"))
     assert prepare(tmp_path, path) == 2
-    assert "birds.zip: not an archive" in error_of(capfd)
+    assert "birds.zip: not an archive, but damaged (a web page" in error_of(capfd)
+
+
+@pytest.mark.parametrize("damage", [lambda archive: archive[:-30], lambda archive: b"x" * len(archive)])
+def test_a_fetched_archive_that_rotted_is_compared_with_its_checksum(
+    web, tmp_path: Path, describe: Callable, capfd, damage: Callable
+) -> None:
+    archive = zip_of(BIRDS)
+    source = processed(web, archive)
+    wanted = hashlib.sha256(archive).hexdigest()
+    source["processed"]["files"][0]["checksum"] = f"sha256:{wanted}"
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "archives" / "birds.zip").write_bytes(damage(archive))
+    assert prepare(tmp_path, describe(tmp_path / "d.yaml", source=source, expected=EXPECTED)) == 2
+    said = error_of(capfd)
+    found = hashlib.sha256(damage(archive)).hexdigest()
+    assert "birds.zip" in said and f"its sha256 is {found} where {wanted} is wanted: delete the file" in said
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ def read_cc(list_file: Path, links: Path, fates: Path) -> Counter[str]:
     parts caption and link.
     """
     found: Counter[str] = Counter()
+    first = b""
     # 16 bytes a link instead of the link itself: the true list's 3.3 million fit in about 0.3 GB.
     seen: set[bytes] = set()
     with link_table(links) as table:
         row = 0
         for row, line in enumerate(lines(list_file, what=list_file.name), start=1):
+            first = first or line
             try:
                 caption, url = _read_row(line)
             except RefusedError as refusal:
@@ -38,7 +40,7 @@ def read_cc(list_file: Path, links: Path, fates: Path) -> Counter[str]:
             table.add(row, url, caption)
         if not found[KEPT]:
             raise InputError(
-                f"{list_file}: none of {row:,} rows is `caption<TAB>http link`; is it the right file?"
+                f"{list_file}: none of {row:,} rows is `caption<TAB>http link`; {_form_of(first)}"
             )
     write_fates(fates, found, row)
     return found
@@ -57,3 +59,12 @@ def _read_row(line: bytes) -> tuple[str, str]:
     if not caption_text:
         raise RefusedError("empty_caption")
     return caption_text, fetchable(link_text)
+
+
+def _form_of(row: bytes) -> str:
+    """What a row is instead, for the message."""
+    columns = row.split(b"\t")
+    if len(columns) > 1 and columns[0].strip().startswith((b"http://", b"https://")):
+        return "the link comes first: swap the columns"
+    shown = repr(row[:80].decode("utf-8", errors="replace"))
+    return f"the first has {len(columns)} columns: {shown}; is it the right file?"

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import sys
 import time
@@ -15,12 +16,16 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from cloob.download.bounded import Budget, TooLargeError, opener
 from cloob.errors import InputError, naming
 from cloob.files import no_follow
 
 ALGORITHMS = ("sha256", "md5")
 _BLOCK = 1 << 20
-_TRIES = 6  # in a row without a new byte; 1 + 2 + 4 + 8 + 16 seconds between them
+_TRIES = 6  # in a row without `_PROGRESS`; 1 + 2 + 4 + 8 + 16 seconds between them
+_PROGRESS = 1 << 16  # new bytes
+_SLOWEST = 1_000  # bytes per second, over all of an answer
+_LENGTH = re.compile("[0-9]{1,18}")
 _PASSING = (408, 429, 500, 502, 503, 504)
 
 
@@ -50,8 +55,9 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
     """Fetch a file to `path`, going on with what an earlier try left in `.<name>.part` beside it.
 
     The part is gone on with only if the server says that the file is still the same (If-Range), or a
-    checksum will tell. `timeout` is that of a silent connection, `pause` the wait after a first failure, in
-    seconds. Raises `InputError` where the server refuses, stays silent, the file is too large, or another.
+    checksum will tell. `timeout` is that of a silent connection and of all headers, `pause` the wait after a
+    first failure, in seconds. Raises `InputError` where the server refuses, is silent or too slow, or the
+    file is too large or another; `OSError` where it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(path)
@@ -67,11 +73,15 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
                     f"{source.address}: the server answers {error.code} {error.reason}"
                 ) from None
             reason: object = f"{error.code} {error.reason}"
+        except TooLargeError as error:
+            raise _too_large(source, part, str(error)) from None
         except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-            if getattr(error, "filename", None) is not None:
-                raise InputError(f"{path}: cannot be written ({error})") from None
+            if getattr(error, "filename", None) is not None:  # of our disk, not of the network
+                raise
             reason = getattr(error, "reason", None) or error
-        failures = 1 if part.size > furthest else failures + 1
+            if isinstance(reason, TooLargeError):
+                raise _too_large(source, part, str(reason)) from None
+        failures = 1 if part.size >= furthest + _PROGRESS else failures + 1
         furthest = max(furthest, part.size)
         if failures == _TRIES:
             raise InputError(
@@ -114,22 +124,6 @@ class _Part:
         self._version.unlink(missing_ok=True)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Nothing but http and https, wherever a redirect leads: no file:, no ftp:."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    return opener
-
-
 def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
     """One request for what is missing; raises what urllib raises, `ConnectionError` for a short answer."""
     request = urllib.request.Request(source.address, headers={"Accept-Encoding": "identity"})
@@ -138,7 +132,9 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if part.version:
             request.add_header("If-Range", part.version)
     try:
-        answer = _opener().open(request, timeout=timeout)
+        answer = opener(lambda: Budget(source.maximum_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)).open(
+            request, timeout=timeout
+        )
     except urllib.error.HTTPError as error:
         if error.code != 416 or not part.size:
             raise
@@ -154,7 +150,6 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if answer.status != 206:
             part.start_anew(_version_of(answer))
         with (
-            naming(part.path),
             open(part.path, "ab", opener=no_follow) as file,
             tqdm(
                 total=announced, initial=part.size, unit="B", unit_scale=True, desc=part.path.name[1:-5]
@@ -162,7 +157,9 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         ):
             while block := answer.read(_BLOCK):
                 _refuse_size(source, part, file.tell() + len(block))
-                file.write(block)
+                with naming(part.path):
+                    file.write(block)
+                    file.flush()
                 bar.update(len(block))
     if announced is not None and part.size != announced:
         raise ConnectionError(f"the answer ended after {part.size:,} of {announced:,} bytes")
@@ -175,9 +172,10 @@ def _announced(answer: Any, part: _Part) -> int | None:
         if start.partition("-")[0] != str(part.size):
             part.drop()
             raise ConnectionError("the server answers with another range than was asked for")
-        return int(total) if total.isdecimal() else None
+        return int(total) if _LENGTH.fullmatch(total) else None
     length = answer.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    # A chunked answer ends with its last chunk, whatever its headers say.
+    return int(length) if _LENGTH.fullmatch(length) and not answer.chunked else None
 
 
 def _version_of(answer: Any) -> str:
@@ -186,31 +184,47 @@ def _version_of(answer: Any) -> str:
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
+def _too_large(source: Source, part: _Part, found: str) -> InputError:
+    part.drop()
+    return InputError(
+        f"{source.address}: more than the {source.maximum_bytes:,} bytes that are allowed ({found}); raise "
+        "maximum_bytes if it is right"
+    )
+
+
 def _refuse_size(source: Source, part: _Part, size: int | None) -> None:
     if size is not None and size > source.maximum_bytes:
-        part.drop()
-        raise InputError(
-            f"{source.address}: more than the {source.maximum_bytes:,} bytes that are allowed "
-            f"({size:,} so far or announced); raise maximum_bytes if it is right"
-        )
+        raise _too_large(source, part, f"{size:,} so far or announced")
     free = shutil.disk_usage(part.path.parent).free
     if size is not None and size - part.size > free:
         raise InputError(
-            f"{part.path.parent}: {free:,} bytes are free where {size - part.size:,} are missing"
+            f"{part.path.parent}: {free:,} bytes are free where {size - part.size:,} are missing; free space "
+            f"there or use another disk, then run again: {part.size:,} bytes are kept"
         )
+
+
+def mismatch(source: Source, path: Path) -> str | None:
+    """How a file differs from its source's checksum, in words; None where it does not, or none is known."""
+    algorithm, _, wanted = (source.checksum or "").partition(":")
+    if not wanted or (found := _digest(path, algorithm)) == wanted.lower():
+        return None
+    return f"its {algorithm} is {found} where {wanted} is wanted"
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _verify(source: Source, part: _Part) -> None:
-    algorithm, _, wanted = (source.checksum or "sha256:").partition(":")
-    with part.path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if not wanted:
+    if not source.checksum:
+        found = _digest(part.path, "sha256")
         print(
             f"{source.address}: no checksum is known to verify it by; found sha256:{found}", file=sys.stderr
         )
-    elif found != wanted.lower():
+    elif differs := mismatch(source, part.path):
         part.drop()
         raise InputError(
-            f"{source.address}: its {algorithm} is {found} where {wanted} is wanted; it is deleted: fetch it "
-            "again, or correct the checksum if the file was replaced for good"
+            f"{source.address}: {differs}; it is deleted: fetch it again, or correct the checksum if the "
+            "file was replaced for good"
         )

@@ -13,6 +13,7 @@ from cloob.download.fates import KEPT
 from cloob.download.outcomes import fate_of, http_status_of
 from cloob.errors import InputError, raise_if_io
 from cloob.files import entries, replacing
+from cloob.tars import open_tar
 
 # img2dataset takes every *.json in the folder for the statistics of a tar.
 _FINGERPRINT = "fingerprint.txt"
@@ -84,10 +85,10 @@ def _read(stem: Path, count: int, successes: int) -> pa.Table:
     columns = ["key", "uid", "status", "error_message"]
     rows = pq.read_table(stem.with_suffix(".parquet"), columns=columns).sort_by("key").to_pylist()
     places = {}
-    with tarfile.open(stem.with_suffix(".tar"), "r:") as tar:
+    with open_tar(stem.with_suffix(".tar")) as tar:
         for member in tar:
             if member.name.endswith(".jpg"):
-                content = tar.extractfile(member).read()  # type: ignore[union-attr]
+                content = tar.content(member).read()
                 if len(content) != member.size:
                     raise ValueError("the tar is cut off")
                 places[member.name] = sha256(content).hexdigest(), member.offset_data, member.size

@@ -11,6 +11,7 @@ from cloob.download.captions import RULES, plain_texts
 from cloob.download.fates import KEPT, RefusedError, write_fates
 from cloob.download.links import LinkTable, fetchable, link_table
 from cloob.download.subset import Entries, Photo
+from cloob.download.yfcc_mismatch import why_none
 from cloob.download.yfcc_sqlite import by_photo_id, is_sqlite
 from cloob.download.yfcc_text import by_line
 from cloob.errors import InputError
@@ -43,7 +44,8 @@ def join_yfcc(
         if not found[KEPT]:
             names = ", ".join(str(path) for path in metadata)
             raise InputError(
-                f"{subset}: none of {rows:,} rows found its photo in {names}; do they belong together?"
+                f"{subset}: none of {rows:,} rows found its photo in {names}: "
+                f"{why_none(metadata, subset, sqlite, +found)}; do they belong together?"
             )
     write_fates(fates, found, rows)
     return +found

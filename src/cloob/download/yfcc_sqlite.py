@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from hashlib import md5
+from hashlib import file_digest, md5
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from cloob.errors import InputError, raise_if_io
 
 _MAGIC = b"SQLite format 3\x00"
 _COLUMNS = 23
+# Of tools/etc/yfcc100m_dataset.sql in the multimedia-commons bucket.
+_OFFICIAL_BYTES, _OFFICIAL_MD5 = 65_644_027_904, "b8e3fa7f40ee2f309d63b8de8d755495"
 _PHOTO_ID, _TITLE, _DESCRIPTION, _LINK, _MARKER = 0, 6, 7, 14, 22
 _ROWS_AT_ONCE = 5_000
 _HEXADECIMAL = [f"{byte:x}" for byte in range(256)]
@@ -123,7 +125,17 @@ def _rows_of(database: Path, photo_ids: np.ndarray) -> Iterator[list[tuple]]:
                 bar.update(total - bar.n)
     except sqlite3.Error as error:
         raise_if_io(error, database)
-        raise InputError(f"{database}: damaged ({error}); get it again") from None
+        raise InputError(f"{database}: damaged ({error}); {_compared(database)}; get it again") from None
+
+
+def _compared(database: Path) -> str:
+    """How a damaged file differs from the official one."""
+    size = database.stat().st_size
+    if size != _OFFICIAL_BYTES:
+        return f"it has {size:,} bytes, the official yfcc100m_dataset.sql {_OFFICIAL_BYTES:,}"
+    with database.open("rb") as file:
+        digest = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
+    return f"its md5 is {digest}, that of the official yfcc100m_dataset.sql {_OFFICIAL_MD5}"
 
 
 def _photo(photo_id: bytes, *facts: object) -> Photo:

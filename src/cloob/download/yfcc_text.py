@@ -76,8 +76,10 @@ def _numbered(metadata: list[Path]) -> Iterator[_Numbered]:
         if len(late):
             names = ", ".join(str(path) for path in metadata)
             place = lines_before + int(records[late[0]]) + 1
+            columns = bytes(content[: ends[0]]).count(b"\t") + 1
             raise InputError(
-                f"{names}: line {place}: line numbers must ascend; is the file sorted otherwise?"
+                f"{names}: line {place}: line numbers must ascend; is the file sorted otherwise, or no "
+                f"metadata of {_TABS + 1} columns? It has {columns}"
             )
         lines_before += len(begins)
         if len(numbers):

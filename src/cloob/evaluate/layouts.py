@@ -13,6 +13,7 @@ from torchvision.datasets import GTSRB, Country211, Flowers102, StanfordCars
 
 from cloob.errors import InputError
 from cloob.evaluate.testset import Description
+from cloob.text import read_text
 
 Samples = Iterable[tuple[str | Path, int]]
 
@@ -63,7 +64,7 @@ def ucf101(description: Description, root: Path, out: Path, workers: int) -> Non
 
     for split in ("train", "test"):
         path = root / "ucfTrainTestlist" / f"{split}list01.txt"
-        listed = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        listed = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
         frames = {
             root / "UCF-101" / name: (out / split / name).with_suffix(".png") for name in sorted(set(listed))
         }

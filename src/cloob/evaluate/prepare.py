@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cloob.download.archive import is_archive, unpack
-from cloob.download.file import Source, download_file
+from cloob.download.archive import is_archive, remove, unpack
+from cloob.download.file import Source, download_file, mismatch
 from cloob.errors import InputError, naming, raise_if_io
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
 from cloob.evaluate.testset import Description
+from cloob.text import SAMPLE, what_else
 from cloob.yaml_file import hint
 
 _EXPANSION = 3  # pictures are compressed already: an archive that grows more is no test set
@@ -80,7 +81,7 @@ def prepare(
         raise InputError(f"{out}: is there already; delete it to make it anew")
     unpacked, arranged = cache / "unpacked", out.with_name(f".{out.name}.unfinished")
     for leftover in (unpacked, arranged):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove(leftover)
     try:
         root = original or _fetched(form, cache, unpacked)
         arranged.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,7 @@ def prepare(
         print(f"{out}: {len(found):,} test images of {len(found.class_names)} classes, as expected")
     finally:
         for leftover in (unpacked, arranged):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove(leftover)
 
 
 def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
@@ -110,13 +111,20 @@ def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
             download_file(source, file)
         target = unpacked / "all" / into
         target.mkdir(parents=True, exist_ok=True)
-        if is_archive(file):
-            unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
-            with naming(target):
-                shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
-            shutil.rmtree(unpacked / "one")
-        elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
-            raise InputError(f"{file}: not an archive; delete it to fetch it again")
-        else:
-            shutil.copyfile(file, target / file.name)
+        try:
+            if is_archive(file):
+                unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
+                with naming(target):
+                    shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
+                remove(unpacked / "one")
+            elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
+                with file.open("rb") as opened:
+                    form = what_else(opened.read(SAMPLE)) or "damaged"
+                raise InputError(f"{file}: not an archive, but {form}; delete it to fetch it again")
+            else:
+                shutil.copyfile(file, target / file.name)
+        except InputError as error:
+            if differs := mismatch(source, file):
+                raise InputError(f"{error}; {differs}: delete the file and run again") from None
+            raise
     return unpacked / "all"

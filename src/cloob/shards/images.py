@@ -1,28 +1,27 @@
 """Can training decode this image, upright and in RGB? If not, it is encoded again, or refused."""
 
 import io
-import warnings
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from cloob.download.fates import RefusedError
-
-# Phones write "multi-picture" files; every decoder reads the first picture as plain JPEG.
-_JPEG = ("JPEG", "MPO")
-# Nothing that runs another program (EPS) or reads what no web page shows.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_TURNED = range(2, 9)  # EXIF's orientations other than upright
+from cloob.images import JPEG, ImageError, opened, orientation, upright_rgb
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What an image may cost, and the JPEG quality of one that has to be encoded again."""
+    """What an image may cost, and the JPEG quality of one that has to be encoded again.
+
+    The others are the download's rules, for images that have not come through it; None and 0 ask for nothing.
+    """
 
     maximum_bytes: int
     maximum_pixels: int
     quality: int
+    image_size: int | None = None  # longest side in pixels; larger images are scaled down
+    minimum_size: int = 0  # shortest side in pixels
+    maximum_aspect_ratio: float | None = None  # longer side over shorter side
 
 
 @dataclass(frozen=True)
@@ -38,52 +37,39 @@ class TrainingImage:
 def training_image(content: bytes, rules: Rules) -> TrainingImage:
     """Decode the image in full; keep its bytes where it is an upright RGB or grey JPEG, else encode it again.
 
-    Of an animation the first picture; what is transparent becomes white; 16 bits become 8. Raises
-    `RefusedError` with the fate: too_many_bytes, too_many_pixels, not_an_image, truncated_image, undecodable.
+    How it is decoded: `cloob.images`. Raises `RefusedError` with the fate: too_many_bytes, too_many_pixels,
+    <<<<<<< HEAD
+    not_an_image, truncated_image, undecodable, too_small, aspect_ratio.
+    =======
+    too_complex, not_an_image, truncated_image, undecodable.
+    >>>>>>> fix17-download
     """
     if len(content) > rules.maximum_bytes:
         raise RefusedError("too_many_bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF does no harm
-            return _decoded(content, rules)
-    except RefusedError:
-        raise
-    except UnidentifiedImageError:
-        raise RefusedError("not_an_image") from None
-    except Image.DecompressionBombError:
-        raise RefusedError("too_many_pixels") from None
-    # Strangers' bytes make the decoders raise nearly anything (struct.error, KeyError, zlib.error …).
-    except Exception as error:
-        raise RefusedError("truncated_image" if "truncated" in str(error) else "undecodable") from None
-
-
-def _decoded(content: bytes, rules: Rules) -> TrainingImage:
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        if image.width * image.height > rules.maximum_pixels:
-            raise RefusedError("too_many_pixels")
-        image.load()
-        turned = _orientation(image) in _TURNED
-        if image.format in _JPEG and image.mode in ("RGB", "L") and not turned:
-            return TrainingImage(content, image.width, image.height, reencoded=False)
-        upright = ImageOps.exif_transpose(image) if turned else image
-        plain = _rgb(upright)
+        with opened(content, rules.maximum_pixels) as image:
+            is_plain = image.format in JPEG and image.mode in ("RGB", "L") and orientation(image) == 1
+            seen = image if is_plain else upright_rgb(image)
+    except ImageError as error:
+        raise RefusedError(error.reason) from None
+    size = _fitting(seen.width, seen.height, rules)
+    if is_plain and size == seen.size:
+        return TrainingImage(content, *size, reencoded=False)
+    rgb = upright_rgb(seen)
+    if size != rgb.size:
+        rgb = rgb.resize(size, Image.Resampling.BOX)  # means over areas, as the download scales
     encoded = io.BytesIO()
-    plain.save(encoded, "JPEG", quality=rules.quality)
-    return TrainingImage(encoded.getvalue(), plain.width, plain.height, reencoded=True)
+    rgb.save(encoded, "JPEG", quality=rules.quality)
+    return TrainingImage(encoded.getvalue(), *size, reencoded=True)
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # malformed EXIF, which says nothing
-        return 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+def _fitting(width: int, height: int, rules: Rules) -> tuple[int, int]:
+    """The size at which an image is kept; raises `RefusedError` as the download refuses one of this size."""
+    if min(width, height) < rules.minimum_size:
+        raise RefusedError("too_small")
+    if rules.maximum_aspect_ratio and max(width, height) / min(width, height) > rules.maximum_aspect_ratio:
+        raise RefusedError("aspect_ratio")
+    if rules.image_size is None or max(width, height) <= rules.image_size:
+        return width, height
+    scale = rules.image_size / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

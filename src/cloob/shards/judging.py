@@ -74,8 +74,9 @@ def _judge_piece(task: _Task) -> Path:
         tick(done)
         return task.table
     task.table.unlink(missing_ok=True)  # it would vouch for other images
+    rows = task.piece.rows(task.table.with_suffix(".tar"))
     with replacing(images) as beside, beside.open("wb") as encoded:
-        verdicts = [_verdict(row, task, images, encoded) for row in _counted(task.piece.rows())]
+        verdicts = [_verdict(row, task, images, encoded) for row in _counted(rows)]
     columns = {name: [verdict.get(name) for verdict in verdicts] for name in VERDICTS.names}
     with replacing(task.table) as beside:
         schema = VERDICTS.with_metadata({_STAMP: made_of})

@@ -26,7 +26,7 @@ class _LedgerPiece:
     start: int
     stamp: str
 
-    def rows(self) -> list[Row]:
+    def rows(self, _: Path) -> list[Row]:
         with naming(self.ledger), pq.ParquetFile(self.ledger) as file:
             ledger = file.read_row_group(self.group, columns=_COLUMNS).slice(self.start, _ROWS)
         ledger = ledger.filter(pc.equal(ledger["fate"], KEPT))

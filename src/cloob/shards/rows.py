@@ -29,8 +29,8 @@ class Piece(Protocol):
     def stamp(self) -> str:
         """Changes where the rows do."""
 
-    def rows(self) -> list[Row]:
-        """The rows in their order."""
+    def rows(self, work: Path) -> list[Row]:
+        """The rows in their order. At the path `work` a file may be made that stays until all is packed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Source:
 
     pieces: list[Piece]
     rows: int | None
-    provenance: dict[str, str]
+    provenance: dict[str, Any]
 
 
 def read_place(place: Place) -> bytes:

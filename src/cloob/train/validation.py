@@ -62,6 +62,9 @@ def validate(
     The loss and the saturation are means over batches of the recipe's size, as in training (a last, smaller
     one is left out, unless it is the only one). Leaves `model` in training mode. Raises `InputError` where
     more than `max_replaced_fraction` of the pairs do not decode.
+
+    Images are decoded and resized as in training (torchvision, uint8): faster than evaluation's transform and
+    a few gray levels apart, so retrieval by `cloob evaluate captioned` can differ in the last digits.
     """
     model.eval()
     mine = range(world.rank, len(pairs), world.processes)
