@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -406,3 +407,29 @@ def test_a_link_to_the_test_images_is_no_training_set(
     (folder / "train").symlink_to("test")
     with pytest.raises(InputError, match="train: the same folder as the test images"):
         read(describe, tmp_path, folder, "train", train="train")
+
+
+def test_numbers_within_names_that_sort_wrongly_as_text_are_refused(tmp_path: Path) -> None:
+    description = shipped(tmp_path, "flowers102")
+    folders_with_one_image(tmp_path / "set" / "test", [f"class {number}" for number in range(1, 103)])
+    with pytest.raises(InputError, match=r"sort wrongly as text \('class 10' before 'class 2'\)"):
+        LabelledFolder(description, tmp_path / "set")
+
+
+@pytest.mark.parametrize("names", [["Curaçao", "b", "c"], ["001", "002", "003"]])
+def test_training_folders_may_be_written_otherwise_than_the_tests(
+    describe: Callable, tmp_path: Path, make_set: Callable, names: list[str]
+) -> None:
+    folder = make_set(dict.fromkeys(names, 1))
+    for name in names:
+        other = str(int(name)) if name.isdigit() else unicodedata.normalize("NFD", name)
+        shutil.copytree(folder / "test" / name, folder / "train" / other)
+    train = read(describe, tmp_path, folder, "train", train="train")
+    assert train.targets == read(describe, tmp_path, folder, train="train").targets
+
+
+def test_a_link_to_nothing_is_named(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
+    folder = make_set({"a": 1, "b": 1, "c": 1})
+    (folder / "test" / "b" / "1.png").symlink_to("nowhere.png")
+    with pytest.raises(InputError, match=r"b/1\.png: a link to nothing"):
+        read(describe, tmp_path, folder)

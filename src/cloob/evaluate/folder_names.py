@@ -1,6 +1,7 @@
 """Which class folder has which label, checked against everything that the description says of the names."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,19 +13,29 @@ from cloob.evaluate.testset import Description, subfolders
 
 
 def labels_of_folders(
-    directory: Path, found: Sequence[str], description: Description, class_names: Sequence[str]
+    directory: Path,
+    found: Sequence[str],
+    description: Description,
+    class_names: Sequence[str],
+    test_folders: Sequence[str],
 ) -> dict[str, int]:
     """The label of each of the folders `found` (sorted) of a split. Raises `InputError`, with the difference.
 
     Where the description lists the names (`folders`), or the names are the labels (`labels: folder_number`),
     each class is found by its name. Else the order of the folders is that of the classes; then all that can
-    be known is checked: their number, gaps in numbers, and names that are those of the classes.
+    be known is checked: their number, gaps in numbers, names that are those of the classes, and that the
+    training images have the folders of the test images.
     """
     if description.folders is not None:
         return _by_name(directory, found, description)
     if description.labels == "folder_number":
         return _by_number(directory, found, description, len(class_names))
     _check_order(directory, found, description, class_names)
+    if strange := set(map(_key, found)) ^ set(map(_key, test_folders)):
+        raise InputError(
+            f"{directory}: the class folders are not those of the test images (as {min(strange)}): "
+            "the labels would not mean the same classes; unpack the test set again"
+        )
     return {name: label for label, name in enumerate(found)}
 
 
@@ -108,6 +119,17 @@ def _check_order(
             f"({f'of another form than most: {some(odd)}' if odd else f'found: {some(found)}'})"
         )
     numbers = [int(name) for name in found if _is_number(name)]
+    in_numbers = sorted(found, key=lambda name: [int(each) for each in re.findall(r"[0-9]+", name)])
+    if (
+        len(numbers) < len(found)
+        and len({re.sub(r"[0-9]+", "9", name) for name in found}) == 1
+        and in_numbers != list(found)
+    ):
+        wrong = next(pair for pair in zip(found, in_numbers, strict=True) if pair[0] != pair[1])
+        raise InputError(
+            f"{directory}: the numbers in the names of the folders sort wrongly as text ({wrong[0]!r} before "
+            f"{wrong[1]!r}); pad them with zeros, or list the names in {description.path} (`folders`)"
+        )
     if len(numbers) == len(found):
         if numbers != sorted(numbers):
             raise InputError(
@@ -156,13 +178,16 @@ def _check_names_of_classes(
 
 def _as_words(name: str) -> set[str]:
     """A name without case and punctuation, as it is and with its words sorted."""
-    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
+    words = [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", name).lower()) if word]
     return {"".join(words), "".join(sorted(words))} - {""}
 
 
 def _key(name: str) -> str:
-    """What two names of one class have in common: of numbers the zeros in front do not count."""
-    return str(int(name)) if _is_number(name) else name
+    """What two names of one class have in common: of numbers the zeros in front do not count.
+
+    Accented letters are one character or two, depending on the system that unpacked them.
+    """
+    return str(int(name)) if _is_number(name) else unicodedata.normalize("NFC", name)
 
 
 def _is_number(name: str) -> bool:

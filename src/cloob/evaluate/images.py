@@ -64,15 +64,8 @@ class LabelledFolder(ImageFolder):
             raise InputError(
                 f"{described.path}: {count} class names where {wanted} are expected; mend `classes`"
             )
-        labels = labels_of_folders(directory, found, described, self.class_names)
-        if self.split != "test" and found != (tests := class_folders(self._test_folder, described.path)):
-            strange = set(found) ^ set(tests)
-            if described.labels == "folder_order" and described.folders is None:
-                raise InputError(
-                    f"{directory}: the class folders are not those of the test images (as {min(strange)}): "
-                    "the labels would not mean the same classes; unpack the test set again"
-                )
-        return found, labels
+        tests = found if self.split == "test" else class_folders(self._test_folder, described.path)
+        return found, labels_of_folders(directory, found, described, self.class_names, tests)
 
     def make_dataset(  # type: ignore[override]  # torchvision's is static
         self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
@@ -81,21 +74,27 @@ class LabelledFolder(ImageFolder):
         is_counted = self.description.expected.images_of(self.split) is not None
         samples = []
         for name in sorted(class_to_idx):
-            with os.scandir(Path(directory, name)) as entries:
-                for entry in sorted(entries, key=lambda each: each.name):
-                    if is_leftover(entry.name):
-                        # Where images are counted, one that is missing is found below.
-                        is_known = is_counted or not may_hide_images(entry.name, entry.is_dir())
-                    else:
-                        suffix = Path(entry.name.lower()).suffix
-                        is_known = entry.is_file() and suffix in (*IMG_EXTENSIONS, *_NO_IMAGES)
-                        if is_known and suffix in IMG_EXTENSIONS:
-                            samples.append((entry.path, class_to_idx[name]))
-                    if not is_known:
-                        raise InputError(
-                            f"{entry.path}: no image of a known suffix ({', '.join(IMG_EXTENSIONS)}); images "
-                            "lie in the class folder itself: convert or rename it, or move it out of there"
-                        )
+            try:
+                entries = sorted(os.scandir(Path(directory, name)), key=lambda each: each.name)
+            except OSError as error:
+                raise InputError(f"{error.filename}: not readable ({error.strerror})") from None
+            for entry in entries:
+                suffix = Path(entry.name.lower()).suffix
+                if is_leftover(entry.name):
+                    # Where images are counted, one that is missing is found below.
+                    if is_counted or not may_hide_images(entry.name, entry.is_dir()):
+                        continue
+                elif entry.is_file() and suffix in IMG_EXTENSIONS:
+                    samples.append((entry.path, class_to_idx[name]))
+                    continue
+                elif entry.is_file() and suffix in _NO_IMAGES:
+                    continue
+                elif entry.is_symlink() and not Path(entry.path).exists():
+                    raise InputError(f"{entry.path}: a link to nothing; unpack the test set again")
+                raise InputError(
+                    f"{entry.path}: no image of a known suffix ({', '.join(IMG_EXTENSIONS)}); images lie in "
+                    "the class folder itself: convert or rename it, or move it out of there"
+                )
         return samples
 
     def _check_contents(self) -> None:
