@@ -25,7 +25,8 @@ from cloob.evaluate.result import about_checkpoint, about_testset, is_there, wri
 from cloob.evaluate.testset import Description
 
 KINDS = ("after_projection", "before_projection")
-EXACT = 1e-16  # tolerance of the last fit: about what float64 can tell of the distance to the optimum
+# Tolerance of the last fit: about 1 of 1000 sets has an image whose prediction it moves still.
+EXACT = 1e-14
 Images = tuple[Tensor, Tensor]  # features (n, d) and labels (n,)
 
 
