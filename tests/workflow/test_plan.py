@@ -89,7 +89,9 @@ def test_existing_shards_are_packed_by_the_downloads_rules_of_size_and_shape(sna
     plan = snakemake("-n", "-p", "results/tables/corpus.csv", "--configfile", frozen)
     rules = ("--image-size=512", "--minimum-size=16", "--maximum-aspect-ratio=3")
     packs = re.findall(r"cloob shards pack .*", plan.stdout)
-    assert [all(rule in pack for rule in rules) for pack in packs] == ["--ready-made" in pack for pack in packs]
+    assert [all(rule in pack for rule in rules) for pack in packs] == [
+        "--ready-made" in pack for pack in packs
+    ]
     assert sum("--ready-made" in pack for pack in packs) == 1
 
 
