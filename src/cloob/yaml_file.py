@@ -24,6 +24,8 @@ def read_yaml(path: Path, what: str) -> Any:
         raise InputError(f"{path}: no such {what}") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give the file of a {what}") from None
+    except RecursionError:
+        raise InputError(f"{path}: not YAML (nested too deeply)") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: 2026-02-30, a date that does not exist

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cloob.errors import InputError
 from cloob.evaluate.leftovers import is_leftover
 from cloob.evaluate.testset_keys import EXPECTED, KEYS, OPTIONAL, shown
+from cloob.yaml_file import read_yaml
 
 SPLITS = ("test", "train", "validation")
 
@@ -82,16 +81,7 @@ class Description:
 def load_description(path: str | Path) -> Description:
     """Read and check a description. Raises `InputError` naming the key, what is wrong and the remedy."""
     path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such test-set description") from None
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error.strerror}); name the YAML file") from None
-    except RecursionError:
-        raise InputError(f"{path}: not YAML (nested too deeply)") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date or number that is none
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    content = read_yaml(path, "test-set description")
     if not isinstance(content, dict):
         raise InputError(f"{path}: a test-set description is a mapping with the keys {', '.join(KEYS)}")
     for key in content:
@@ -152,21 +142,6 @@ def _names_in_file(path: Path, described_in: Path) -> list[str]:
         if first.setdefault(name, number) != number:
             raise InputError(f"{path}: lines {first[name]} and {number} are both {name!r}; no name twice")
     return names
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML where no key stands twice: of itself PyYAML takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _expected(path: Path, content: dict[str, Any]) -> Expected:
