@@ -8,6 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cloob.download.fates import RefusedError
+from cloob.near_duplicates import perceptual_hash
 
 # Phones write "multi-picture" files; every decoder reads the first picture as plain JPEG.
 _JPEG = ("JPEG", "MPO")
@@ -27,12 +28,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """A JPEG, upright, RGB or grey, its size in pixels, and whether it had to be encoded again."""
+    """A JPEG, upright, RGB or grey; its size in pixels and its perceptual hash; whether it was re-encoded."""
 
     content: bytes
     width: int
     height: int
     reencoded: bool
+    perceptual_hash: bytes | None = None
 
 
 def training_image(content: bytes, rules: Rules) -> TrainingImage:
@@ -65,12 +67,12 @@ def _decoded(content: bytes, rules: Rules) -> TrainingImage:
         image.load()
         turned = _orientation(image) in _TURNED
         if image.format in _JPEG and image.mode in ("RGB", "L") and not turned:
-            return TrainingImage(content, image.width, image.height, reencoded=False)
+            return TrainingImage(content, image.width, image.height, False, perceptual_hash(image))
         upright = ImageOps.exif_transpose(image) if turned else image
         plain = _rgb(upright)
     encoded = io.BytesIO()
     plain.save(encoded, "JPEG", quality=rules.quality)
-    return TrainingImage(encoded.getvalue(), plain.width, plain.height, reencoded=True)
+    return TrainingImage(encoded.getvalue(), plain.width, plain.height, True, perceptual_hash(plain))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -38,6 +38,19 @@ def read_manifest(path: Path) -> dict[str, Any]:
     raise InputError(f"{path}: no manifest of shards; name the shards.json that `cloob shards pack` wrote")
 
 
+def read_index(path: Path, columns: list[str]) -> pa.Table:
+    """Columns of a shard's index. Raises `InputError` where it is none, or of a version that had them not."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if missing := [name for name in columns if name not in file.schema_arrow.names]:
+                raise InputError(
+                    f"{path}: no column {', '.join(missing)}; another version wrote it: pack the shards again"
+                )
+            return file.read(columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: no index ({error}); pack the shards again") from None
+
+
 class _OpenFile:
     """A descriptor that closes with the last reference to it."""
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.files import replacing, sha256_of
+from cloob.near_duplicates import HASH_BYTES
 
 INDEX = pa.schema(
     [
@@ -23,6 +24,7 @@ INDEX = pa.schema(
         ("sha256", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("perceptual_hash", pa.binary(HASH_BYTES)),
     ]
 )
 Entry = dict[str, str | int]
@@ -41,6 +43,7 @@ class Sample:
     width: int
     height: int
     record: str = "{}"
+    perceptual_hash: bytes | None = None
 
 
 def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
@@ -57,7 +60,7 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
                 image = _add(archive, f"{sample.key}.jpg", sample.image)
                 record = _add(archive, f"{sample.key}.json", sample.record.encode("utf-8"))
                 caption = _add(archive, f"{sample.key}.txt", sample.caption.encode("utf-8"))
-                facts = (sample.sha256, sample.width, sample.height)
+                facts = (sample.sha256, sample.width, sample.height, sample.perceptual_hash)
                 rows.append((sample.key, *image, *caption, *record, *facts))
         digest, size = sha256_of(beside), beside.stat().st_size
     schema = INDEX.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
