@@ -18,9 +18,11 @@ from open_clip.modified_resnet import Bottleneck
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.transforms import v2
+from torchvision.transforms import Compose, v2
+from torchvision.transforms.functional import to_pil_image
 
 from cloob.errors import InputError
+from cloob.images import upright_rgb
 from cloob.published import convert, is_published
 from cloob.weights import check_members, check_own_config, read_weights, refusal, refuses_code, told
 
@@ -102,9 +104,13 @@ class OpenClipEncoder(nn.Module):
     """Any pretrained model of open_clip, with the members by which evaluation uses an `Encoder`."""
 
     def __init__(self, model: nn.Module, preprocess: Callable[[Image], Tensor], tokenizer: Callable) -> None:
-        """`preprocess` and `tokenizer` are the model's own, as open_clip gives them."""
+        """`preprocess` and `tokenizer` are the model's own, as open_clip gives them.
+
+        The encoder's `preprocess` takes images of any mode of Pillow's, by the policy of `cloob.images`.
+        """
         super().__init__()
-        self.model, self.preprocess, self.tokenizer = model, preprocess, tokenizer
+        self.model, self.tokenizer = model, tokenizer
+        self.preprocess = Compose([_image, preprocess])
 
     @property
     def visual(self) -> nn.Module:
@@ -223,7 +229,10 @@ def normalise_pixels(images: Tensor) -> Tensor:
 
 
 def centre_transform(config: ModelConfig) -> Callable[[Tensor], Tensor]:
-    """Resize the shorter side (bicubic) and crop the centre: uint8 (3, H, W) -> uint8 (3, S, S)."""
+    """Resize the shorter side (bicubic) and crop the centre: uint8 (3, H, W) -> uint8 (3, S, S).
+
+    For validation during training: fast, and at most a few gray levels from `evaluation_transform`.
+    """
     return partial(_centre, size=config["vision_cfg"]["image_size"])
 
 
@@ -234,6 +243,15 @@ def _centre(image: Tensor, size: int) -> Tensor:
     return v2.functional.center_crop_image(resized, size)
 
 
-def evaluation_transform(config: ModelConfig) -> v2.Compose:
-    """What evaluation sees of an image: PIL image or uint8 (3, H, W) -> standardised float32 (3, S, S)."""
-    return v2.Compose([v2.ToImage(), v2.RGB(), centre_transform(config), normalise_pixels])
+def evaluation_transform(config: ModelConfig) -> Compose:
+    """The preprocessing of evaluation: PIL image or uint8 (3, H, W) -> standardized float32 (3, S, S).
+
+    The image is made upright RGB (`cloob.images`); what follows is open_clip's own transform, bit by bit.
+    """
+    size = config["vision_cfg"]["image_size"]
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    return Compose([_image, open_clip.image_transform(size, is_train=False, mean=mean, std=std)])
+
+
+def _image(image: Image | Tensor) -> Image:
+    return to_pil_image(image) if isinstance(image, Tensor) else upright_rgb(image)

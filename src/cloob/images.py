@@ -77,7 +77,7 @@ def opened(content: bytes, maximum_pixels: int | None = None) -> Iterator[Image.
     except (ImageError, MemoryError, ImportError):
         raise
     except UnidentifiedImageError:
-        raise ImageError("not_an_image", f"of no known format ({', '.join(FORMATS)})") from None
+        raise ImageError("not_an_image", f"cannot identify it as one of {', '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels(Image.MAX_IMAGE_PIXELS) from None
     # Strangers' bytes make the decoders raise nearly anything (struct.error, KeyError, zlib.error …).

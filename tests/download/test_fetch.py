@@ -46,7 +46,7 @@ FAULTS = [
     (None, "http://127.0.0.1:1/1.jpg", "forbidden_address", 0),
     (None, "http://nobody.invalid/1.jpg", "dns", 0),
     (b"<!DOCTYPE html><p>an image?", "{address}/page.jpg", "not_an_image", 1),
-    (jpeg(1)[:700], "{address}/cut off.jpg", "not_an_image", 1),
+    (jpeg(1)[:700], "{address}/cut off.jpg", "truncated_image", 1),
     (b"", "{address}/empty.jpg", "empty_file", 1),
     (jpeg(2, 90, 29), "{address}/panorama.jpg", "aspect_ratio", 1),
     (jpeg(3, 1, 1), "{address}/dot.jpg", "too_small", 1),

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from cloob.download.guard import Guard, install
 from cloob.download.pace import Pace
+from cloob.images import ImageError, decode_rgb
 
 # Every spawned worker imports this module first, then img2dataset, which imports webdataset, which
 # imports torch where there is one and uses nothing of it: half of the time a worker needs to start.
@@ -33,27 +34,29 @@ _RULES = "CLOOB_FETCH_RULES"
 def _install_rules() -> None:
     rules = json.loads(os.environ[_RULES])
     guard = Guard(**rules["guard"])
-    # OpenCV's own check, for formats whose header nobody else here can read.
-    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(guard.maximum_pixels)
-    _decode_as_seen()
+    _decode_by_policy(guard.maximum_pixels)
     install(guard, Pace(Path(rules["pace"]), rules["requests_per_second"]))
 
 
-def _decode_as_seen() -> None:
-    """Have OpenCV turn JPEGs as their EXIF says, and make 8 bits of 16; img2dataset asks it for neither.
+def _decode_by_policy(maximum_pixels: int) -> None:
+    """Have img2dataset decode as all stages do (`cloob.images`), not as OpenCV does.
 
-    JPEGs that fit keep their bytes, EXIF and all; what is scaled loses its EXIF and has to lie upright. Of
-    16 bits the encoder would cut off what is above 255: all white.
+    JPEGs that fit keep their bytes, EXIF and all; what is scaled or in another format is encoded again,
+    loses its EXIF and has to be upright. OpenCV ignores the orientation of PNG and WebP, cuts 16 bits off at
+    255 and fills what is missing of a truncated file with gray.
     """
     import cv2
+    import numpy as np
 
-    decode = cv2.imdecode
+    def decode(content: Any, _: int) -> Any:
+        try:
+            image = decode_rgb(bytes(content), maximum_pixels)
+        except ImageError as error:
+            reason = error.reason if len(content) else "empty_file"
+            raise ValueError(f"undecoded image: {reason}") from None
+        return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])  # OpenCV's order is blue, green, red
 
-    def decode_as_seen(content: Any, flags: int) -> Any:
-        seen = decode(content, cv2.IMREAD_COLOR if bytes(content[:2]) == b"\xff\xd8" else flags)
-        return seen if seen is None or seen.dtype == "uint8" else decode(content, cv2.IMREAD_COLOR)
-
-    cv2.imdecode = decode_as_seen
+    cv2.imdecode = decode
 
 
 def _run(options: dict[str, Any], **rules: Any) -> None:

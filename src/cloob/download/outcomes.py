@@ -36,6 +36,7 @@ _OUTCOMES = [
         (r"image decoding error|opencv", "not_an_image"),
     )
 ]
+_UNDECODED = re.compile(r"undecoded image: (\w+)")  # of `cloob.images`, by img2dataset_job
 _HTTP = re.compile(r"HTTP Error (\d{3}):")
 _LOOP = "redirect error that would lead to an infinite loop"
 # Of an answer with status 200: the guard lets no other success pass.
@@ -65,6 +66,8 @@ def fate_of(status: str, message: str | None) -> str:
     # First what urllib says of an answer: the words behind the number are the server's own.
     if http := _HTTP.match(message):
         return "redirect_loop" if _LOOP in message else f"http_{http[1]}"
+    if undecoded := _UNDECODED.match(message):
+        return undecoded[1]
     for pattern, fate in _OUTCOMES:
         if pattern.search(message):
             return fate

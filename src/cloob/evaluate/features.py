@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from cloob.encoder import Encoder, centre_transform, load_encoder, normalise_pixels
+from cloob.encoder import Encoder, load_encoder
 from cloob.errors import InputError
 from cloob.evaluate.embedding import Embedder, Tensors, devices_of
 from cloob.evaluate.feature_cache import cached, tensors_sha256, text_sha256
 from cloob.evaluate.image_tower import before_and_after
-from cloob.evaluate.images import LabelledFolder, decode, load_image, load_pixels
+from cloob.evaluate.images import LabelledFolder, decode, load_image
 from cloob.shards.reader import Shards
 
 # Whose decoders, resizing and layers make the features: of other versions they are other ones.
@@ -97,12 +97,7 @@ class FeatureExtractor:
         tensors = self.kept(
             f"{folder.description.name}_{folder.split}",
             {"images": folder.content_sha256(self.cache), "split": folder.split},
-            lambda: self._embedded_images(
-                [path for path, _ in folder.samples],
-                title,
-                load_pixels,
-                load_image,
-            ),
+            lambda: self._embedded_images([path for path, _ in folder.samples], title, load_image),
         )
         labels = torch.tensor(folder.targets, dtype=torch.int64)
         return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names, title)
@@ -125,12 +120,7 @@ class FeatureExtractor:
             return image, f"image {sample} of {shards.path}"
 
         def make() -> Tensors:
-            images = self._embedded_images(
-                samples,
-                f"{title}, images",
-                lambda index: decode(*content(index)),
-                lambda index: _pillow(*content(index)),
-            )
+            images = self._embedded_images(samples, f"{title}, images", lambda index: decode(*content(index)))
             texts = self._embedder.embed(
                 range(len(shards)),
                 f"{title}, captions",
@@ -158,29 +148,11 @@ class FeatureExtractor:
         }
         return cached(self.cache / self.sha256[:16], name, key, make)
 
-    def _embedded_images(
-        self,
-        images: Sequence[Any],
-        title: str,
-        pixels_of: Callable[[Any], Tensor],
-        picture_of: Callable[[Any], Image.Image],
-    ) -> Tensors:
-        """Features of images, read by `pixels_of` (ours) or `picture_of` (for open_clip's transforms)."""
-        if isinstance(self.model, Encoder):
-            centre = centre_transform(self.model.config)
-            return self._embedder.embed(
-                images,
-                title,
-                lambda image: centre(pixels_of(image)),
-                default_collate,
-                lambda model, pixels: _features(model, normalise_pixels(pixels)),
-            )
+    def _embedded_images(self, images: Sequence[Any], title: str, load: Callable[[Any], Image]) -> Tensors:
+        """Features of images, each loaded by `load` and preprocessed exactly as open_clip does."""
+        preprocess = self.model.preprocess
         return self._embedder.embed(
-            images,
-            title,
-            lambda image: self.model.preprocess(picture_of(image)),
-            default_collate,
-            _features,
+            images, title, lambda image: preprocess(load(image)), default_collate, _features
         )
 
 
@@ -200,11 +172,6 @@ def _features(model: Any, pixels: Tensor) -> Tensors:
     weight = next(model.visual.parameters())
     before, after = before_and_after(model.visual, pixels.to(weight.dtype))
     return {"after": after} if before is None else {"before": before, "after": after}
-
-
-def _pillow(content: bytes, name: str) -> Image.Image:
-    pixels = decode(content, name)
-    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def _form_of(model: Any) -> Any:

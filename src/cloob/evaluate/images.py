@@ -1,28 +1,19 @@
 """The images of a test set with their labels, checked against the description before anything is computed."""
 
-import io
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from PIL.Image import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.io import ImageReadMode, decode_jpeg
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cloob.errors import InputError
 from cloob.evaluate.content import content_sha256
 from cloob.evaluate.testset import Description, class_folders
+from cloob.images import ImageError, decode_rgb
 
 _NO_IMAGES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
-# Pillow only warns of images between once and twice its limit. (Set once: around each image it costs time.)
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 class LabelledFolder(ImageFolder):
@@ -133,53 +124,20 @@ def _is_taken(entry: os.DirEntry) -> bool:
     return entry.is_file() and (name.startswith(".") or name.endswith((*IMG_EXTENSIONS, *_NO_IMAGES)))
 
 
-def load_image(path: str | Path) -> Image.Image:
-    """Decode an image file to RGB. Raises `InputError` if it is broken, or a decompression bomb."""
-    content = _content_of(path)
-    with _opened(content, str(path)) as image:
-        return image.convert("RGB")
-
-
-def load_pixels(path: str | Path) -> Tensor:
-    """An image file as uint8 (3, H, W), RGB; raises `InputError` as `load_image` does."""
-    return decode(_content_of(path), str(path))
-
-
-def decode(content: bytes, name: str) -> Tensor:
-    """The bytes of an image as uint8 (3, H, W), RGB; raises `InputError`, which calls the image `name`.
-
-    JPEGs are decoded by torchvision, at most one level of grey from Pillow and twice as fast; all that it
-    does not take (CMYK, other formats) is decoded by Pillow.
-    """
-    with _opened(content, name) as image:
-        if image.format == "JPEG" and image.mode in ("L", "RGB"):
-            try:
-                encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-                return decode_jpeg(encoded, mode=ImageReadMode.RGB)
-            except RuntimeError:
-                pass  # Pillow's word counts
-        return pil_to_tensor(image.convert("RGB"))
-
-
-def _content_of(path: str | Path) -> bytes:
+def load_image(path: str | Path) -> Image:
+    """Decode an image file to upright RGB. Raises `InputError` where it cannot be read or decoded."""
     try:
-        return Path(path).read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: not a readable image ({error}); unpack the test set again") from None
+    return decode(content, str(path))
 
 
-@contextmanager
-def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
-    """The image with its header read; what goes wrong on decoding it becomes an `InputError` too."""
+def decode(content: bytes, name: str) -> Image:
+    """The bytes of an image as upright RGB (`cloob.images`); raises `InputError`, which calls it `name`."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            yield image
-            return
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = Image.MAX_IMAGE_PIXELS
-        message = f"{name}: more than {limit} pixels, refused as a decompression bomb; replace the file"
-    except UnidentifiedImageError:
-        message = f"{name}: not a readable image (of no known format); unpack the test set again"
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise on broken files
-        message = f"{name}: not a readable image ({error}); unpack the test set again"
-    raise InputError(message)
+        return decode_rgb(content)
+    except ImageError as error:
+        if error.reason == "too_many_pixels":
+            raise InputError(f"{name}: {error}; replace the file") from None
+        raise InputError(f"{name}: not a readable image ({error}); unpack the test set again") from None

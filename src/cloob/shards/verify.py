@@ -1,6 +1,5 @@
 """Does a corpus still hold what its manifest says? Nothing is repaired."""
 
-import io
 import json
 from array import array
 from collections import Counter
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 
 from cloob.download.fates import KEPT, read_fates
 from cloob.errors import InputError
 from cloob.files import sha256_of, write_json
+from cloob.images import opened
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.pack import LEDGER
 from cloob.shards.pool import shared, tick
@@ -129,8 +128,7 @@ def _check(row: dict[str, Any], image: bytes, record: dict[str, Any]) -> None:
     """Raise ValueError with what is wrong."""
     if sha256(image).hexdigest() != row["sha256"]:
         raise ValueError("not the image of its index")
-    with Image.open(io.BytesIO(image)) as decoded:
-        decoded.load()
+    with opened(image, maximum_pixels=row["width"] * row["height"]) as decoded:
         if decoded.size != (row["width"], row["height"]):
             raise ValueError(f"an image of {decoded.width} × {decoded.height} pixels, not as the index says")
     said = (record.get("uid"), record.get("sha256"), record.get("width"), record.get("height"))

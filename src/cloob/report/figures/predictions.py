@@ -1,7 +1,6 @@
 """Sample predictions: test images with what the zero-shot classifier takes them for."""
 
 import base64
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image, UnidentifiedImageError
 
 from cloob.errors import InputError
 from cloob.files import read_json
+from cloob.images import ImageError, decode_rgb
 from cloob.report.figures.inputs import RUN
 from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, check_objective, in_order, label
 from cloob.report.style import FAINT, INK, new_figure, title
@@ -90,9 +89,9 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
 
 def _draw_image(axis: Axes, dataset: str, guesses: pd.DataFrame) -> None:
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(guesses.image_jpeg.iloc[0], validate=True)))
-        axis.imshow(image.convert("RGB"), interpolation="antialiased")
-    except (ValueError, OSError, UnidentifiedImageError):
+        image = decode_rgb(base64.b64decode(guesses.image_jpeg.iloc[0], validate=True))
+        axis.imshow(image, interpolation="antialiased")
+    except (ValueError, ImageError):
         raise InputError(
             f"a sample of {dataset} is not an image in base64; evaluate the checkpoint again"
         ) from None
