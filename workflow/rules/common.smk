@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 # Every job calls `cloob`: this checkout's, in whatever environment the job runs.
 SOURCE = Path(workflow.basedir).parent / "src"
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={SOURCE}; " + 'cloob() {{ python -m cloob "$@"; }}; ')
+shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
 
 
 def check_config(config):
@@ -164,12 +165,21 @@ def grid_of_runs(config):
 
 
 def flags(mapping):
-    """{"learning_rate": 0.1, "names": ["a", "b"]} -> "--learning-rate '0.1' --names 'a' 'b'"."""
+    """{"learning_rate": 0.1, "names": ["a", "b"]} -> ["--learning-rate=0.1", "--names=a", "--names=b"].
+
+    The words of a command line as they are: a shell command quotes each by `{params.flags:q}`. Without None.
+    Given by a function, because Snakemake fills in wildcards in what is not.
+    """
     words = []
     for key, value in mapping.items():
-        values = value if isinstance(value, list) else [value]
-        words += [f"--{key.replace('_', '-')}", *(repr(str(one)) for one in values)]
-    return " ".join(words)
+        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+        words += [f"--{key.replace('_', '-')}={one}" for one in values if one is not None]
+    return words
+
+
+def named(files):
+    """{name: path} -> ["name=path", ...]"""
+    return [f"{name}={path}" for name, path in files.items()]
 
 
 def recipe_of(wildcards):
@@ -183,8 +193,15 @@ def structure_epochs(recipe):
 
 
 def train_flags(wildcards):
-    """The run, its recipe and what its objective needs, as flags of `cloob train run`."""
+    """The run, its recipe, what its objective needs, and where it trains, as flags of `cloob train run`."""
     run, recipe = RUNS[wildcards.run], dict(recipe_of(wildcards))
     of_objective = recipe.pop("objectives")[run["objective"]]
     del recipe["report_epochs"], recipe["structure_epochs"]
-    return flags(run | recipe | of_objective)
+    where = {
+        "model": config["architectures"][run["architecture"]],
+        "keep_epochs": structure_epochs(recipe_of(wildcards)),
+        "checkpoint_minutes": config["train"]["checkpoint_minutes"],
+        "scratch": config["train"]["scratch"],
+        "wandb_project": config["train"]["wandb_project"],
+    }
+    return flags(run | recipe | of_objective | where)

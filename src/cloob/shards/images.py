@@ -19,7 +19,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """A JPEG, upright, RGB or grey; its size in pixels, whether it was re-encoded, and its perceptual hash."""
+    """A JPEG, upright, RGB or grey; its size in pixels, whether it was re-encoded, its perceptual hash."""
 
     content: bytes
     width: int

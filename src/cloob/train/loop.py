@@ -18,11 +18,11 @@ from cloob.encoder import (
     build_encoder,
     centre_transform,
     checkpoint_activations,
-    model_config,
     tokenizer_for,
 )
 from cloob.errors import InputError
 from cloob.files import replacing
+from cloob.model_config import model_config
 from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
