@@ -94,6 +94,9 @@ def pack(
 
 def _clear(out: Path, number: int) -> None:
     """Remove what was being written, and shards beyond the plan's."""
+    for name in (MANIFEST, LEDGER):
+        for leftover in out.glob(f".{Path(name).stem}.*{Path(name).suffix}"):
+            leftover.unlink()
     for suffix in ("tar", "parquet"):
         whole = out.glob(f"[0-9]*.{suffix}")
         beyond = (file for file in whole if not file.stem.isdigit() or int(file.stem) >= number)

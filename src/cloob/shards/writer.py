@@ -78,7 +78,8 @@ def finished_shard(tar: Path, plan: str) -> Entry | None:
     try:
         index = pq.read_metadata(tar.with_suffix(".parquet"))
         noted = index.metadata or {}
-        if noted.get(_PLAN) == plan.encode() and int(noted[_BYTES]) == tar.stat().st_size:
+        same = noted.get(_PLAN) == plan.encode() and index.schema.names == INDEX.names
+        if same and int(noted[_BYTES]) == tar.stat().st_size:
             return _entry(tar, index.num_rows, int(noted[_BYTES]), noted[_DIGEST].decode())
     except (OSError, KeyError, ValueError, pa.ArrowException):
         pass
