@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -11,32 +10,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cloob.errors import InputError
 from cloob.evaluate.feature_cache import cached
 from cloob.evaluate.images import LabelledFolder, load_image
 from cloob.evaluate.result import is_there, write_result
+from cloob.evaluate.shards_search import Near, compare
 from cloob.evaluate.testset import Description
-from cloob.files import sha256_of
-from cloob.near_duplicates import HASH_BYTES, as_words, near_duplicates, perceptual_hash
-from cloob.shards.held_out import hashed
-from cloob.shards.pool import shared, tick
-from cloob.shards.reader import read_index, read_manifest
+from cloob.near_duplicates import HASH_BYTES, as_words, perceptual_hash
+from cloob.shards.reader import read_manifest
 
-_LISTED = 10  # training images that are listed of a test image, the nearest ones
 # Of the hash: another way to compute it makes all hashes anew.
 _HASH = "pHash of 256 bits, 1"
-
-# How many training images are near, and of the nearest ones the differing bits and the key.
-Near = tuple[int, list[tuple[int, str]]]
-
-
-@dataclass(frozen=True)
-class _Task:
-    index: Path
-    sha256: str
-    samples: int
-    words: np.ndarray  # hashes of all test images that have one
-    distance: int
 
 
 def evaluate_overlap(
@@ -65,7 +48,7 @@ def evaluate_overlap(
     if not results:
         return
     words = np.concatenate([as_words([each for each in one if each]) for one in hashes.values()])
-    near, compared = _compare(manifest, shards, words, distance, processes)
+    near, compared = compare(manifest, shards, words, distance, processes)
     start = 0
     for path, (folder, about) in results.items():
         names = [name for name, each in zip(folder.names, hashes[path], strict=True) if each]
@@ -120,49 +103,6 @@ def _hashes(folder: LabelledFolder, dataset_sha256: str, cache: Path, threads: i
         row.tobytes() if has else None
         for row, has in zip(kept["hash"].numpy(), kept["has_hash"].tolist(), strict=True)
     ]
-
-
-def _compare(
-    manifest: Path, shards: dict[str, Any], words: np.ndarray, distance: int, processes: int
-) -> tuple[dict[int, Near], int]:
-    """The training images near to each hash, by its row; and how many training images have a hash."""
-    tasks = [
-        _Task(
-            (manifest.parent / shard["name"]).with_suffix(".parquet"),
-            shard["index_sha256"],
-            shard["samples"],
-            words,
-            distance,
-        )
-        for shard in shards["shards"]
-    ]
-    near: dict[int, Near] = {}
-    compared = 0
-    for of_shard, with_hash in shared(_compare_shard, tasks, processes, shards["samples"], "comparing"):
-        compared += with_hash
-        for row, (count, nearest) in of_shard.items():
-            _add(near, row, count, nearest)
-    return near, compared
-
-
-def _compare_shard(task: _Task) -> tuple[dict[int, Near], int]:
-    """The same of one shard."""
-    index = read_index(task.index, ["key", "perceptual_hash"])
-    if len(index) != task.samples or sha256_of(task.index) != task.sha256:
-        raise InputError(f"{task.index}: not the index of its manifest; pack the shards again")
-    keys = index["key"].to_pylist()
-    rows, mine = hashed(index["perceptual_hash"])
-    near: dict[int, Near] = {}
-    for row, test, bits in near_duplicates(mine, task.words, task.distance):
-        for place, which, differing in zip(rows[row].tolist(), test.tolist(), bits.tolist(), strict=True):
-            _add(near, which, 1, [(differing, keys[place])])
-    tick(len(keys))
-    return near, len(rows)
-
-
-def _add(near: dict[int, Near], row: int, count: int, nearest: list[tuple[int, str]]) -> None:
-    before, known = near.get(row, (0, []))
-    near[row] = before + count, sorted([*known, *nearest])[:_LISTED]
 
 
 def _match(name: str, near: Near) -> dict[str, Any]:

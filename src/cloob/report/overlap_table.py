@@ -79,8 +79,8 @@ def overlap_document(table: pd.DataFrame) -> Document:
     distances = " or ".join(str(each) for each in sorted(table.distance.unique()))
     remarks = [
         "In the training corpus: near-duplicates, by perceptual hashes of 256 bits that differ in at most "
-        f"{distances}. Found are re-encoded and resized copies, but not mirrored ones and crops of more than 1 % "
-        "at a side. Not comparable: images without structure, such as a single color.",
+        f"{distances}. Re-encoded and resized copies are found; mirrored ones and crops of more than 1 % are "
+        "not. Not comparable: images without structure, such as a single color.",
         "The images are listed in results/evaluate/overlap.",
     ]
     return Document("Test images in the training corpora", sections, remarks)
