@@ -170,3 +170,9 @@ def test_shards_of_an_older_version_are_not_taken_for_finished_ones(tmp_path: Pa
     fresh = files_of(manifest.parent)
     without_hashes(manifest)
     assert files_of(pack_download(download, tmp_path / "shards").parent) == fresh
+
+
+def test_a_part_in_which_no_link_was_kept_is_compared_too(tmp_path: Path, validation: Path) -> None:
+    rows = [("gone", "http_404"), ("gone", "dns"), ("copy", COPIES["webp"](scene(7))), ("other", original(70))]
+    manifest = pack_download(leave_download(tmp_path / "d", rows), tmp_path / "t", validation=validation)
+    assert fates_of(manifest) == {"kept": 1, "near_duplicate_of_validation": 1}

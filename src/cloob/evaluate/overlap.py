@@ -7,6 +7,7 @@ from platform import python_version
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 from tqdm import tqdm
 
@@ -78,7 +79,7 @@ def _about(
         "hash": _HASH,
         "dataset_sha256": folder.content_sha256(cache),
         "shards_sha256": shards["sha256"],
-        "versions": {"python": python_version(), "numpy": np.__version__},
+        "versions": {"python": python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
     }
 
 
