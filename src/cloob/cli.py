@@ -2,10 +2,12 @@
 
 import argparse
 import importlib
+import os
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
-from cloob.errors import InputError
+from cloob.errors import InputError, one_line
 
 STAGES = {
     "download": "lists of captions and links -> images with captions, every row accounted for",
@@ -16,10 +18,6 @@ STAGES = {
     "cluster": "does the cluster profile fit this cluster?",
     "world": "the small world that the demo and the tests run on",
 }
-
-
-# What a path may be instead of what was named.
-_OF_PATHS = (IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -38,8 +36,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run one verb of one stage; exits 0, or 2 with one line on bad input."""
+    """Run one verb of one stage; exits 0, or 2 with one line on bad input and on I/O errors."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     parser = _Parser(prog="cloob", description="The CLOOB paper, stage by stage.")
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", parser_class=_Parser)
     for name, purpose in STAGES.items():
@@ -50,13 +50,31 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             importlib.import_module(f"cloob.{name}.cli").add_verbs(verbs)
     options = parser.parse_args(arguments)
     try:
+        _check_utf8(arguments)
         options.run(options)
+        sys.stdout.flush()
         sys.exit(0)
-    except InputError as error:
-        said = str(error)
-    except _OF_PATHS as error:
-        if error.filename is None:
+    except Exception as error:
+        said = one_line(error)
+        if said is None:
             raise
-        said = f"{error.filename}: {error.strerror}; name another"
     print(f"cloob {options.stage} {options.verb}: error: {said}", file=sys.stderr)
+    _drop_unwritten_output()
     sys.exit(2)
+
+
+def _check_utf8(arguments: list[str]) -> None:
+    """Refuse paths that Arrow cannot open; the names of files below them may be of any bytes."""
+    for argument in arguments:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"{argument!r}: not UTF-8; rename it, or name another") from None
+
+
+def _drop_unwritten_output() -> None:
+    """Where standard output is a full disk, Python would try again at its exit and print a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

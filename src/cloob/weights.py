@@ -1,16 +1,18 @@
 """Files of weights: read without executing anything, and checked, also for what they tell of themselves."""
 
 import math
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming, raise_if_io
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -19,8 +21,9 @@ def read_weights(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'torch.load' received a zip file")  # it is refused
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise_if_io(error, path)
         raise refusal(path, error) from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
@@ -29,17 +32,24 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 def check_members(path: Path) -> None:
     """Raise `InputError` where a bit of a zip changed since it was written: torch itself does not look."""
-    if not is_zipfile(path):
+    if not _is_zip(path):
         return
     try:
         with ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+    except (BadZipFile, OSError, EOFError, ValueError, zlib.error, struct.error, RuntimeError) as error:
+        raise_if_io(error, path)
         raise InputError(f"{path}: damaged, or no checkpoint ({error}); make or fetch it again") from None
     if damaged is not None:
         raise InputError(
             f"{path}: damaged, {damaged} has not the checksum it was written with; make or fetch it again"
         )
+
+
+def _is_zip(path: Path) -> bool:
+    """As torch.load decides it. (`zipfile.is_zipfile` says no where a file cannot be read, or is torn.)"""
+    with naming(path), path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def refuses_code(error: Exception) -> bool:

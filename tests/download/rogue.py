@@ -22,6 +22,7 @@ class Rogue(socketserver.ThreadingTCPServer):
     class RequestHandlerClass(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             path = self.rfile.readline().split()[1].decode()
+            self.server.asked.append(path)
             while self.rfile.readline().strip():
                 pass
             with suppress(OSError):  # the client had enough
@@ -69,6 +70,62 @@ class Rogue(socketserver.ThreadingTCPServer):
         def chunks(self) -> None:
             self.answer("200 OK\r\nTransfer-Encoding: chunked", b"zz\r\nwhat?")
 
+        def chunked(self, size: str, forever: bytes = b"x" * 100_000) -> None:
+            """A chunk of some size, and no end."""
+            self.answer("200 OK\r\nTransfer-Encoding: chunked", f"{size}\r\n".encode())
+            while True:
+                self.wfile.write(forever)
+
+        def chunk_to_the_end(self) -> None:
+            self.chunked("-1")
+
+        def chunk_below_zero(self) -> None:
+            self.chunked("-ffffff")
+
+        def chunk_of_all(self) -> None:
+            self.chunked("7" + "f" * 15)
+
+        def chunk_of_many_digits(self) -> None:
+            self.chunked("f" * 40_000)
+
+        def chunk_without_size(self) -> None:
+            self.chunked("")
+
+        def chunk_with_extensions(self) -> None:
+            self.chunked("1;" + "x" * 1_000, b"x\r\n1;" + b"x" * 1_000 + b"\r\n")
+
+        def trailers(self) -> None:
+            self.chunked("0", b"X-More: " + b"1" * 60_000 + b"\r\n")
+
+        def interim(self) -> None:
+            while True:
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\nX: " + b"x" * 60_000 + b"\r\n\r\n")
+
+        def redirect_with_body(self) -> None:
+            self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /noise\r\n\r\n")
+            while True:
+                self.wfile.write(b"x" * 100_000)
+
+        def slow_redirects(self) -> None:
+            time.sleep(0.7)
+            self.answer(f"302 Found\r\nLocation: /slow_redirects?{time.time()}")
+
+        def dripping_chunks(self) -> None:
+            self.answer("200 OK\r\nTransfer-Encoding: chunked")
+            while True:
+                self.wfile.write(b"1\r\nx\r\n")
+                time.sleep(0.2)
+
+        def dripping_trailers(self) -> None:
+            self.answer("200 OK\r\nTransfer-Encoding: chunked", b"0\r\n")
+            while True:
+                self.wfile.write(b"x\r\n")
+                time.sleep(0.2)
+
+        def two_lengths(self) -> None:
+            head = "200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked"
+            self.answer(head, b"5\r\nwhole\r\n0\r\n\r\n")
+
         def hang_up(self) -> None:
             pass
 
@@ -97,6 +154,7 @@ class Rogue(socketserver.ThreadingTCPServer):
             self.answer("200 OK\r\nContent-Type: image/jpeg", b"\xff\xd8\xff\xe0" + bytes(range(256)) * 9)
 
     def __init__(self) -> None:
+        self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
 
 

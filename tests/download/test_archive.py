@@ -1,14 +1,20 @@
 """Archives are hostile until they are unpacked: nothing outside the folder, no links, no bombs."""
 
+import gzip
 import io
+import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from cloob.download.archive import is_archive, unpack
+from cloob.download import archive as archives
+from cloob.download.archive import is_archive, remove, unpack
 from cloob.errors import InputError
 
 FILES = {"set/test/a/1.jpg": b"one", "set/test/b/2.jpg": b"two" * 1000}
@@ -144,3 +150,150 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     assert not is_archive(tmp_path / "page.html")
     with pytest.raises(InputError, match="cannot be unpacked"):
         unpack(tmp_path / "page.html", tmp_path / "out", 10_000)
+
+
+ZEROS = 64_000_000
+
+
+def tar_with_header(path: Path, header: tarfile.TarInfo, begin: bytes = b"", size: int = ZEROS) -> Path:
+    """A small gzip file: a tar whose first header announces much, and zeros for it."""
+    header.size = size
+    with gzip.open(path, "wb", compresslevel=1) as packed:
+        packed.write(header.tobuf(tarfile.GNU_FORMAT) + begin + bytes(size - len(begin)))
+    return path
+
+
+@contextmanager
+def little_memory(limit: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    ],
+)
+def test_a_header_without_end_is_refused_before_it_is_read(tmp_path: Path, kind: bytes) -> None:
+    archive = tar_with_header(tmp_path / "a.tgz", member("name", kind))
+    with little_memory(8_000_000):
+        assert is_archive(archive)
+        with pytest.raises(InputError, match=r"a header of more than 1,048,576 bytes .* refused as a bomb"):
+            unpack(archive, tmp_path / "out", 10_000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_header_without_end_is_refused_behind_others_too(tmp_path: Path) -> None:
+    small = tarfile.TarInfo("small")
+    header = member("name", tarfile.XHDTYPE)
+    header.size = ZEROS
+    with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as packed:
+        packed.write(small.tobuf() + header.tobuf() + bytes(ZEROS))
+    with little_memory(8_000_000), pytest.raises(InputError, match="refused as a bomb"):
+        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_headers_that_follow_each_other_without_end_are_refused(tmp_path: Path) -> None:
+    one = tarfile.TarInfo("a").create_pax_global_header({"comment": "x" * 400})
+    with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as packed:
+        packed.write(one * 20_000)
+    with little_memory(20_000_000), pytest.raises(InputError, match=r"refused as a bomb|cannot be unpacked"):
+        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+
+
+def test_a_map_of_holes_is_refused(tmp_path: Path) -> None:
+    made = tarfile.TarInfo("sparse")
+    made.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"}
+    made.size = ZEROS // 8
+    with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as packed:
+        packed.write(made.tobuf(tarfile.PAX_FORMAT) + b"3000000\n" + b"1\n" * (ZEROS // 16))
+    with little_memory(40_000_000), pytest.raises(InputError, match="refused as a bomb"):
+        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+    old = tarfile.TarInfo("old").tobuf(tarfile.GNU_FORMAT)
+    old = bytearray(old[:156] + tarfile.GNUTYPE_SPARSE + old[157:])
+    old[482] = 1  # another block of the map follows, and so on
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old)
+    more = bytearray(b"%011o\0%011o\0" % (0, 0) * 21 + bytes(8))
+    more[504] = 1
+    with gzip.open(tmp_path / "b.tgz", "wb", compresslevel=1) as packed:
+        packed.write(bytes(old) + bytes(more) * 20_000)
+    with little_memory(20_000_000), pytest.raises(InputError, match="refused as a bomb"):
+        unpack(tmp_path / "b.tgz", tmp_path / "out", 10_000)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tgz", "b.tgz"]
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.parametrize("name", ["d/" * 5_000 + "f", "d/" * 13 + "f", "n" * 256, "d/" + "ä" * 128 + "/f"])
+def test_a_path_that_is_too_deep_or_too_long_is_refused(tmp_path: Path, make, name: str) -> None:
+    with pytest.raises(InputError, match=r"too long; it is refused") as caught:
+        unpack(make(tmp_path / "a", {"fine.txt": b"1", name: b"2"}), tmp_path / "out", 10_000)
+    assert len(str(caught.value)) < 500
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.parametrize("name", ["{number}", "a{number}/b/c/d/e/f"])
+def test_too_many_members_are_refused_folders_counted(tmp_path: Path, monkeypatch, make, name: str) -> None:
+    monkeypatch.setattr(archives, "_MAXIMUM_MEMBERS", 100)
+    archive = make(tmp_path / "a", {name.format(number=number): b"" for number in range(101)})
+    with pytest.raises(InputError, match="more than 100 members"):
+        unpack(archive, tmp_path / "out", 10_000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_of_too_many_members_is_refused_before_they_are_listed(tmp_path: Path, monkeypatch) -> None:
+    archive = make_zip(tmp_path / "a.zip", {f"{number:0200d}": b"" for number in range(6_000)})
+    monkeypatch.setattr(archives, "_MAXIMUM_MEMBERS", 5_000)
+    with little_memory(4_000_000), pytest.raises(InputError, match="more than 5,000 members"):
+        unpack(archive, tmp_path / "out", 10_000)
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a")])
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path, make, names: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match="is in it twice"):
+        unpack(make(tmp_path / "a", dict.fromkeys(names, b"1")), tmp_path / "out", 10_000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_an_earlier_run_left_is_removed_however_deep_locked_and_odd(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "out", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "file").touch()
+    os.mkfifo(inside / "pipe")
+    (inside / os.fsdecode(b"\xff\n")).touch()
+    (inside / "link").symlink_to(outside)
+    (inside / "dangling").symlink_to("nowhere")
+    locked = inside / "locked" / "deeper" / "deepest"
+    locked.mkdir(parents=True)
+    (locked / "file").touch()
+    for folder in (locked, locked.parent, locked.parent.parent):
+        folder.chmod(0)
+    before = os.open(".", os.O_RDONLY)
+    os.chdir(inside)
+    try:
+        for _ in range(1_000):
+            Path("deep").mkdir()
+            os.chdir("deep")
+    finally:
+        os.fchdir(before)
+        os.close(before)
+    remove(inside)
+    assert not inside.exists()
+    assert (outside / "file").exists()
+    (tmp_path / "link").symlink_to(outside)
+    remove(tmp_path / "link")
+    remove(tmp_path / "nothing")
+    assert [path.name for path in tmp_path.iterdir()] == ["outside"]

@@ -1,11 +1,16 @@
 """One large file: what breaks off is gone on with, and nothing wrong or too large ever has the final name."""
 
 import hashlib
+import resource
+import time
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ranged import RangedServer, Served
+from rogue import Rogue, rogue_server
 
 from cloob.cli import main
 from cloob.download.file import Source, download_file
@@ -122,6 +127,75 @@ def test_a_refusal_is_final(web, tmp_path: Path, status: int) -> None:
     with pytest.raises(InputError, match=f"the server answers {status}"):
         fetch(web, served, tmp_path / "a.bin")
     assert len(served.asked) == 1
+
+
+@pytest.fixture(scope="module")
+def rogue() -> Iterator[Rogue]:
+    with rogue_server() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "chunk_to_the_end",
+        "chunk_below_zero",
+        "chunk_of_all",
+        "chunk_of_many_digits",
+        "chunk_with_extensions",
+        "trailers",
+        "interim",
+        "redirect_with_body",
+    ],
+)
+def test_an_answer_without_end_costs_bounded_memory_and_is_requested_once(rogue, tmp_path, what: str) -> None:
+    rogue.asked.clear()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="more than the 20,000,000 bytes that are allowed"):
+            source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
+            download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert rogue.asked == [f"/{what}"]
+    assert left(tmp_path / "a.bin") == []
+
+
+@pytest.mark.parametrize("what", ["dripping", "headers", "dripping_chunks", "dripping_trailers"])
+def test_a_server_that_drips_is_given_up(rogue, tmp_path: Path, what: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"6 tries failed .*answer too slow"):
+        source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
+        download_file(source, tmp_path / "a.bin", timeout=0.3, pause=0.001)
+    assert time.monotonic() - began < 8
+
+
+def test_a_chunked_answer_ends_with_its_last_chunk_whatever_its_length_says(rogue, tmp_path: Path) -> None:
+    source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/two_lengths", 20_000_000)
+    download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+
+
+def test_a_disk_that_is_full_is_no_failure_of_the_server(web, tmp_path: Path, monkeypatch) -> None:
+    served = Served(CONTENT)
+    with file_size_limit(4_000_000), pytest.raises(OSError, match="File too large") as caught:
+        fetch(web, served, tmp_path / "a.bin")
+    assert caught.value.filename == str(tmp_path / ".a.bin.part")
+    assert served.asked == [""]
+    fetch(web, served, tmp_path / "a.bin", checksum=SHA256)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@contextmanager
+def file_size_limit(number: int) -> Iterator[None]:
+    """Fail, as a full disk would, whatever makes a file longer (EFBIG)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://127.0.0.1/a"])

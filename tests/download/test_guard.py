@@ -158,6 +158,18 @@ def test_a_redirect_leads_to_nothing_forbidden(rogue: Rogue, forbidden: Remember
         ("dripping", "answer too slow"),
         ("headers", "answer too slow"),
         ("bomb", "image of 30000 x 30000 pixels"),
+        ("chunk_to_the_end", "answer of more than 10000000 bytes"),
+        ("chunk_below_zero", "answer of more than 10000000 bytes"),
+        ("chunk_of_all", "answer of more than 10000000 bytes"),
+        ("chunk_of_many_digits", "answer of more than 10000000 bytes"),
+        ("chunk_without_size", "IncompleteRead"),
+        ("chunk_with_extensions", "answer of more than 10000000 bytes"),
+        ("trailers", "answer of more than 10000000 bytes"),
+        ("interim", "answer of more than 10000000 bytes"),
+        ("redirect_with_body", "answer of more than 10000000 bytes"),
+        ("slow_redirects", "answer too slow"),
+        ("dripping_chunks", "answer too slow"),
+        ("dripping_trailers", "answer too slow"),
     ],
 )
 def test_what_costs_too_much_is_cut_off(rogue: Rogue, what: str, said: str):

@@ -35,6 +35,15 @@ ENDS = [
     ("nothing", "http_204", 204),
     ("cut", "connection_lost", None),
     ("chunks", "connection_lost", None),
+    ("chunk_to_the_end", "too_many_bytes", 200),
+    ("chunk_below_zero", "too_many_bytes", 200),
+    ("chunk_of_all", "too_many_bytes", 200),
+    ("chunk_of_many_digits", "too_many_bytes", 200),
+    ("chunk_without_size", "connection_lost", None),
+    ("trailers", "too_many_bytes", 200),
+    ("redirect_with_body", "too_many_bytes", 200),
+    ("slow_redirects", "too_slow", None),
+    ("dripping_trailers", "too_slow", None),
     ("hang_up", "connection_lost", None),
     ("junk", "other_download_error", None),
     ("liar", "http_404", 404),
@@ -137,3 +146,66 @@ def test_a_killed_worker_ends_the_fetch_instead_of_hanging_it(website: Rememberi
     assert job.returncode == 2
     assert "img2dataset ended with status -9 (a worker has died with status -9); run again to go on" in said
     assert not (tmp_path / "0.parquet").exists()
+
+
+def fetch_command(folder: Path, urls: list[str], website: RememberingServer) -> list[str | Path]:
+    write_links(folder / "links.parquet", urls)
+    command = [sys.executable, "-m", "cloob", "download", "fetch", "--links", folder / "links.parquet"]
+    command += ["--part", "0", "--parts", "1", "--folder", folder / "0", "--ledger", folder / "0.parquet"]
+    return command + flags_of(IMAGES, EFFORT, guard(website))
+
+
+def large_urls(website: RememberingServer) -> list[str]:
+    """60 images, 1.2 MB in all, and 40 that do not exist."""
+    for number in range(60):
+        (website.root / f"{number}.jpg").write_bytes(jpeg(number, 200, 150))
+    missing = [f"{website.address}/missing/{number}" for number in range(40)]
+    return [f"{website.address}/{number}.jpg" for number in range(60)] + missing
+
+
+def test_a_file_size_limit_ends_the_fetch_in_one_line_and_it_goes_on_later(
+    website: RememberingServer, tmp_path: Path
+):
+    command = fetch_command(tmp_path, large_urls(website), website)
+    limited = ["bash", "-c", 'ulimit -f 600; exec "$0" "$@"', *command]
+    done = subprocess.run(limited, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    said = f"cloob download fetch: error: {tmp_path / '0'}: File too large; "
+    assert done.stderr.splitlines()[-1].startswith(said)
+    assert not (tmp_path / "0.parquet").exists()
+    subprocess.run(command, check=True, capture_output=True)
+    fates = Counter(pq.read_table(tmp_path / "0.parquet")["fate"].to_pylist())
+    assert fates == {"kept": 60, "http_404": 40}
+
+
+@pytest.mark.parametrize("kilobytes", [16, 40, 800])
+def test_a_full_disk_ends_the_fetch_in_one_line(website: RememberingServer, tmp_path: Path, kilobytes: int):
+    command = fetch_command(tmp_path, large_urls(website), website)
+    # A disk of its own in a mount namespace of its own; not every machine lets its users make these.
+    namespace = ["unshare", "--map-root-user", "--mount", "bash", "-c"]
+    if subprocess.run([*namespace, "mount -t tmpfs tmpfs /mnt"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespaces for users here")
+    (tmp_path / "0").mkdir()
+    script = f'mount -t tmpfs -o size={kilobytes}k tmpfs {tmp_path / "0"} && exec "$0" "$@"'
+    began = time.monotonic()
+    done = subprocess.run(
+        [*namespace, script, *command], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"cloob download fetch: error: {tmp_path / '0'}")
+    assert "No space left on device; free space there" in last
+    assert time.monotonic() - began < 30
+    assert not (tmp_path / "0.parquet").exists()
+
+
+def test_what_is_refused_for_good_is_not_requested_again(rogue: Rogue, tmp_path: Path):
+    rogue.asked.clear()
+    for_good = ["endless", "chunk_to_the_end", "nothing", "liar"]
+    urls = [f"http://127.0.0.1:{rogue.server_address[1]}/{name}" for name in [*for_good, "hang_up"]]
+    write_links(tmp_path / "links.parquet", urls)
+    command = [sys.executable, "-m", "cloob", "download", "fetch", "--links", tmp_path / "links.parquet"]
+    command += ["--part", "0", "--parts", "1", "--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
+    command += flags_of(IMAGES, replace(EFFORT, retries=2, rounds=2), guard(rogue))
+    subprocess.run(command, check=True, capture_output=True)
+    assert Counter(rogue.asked) == {f"/{name}": 1 for name in for_good} | {"/hang_up": 6}

@@ -154,9 +154,12 @@ def test_shards_of_an_older_version_are_an_error_in_one_line(
 ) -> None:
     index = corpus.parent / "000001.parquet"
     pq.write_table(pq.read_table(index).drop_columns(["perceptual_hash"]), index)
+    manifest = read_json(corpus)
+    manifest["shards"][1]["index_sha256"] = sha256(index.read_bytes()).hexdigest()
+    write_json(corpus, manifest)
     assert run(corpus, testset, tmp_path / "out", "--processes=2") == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "000001.parquet: no column perceptual_hash" in said and "pack the shards again" in said
+    assert "000001.parquet: no index of this version, it lacks perceptual_hash; pack the shards again" in said
     assert not (tmp_path / "out" / "scenes.json").exists()
 
 
@@ -168,7 +171,7 @@ def test_an_index_of_another_shard_is_an_error(
     one.write_bytes(two.read_bytes())
     two.write_bytes(content)
     assert run(corpus, testset, tmp_path / "out") == 2
-    assert "000000.parquet: not the index of its manifest" in capsys.readouterr().err
+    assert "000000.parquet: its bytes differ from the manifest's hash" in capsys.readouterr().err
 
 
 def test_a_test_image_that_cannot_be_read_is_named(

@@ -194,4 +194,5 @@ def test_what_is_no_manifest_is_an_error(corpus: Path, content: str) -> None:
 def test_an_index_without_a_column_is_an_error(corpus: Path) -> None:
     path = corpus / "000001.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["sha256"]), path)
+    reseal(corpus)
     assert "000001.parquet: no index" in found_wrong(corpus)

@@ -83,6 +83,17 @@ def test_somebodys_shards_are_packed_instead_of_a_download(snakemake, config_wit
     assert "download/cc/train" not in said and "cc/train/shards=results/shards/cc/train/fates.csv" in said
 
 
+def test_existing_shards_are_packed_by_the_downloads_rules_of_size_and_shape(snakemake, config_with):
+    frozen = config_with({"corpora": {"cc": {"ready_made": {"train": "data/cc/frozen"}}}})
+    plan = snakemake("-n", "-p", "results/tables/corpus.csv", "--configfile", frozen)
+    rules = ("--image-size=512", "--minimum-size=16", "--maximum-aspect-ratio=3")
+    packs = re.findall(r"cloob shards pack .*", plan.stdout)
+    assert [all(rule in pack for rule in rules) for pack in packs] == [
+        "--ready-made" in pack for pack in packs
+    ]
+    assert sum("--ready-made" in pack for pack in packs) == 1
+
+
 def test_every_training_corpus_is_packed_without_the_images_of_validation(snakemake):
     packs = re.findall(r"cloob shards pack .*", snakemake("-n", "-p", "results/tables/corpus.csv").stdout)
     without = "--validation 'results/shards/cc/validation/shards.json'"

@@ -201,6 +201,7 @@ def train_flags(wildcards):
         "model": config["architectures"][run["architecture"]],
         "keep_epochs": structure_epochs(recipe_of(wildcards)),
         "checkpoint_minutes": config["train"]["checkpoint_minutes"],
+        "max_replaced_fraction": config["train"]["max_replaced_fraction"],
         "scratch": config["train"]["scratch"],
         "wandb_project": config["train"]["wandb_project"],
     }

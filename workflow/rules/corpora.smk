@@ -30,9 +30,11 @@ def packed(wildcards):
 
 
 def pack_flags(wildcards):
-    """How pairs are packed, as flags of `cloob shards pack`."""
-    bounds = {key: config["download"][key] for key in ("maximum_bytes", "maximum_pixels", "quality")}
-    return flags(config["shards"] | bounds)
+    """How pairs are packed, as flags of `cloob shards pack`; existing shards by the download's rules."""
+    bounds = ["maximum_bytes", "maximum_pixels", "quality"]
+    if ready_made(wildcards.corpus, wildcards.split):
+        bounds += ["image_size", "minimum_size", "maximum_aspect_ratio"]
+    return flags(config["shards"] | {key: config["download"][key] for key in bounds})
 
 
 def manifests():

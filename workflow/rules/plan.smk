@@ -1,7 +1,12 @@
 """Said with the plan: what has to be supplied, and what training will cost, in GPU-hours where a rate was measured."""
 
 import json
+import sys
 from statistics import median
+
+sys.path.insert(0, str(SOURCE))
+
+from cloob.events import first_and_last_events
 
 # Of a log's end: some thousand steps.
 TAIL = 2**18
@@ -15,17 +20,10 @@ def events_of(run):
     ]
     if not logs:
         return []
-    with logs[0].open("rb") as log:
-        lines = [log.readline()]
-        log.seek(max(log.tell(), logs[0].stat().st_size - TAIL))
-        lines += log.read().splitlines()
-    events = []
-    for line in lines:
-        try:
-            events.append(json.loads(line))
-        except ValueError:  # cut off, here or by a kill
-            continue
-    return [event for event in events if isinstance(event, dict)]
+    events, damaged = first_and_last_events(logs[0], TAIL)
+    if damaged:
+        logger.warning(f"{logs[0]}: damaged in line {damaged}, which is passed over")
+    return events
 
 
 def measured_rate(architecture):
@@ -35,7 +33,7 @@ def measured_rate(architecture):
         processes = 1
         for event in events_of(name):
             processes = event.get("processes", processes)
-            if event.get("event") == "step":
+            if event["event"] == "step" and "samples_per_second" in event:
                 rates.append(event["samples_per_second"] / processes)
     return median(rates) if rates else None
 

@@ -3,7 +3,9 @@
 import hashlib
 import http.client
 import os
+import re
 import shutil
+import socket
 import sys
 import time
 import urllib.error
@@ -15,11 +17,16 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from cloob.errors import InputError
+from cloob.download.bounded import BoundedResponse, Budget, TooLargeError, bounded
+from cloob.errors import InputError, naming
+from cloob.files import no_follow
 
 ALGORITHMS = ("sha256", "md5")
 _BLOCK = 1 << 20
-_TRIES = 6  # in a row without a new byte; 1 + 2 + 4 + 8 + 16 seconds between them
+_TRIES = 6  # in a row without `_PROGRESS`; 1 + 2 + 4 + 8 + 16 seconds between them
+_PROGRESS = 1 << 16  # new bytes
+_SLOWEST = 1_000  # bytes per second, over all of an answer
+_LENGTH = re.compile("[0-9]{1,18}")
 _PASSING = (408, 429, 500, 502, 503, 504)
 
 
@@ -49,8 +56,9 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
     """Fetch a file to `path`, going on with what an earlier try left in `.<name>.part` beside it.
 
     The part is gone on with only if the server says that the file is still the same (If-Range), or a
-    checksum will tell. `timeout` is that of a silent connection, `pause` the wait after a first failure, in
-    seconds. Raises `InputError` where the server refuses, stays silent, the file is too large, or another.
+    checksum will tell. `timeout` is that of a silent connection and of all headers, `pause` the wait after a
+    first failure, in seconds. Raises `InputError` where the server refuses, is silent or too slow, or the
+    file is too large or another; `OSError` where it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(path)
@@ -66,11 +74,15 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
                     f"{source.address}: the server answers {error.code} {error.reason}"
                 ) from None
             reason: object = f"{error.code} {error.reason}"
+        except TooLargeError as error:
+            raise _too_large(source, part, str(error)) from None
         except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-            if getattr(error, "filename", None) is not None:
-                raise InputError(f"{path}: cannot be written ({error})") from None
+            if getattr(error, "filename", None) is not None:  # of our disk, not of the network
+                raise
             reason = getattr(error, "reason", None) or error
-        failures = 1 if part.size > furthest else failures + 1
+            if isinstance(reason, TooLargeError):
+                raise _too_large(source, part, str(reason)) from None
+        failures = 1 if part.size >= furthest + _PROGRESS else failures + 1
         furthest = max(furthest, part.size)
         if failures == _TRIES:
             raise InputError(
@@ -112,13 +124,25 @@ class _Part:
         self._version.unlink(missing_ok=True)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Nothing but http and https, wherever a redirect leads: no file:, no ftp:."""
+def _opener(budget: Budget) -> urllib.request.OpenerDirector:
+    """Nothing but http and https, wherever a redirect leads, and within a budget."""
+
+    def within(connection: type) -> type:
+        return bounded(connection, budget, BoundedResponse, socket.create_connection)
+
+    class Http(urllib.request.HTTPHandler):
+        def http_open(self, request: Any) -> Any:
+            return self.do_open(within(http.client.HTTPConnection), request)
+
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, request: Any) -> Any:
+            return self.do_open(within(http.client.HTTPSConnection), request)
+
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
+        Http,
+        Https,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.HTTPRedirectHandler,
         urllib.request.HTTPErrorProcessor,
@@ -136,7 +160,8 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if part.version:
             request.add_header("If-Range", part.version)
     try:
-        answer = _opener().open(request, timeout=timeout)
+        budget = Budget(source.maximum_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)
+        answer = _opener(budget).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not part.size:
             raise
@@ -152,14 +177,16 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if answer.status != 206:
             part.start_anew(_version_of(answer))
         with (
-            part.path.open("ab") as file,
+            open(part.path, "ab", opener=no_follow) as file,
             tqdm(
                 total=announced, initial=part.size, unit="B", unit_scale=True, desc=part.path.name[1:-5]
             ) as bar,
         ):
             while block := answer.read(_BLOCK):
                 _refuse_size(source, part, file.tell() + len(block))
-                file.write(block)
+                with naming(part.path):
+                    file.write(block)
+                    file.flush()
                 bar.update(len(block))
     if announced is not None and part.size != announced:
         raise ConnectionError(f"the answer ended after {part.size:,} of {announced:,} bytes")
@@ -172,9 +199,10 @@ def _announced(answer: Any, part: _Part) -> int | None:
         if start.partition("-")[0] != str(part.size):
             part.drop()
             raise ConnectionError("the server answers with another range than was asked for")
-        return int(total) if total.isdecimal() else None
+        return int(total) if _LENGTH.fullmatch(total) else None
     length = answer.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    # A chunked answer ends with its last chunk, whatever its headers say.
+    return int(length) if _LENGTH.fullmatch(length) and not answer.chunked else None
 
 
 def _version_of(answer: Any) -> str:
@@ -183,17 +211,22 @@ def _version_of(answer: Any) -> str:
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
+def _too_large(source: Source, part: _Part, found: str) -> InputError:
+    part.drop()
+    return InputError(
+        f"{source.address}: more than the {source.maximum_bytes:,} bytes that are allowed ({found}); raise "
+        "maximum_bytes if it is right"
+    )
+
+
 def _refuse_size(source: Source, part: _Part, size: int | None) -> None:
     if size is not None and size > source.maximum_bytes:
-        part.drop()
-        raise InputError(
-            f"{source.address}: more than the {source.maximum_bytes:,} bytes that are allowed "
-            f"({size:,} so far or announced); raise maximum_bytes if it is right"
-        )
+        raise _too_large(source, part, f"{size:,} so far or announced")
     free = shutil.disk_usage(part.path.parent).free
     if size is not None and size - part.size > free:
         raise InputError(
-            f"{part.path.parent}: {free:,} bytes are free where {size - part.size:,} are missing"
+            f"{part.path.parent}: {free:,} bytes are free where {size - part.size:,} are missing; free space "
+            f"there or use another disk, then run again: {part.size:,} bytes are kept"
         )
 
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT
 from cloob.download.outcomes import fate_of, http_status_of
-from cloob.errors import InputError
-from cloob.files import replacing
+from cloob.errors import InputError, raise_if_io
+from cloob.files import entries, replacing
+from cloob.tars import open_tar
 
 # img2dataset takes every *.json in the folder for the statistics of a tar.
 _FINGERPRINT = "fingerprint.txt"
@@ -37,14 +38,14 @@ def claim(folder: Path, fingerprint: str) -> bool:
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / _FINGERPRINT
-    for half in folder.glob(f".{mark.stem}.*"):  # of a process that was killed as it marked the folder
+    for half in entries(folder, f".{mark.stem}.*"):  # of a process that was killed as it marked the folder
         half.unlink()
     if not mark.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds files that no fetch has left; empty it or name another folder")
     if mark.exists() and mark.read_text(encoding="ascii").strip() == fingerprint:
         return True
     # The statistics first: without them a tar counts as unfinished, wherever the wiping is cut off.
-    for statistics in folder.glob(f"*{_STATISTICS}"):
+    for statistics in entries(folder, f"*{_STATISTICS}"):
         statistics.unlink()
     for leftover in folder.iterdir():
         if leftover.is_dir():
@@ -64,14 +65,15 @@ def read_whole(folder: Path, whole: dict[str, pa.Table]) -> list[pa.Table]:
     statistics exist; here the tar and the table must hold what these say.
     """
     added = []
-    for statistics in sorted(folder.glob(f"*{_STATISTICS}")):
+    for statistics in entries(folder, f"*{_STATISTICS}"):
         name = statistics.name.removesuffix(_STATISTICS)
         if name in whole:
             continue
         try:
             said = json.loads(statistics.read_text(encoding="utf-8"))
             table = _read(folder / name, said["count"], said["successes"])
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, tarfile.TarError):
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, tarfile.TarError) as error:
+            raise_if_io(error, folder / f"{name}.tar")  # else it would be deleted, and fetched again
             continue  # torn, or being written
         whole[name] = table
         added.append(table)
@@ -83,10 +85,10 @@ def _read(stem: Path, count: int, successes: int) -> pa.Table:
     columns = ["key", "uid", "status", "error_message"]
     rows = pq.read_table(stem.with_suffix(".parquet"), columns=columns).sort_by("key").to_pylist()
     places = {}
-    with tarfile.open(stem.with_suffix(".tar"), "r:") as tar:
+    with open_tar(stem.with_suffix(".tar")) as tar:
         for member in tar:
             if member.name.endswith(".jpg"):
-                content = tar.extractfile(member).read()  # type: ignore[union-attr]
+                content = tar.content(member).read()
                 if len(content) != member.size:
                     raise ValueError("the tar is cut off")
                 places[member.name] = sha256(content).hexdigest(), member.offset_data, member.size
@@ -106,6 +108,6 @@ def drop_torn(folder: Path, whole: dict[str, pa.Table]) -> None:
     """Delete what a killed run left half-written, so that img2dataset makes it anew."""
     shutil.rmtree(folder / "_tmp", ignore_errors=True)
     for pattern in (f"*{_STATISTICS}", "*.tar", "*.parquet"):
-        for file in folder.glob(pattern):
+        for file in entries(folder, pattern):
             if file.name.removesuffix(_STATISTICS).split(".")[0] not in whole:
                 file.unlink()

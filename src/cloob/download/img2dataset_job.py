@@ -4,21 +4,30 @@ JOB is a JSON object: `options` are keyword arguments of `img2dataset.download`,
 `guard.Guard`, and `requests_per_second` is the pace. The process holds the library's signal handler, its
 chatter and its workers apart from us, and ends with all its workers as soon as its standard input closes:
 when the parent is killed, nobody goes on writing.
+
+It ends as well where one of its processes cannot write: img2dataset would retry in silence, or wait for ever
+for a thread. Standard input is a socket, to which the number of that error is written for the parent.
 """
 
+import errno
 import json
 import os
 import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
 from multiprocessing import popen_spawn_posix
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from cloob.download.guard import Guard, install
+from cloob.download.outcomes import fate_of, is_transient
 from cloob.download.pace import Pace
+from cloob.errors import naming
 from cloob.images import ImageError, decode_rgb
 
 # Every spawned worker imports this module first, then img2dataset, which imports webdataset, which
@@ -31,11 +40,65 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 _RULES = "CLOOB_FETCH_RULES"
 
 
-def _install_rules() -> None:
+# Added to the number of a worker's error of writing it is the worker's exit status.
+_UNWRITABLE = 100
+
+
+def _install_rules(fail: Callable[[int], Any]) -> None:
     rules = json.loads(os.environ[_RULES])
     guard = Guard(**rules["guard"])
     _decode_by_policy(guard.maximum_pixels)
+    _retry_what_may_pass()
+    _end_where_unwritable(fail)
     install(guard, Pace(Path(rules["pace"]), rules["requests_per_second"]))
+
+
+def _end_where_unwritable(fail: Callable[[int], Any]) -> None:
+    """Call `fail` with the number of any error of writing, to the log too."""
+    from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
+
+    def ending(function: Callable) -> Callable:
+        @wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                return function(*arguments, **options)
+            except OSError as error:
+                fail(error.errno or errno.EIO)
+                raise
+
+        return call
+
+    class Log:
+        """A text stream, every writing of which is watched."""
+
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+            self.write, self.flush = ending(stream.write), ending(stream.flush)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+    sys.stdout, sys.stderr = Log(sys.stdout), Log(sys.stderr)  # type: ignore[assignment]
+    for owner, names in (
+        (LocalFileOpener, ("_open", "write", "flush", "close", "__exit__")),
+        (LocalFileSystem, ("mkdir",)),
+    ):
+        for name in names:
+            setattr(owner, name, ending(getattr(owner, name)))
+
+
+def _retry_what_may_pass() -> None:
+    """Have img2dataset not retry what its server, or the guard, has refused for good."""
+    from img2dataset import downloader
+
+    def download_with_retry(row: Any, timeout: Any, retries: int, *arguments: Any, **options: Any) -> Any:
+        for _ in range(retries + 1):
+            key, stream, error = downloader.download_image(row, timeout, *arguments, **options)
+            if error is None or not is_transient(fate_of("failed_to_download", error)):
+                break
+        return key, stream, error
+
+    downloader.download_image_with_retry = download_with_retry
 
 
 def _decode_by_policy(maximum_pixels: int) -> None:
@@ -61,10 +124,14 @@ def _decode_by_policy(maximum_pixels: int) -> None:
 
 def _run(options: dict[str, Any], **rules: Any) -> None:
     with tempfile.NamedTemporaryFile(prefix="cloob_pace_") as pace:
-        Pace.make(Path(pace.name))
+        with naming(pace.name):
+            Pace.make(Path(pace.name))
         os.environ[_RULES] = json.dumps(rules | {"pace": pace.name})
 
-        def end() -> NoReturn:
+        def end(number: int | None = None) -> NoReturn:
+            if number is not None:
+                with suppress(OSError):  # the parent has ended
+                    os.write(sys.stdin.fileno(), b"%d\n" % number)
             Path(pace.name).unlink(missing_ok=True)
             os.killpg(os.getpgrp(), signal.SIGKILL)
             os._exit(1)  # not reached: it is ours, too
@@ -78,6 +145,8 @@ def _run(options: dict[str, Any], **rules: Any) -> None:
 
             def poll(self, flag: int = os.WNOHANG) -> int | None:
                 status = super().poll(flag)
+                if status is not None and status >= _UNWRITABLE:
+                    end(status - _UNWRITABLE)
                 if status not in (None, 0, -signal.SIGTERM):  # that is how the pool ends them itself
                     print(f"a worker has died with status {status}", file=sys.stderr, flush=True)
                     end()
@@ -85,7 +154,7 @@ def _run(options: dict[str, Any], **rules: Any) -> None:
 
         popen_spawn_posix.Popen = Watched  # type: ignore[misc]
         threading.Thread(target=end_with_parent, daemon=True).start()
-        _install_rules()
+        _install_rules(fail=end)
         from img2dataset import download
 
         download(**options)
@@ -94,4 +163,4 @@ def _run(options: dict[str, Any], **rules: Any) -> None:
 if __name__ == "__main__":
     _run(**json.loads(sys.argv[1]))
 elif __name__ == "__mp_main__":  # in the workers that it spawns, which import it by this name
-    _install_rules()
+    _install_rules(fail=lambda number: os._exit(_UNWRITABLE + number))

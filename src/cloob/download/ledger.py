@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.files import replacing
 
 SCHEMA = pa.schema(
@@ -56,6 +56,7 @@ def read_part(links: Path, part: int, parts: int) -> pa.Table:
                 start += rows
             return pa.concat_tables(tables).combine_chunks()
     except (OSError, KeyError, pa.ArrowException) as error:
+        raise_if_io(error, links)
         raise InputError(
             f"{links}: no table of links ({error}); make it with `cloob download cc|yfcc`"
         ) from None
@@ -75,6 +76,7 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
                 raise InputError(f"{path}: not a ledger of this version; delete it and fetch again")
             yield from file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
     except (OSError, pa.ArrowException) as error:
+        raise_if_io(error, path)
         raise InputError(f"{path}: no ledger ({error}); make it with `cloob download fetch`") from None
 
 

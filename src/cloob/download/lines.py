@@ -11,7 +11,7 @@ from typing import Any
 import indexed_bzip2
 from tqdm import tqdm
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 
 _BLOCK = 1 << 20
 _LONGEST = 1 << 26
@@ -88,6 +88,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
     except FileNotFoundError:
         raise
     except (OSError, EOFError, RuntimeError, ValueError) as error:
+        raise_if_io(error, path)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); get it again") from None
 

@@ -1,6 +1,8 @@
 """A round: img2dataset asks once for each of some links, beside us, into a folder of its own."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -147,27 +149,34 @@ def options_of(links: Path, folder: Path, images: Images, effort: Effort) -> dic
 
 
 def _img2dataset(job: dict[str, object], log: Path) -> Iterator[None]:
-    """Run img2dataset, its chatter in a log; yields now and then, and at its end."""
+    """Run img2dataset, its chatter in a log; yields now and then, and at its end.
+
+    Raises `OSError` of the log's folder where one of its processes cannot write, `InputError` where it fails.
+    """
     command = [sys.executable, "-m", "cloob.download.img2dataset_job", json.dumps(job)]
-    with (
-        log.open("ab") as chatter,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=chatter,
-            stderr=chatter,
-            start_new_session=True,
-        ) as process,
-    ):
+    # It ends with its input, all its workers with it, and takes its pace file away.
+    ours, its = socket.socketpair()
+    with ours, log.open("ab") as chatter:
+        with its:
+            process = subprocess.Popen(
+                command, stdin=its, stdout=chatter, stderr=chatter, start_new_session=True
+            )
+        with process:
+            try:
+                while process.poll() is None:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(_LOOK_SECONDS)
+                    yield
+                yield  # it may have ended while the caller looked at what was there before
+            finally:
+                ours.shutdown(socket.SHUT_WR)
         try:
-            while process.poll() is None:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_LOOK_SECONDS)
-                yield
-            yield  # it may have ended while the caller looked at what was there before
-        finally:
-            # It ends with its input, all its workers with it, and takes its pace file away.
-            process.stdin.close()  # type: ignore[union-attr]
+            unwritable = ours.recv(16, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # nothing was written; a worker that ends later still holds the other side
+            unwritable = b""
+    if unwritable:
+        number = int(unwritable)
+        raise OSError(number, os.strerror(number), str(log.parent))
     if process.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
         raise InputError(

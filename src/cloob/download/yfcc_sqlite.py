@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cloob.download.subset import Entries, Photo, read_subset
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 
 _MAGIC = b"SQLite format 3\x00"
 _COLUMNS = 23
@@ -122,6 +122,7 @@ def _rows_of(database: Path, photo_ids: np.ndarray) -> Iterator[list[tuple]]:
                     yield [row[:-1] for row in rows]
                 bar.update(total - bar.n)
     except sqlite3.Error as error:
+        raise_if_io(error, database)
         raise InputError(f"{database}: damaged ({error}); get it again") from None
 
 

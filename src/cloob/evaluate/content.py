@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 
 from tqdm import tqdm
 
 from cloob.errors import InputError
 from cloob.evaluate.feature_cache import text_sha256
-from cloob.files import read_json, write_json
+from cloob.files import read_json, sha256_of, write_json
 
 _THREADS, _AT_ONCE = 16, 64  # files are waited for, not computed
 
@@ -32,13 +31,11 @@ def content_sha256(paths: Sequence[Path], names: Sequence[str], memory: Path) ->
         with ThreadPoolExecutor(_THREADS) as pool:
             hashes = tqdm(pool.map(_hashes, pieces), "hashing", len(pieces), mininterval=1, unit="batch")
             content = text_sha256([list(names), [each for piece in hashes for each in piece]])
-    except OSError as error:
-        raise InputError(
-            f"{error.filename}: not readable ({error.strerror}); unpack the test set again"
-        ) from None
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; unpack the test set again") from None
     write_json(remembered, {"sha256": content})
     return content
 
 
 def _hashes(paths: Sequence[Path]) -> list[str]:
-    return [sha256(path.read_bytes()).hexdigest() for path in paths]
+    return [sha256_of(path) for path in paths]

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.evaluate.embedding import Tensors
 from cloob.files import replacing, waiting_for
 
@@ -70,11 +70,13 @@ def _read(path: Path, key: dict[str, Any]) -> tuple[Tensors | None, str]:
     if not path.exists():
         return None, ""
     try:
+        path.open("rb").close()  # every error on opening is "No such file" to safetensors
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-    except (SafetensorError, OSError, ValueError) as error:
-        return None, str(error).splitlines()[0]
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise_if_io(error, path)
+        return None, str(error).splitlines()[0] if str(error) else type(error).__name__
     if about.get("key") != json.dumps(key, sort_keys=True):
         return None, "it is of another checkpoint, data set or preprocessing"
     if about.get("sha256") != tensors_sha256(tensors):

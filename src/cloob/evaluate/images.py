@@ -8,7 +8,7 @@ from PIL.Image import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.evaluate.content import content_sha256
 from cloob.evaluate.testset import Description, class_folders
 from cloob.images import ImageError, decode_rgb
@@ -127,8 +127,9 @@ def _is_taken(entry: os.DirEntry) -> bool:
 def load_image(path: str | Path) -> Image:
     """Decode an image file to upright RGB. Raises `InputError` where it cannot be read or decoded."""
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
+        with naming(path):
+            content = Path(path).read_bytes()
+    except FileNotFoundError as error:
         raise InputError(f"{path}: not a readable image ({error}); unpack the test set again") from None
     return decode(content, str(path))
 

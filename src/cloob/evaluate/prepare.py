@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cloob.download.archive import is_archive, unpack
+from cloob.download.archive import is_archive, remove, unpack
 from cloob.download.file import Source, download_file
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
 from cloob.evaluate.testset import Description
@@ -75,13 +75,14 @@ def prepare(
         raise InputError(f"{out}: is there already; delete it to make it anew")
     unpacked, arranged = cache / "unpacked", out.with_name(f".{out.name}.unfinished")
     for leftover in (unpacked, arranged):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove(leftover)
     try:
         root = original or _fetched(form, cache, unpacked)
         arranged.parent.mkdir(parents=True, exist_ok=True)
         try:
             LAYOUTS[form.layout](description, root, arranged, workers)
         except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
+            raise_if_io(error, root)
             raise InputError(
                 f"{root}: not the {name} files of {description.title} ({error}); they should be "
                 f"{' '.join((LAYOUTS[form.layout].__doc__ or '').split())}"
@@ -93,7 +94,7 @@ def prepare(
         print(f"{out}: {len(found):,} test images of {len(found.class_names)} classes, as expected")
     finally:
         for leftover in (unpacked, arranged):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove(leftover)
 
 
 def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
@@ -107,7 +108,7 @@ def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
         if is_archive(file):
             unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
             shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
-            shutil.rmtree(unpacked / "one")
+            remove(unpacked / "one")
         elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
             raise InputError(f"{file}: not an archive; delete it to fetch it again")
         else:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from cloob.errors import InputError
-from cloob.files import sha256_of
 from cloob.near_duplicates import near_duplicates
 from cloob.shards.held_out import hashed
 from cloob.shards.pool import shared, tick
 from cloob.shards.reader import read_index
+from cloob.shards.writer import INDEX
 
 _LISTED = 10  # images that are listed, the nearest ones
 
@@ -19,11 +19,13 @@ _LISTED = 10  # images that are listed, the nearest ones
 Near = tuple[int, list[tuple[int, str]]]
 
 
+_COLUMNS = pa.schema([INDEX.field(name) for name in ("key", "perceptual_hash")])
+
+
 @dataclass(frozen=True)
 class _Task:
-    index: Path
-    sha256: str | None  # of the index, as the manifest says
-    samples: int
+    tar: Path
+    shard: dict[str, Any]  # its entry of the manifest
     words: np.ndarray
     distance: int
 
@@ -35,16 +37,7 @@ def compare(
 
     Raises `InputError` where an index is not that of the manifest, or of an older version.
     """
-    tasks = [
-        _Task(
-            (manifest.parent / shard["name"]).with_suffix(".parquet"),
-            shard.get("index_sha256"),
-            shard["samples"],
-            words,
-            distance,
-        )
-        for shard in shards["shards"]
-    ]
+    tasks = [_Task(manifest.parent / shard["name"], shard, words, distance) for shard in shards["shards"]]
     near: dict[int, Near] = {}
     compared = 0
     for of_shard, with_hash in shared(_compare_shard, tasks, processes, shards["samples"], "comparing"):
@@ -56,9 +49,7 @@ def compare(
 
 def _compare_shard(task: _Task) -> tuple[dict[int, Near], int]:
     """The same of one shard."""
-    index = read_index(task.index, ["key", "perceptual_hash"])
-    if len(index) != task.samples or sha256_of(task.index) != task.sha256:
-        raise InputError(f"{task.index}: not the index of its manifest; pack the shards again")
+    index = read_index(task.shard, task.tar, _COLUMNS)
     keys = index["key"].to_pylist()
     rows, mine = hashed(index["perceptual_hash"])
     near: dict[int, Near] = {}

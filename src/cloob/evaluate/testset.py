@@ -95,7 +95,7 @@ def class_folders(folder: Path, described_in: Path) -> list[str]:
     """The names of the class folders under `folder`, sorted as text. Raises `InputError` if none."""
     try:
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         names = []
     if not names:
         raise InputError(f"{folder}: no class folders here; {described_in} wants one folder per class")
@@ -110,7 +110,7 @@ def split_at_capitals(name: str) -> str:
 def _names_in_file(path: Path, described_in: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+    except (FileNotFoundError, UnicodeDecodeError):
         message = (
             f"{path}: not a readable UTF-8 file; {described_in} wants the class names there, one per line"
         )

@@ -1,5 +1,6 @@
 """The middle frame of a video."""
 
+import io
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -8,7 +9,7 @@ import av
 from PIL import Image
 from tqdm import tqdm
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.files import replacing
 
 
@@ -17,10 +18,12 @@ def middle_frame(video: Path) -> Image.Image:
 
     The frames are counted by decoding: what a container says of their number is often wrong.
     """
+    with naming(video):
+        content = video.read_bytes()  # so that FFmpeg's errors are of the content alone
     try:
-        with av.open(str(video)) as container:
+        with av.open(io.BytesIO(content)) as container:
             count = sum(1 for _ in container.decode(video=0))
-        with av.open(str(video)) as container:
+        with av.open(io.BytesIO(content)) as container:
             for number, frame in enumerate(container.decode(video=0)):
                 if number == count // 2:
                     return frame.to_image()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.report.names import CORPORA, label
 from cloob.report.sources import write_sources
 from cloob.report.table import MISSING, Document, Section, as_markdown, write_document
@@ -65,6 +65,7 @@ def read_page(name: str, path: Path) -> Page:
     try:
         table = pd.read_csv(path, dtype={"fate": str}, keep_default_na=False)
     except (OSError, ValueError) as error:
+        raise_if_io(error, path)
         raise InputError(
             f"{path}: not a readable table of fates ({error}); delete it and run again"
         ) from None

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
+from cloob.events import parse_event
 from cloob.report.names import check_objective
 
 RUN = ["corpus", "architecture", "objective", "recipe", "seed"]
@@ -65,8 +66,17 @@ def read_log(path: Path) -> Log:
 def read_events(path: Path) -> list[dict[str, Any]]:
     """The events of a log as they stand. Raises `InputError`."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError:
+        with naming(path):
+            lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
         raise InputError(f"{path}: no such log; `cloob train run` writes it") from None
-    except ValueError as error:
-        raise InputError(f"{path}: a line is not JSON ({error}); train the run again") from None
+    events = []
+    for number, line in enumerate(lines, start=1):
+        event = parse_event(line)
+        if event is None:
+            raise InputError(
+                f"{path}: line {number} is not an event of the log (JSON), the file was damaged; restore it "
+                "(a copy may be in checkpoints/ of the run), or train the run again"
+            )
+        events.append(event)
+    return events

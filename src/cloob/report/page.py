@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markdown import markdown
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.files import replacing
 
 # Wide tables scroll by themselves, so that a page fits a phone.
@@ -25,6 +25,7 @@ def report_page(markdown_path: Path, html: Path) -> None:
     try:
         text = markdown_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        raise_if_io(error, markdown_path)
         raise InputError(f"{markdown_path}: not a readable table ({error}); make it again") from None
     heading = escape(text.partition("\n")[0].lstrip("# "))
     page = (
@@ -33,7 +34,7 @@ def report_page(markdown_path: Path, html: Path) -> None:
         f"<style>\n{_STYLE}</style>\n</head>\n<body>\n{html_of(text)}\n</body>\n</html>\n"
     )
     with replacing(html) as beside:
-        beside.write_text(page, encoding="utf-8")
+        beside.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def html_of(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.report.names import PAPER_DATASETS
 
 _PRETRAINING = {"cc": ("CC3M", "CC3M (inferred)"), "yfcc": ("YFCC15M",)}
@@ -56,6 +56,7 @@ class Paper:
                 # A column that stands in two tables of the paper has the same numbers in both.
                 self._known.setdefault(key, Published(float(row.mean), std, row.decimals, row.source))
         except (OSError, ValueError, AttributeError, KeyError) as error:
+            raise_if_io(error, path)
             raise InputError(f"{path}: not the table of the paper's results ({error})") from None
 
     def find(

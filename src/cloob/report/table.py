@@ -89,7 +89,7 @@ def write_document(document: Document, long: pd.DataFrame, mark: str, csv: Path)
     write_table(long, csv)
     for path, text in ((markdown, as_markdown(document, mark)), (tex, as_tex(document, mark, csv.stem))):
         with replacing(path) as beside:
-            beside.write_text(text, encoding="utf-8")
+            beside.write_text(text, encoding="utf-8", errors="backslashreplace")
     return [csv, markdown, tex]
 
 

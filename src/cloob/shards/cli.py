@@ -1,6 +1,7 @@
 """`cloob shards …`"""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from cloob.arguments import count, positive
@@ -35,6 +36,10 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     pack.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a longer file")
     pack.add_argument("--maximum-pixels", type=positive, required=True, help="refused: a larger image")
     pack.add_argument("--quality", type=positive, required=True, help="JPEG quality of what is encoded again")
+    limits = pack.add_argument_group("for --ready-made, which no download has judged")
+    limits.add_argument("--image-size", type=positive, help="longest side; larger images are scaled down")
+    limits.add_argument("--minimum-size", type=count, default=0, help="refused: a shorter side")
+    limits.add_argument("--maximum-aspect-ratio", type=float, help="refused: longer side / shorter side")
     _add_processes(pack)
     pack.set_defaults(run=_pack)
 
@@ -76,6 +81,9 @@ def _pack(options: argparse.Namespace) -> None:
         else downloaded(options.ledgers, options.links)
     )
     rules = Rules(options.maximum_bytes, options.maximum_pixels, options.quality)
+    if options.ready_made:
+        limits = ("image_size", "minimum_size", "maximum_aspect_ratio")
+        rules = replace(rules, **{name: getattr(options, name) for name in limits})
     distance = DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
     packing = Packing(options.samples_per_shard, options.seed, rules, distance)
     found = pack(source, options.out, options.fates, packing, options.processes, options.validation)

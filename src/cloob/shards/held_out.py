@@ -10,12 +10,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT
+from cloob.errors import naming
 from cloob.near_duplicates import as_words, near_duplicates
 from cloob.shards.pool import shared, tick
 from cloob.shards.reader import read_index, read_manifest
+from cloob.shards.writer import INDEX
 
 IN_VALIDATION = "in_validation"
 NEAR_VALIDATION = "near_duplicate_of_validation"
+_COLUMNS = pa.schema([INDEX.field(name) for name in ("key", "sha256", "perceptual_hash")])
 _NONE = np.iinfo(np.int64).max
 
 
@@ -30,10 +33,12 @@ class HeldOut:
 
 def read_held_out(manifest: Path) -> HeldOut:
     """The images of packed shards. Raises `InputError` where an index is missing or of an older version."""
-    columns = ["key", "sha256", "perceptual_hash"]
-    indices = [manifest.parent / shard["name"] for shard in read_manifest(manifest)["shards"]]
-    table = pa.concat_tables([read_index(tar.with_suffix(".parquet"), columns) for tar in indices])
-    return HeldOut(*(table[name].combine_chunks() for name in columns))
+    tables = [
+        read_index(shard, manifest.parent / shard["name"], _COLUMNS)
+        for shard in read_manifest(manifest)["shards"]
+    ]
+    table = pa.concat_tables([_COLUMNS.empty_table(), *tables])
+    return HeldOut(*(table[name].combine_chunks() for name in _COLUMNS.names))
 
 
 def hashed(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +57,7 @@ def without_held_out(
     """
     if held_out is None:
         for path in verdicts:
-            table = pq.read_table(path).replace_schema_metadata(None)
+            table = _read(path)
             yield table.append_column("duplicate_of", pa.nulls(len(table), pa.string()))
         return
     rows, words = hashed(held_out.perceptual_hash)
@@ -60,13 +65,18 @@ def without_held_out(
     total = sum(pq.read_metadata(path).num_rows for path in verdicts)
     nearest = shared(_nearest, tasks, processes, total, "comparing with validation")
     for path, (near, which) in zip(verdicts, nearest, strict=True):
-        yield _marked(pq.read_table(path).replace_schema_metadata(None), held_out, near, rows[which])
+        yield _marked(_read(path), held_out, near, rows[which])
+
+
+def _read(verdicts: Path, columns: list[str] | None = None) -> pa.Table:
+    with naming(verdicts):
+        return pq.read_table(verdicts, columns=columns).replace_schema_metadata(None)
 
 
 def _nearest(task: tuple[Path, np.ndarray, int]) -> tuple[np.ndarray, np.ndarray]:
     """The rows of a table of verdicts that have near-duplicates among hashes, and the nearest of each."""
     path, words, distance = task
-    column = pq.read_table(path, columns=["perceptual_hash"])["perceptual_hash"]
+    column = _read(path, ["perceptual_hash"])["perceptual_hash"]
     rows, mine = hashed(column)
     best = np.full(len(mine), _NONE)  # differing bits, and below them the row: the first of equally near ones
     for row, other, bits in near_duplicates(mine, words, distance):

@@ -5,6 +5,7 @@ until the corpus is packed, so a run that was killed judges no piece twice.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, sha256
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT, RefusedError
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.files import replacing
 from cloob.near_duplicates import HASH_BYTES
 from cloob.shards.captions import normalised
@@ -34,7 +35,7 @@ VERDICTS = pa.schema(
         ("perceptual_hash", pa.binary(HASH_BYTES)),
         ("words", pa.int32()),
         ("reencoded", pa.bool_()),
-        ("file", pa.string()),
+        ("file", pa.binary()),  # a path; names of files need not be UTF-8
         ("offset", pa.int64()),
         ("length", pa.int64()),
         ("caption", pa.string()),
@@ -75,8 +76,9 @@ def _judge_piece(task: _Task) -> Path:
         tick(done)
         return task.table
     task.table.unlink(missing_ok=True)  # it would vouch for other images
+    rows = task.piece.rows(task.table.with_suffix(".tar"))
     with replacing(images) as beside, beside.open("wb") as encoded:
-        verdicts = [_verdict(row, task, images, encoded) for row in _counted(task.piece.rows())]
+        verdicts = [_verdict(row, task, images, encoded) for row in _counted(rows)]
     columns = {name: [verdict.get(name) for verdict in verdicts] for name in VERDICTS.names}
     with replacing(task.table) as beside:
         schema = VERDICTS.with_metadata({_STAMP: made_of})
@@ -88,7 +90,8 @@ def _finished(table: Path, made_of: str) -> int | None:
     """The rows of a table that an earlier run made of the same, or None."""
     try:
         found = pq.read_metadata(table)
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException) as error:
+        raise_if_io(error, table)
         return None
     return found.num_rows if (found.metadata or {}).get(_STAMP) == made_of.encode() else None
 
@@ -139,7 +142,7 @@ def _verdict(row: Row, task: _Task, images: Path, encoded: BinaryIO) -> dict[str
         "perceptual_hash": image.perceptual_hash,
         "words": len(caption.split()),
         "reencoded": image.reencoded,
-        "file": str(place[0]),
+        "file": os.fsencode(place[0]),
         "offset": place[1],
         "length": place[2],
         "caption": caption,

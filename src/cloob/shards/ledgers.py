@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT
-from cloob.errors import InputError
+from cloob.errors import InputError, naming, raise_if_io
 from cloob.files import sha256_of
 from cloob.shards.rows import Row, Source
 
@@ -26,14 +26,15 @@ class _LedgerPiece:
     start: int
     stamp: str
 
-    def rows(self) -> list[Row]:
-        with pq.ParquetFile(self.ledger) as file:
+    def rows(self, _: Path) -> list[Row]:
+        with naming(self.ledger), pq.ParquetFile(self.ledger) as file:
             ledger = file.read_row_group(self.group, columns=_COLUMNS).slice(self.start, _ROWS)
         ledger = ledger.filter(pc.equal(ledger["fate"], KEPT))
         if not ledger.num_rows:
             return []
         least, most = pc.min(ledger["uid"]).as_py(), pc.max(ledger["uid"]).as_py()
-        links = pq.read_table(self.links, filters=[("uid", ">=", least), ("uid", "<=", most)])
+        with naming(self.links):
+            links = pq.read_table(self.links, filters=[("uid", ">=", least), ("uid", "<=", most)])
         by_uid = {link["uid"]: link for link in links.to_pylist()}
         return [self._row(row, by_uid) for row in ledger.to_pylist()]
 
@@ -56,6 +57,7 @@ def downloaded(ledgers: Sequence[Path], links: Path) -> Source:
     try:
         wanted = pq.read_metadata(links).num_rows
     except (OSError, pa.ArrowException) as error:
+        raise_if_io(error, links)
         raise InputError(f"{links}: no table of links ({error}); make it again") from None
     links_sha256 = sha256_of(links)
     pieces, rows, kept = [], 0, 0
@@ -88,4 +90,5 @@ def _look_into(ledger: Path) -> tuple[list[int], int]:
             groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             return groups, pc.sum(pc.equal(file.read(columns=["fate"])["fate"], KEPT)).as_py() or 0
     except (OSError, pa.ArrowException) as error:
+        raise_if_io(error, ledger)
         raise InputError(f"{ledger}: no ledger ({error}); fetch this part again") from None

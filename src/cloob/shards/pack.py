@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT, write_fates
-from cloob.errors import InputError
-from cloob.files import only_one, sha256_of, write_json
+from cloob.errors import InputError, naming
+from cloob.files import entries, only_one, sha256_of, write_json
 from cloob.near_duplicates import DISTANCE
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.held_out import read_held_out, without_held_out
@@ -95,18 +95,19 @@ def pack(
 def _clear(out: Path, number: int) -> None:
     """Remove what was being written, and shards beyond the plan's."""
     for name in (MANIFEST, LEDGER):
-        for leftover in out.glob(f".{Path(name).stem}.*{Path(name).suffix}"):
+        for leftover in entries(out, f".{Path(name).stem}.*{Path(name).suffix}"):
             leftover.unlink()
     for suffix in ("tar", "parquet"):
-        whole = out.glob(f"[0-9]*.{suffix}")
+        whole = entries(out, f"[0-9]*.{suffix}")
         beyond = (file for file in whole if not file.stem.isdigit() or int(file.stem) >= number)
-        for leftover in chain(out.glob(f".[0-9]*.{suffix}"), list(beyond)):
+        for leftover in chain(entries(out, f".[0-9]*.{suffix}"), list(beyond)):
             leftover.unlink()
 
 
 def _write(task: tuple[Path, int, Path]) -> Entry:
     plan, index, tar = task
-    rows = pq.ParquetFile(plan).read_row_group(index)
+    with naming(plan):
+        rows = pq.ParquetFile(plan).read_row_group(index)
     content = sha256()
     for name in ("uid", "sha256", "caption", "record"):
         content.update("\n".join(rows[name].to_pylist()).encode("utf-8") + b"\n")
@@ -124,9 +125,10 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
     for number, row in enumerate(rows):
         if number % _AHEAD == 0:
             _ask_for(rows[number + _AHEAD : number + 2 * _AHEAD] if number else rows[: 2 * _AHEAD])
-        image = read_place((Path(row["file"]), row["offset"], row["length"]))
+        file = Path(os.fsdecode(row["file"]))
+        image = read_place((file, row["offset"], row["length"]))
         if sha256(image).hexdigest() != row["sha256"]:
-            raise InputError(f"{row['file']}: {row['uid']} changed since it was judged; {_AFRESH}")
+            raise InputError(f"{file}: {row['uid']} changed since it was judged; {_AFRESH}")
         yield Sample(
             row["uid"],
             image,
@@ -138,7 +140,7 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
 def _ask_for(rows: list[dict[str, object]]) -> None:
     for row in rows:
         try:
-            number = os.open(str(row["file"]), os.O_RDONLY)
+            number = os.open(row["file"], os.O_RDONLY)
         except OSError:
             continue  # reading it will say so
         os.posix_fadvise(number, row["offset"], row["length"], os.POSIX_FADV_WILLNEED)

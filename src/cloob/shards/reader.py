@@ -5,7 +5,9 @@ trace in the open files (`pread`), which each process opens when it needs them.
 """
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.errors import InputError
+from cloob.errors import InputError, io_errno, naming
 from cloob.files import read_json
 
 # Well under the usual limit of 1024 open files; the paper's YFCC has some 1500 shards.
@@ -23,6 +25,7 @@ BLOCK = 64
 _BLOCKS_AHEAD = 1024  # remembered as asked for
 _TEXTS = ("key", "sha256")
 _PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
+_OF_SHARD = {"name": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
 _INDEX = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.int64()) for name in _PLACES])
 
 
@@ -30,7 +33,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json. Raises `InputError` where it is none."""
     manifest = read_json(path)
     try:
-        told = all({"name", "samples", "bytes", "sha256"} <= shard.keys() for shard in manifest["shards"])
+        told = all(
+            isinstance(shard[key], kind) for shard in manifest["shards"] for key, kind in _OF_SHARD.items()
+        )
         if told and isinstance(manifest["sha256"], str):
             return manifest
     except (AttributeError, KeyError, TypeError):
@@ -38,17 +43,46 @@ def read_manifest(path: Path) -> dict[str, Any]:
     raise InputError(f"{path}: no manifest of shards; name the shards.json that `cloob shards pack` wrote")
 
 
-def read_index(path: Path, columns: list[str]) -> pa.Table:
-    """Columns of a shard's index. Raises `InputError` where it is none, or of a version that had them not."""
+def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
+    """Some columns of the index of a shard, of which `shard` is the manifest's entry.
+
+    Raises `InputError` where tar or index is missing or not what the manifest says: changed after packing.
+    """
+    index_file = tar.with_suffix(".parquet")
     try:
-        with pq.ParquetFile(path) as file:
-            if missing := [name for name in columns if name not in file.schema_arrow.names]:
+        size = tar.stat().st_size
+        with naming(index_file):
+            content = index_file.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename}: no such file, but the manifest names it; pack the shards again"
+        ) from None
+    if size != shard["bytes"]:
+        raise InputError(
+            f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"
+        )
+    if sha256(content).hexdigest() != shard["index_sha256"]:
+        raise InputError(
+            f"{index_file}: its bytes differ from the manifest's hash, it was changed since it was "
+            "packed; `cloob shards verify` names what differs: restore it, or pack the shards again"
+        )
+    try:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            if missing := set(schema.names) - set(file.schema_arrow.names):
                 raise InputError(
-                    f"{path}: no column {', '.join(missing)}; another version wrote it: pack the shards again"
+                    f"{index_file}: no index of this version, it lacks {', '.join(sorted(missing))}; "
+                    "pack the shards again"
                 )
-            return file.read(columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: no index ({error}); pack the shards again") from None
+            index = file.read(columns=schema.names).select(schema.names).cast(schema)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        if io_errno(error) is not None:
+            raise
+        raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
+    if index.num_rows != shard["samples"]:
+        raise InputError(
+            f"{index_file}: {index.num_rows:,} samples, not {shard['samples']:,}; pack the shards again"
+        )
+    return index
 
 
 class _OpenFile:
@@ -64,8 +98,9 @@ class _OpenFile:
 class Shards:
     """All samples of a corpus in the order of its list.
 
-    Raises `InputError` on opening where a shard has not the size or its index not the samples that
-    the manifest (`shards.json`) says.
+    Raises `InputError` on opening where a shard has not the size, or its index not the hash or the samples
+    that the manifest (`shards.json`) says: what was changed after packing. Every method that reads raises
+    `OSError`, naming the file, where the system cannot read it.
     """
 
     def __init__(self, manifest: str | Path) -> None:
@@ -73,7 +108,8 @@ class Shards:
         self.manifest = read_manifest(self.path)
         self.tars = [self.path.parent / shard["name"] for shard in self.manifest["shards"]]
         tables = [
-            self._index_of(shard, tar) for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
+            read_index(shard, tar, _INDEX)
+            for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
         ]
         index = pa.concat_tables([_INDEX.empty_table(), *tables])
         # Arrow's buffers, unlike a list of strings, stay shared between forked workers.
@@ -100,6 +136,12 @@ class Shards:
         """The caption alone."""
         return self._read(index, "caption").decode("utf-8")
 
+    def samples_by_shard(self, indices: Sequence[int]) -> list[int]:
+        """How many of these samples are in each shard, in the order of `tars`."""
+        return np.bincount(
+            self._shard[np.asarray(indices, dtype=np.int64)], minlength=len(self.tars)
+        ).tolist()
+
     def _advise(self, block: int) -> None:
         """Have the operating system read a block in one go, while its first sample is decoded."""
         indices = range(block * BLOCK, min((block + 1) * BLOCK, len(self)))
@@ -107,7 +149,9 @@ class Shards:
             inside = indices.start + np.flatnonzero(self._shard[indices.start : indices.stop] == shard)
             offset, length = (self._places[f"image_{what}"][inside] for what in ("offset", "length"))
             begin, end = int(offset[0]), int(offset[-1] + length[-1])  # captions lie among the images
-            os.posix_fadvise(self._open(self.tars[shard]).number, begin, end - begin, os.POSIX_FADV_WILLNEED)
+            with naming(self.tars[shard]):
+                number = self._open(self.tars[shard]).number
+                os.posix_fadvise(number, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
     def _read(self, index: int, what: str) -> bytes:
         tar = self.tars[self._shard[index]]
@@ -115,31 +159,11 @@ class Shards:
             int(self._places[f"{what}_offset"][index]),
             int(self._places[f"{what}_length"][index]),
         )
-        content = os.pread(self._open(tar).number, length, offset)
+        with naming(tar):
+            content = os.pread(self._open(tar).number, length, offset)
         if len(content) != length:
             raise InputError(f"{tar}: ends within sample {self._keys[index]}; pack the shards again")
         return content
-
-    @staticmethod
-    def _index_of(shard: dict[str, Any], tar: Path) -> pa.Table:
-        index_file = tar.with_suffix(".parquet")
-        for file in (tar, index_file):
-            if not file.exists():
-                raise InputError(f"{file}: no such file, but the manifest names it; pack the shards again")
-        try:
-            index = pq.read_table(index_file, columns=_INDEX.names).select(_INDEX.names).cast(_INDEX)
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
-        size = tar.stat().st_size
-        if size != shard["bytes"]:
-            raise InputError(
-                f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"
-            )
-        if index.num_rows != shard["samples"]:
-            raise InputError(
-                f"{index_file}: {index.num_rows:,} samples, not {shard['samples']:,}; pack the shards again"
-            )
-        return index
 
     def __getstate__(self) -> dict[str, Any]:
         return {

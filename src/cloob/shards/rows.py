@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 
 Place = tuple[Path, int, int]  # a file, offset and length of the bytes in it
 
@@ -29,8 +29,8 @@ class Piece(Protocol):
     def stamp(self) -> str:
         """Changes where the rows do."""
 
-    def rows(self) -> list[Row]:
-        """The rows in their order."""
+    def rows(self, work: Path) -> list[Row]:
+        """The rows in their order. At the path `work` a file may be made that stays until all is packed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Source:
 
     pieces: list[Piece]
     rows: int | None
-    provenance: dict[str, str]
+    provenance: dict[str, str | int]
 
 
 def read_place(place: Place) -> bytes:
@@ -48,10 +48,11 @@ def read_place(place: Place) -> bytes:
     try:
         number = os.open(path, os.O_RDONLY)
         try:
-            content = os.pread(number, length, offset)
+            with naming(path):
+                content = os.pread(number, length, offset)
         finally:
             os.close(number)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise InputError(f"{path}: {error.strerror}; fetch this part again") from None
     if len(content) != length:
         raise InputError(f"{path}: ends within the image at byte {offset:,}; fetch this part again")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.files import replacing
 from cloob.shards.judging import VERDICTS
 
@@ -65,6 +65,7 @@ class _Bucket:
     """Rows of neighbouring positions, on disk but for the last few."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._writer = pq.ParquetWriter(path, VERDICTS, compression="zstd")
         self._waiting: list[pa.Table] = []
         self._rows = 0
@@ -77,11 +78,13 @@ class _Bucket:
 
     def close(self) -> None:
         self._flush()
-        self._writer.close()
+        with naming(self._path):
+            self._writer.close()
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting))
+            with naming(self._path):
+                self._writer.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._rows = [], 0
 
 
@@ -99,7 +102,8 @@ def _deal(table: pa.Table, buckets: list[_Bucket]) -> None:
 
 
 def _sorted(bucket: Path) -> pa.Table:
-    table = pq.read_table(bucket)
+    with naming(bucket):
+        table = pq.read_table(bucket)
     table = table.sort_by([("position", "ascending"), ("uid", "ascending")])
     uids = table["uid"].combine_chunks()
     twice = pc.equal(uids[1:], uids[:-1])

@@ -18,7 +18,7 @@ from cloob.images import opened
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.pack import LEDGER
 from cloob.shards.pool import shared, tick
-from cloob.shards.reader import Shards, read_index, read_manifest
+from cloob.shards.reader import Shards, read_manifest
 from cloob.shards.writer import INDEX, places_in
 
 _AGAIN = "pack the shards again"
@@ -99,7 +99,7 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
     _check_hash(tar, task.entry["sha256"])
     _check_hash(tar.with_suffix(".parquet"), task.entry["index_sha256"])
     members = places_in(tar)
-    rows = read_index(tar.with_suffix(".parquet"), _COLUMNS).to_pylist()
+    rows = pq.read_table(tar.with_suffix(".parquet"), columns=_COLUMNS).to_pylist()
     if len(members) != 3 * len(rows):
         raise InputError(f"{tar}: {len(members):,} members, not 3 of each of {len(rows):,} samples; {_AGAIN}")
     samples = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cloob.errors import naming, raise_if_io
 from cloob.files import replacing, sha256_of
 from cloob.near_duplicates import HASH_BYTES
 
@@ -81,8 +82,8 @@ def finished_shard(tar: Path, plan: str) -> Entry | None:
         same = noted.get(_PLAN) == plan.encode() and index.schema.names == INDEX.names
         if same and int(noted[_BYTES]) == tar.stat().st_size:
             return _entry(tar, index.num_rows, int(noted[_BYTES]), noted[_DIGEST].decode())
-    except (OSError, KeyError, ValueError, pa.ArrowException):
-        pass
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise_if_io(error, tar.with_suffix(".parquet"))
     return None
 
 
@@ -97,7 +98,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]
 
 def places_in(tar: Path) -> dict[str, tuple[int, int]]:
     """Offset and length of every member, as a reader of the tar finds them."""
-    with tarfile.open(tar, "r:") as members:
+    with naming(tar), tarfile.open(tar, "r:") as members:
         return {member.name: (member.offset_data, member.size) for member in members}
 
 

@@ -2,13 +2,12 @@
 
 import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from cloob.errors import InputError
-from cloob.files import read_json, replacing, write_json
+from cloob.errors import InputError, io_errno, naming
+from cloob.files import entries, read_json, replacing, write_json
 
 Checkpoint = dict[str, Any]
 
@@ -31,16 +30,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """The running checkpoints of a run, oldest first."""
-    return sorted(folder.glob("epoch_*.pt"))
+    return entries(folder, "epoch_*.pt")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest valid checkpoint, None where there is none; for the one process that owns the folder.
 
     Damaged ones (torn, a bit flipped, no checkpoint at all) are named in a warning and moved aside, to
-    `*.damaged`. What a kill left of a checkpoint being written is deleted.
+    `*.damaged`. What a kill left of a checkpoint being written is deleted. Where the system cannot read one
+    (`OSError`, out of memory) nothing is known of it: the error is raised, and nothing is renamed.
     """
-    for unfinished in folder.glob(".epoch_*.pt"):
+    for unfinished in entries(folder, ".epoch_*.pt"):
         unfinished.unlink()
     for path in reversed(checkpoints_in(folder)):
         if (damage := _damage(path)) is None:
@@ -51,27 +51,24 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _damage(path: Path) -> str | None:
+    """What is wrong with the content of a checkpoint, or None; raises `OSError` where it cannot be read."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (member := archive.testzip()) is not None:
-                return f"{member} has not the checksum that it was written with"
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)["samples_seen"]
-    except (
-        RuntimeError,
-        KeyError,
-        TypeError,
-        EOFError,
-        OSError,
-        UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+        with naming(path):
+            with zipfile.ZipFile(path) as archive:
+                if (member := archive.testzip()) is not None:
+                    return f"{member} has not the checksum that it was written with"
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)["samples_seen"]
+    except Exception as error:  # torn files make zipfile, pickle and torch raise nearly anything
+        if io_errno(error) is not None:
+            raise
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
 
 
 def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
     """A valid checkpoint; raises `InputError` with the keys in which it is not of the run `identity`."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    with naming(path):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     there, here = _flat({key: checkpoint.get(key) for key in identity}), _flat(identity)
     different = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
     if different:

@@ -5,7 +5,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from cloob.arguments import count, positive
+from cloob.arguments import count, positive, share
 from cloob.train.recipe import Recipe, Run, add_record, record_from
 from cloob.train.stop import StopRequest, stop_request
 
@@ -59,6 +59,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     run.add_argument("--workers", type=count, required=True, help="loader processes per training process")
     run.add_argument(
+        "--max-replaced-fraction",
+        type=share,
+        default=0.02,
+        help="share of a batch whose images may fail to decode; more of them end the run",
+    )
+    run.add_argument(
         "--scratch",
         default="",
         help="folder on the node's own disk that the shards are copied to first; may hold $VARIABLES",
@@ -103,4 +109,5 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
             world,
             stop,
             options.wandb_project,
+            options.max_replaced_fraction,
         )

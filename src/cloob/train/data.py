@@ -8,19 +8,22 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from cloob.errors import InputError
+from cloob.errors import InputError, io_errno
 from cloob.shards.reader import Shards
+from cloob.train.distributed import World
 from cloob.train.order import Address, BatchOrder, Slot
 
-MicroBatch = tuple[Tensor, Tensor, int]  # uint8 images (B, 3, S, S), tokens (B, L), pairs replaced
+# uint8 images (B, 3, S, S), tokens (B, L), indices of the pairs that were replaced
+MicroBatch = tuple[Tensor, Tensor, list[int]]
 
 
-class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
-    """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,), whether it is another's).
+class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
+    """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,), pair that it replaces).
 
     `transform` gets the decoded image and its address, so a pair is cut the same way whoever loads it. A pair
-    that cannot be read or decoded (the shards were verified, so the disk went bad since) is named in a
-    warning and replaced by the first of its slot's substitutes that can; raises `InputError` where none can.
+    whose bytes do not decode (the shards were verified, so they were damaged since) is named in a warning and
+    replaced by the first of its slot's substitutes that do; raises `InputError` where none does. Where the
+    system cannot read (a failing disk, too many open files, no memory) the pair is not to blame: `OSError`.
     """
 
     def __init__(
@@ -35,7 +38,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
     def __len__(self) -> int:
         return len(self.shards)
 
-    def __getitem__(self, slot: Slot) -> tuple[Tensor, Tensor, bool]:
+    def __getitem__(self, slot: Slot) -> tuple[Tensor, Tensor, int | None]:
         epoch, indices = slot
         for index in indices:
             try:
@@ -43,24 +46,46 @@ class Pairs(Dataset[tuple[Tensor, Tensor, bool]]):
                 content = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
                 image = decode_jpeg(content, mode=ImageReadMode.RGB)
             except (RuntimeError, ValueError, OSError, InputError) as error:  # ValueError: no bytes at all
+                if io_errno(error) is not None:
+                    raise
                 self._warn(index, error)
                 continue
-            return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], index != indices[0]
+            replaced = None if index == indices[0] else indices[0]
+            return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], replaced
         raise InputError(f"{self.shards.path}: none of {len(indices)} images decodes; pack the shards again")
 
     def _warn(self, index: int, error: Exception) -> None:
         if index not in self._named:
             self._named.add(index)
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             print(f"warning: pair {index} of {self.shards.path} is replaced: {reason}", flush=True)
 
 
-def collate(pairs: list[tuple[Tensor, Tensor, bool]]) -> MicroBatch:
+def collate(pairs: list[tuple[Tensor, Tensor, int | None]]) -> MicroBatch:
     """B pairs -> images (B, 3, S, S), tokens (B, L) filled up with zeros to the longest caption, replaced."""
     images, tokens, replaced = zip(*pairs, strict=True)
     # Copied as it lies, channels last.
     pixels = default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-    return pixels, pad_sequence(list(tokens), batch_first=True), sum(replaced)
+    return pixels, pad_sequence(list(tokens), batch_first=True), [one for one in replaced if one is not None]
+
+
+def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float, world: World) -> int:
+    """How many pairs of a global batch were replaced, over all processes; `replaced` are this process's.
+
+    Raises `InputError`, the same in every process, where they are more than the share `limit` of the batch:
+    such shards were changed since they were packed. It names the shard that has the most of them.
+    """
+    [number] = world.total(len(replaced))
+    if number > limit * batch:
+        of_shard = world.total(*shards.samples_by_shard(replaced))
+        most = max(of_shard)
+        raise InputError(
+            f"{shards.tars[of_shard.index(most)]}: changed since it was packed, {most:.0f} of its pairs do "
+            f"not decode; {number:.0f} of the {batch} pairs of a batch had to be replaced, more than "
+            f"train.max_replaced_fraction ({limit:g}) allows. `cloob shards verify` names what differs: "
+            "restore it, or pack the shards again"
+        )
+    return int(number)
 
 
 def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> DataLoader[MicroBatch]:

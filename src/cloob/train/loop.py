@@ -35,7 +35,7 @@ from cloob.train.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from cloob.train.data import Pairs, training_loader
+from cloob.train.data import Pairs, check_replaced, training_loader
 from cloob.train.distributed import World
 from cloob.train.export import export_open_clip
 from cloob.train.metrics import Metrics
@@ -73,14 +73,15 @@ def train(
     world: World,
     stop: StopRequest,
     wandb_project: str = "",
+    max_replaced_fraction: float = 1.0,
 ) -> bool:
     """Train `run` and leave `final.pt`, `metrics.jsonl` and `open_clip/` (the export) in its folder.
 
     Continues from the newest valid checkpoint of the same recipe; one is written at the end of every
     epoch and, within it, every `checkpoint_minutes`. Returns whether the run is finished: once `stop` asks,
     it writes a checkpoint after the step. Raises `InputError` for input that does not fit (an unknown
-    objective, a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), and where the
-    loss or the weights are no longer finite.
+    objective, a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), where the loss
+    or the weights are no longer finite, and where more than `max_replaced_fraction` of a batch do not decode.
     """
     if run.objective not in OBJECTIVES:
         raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
@@ -126,7 +127,9 @@ def train(
         begun = time.perf_counter()
         rate = learning_rate(step, order.steps, recipe)
         loss = learner.step(step, rate, [micro_batch[:2] for micro_batch in micro_batches])
-        asked, replaced = world.total(stop.asked, sum(micro_batch[2] for micro_batch in micro_batches))
+        [asked] = world.total(stop.asked)
+        bad = [pair for micro_batch in micro_batches for pair in micro_batch[2]]
+        replaced = check_replaced(shards, bad, recipe.batch, max_replaced_fraction, world)
         if not math.isfinite(loss):
             raise InputError(_not_finite(run, "the loss", step, rate, order, places))
         waited, working = begun - ended, time.perf_counter() - begun
@@ -141,7 +144,7 @@ def train(
                 "loss": loss,
                 "learning_rate": rate,
                 "inverse_temperature": float(model.logit_scale.detach().exp()),
-                "replaced": int(replaced),
+                "replaced": replaced,
                 "data_seconds": waited,
                 "batch_seconds": waited + working,
                 "samples_per_second": recipe.batch / (waited + working),
@@ -149,7 +152,7 @@ def train(
             metrics.write("step", samples_seen, **values)
             progress.step(values)
         if place == 0:
-            found = validate(model, validation, run, recipe, workers, world)
+            found = validate(model, validation, run, recipe, workers, world, max_replaced_fraction)
             if not math.isfinite(found["loss"]):
                 raise InputError(_not_finite(run, "the validation loss", step, rate, order, places))
             if metrics:

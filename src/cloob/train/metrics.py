@@ -6,7 +6,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
+from cloob.events import parse_event
 from cloob.files import replacing
 
 _PLOTTED = ("step", "validation")
@@ -22,18 +23,9 @@ class Metrics:
 
     def __init__(self, path: Path, samples_seen: int, wandb_project: str = "", name: str = "") -> None:
         self._wandb = _wandb_run(wandb_project, name, path.parent) if wandb_project else None
-        kept = []
-        if samples_seen and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    event = json.loads(line)
-                except json.JSONDecodeError:  # the line that a kill tore
-                    break
-                if event["samples_seen"] > samples_seen:
-                    break
-                kept.append(line + "\n")
+        kept = _events_before(path, samples_seen) if samples_seen and path.exists() else []
         with replacing(path) as beside:
-            beside.write_text("".join(kept), encoding="utf-8")
+            beside.write_bytes(b"".join(kept))
         self._file = path.open("a", encoding="utf-8")
         self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
 
@@ -54,6 +46,35 @@ class Metrics:
         self._tensorboard.close()
         if self._wandb:
             self._wandb.finish()
+
+
+def _events_before(path: Path, samples_seen: int) -> list[bytes]:
+    """The lines up to the checkpoint. The last line may be torn: that is where a kill came.
+
+    A damaged line before it is named in a warning and left out; the log as it was is copied to `*.damaged`.
+    """
+    with naming(path):
+        lines = path.read_bytes().split(b"\n")
+    kept, damaged = [], []
+    for number, line in enumerate(lines, start=1):
+        event = parse_event(line)
+        if event is None:
+            if number < len(lines) and line.strip():
+                damaged.append(number)
+        elif event.get("samples_seen", 0) > samples_seen:
+            break
+        else:
+            kept.append(line + b"\n")
+    if damaged:
+        aside = path.with_suffix(".jsonl.damaged")
+        with replacing(aside) as beside:
+            beside.write_bytes(b"\n".join(lines))
+        listed = ", ".join(map(str, damaged[:10])) + (" …" if len(damaged) > 10 else "")
+        print(
+            f"warning: {path}: damaged in line {listed}, which is left out; see {aside.name}",
+            flush=True,
+        )
+    return kept
 
 
 def _wandb_run(project: str, name: str, folder: Path) -> Any:

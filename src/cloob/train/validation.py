@@ -10,7 +10,7 @@ from cloob.objective import contrastive_loss
 from cloob.recall import retrieval_metrics
 from cloob.retrieval import hopfield_retrieval
 from cloob.tiles import Scalar
-from cloob.train.data import Pairs, collate
+from cloob.train.data import Pairs, check_replaced, collate
 from cloob.train.distributed import World
 from cloob.train.order import SUBSTITUTES
 from cloob.train.recipe import Recipe, Run
@@ -49,12 +49,22 @@ def saturation(
 
 @torch.inference_mode()
 def validate(
-    model: Encoder, pairs: Pairs, run: Run, recipe: Recipe, workers: int, world: World
+    model: Encoder,
+    pairs: Pairs,
+    run: Run,
+    recipe: Recipe,
+    workers: int,
+    world: World,
+    max_replaced_fraction: float = 1.0,
 ) -> dict[str, float]:
     """Embed all pairs, shared among the processes; loss, saturation and retrieval, the same in each process.
 
     The loss and the saturation are means over batches of the recipe's size, as in training (a last, smaller
-    one is left out, unless it is the only one). Leaves `model` in training mode.
+    one is left out, unless it is the only one). Leaves `model` in training mode. Raises `InputError` where
+    more than `max_replaced_fraction` of the pairs do not decode.
+
+    Images are decoded and resized as in training (torchvision, uint8): faster than evaluation's transform and
+    a few gray levels apart, so retrieval by `cloob evaluate captioned` can differ in the last digits.
     """
     model.eval()
     mine = range(world.rank, len(pairs), world.processes)
@@ -68,11 +78,13 @@ def validate(
     )
     with shielded():
         batches = iter(loader)
-    image, text = [], []
-    for pixels, tokens, _ in batches:
+    image, text, replaced = [], [], []
+    for pixels, tokens, bad in batches:
+        replaced += bad
         image.append(model.encode_image(normalise_pixels(pixels.to(world.device)), normalize=True).float())
         text.append(model.encode_text(tokens.to(world.device), normalize=True).float())
     model.train()
+    check_replaced(pairs.shards, replaced, len(pairs), max_replaced_fraction, world)
     images, texts = (_gathered(torch.cat(rows), len(pairs), world) for rows in (image, text))
     size = min(recipe.batch, len(pairs))
     losses, factors = [], []

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.report.names import CORPORA, label
 from cloob.report.style import FAINT, INK, new_figure, title
 
@@ -28,6 +28,7 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
         try:
             table = pd.read_csv(path, dtype={"split": str, "stage": str, "fate": str})
         except (OSError, ValueError) as error:
+            raise_if_io(error, path)
             raise InputError(f"{path}: not a readable table ({error}); download the corpus again") from None
         if not set(COLUMNS) <= set(table) or table.empty:
             raise InputError(f"{path}: its columns are not {','.join(COLUMNS)}; download the corpus again")

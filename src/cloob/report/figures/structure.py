@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.style import INK, handles, new_figure, title
@@ -67,6 +67,7 @@ def _published_rows(path: Path, figure: str) -> list[dict[str, object]]:
             for _, row in paper[paper.table == figure].iterrows()
         ]
     except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise_if_io(error, path)
         raise InputError(f"{path}: not the table of the paper's results ({error!r})") from None
 
 
