@@ -28,7 +28,7 @@ def described(scale: float) -> dict[str, Any]:
 def manifest(path: Path, samples: int = 8) -> Path:
     measures = ("width", "height", "aspect_ratio", "image_kilobytes", "caption_words")
     statistics = {measure: described(100 if measure == "width" else 1) for measure in measures}
-    statistics |= {"duplicates": 3, "reencoded": 2}
+    statistics |= {"duplicates": 3, "reencoded": 2, "without_perceptual_hash": 1}
     write_json(path, {"samples": samples, "bytes": 4_560_000_000, "statistics": statistics})
     return path
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from downloaded_parts import leave_download
@@ -20,7 +21,7 @@ from cloob.files import read_json
 Download = tuple[list[Path], Path]
 
 
-def pack_until_rename(download: Download, out: Path, number: int) -> None:
+def pack_until_rename(download: Download, out: Path, number: int, more: dict[str, Any]) -> None:
     """Pack, and be killed in place of the so-manieth renaming to a final name (1-based)."""
     renamed, rename = 0, Path.replace
 
@@ -32,7 +33,20 @@ def pack_until_rename(download: Download, out: Path, number: int) -> None:
         return rename(path, target)
 
     Path.replace = replace  # type: ignore[assignment,method-assign]
-    pack_download(download, out)
+    pack_download(download, out, **more)
+
+
+def pack_until_killed_often(download: Download, out: Path, **more: Any) -> int:
+    """Pack, killed before each renaming in turn, until a run ends; return how many runs it took."""
+    fork = multiprocessing.get_context("fork")
+    for number in range(1, 100):
+        run = fork.Process(target=pack_until_rename, args=(download, out, number, more))
+        run.start()
+        run.join()
+        if run.exitcode == 0:
+            return number
+        assert run.exitcode == -signal.SIGKILL and not (out / "shards.json").exists()
+    raise AssertionError("never done")
 
 
 def test_killed_before_any_renaming_the_next_run_goes_on(tmp_path: Path) -> None:
@@ -40,15 +54,8 @@ def test_killed_before_any_renaming_the_next_run_goes_on(tmp_path: Path) -> None
     rows += [("png", encoded(noise(99), "PNG")), ("rubbish", b"<html>"), ("gone", "http_404")]
     download = leave_download(tmp_path / "download", rows)
     undisturbed = files_of(pack_download(download, tmp_path / "undisturbed").parent)
-    out, fork = tmp_path / "shards", multiprocessing.get_context("fork")
-    for number in range(1, 100):
-        run = fork.Process(target=pack_until_rename, args=(download, out, number))
-        run.start()
-        run.join()
-        if run.exitcode == 0:
-            break
-        assert run.exitcode == -signal.SIGKILL and not (out / "shards.json").exists()
-    assert number > 6
+    out = tmp_path / "shards"
+    assert pack_until_killed_often(download, out) > 6
     assert files_of(out) == undisturbed
 
 

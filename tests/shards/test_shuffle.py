@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cloob.errors import InputError
+from cloob.shards.held_out import without_held_out
 from cloob.shards.judging import VERDICTS
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import statistics_of
@@ -36,6 +37,7 @@ def verdicts(folder: Path, pieces: int, rows: int) -> list[Path]:
             "sha256": fresh,
             "width": rng.integers(100, 513, rows),
             "height": rng.integers(100, 513, rows),
+            "perceptual_hash": rng.bytes(32 * rows),
             "words": rng.integers(1, 40, rows),
             "reencoded": numbers % 100 == 0,
             "file": np.full(rows, f"parts/{piece:04d}/00000.tar"),
@@ -44,6 +46,8 @@ def verdicts(folder: Path, pieces: int, rows: int) -> list[Path]:
             "caption": np.char.add("a caption of the usual length, number ", numbers.astype(str)),
             "record": np.char.add('{"url": "http://somewhere.example/' + "x" * 300, numbers.astype(str)),
         }
+        hashes = columns["perceptual_hash"]
+        columns["perceptual_hash"] = [hashes[32 * row : 32 * row + 32] for row in range(rows)]
         arrays = [pa.array(columns[field.name]).cast(field.type) for field in VERDICTS]
         paths.append(folder / f"{piece:06d}.parquet")
         pq.write_table(pa.Table.from_arrays(arrays, schema=VERDICTS), paths[-1])
@@ -54,12 +58,15 @@ SHUFFLE = f"""
 import json, resource, sys
 from pathlib import Path
 import pyarrow as pa
+from cloob.shards.held_out import HeldOut, without_held_out
 from cloob.shards.shuffle import shuffle
 folder = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 paths = sorted((folder / "verdicts").glob("*.parquet"))
-held_out = pa.array(sys.argv[2:], pa.string())
-fates = shuffle(paths, held_out, folder / "plan.parquet", folder / "ledger.parquet", {PER_SHARD})
+hashes = pa.nulls(2, pa.binary(32))
+held_out = HeldOut(pa.array(["a", "b"]), pa.array(sys.argv[2:], pa.string()), hashes)
+tables = without_held_out(paths, held_out, 20, processes=1)
+fates = shuffle(tables, {PIECES * ROWS}, folder / "plan.parquet", folder / "ledger.parquet", {PER_SHARD})
 print(json.dumps(fates), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, sep="\\n")
 """
 Million = tuple[list[Path], Path, dict[str, int], int]
@@ -134,6 +141,5 @@ def test_the_memory_is_that_of_some_buckets(million: Million) -> None:
 def test_a_row_that_comes_twice_is_an_error(tmp_path: Path) -> None:
     paths = verdicts(tmp_path / "verdicts", 1, 100)
     with pytest.raises(InputError, match=r"row 0000000\d\d came in twice"):
-        shuffle(
-            [*paths, *paths], pa.array([], pa.string()), tmp_path / "plan.parquet", tmp_path / "l.parquet", 10
-        )
+        tables = without_held_out([*paths, *paths], None, 20, processes=1)
+        shuffle(tables, 200, tmp_path / "plan.parquet", tmp_path / "l.parquet", 10)

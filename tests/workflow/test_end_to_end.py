@@ -89,6 +89,16 @@ def test_the_books_balance(pipeline):
     assert {"http_404", "dns", "malformed_row", "duplicate_link"} <= set(books.fate)
 
 
+def test_hardly_a_picture_of_the_toy_dataset_is_taken_for_another(pipeline):
+    results, _, _ = pipeline
+    books = pd.read_csv(results / "tables" / "books.csv")
+    assert books[books.fate == "near_duplicate_of_validation"].rows.sum() <= 1
+    overlap = pd.read_csv(results / "tables" / "overlap.csv")
+    assert len(overlap) == 2 * TESTSETS
+    assert overlap.compared.sum() > 0.95 * overlap.images.sum()
+    assert overlap.overlapping.sum() <= 3
+
+
 def test_the_loss_is_finite_and_falls(pipeline):
     results, _, _ = pipeline
     logs = sorted(results.glob("train/*/metrics.jsonl"))
@@ -101,7 +111,8 @@ def test_the_loss_is_finite_and_falls(pipeline):
 def test_what_comes_out_says_which_world_it_is_from(pipeline):
     results, _, _ = pipeline
     tables = sorted((results / "tables").glob("*.csv"))
-    assert {path.stem for path in tables} >= {"zeroshot", "linear_probe", "retrieval", "claims", "books"}
+    expected = {"zeroshot", "linear_probe", "retrieval", "claims", "books", "overlap"}
+    assert {path.stem for path in tables} >= expected
     for path in tables:
         assert LABEL in path.with_suffix(".md").read_text().splitlines()[0]
         assert LABEL in path.with_suffix(".tex").read_text().splitlines()[0]
@@ -121,7 +132,7 @@ def test_a_second_run_finds_nothing_to_do(pipeline):
 
 def test_the_report_is_one_file_with_every_figure_and_table(report):
     page = report.read_text()
-    tables = ("zeroshot", "linear_probe", "retrieval", "claims", "books")
+    tables = ("zeroshot", "linear_probe", "retrieval", "claims", "books", "overlap")
     for name in (*(f"{table}.html" for table in tables), *(f"{figure}.png" for figure in FIGURES)):
         assert name in page
 

@@ -105,6 +105,26 @@ def test_every_training_corpus_is_packed_without_the_images_of_validation(snakem
     }
 
 
+def test_every_corpus_of_the_grid_is_compared_with_every_test_set(snakemake):
+    plan = snakemake("-n", "-p", "results/tables/overlap.csv")
+    assert plan.returncode == 0, plan.stderr
+    assert counts(plan) == counts(plan) | {"overlap": 2, "pack": 3, "overlap_table": 1}
+    assert "train" not in counts(plan)  # it needs no checkpoint
+    for corpus in ("cc", "yfcc"):
+        for testset in CONFIG["testsets"]:
+            assert f"results/evaluate/overlap/{corpus}/{testset}.json" in plan.stdout
+    distance = f"--near-duplicate-distance={CONFIG['shards']['near_duplicate_distance']}"
+    for command in ("cloob evaluate overlap", "cloob shards pack"):
+        lines = re.findall(rf"{command} .*", plan.stdout)
+        assert lines and all(distance in line for line in lines)
+
+
+def test_the_table_of_the_overlap_is_part_of_all(snakemake):
+    plan = snakemake("-n", "all")
+    assert plan.returncode == 0, plan.stderr
+    assert "results/tables/overlap.csv" in plan.stdout and "results/tables/overlap.html" in plan.stdout
+
+
 def test_a_set_that_is_null_is_left_out(snakemake, config_with):
     without = config_with({"testsets": {"imagenet": None}})
     plan = snakemake("-n", "results/tables/zeroshot.csv", "--configfile", without)
@@ -171,6 +191,7 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
+        ({"shards": {"near_duplicate_distance": 200}}, "shards.near_duplicate_distance: 200 is greater than"),
         ({"lable": "x"}, "unknown key lable; did you mean label?"),
         ({"download": {"timeout": "soon"}}, "download.timeout: 'soon' is not of type 'integer'"),
         ({"recipes": {"cc": {"momentum": 0.9}}}, "recipes.cc: unknown key momentum"),
@@ -241,7 +262,8 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     assert train["gres"] == f"gpu:{processes // train['nodes']}"
     assert train["cpus_per_task"] == profile["set-threads"]["train"] == 1 + CONFIG["train"]["workers"]
     assert profile["set-threads"]["fetch"] == CONFIG["download"]["processes"]
-    assert profile["set-threads"]["pack"] == profile["set-threads"]["verify"] == CONFIG["shards"]["processes"]
+    of_shards = {profile["set-threads"][rule] for rule in ("pack", "verify", "overlap")}
+    assert of_shards == {CONFIG["shards"]["processes"]}
     assert profile["set-threads"]["zeroshot"] == 1 + CONFIG["evaluate"]["workers"]
     # A run's evaluations fit in one job.
     epochs = [

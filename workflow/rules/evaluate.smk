@@ -157,3 +157,25 @@ rule captioned:
     shell:
         "cloob evaluate captioned --checkpoint={params.checkpoint:q} {params.captioned:q} {params.flags:q}"
         " --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q} 2>&1 | tee {log:q}"
+
+
+# Test images that are in a training corpus: one job for all test sets, because the index of the corpus is read once.
+rule overlap:
+    input:
+        shards="<results>/shards/{corpus}/train/shards.json",
+        descriptions=[testset["description"] for testset in config["testsets"].values()],
+        folders=[testset["folder"] for testset in config["testsets"].values()],
+    output:
+        expand("<results>/evaluate/overlap/{{corpus}}/{testset}.json", testset=config["testsets"]),
+    log:
+        "<results>/logs/evaluate/{corpus}_overlap.log",
+    conda:
+        "../../envs/evaluate.yaml"
+    threads: config["shards"]["processes"]
+    params:
+        testsets=testset_flags,
+        folder=subpath(output[0], parent=True),
+        flags=overlap_flags,
+    shell:
+        "cloob evaluate overlap --corpus={wildcards.corpus:q} --shards={input.shards:q} {params.testsets:q}"
+        " {params.flags:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"

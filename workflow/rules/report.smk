@@ -6,6 +6,7 @@ localrules:
     published_table,
     books,
     corpus_table,
+    overlap_table,
     table_page,
     figure,
     corpus_figure,
@@ -90,6 +91,23 @@ rule corpus_table:
         label=lambda wildcards: config["label"],
     shell:
         "cloob report corpus-table {params.corpora:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
+
+
+rule overlap_table:
+    input:
+        overlap_results(),
+    output:
+        csv="<results>/tables/overlap.csv",
+        text=multiext("<results>/tables/overlap", ".md", ".tex"),
+    log:
+        "<results>/logs/report/overlap_table.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        results=lambda wildcards, input: flags({"results": list(input)}),
+        label=lambda wildcards: config["label"],
+    shell:
+        "cloob report overlap {params.results:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
 
 # A table as a page that the report can show: browsers have no eyes for CSV or Markdown.

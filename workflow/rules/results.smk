@@ -83,6 +83,27 @@ def linear_probe_flags(wildcards):
     return flags({"training": training, "kinds": one.pop("features")} | one)
 
 
+def overlap_results():
+    """The result file of every (corpus of the grid, test set): test images that are in the corpus."""
+    corpora = sorted({run["corpus"] for run in RUNS.values()})
+    return [
+        f"{config['results']}/evaluate/overlap/{corpus}/{testset}.json"
+        for corpus in corpora
+        for testset in config["testsets"]
+    ]
+
+
+def overlap_flags(wildcards):
+    """How images are compared, as flags of `cloob evaluate overlap`."""
+    return flags(
+        {
+            "features": f"{config['results']}/evaluate/features",
+            "near_duplicate_distance": config["shards"]["near_duplicate_distance"],
+            "processes": config["shards"]["processes"],
+        }
+    )
+
+
 def captioned_flags(wildcards, input):
     """The captioned sets, as flags of `cloob evaluate captioned`: the shards of each and its title."""
     captioned = config["evaluate"]["captioned"]

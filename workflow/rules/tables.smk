@@ -35,7 +35,7 @@ TABLES = {
 PUBLISHED = {"published": "zeroshot", "published_linear_probe": "linear_probe"}
 # Every table that the report shows as a page, with its category.
 PAGES = {name: category for name, (category, _) in TABLES.items()}
-PAGES |= {"books": "Data", "corpus": "Data"} | {
+PAGES |= {"books": "Data", "corpus": "Data", "overlap": "Data"} | {
     name: TABLES[protocol][0] for name, protocol in PUBLISHED.items()
 }
 

@@ -30,9 +30,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     zeroshot.set_defaults(run=_zeroshot)
 
-    from cloob.evaluate.linear_probe_cli import add_linear_probe  # it imports this module
+    # These import this module.
+    from cloob.evaluate.linear_probe_cli import add_linear_probe
+    from cloob.evaluate.overlap_cli import add_overlap
 
     add_linear_probe(verbs)
+    add_overlap(verbs)
 
     captioned = verbs.add_parser(
         "captioned",

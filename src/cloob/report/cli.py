@@ -2,7 +2,7 @@
 
 import argparse
 
-from cloob.report.corpus_cli import add_corpus_figure, add_corpus_table
+from cloob.report.corpus_cli import add_corpus_figure, add_corpus_table, add_overlap
 from cloob.report.figures_cli import add_figure, add_page
 from cloob.report.tables_cli import add_books, add_published, add_table
 
@@ -13,6 +13,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_published(verbs)
     add_books(verbs)
     add_corpus_table(verbs)
+    add_overlap(verbs)
     add_figure(verbs)
     add_corpus_figure(verbs)
     add_page(verbs)

@@ -1,4 +1,4 @@
-"""`cloob report corpus-table` and `cloob report corpus-figure`."""
+"""`cloob report corpus-table`, `cloob report corpus-figure` and `cloob report overlap`."""
 
 import argparse
 import re
@@ -33,6 +33,26 @@ def add_corpus_figure(verbs: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_corpus_figure)
 
 
+def add_overlap(verbs: argparse._SubParsersAction) -> None:
+    """Add the verb `overlap` to the command line."""
+    parser = verbs.add_parser(
+        "overlap",
+        help="test images that are in the training corpora",
+        description="How many images of each test set are near-duplicates of training images, by corpus.",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="JSON",
+        help="result files of `cloob evaluate overlap`",
+    )
+    add_output(parser)
+    parser.set_defaults(run=_overlap)
+
+
 def _add_corpora(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shards",
@@ -64,3 +84,9 @@ def _corpus_figure(options: argparse.Namespace) -> None:
     from cloob.report.corpus_figure import report_corpus_figure
 
     report_corpus_figure(options.shards, options.fates, options.png, options.label)
+
+
+def _overlap(options: argparse.Namespace) -> None:
+    from cloob.report.overlap_table import report_overlap
+
+    print(report_overlap(options.results, options.csv, options.label))

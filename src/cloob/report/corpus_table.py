@@ -29,6 +29,7 @@ MEASURES = {
     "image_kilobytes": "image file (KB)",
     "caption_words": "words per caption",
 }
+_COUNTS = {"duplicates", "reencoded", "without_perceptual_hash"}
 COLUMNS = ["corpus", "split", "quantity", "value"]
 PAPERS_SHARE = "paper's share of its list (%)"
 
@@ -81,6 +82,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             of = manifest["statistics"][measure]
             if len(of["edges"]) != len(of["counts"]) + 1:
                 raise KeyError(measure)
+        if missing := _COUNTS - manifest["statistics"].keys():
+            raise KeyError(min(missing))
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: no manifest with statistics ({error!r}); pack the shards again") from None
     return manifest
@@ -97,7 +100,9 @@ def _quantities(
     found: dict[str, float | int] = {"rows of the list": rows}
     for page in pages:
         found[LOSSES.get(page.stage, page.stage)] = page.total - page.kept
-    found["of these, images of the validation split"] = pages[-1].refused.get("in_validation", 0)
+    refused = pages[-1].refused
+    found["of these, images of the validation split"] = refused.get("in_validation", 0)
+    found["of these, near-duplicates of its images"] = refused.get("near_duplicate_of_validation", 0)
     found |= {"pairs": pairs, "share of the list (%)": round(100 * pairs / rows, 2) if rows else 0}
     if paper:
         found |= {
@@ -107,6 +112,7 @@ def _quantities(
     found |= {
         "images that occur again": statistics["duplicates"],
         "images encoded again": statistics["reencoded"],
+        "images without a perceptual hash": statistics["without_perceptual_hash"],
         "gigabytes": round(manifest["bytes"] / 1e9, 3),
     }
     for measure, words in MEASURES.items():

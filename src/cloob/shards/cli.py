@@ -12,9 +12,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     pack = verbs.add_parser(
         "pack",
         help="downloaded images, or somebody's shards -> verified shards with an index",
-        description="Decode every image in full, once; drop the images of the validation split; write the "
-        "others in one seeded order as webdataset tars with an index beside each. The manifest shards.json "
-        "comes last. Killed and started again, it keeps what is whole.",
+        description="Decode every image in full, once; drop the images of the validation split and "
+        "their near-duplicates; write the others in one seeded order as webdataset tars with an index beside "
+        "each. The manifest shards.json comes last. Killed and started again, it keeps what is whole.",
     )
     source = pack.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -23,6 +23,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     source.add_argument("--ready-made", type=Path, help="instead: folder of webdataset tars that you have")
     pack.add_argument("--links", type=Path, help="table of links that the ledgers are of")
     pack.add_argument("--validation", type=Path, help="shards.json whose images are left out")
+    pack.add_argument(
+        "--near-duplicate-distance",
+        type=count,
+        metavar="BITS",
+        help="near-duplicates, left out too: perceptual hashes that differ in at most so many of 256 bits",
+    )
     pack.add_argument("--out", type=Path, required=True, help="folder for the shards")
     pack.add_argument("--fates", type=Path, required=True, help="CSV to write: images by fate")
     pack.add_argument("--samples-per-shard", type=positive, required=True, help="images per tar")
@@ -57,6 +63,7 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 def _pack(options: argparse.Namespace) -> None:
     from cloob.download.fates import in_words
     from cloob.errors import InputError
+    from cloob.near_duplicates import DISTANCE
     from cloob.shards.images import Rules
     from cloob.shards.ledgers import downloaded
     from cloob.shards.pack import Packing, pack
@@ -77,7 +84,8 @@ def _pack(options: argparse.Namespace) -> None:
     if options.ready_made:
         limits = ("image_size", "minimum_size", "maximum_aspect_ratio")
         rules = replace(rules, **{name: getattr(options, name) for name in limits})
-    packing = Packing(options.samples_per_shard, options.seed, rules)
+    distance = DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
+    packing = Packing(options.samples_per_shard, options.seed, rules, distance)
     found = pack(source, options.out, options.fates, packing, options.processes, options.validation)
     print(f"{options.out}: {in_words(found)}")
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from cloob.download.fates import RefusedError
 from cloob.images import JPEG, ImageError, opened, orientation, upright_rgb
+from cloob.near_duplicates import perceptual_hash
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """A JPEG, upright, RGB or grey, its size in pixels, and whether it had to be encoded again."""
+    """A JPEG, upright, RGB or grey; its size in pixels, whether it was re-encoded, its perceptual hash."""
 
     content: bytes
     width: int
     height: int
     reencoded: bool
+    perceptual_hash: bytes | None
 
 
 def training_image(content: bytes, rules: Rules) -> TrainingImage:
@@ -54,13 +56,13 @@ def training_image(content: bytes, rules: Rules) -> TrainingImage:
         raise RefusedError(error.reason) from None
     size = _fitting(seen.width, seen.height, rules)
     if is_plain and size == seen.size:
-        return TrainingImage(content, *size, reencoded=False)
+        return TrainingImage(content, *size, False, perceptual_hash(seen))
     rgb = upright_rgb(seen)
     if size != rgb.size:
         rgb = rgb.resize(size, Image.Resampling.BOX)  # means over areas, as the download scales
     encoded = io.BytesIO()
     rgb.save(encoded, "JPEG", quality=rules.quality)
-    return TrainingImage(encoded.getvalue(), *size, reencoded=True)
+    return TrainingImage(encoded.getvalue(), *size, True, perceptual_hash(rgb))
 
 
 def _fitting(width: int, height: int, rules: Rules) -> tuple[int, int]:

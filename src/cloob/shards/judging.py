@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from cloob.download.fates import KEPT, RefusedError
 from cloob.errors import InputError, raise_if_io
 from cloob.files import replacing
+from cloob.near_duplicates import HASH_BYTES
 from cloob.shards.captions import normalised
 from cloob.shards.images import Rules, training_image
 from cloob.shards.pool import shared, tick
@@ -31,6 +32,7 @@ VERDICTS = pa.schema(
         ("sha256", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("perceptual_hash", pa.binary(HASH_BYTES)),
         ("words", pa.int32()),
         ("reencoded", pa.bool_()),
         ("file", pa.binary()),  # a path; names of files need not be UTF-8
@@ -67,7 +69,7 @@ def position(seed: int, uid: str) -> int:
 
 
 def _judge_piece(task: _Task) -> Path:
-    made_of = json.dumps([task.piece.stamp, asdict(task.rules), task.seed])
+    made_of = json.dumps([task.piece.stamp, asdict(task.rules), task.seed, VERDICTS.names])
     images = task.table.with_suffix(".images")
     done = _finished(task.table, made_of)
     if done is not None and images.exists():
@@ -137,6 +139,7 @@ def _verdict(row: Row, task: _Task, images: Path, encoded: BinaryIO) -> dict[str
         "sha256": digest,
         "width": image.width,
         "height": image.height,
+        "perceptual_hash": image.perceptual_hash,
         "words": len(caption.split()),
         "reencoded": image.reencoded,
         "file": os.fsencode(place[0]),

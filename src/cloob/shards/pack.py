@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from cloob.download.fates import KEPT, write_fates
 from cloob.errors import InputError, naming
 from cloob.files import entries, only_one, sha256_of, write_json
+from cloob.near_duplicates import DISTANCE
 from cloob.shards.content import ContentHash, sealed
+from cloob.shards.held_out import read_held_out, without_held_out
 from cloob.shards.images import Rules
 from cloob.shards.judging import judge
 from cloob.shards.pool import shared, tick
-from cloob.shards.reader import Shards
 from cloob.shards.rows import Source, read_place
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import statistics_of
@@ -44,12 +45,13 @@ class Packing:
     samples_per_shard: int
     seed: int
     rules: Rules
+    near_duplicate_distance: int = DISTANCE  # differing bits of the perceptual hashes, of 256
 
 
 def pack(
     source: Source, out: Path, fates: Path, packing: Packing, processes: int, validation: Path | None = None
 ) -> Counter[str]:
-    """Judge what came in, drop the images of the `validation` manifest, shuffle, and write shards.
+    """Judge what came in, drop images of the `validation` manifest and near-duplicates, write the shards.
 
     Killed at any moment, the next run keeps what is whole and ends the same, byte for byte; the manifest
     `shards.json` comes last. Returns the images by fate. Raises `InputError` where nothing is left.
@@ -57,9 +59,11 @@ def pack(
     work = out / _WORK
     with only_one(work):
         (out / MANIFEST).unlink(missing_ok=True)  # without it nothing counts
+        held_out = read_held_out(validation) if validation else None
         verdicts = judge(source, work / "verdicts", packing.rules, packing.seed, processes)
-        plan = work / "plan.parquet"
-        found = shuffle(verdicts, _hashes(validation), plan, out / LEDGER, packing.samples_per_shard)
+        plan, rows = work / "plan.parquet", sum(pq.read_metadata(table).num_rows for table in verdicts)
+        tables = without_held_out(verdicts, held_out, packing.near_duplicate_distance, processes)
+        found = shuffle(tables, rows, plan, out / LEDGER, packing.samples_per_shard)
         if source.rows not in (None, found.total()):
             raise InputError(
                 f"{out}: the books do not balance: {source.rows:,} images came in, {found.total():,} have a "
@@ -88,15 +92,11 @@ def pack(
     return found
 
 
-def _hashes(validation: Path | None) -> pa.Array:
-    """The sha256 of every image of a packed corpus."""
-    if validation is None:
-        return pa.array([], pa.string())
-    return Shards(validation).image_hashes
-
-
 def _clear(out: Path, number: int) -> None:
     """Remove what was being written, and shards beyond the plan's."""
+    for name in (MANIFEST, LEDGER):
+        for leftover in entries(out, f".{Path(name).stem}.*{Path(name).suffix}"):
+            leftover.unlink()
     for suffix in ("tar", "parquet"):
         whole = entries(out, f"[0-9]*.{suffix}")
         beyond = (file for file in whole if not file.stem.isdigit() or int(file.stem) >= number)
@@ -111,6 +111,7 @@ def _write(task: tuple[Path, int, Path]) -> Entry:
     content = sha256()
     for name in ("uid", "sha256", "caption", "record"):
         content.update("\n".join(rows[name].to_pylist()).encode("utf-8") + b"\n")
+    content.update(b"\n".join(each or b"none" for each in rows["perceptual_hash"].to_pylist()))
     entry = finished_shard(tar, content.hexdigest())
     if entry is None:
         entry = write_shard(tar, _samples(rows), content.hexdigest())
@@ -129,7 +130,9 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
         if sha256(image).hexdigest() != row["sha256"]:
             raise InputError(f"{file}: {row['uid']} changed since it was judged; {_AFRESH}")
         yield Sample(
-            row["uid"], image, row["caption"], row["sha256"], row["width"], row["height"], row["record"]
+            row["uid"],
+            image,
+            *(row[name] for name in ("caption", "sha256", "width", "height", "record", "perceptual_hash")),
         )
         tick()
 

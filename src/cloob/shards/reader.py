@@ -43,6 +43,48 @@ def read_manifest(path: Path) -> dict[str, Any]:
     raise InputError(f"{path}: no manifest of shards; name the shards.json that `cloob shards pack` wrote")
 
 
+def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
+    """Some columns of the index of a shard, of which `shard` is the manifest's entry.
+
+    Raises `InputError` where tar or index is missing or not what the manifest says: changed after packing.
+    """
+    index_file = tar.with_suffix(".parquet")
+    try:
+        size = tar.stat().st_size
+        with naming(index_file):
+            content = index_file.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename}: no such file, but the manifest names it; pack the shards again"
+        ) from None
+    if size != shard["bytes"]:
+        raise InputError(
+            f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"
+        )
+    if sha256(content).hexdigest() != shard["index_sha256"]:
+        raise InputError(
+            f"{index_file}: its bytes differ from the manifest's hash, it was changed since it was "
+            "packed; `cloob shards verify` names what differs: restore it, or pack the shards again"
+        )
+    try:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            if missing := set(schema.names) - set(file.schema_arrow.names):
+                raise InputError(
+                    f"{index_file}: no index of this version, it lacks {', '.join(sorted(missing))}; "
+                    "pack the shards again"
+                )
+            index = file.read(columns=schema.names).select(schema.names).cast(schema)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        if io_errno(error) is not None:
+            raise
+        raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
+    if index.num_rows != shard["samples"]:
+        raise InputError(
+            f"{index_file}: {index.num_rows:,} samples, not {shard['samples']:,}; pack the shards again"
+        )
+    return index
+
+
 class _OpenFile:
     """A descriptor that closes with the last reference to it."""
 
@@ -69,7 +111,8 @@ class Shards:
         self.manifest = read_manifest(self.path)
         self.tars = [self.path.parent / shard["name"] for shard in self.manifest["shards"]]
         tables = [
-            self._index_of(shard, tar) for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
+            read_index(shard, tar, _INDEX)
+            for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
         ]
         index = pa.concat_tables([_INDEX.empty_table(), *tables])
         # Arrow's buffers, unlike a list of strings, stay shared between forked workers.
@@ -95,11 +138,6 @@ class Shards:
     def caption(self, index: int) -> str:
         """The caption alone."""
         return self._read(index, "caption").decode("utf-8")
-
-    @property
-    def image_hashes(self) -> pa.Array:
-        """The SHA-256 of every image, in hexadecimal."""
-        return self._sha256
 
     def tar_of(self, index: int) -> Path:
         """The tar that holds sample `index`."""
@@ -133,39 +171,6 @@ class Shards:
         if len(content) != length:
             raise InputError(f"{tar}: ends within sample {self._keys[index]}; pack the shards again")
         return content
-
-    @staticmethod
-    def _index_of(shard: dict[str, Any], tar: Path) -> pa.Table:
-        index_file = tar.with_suffix(".parquet")
-        try:
-            size = tar.stat().st_size
-            with naming(index_file):
-                content = index_file.read_bytes()
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{error.filename}: no such file, but the manifest names it; pack the shards again"
-            ) from None
-        if size != shard["bytes"]:
-            raise InputError(
-                f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"
-            )
-        if sha256(content).hexdigest() != shard["index_sha256"]:
-            raise InputError(
-                f"{index_file}: its bytes differ from the manifest's hash, it was changed since it was "
-                "packed; `cloob shards verify` names what differs: restore it, or pack the shards again"
-            )
-        try:
-            index = pq.read_table(pa.BufferReader(content), columns=_INDEX.names)
-            index = index.select(_INDEX.names).cast(_INDEX)
-        except (OSError, KeyError, pa.ArrowException) as error:
-            if io_errno(error) is not None:
-                raise
-            raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
-        if index.num_rows != shard["samples"]:
-            raise InputError(
-                f"{index_file}: {index.num_rows:,} samples, not {shard['samples']:,}; pack the shards again"
-            )
-        return index
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ shard. Only texts and places are moved: the images stay where they lie.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,37 +18,39 @@ from cloob.errors import InputError, naming
 from cloob.files import replacing
 from cloob.shards.judging import VERDICTS
 
-IN_VALIDATION = "in_validation"
 # Rows of a bucket, 0.7 KB each.
 _BUCKET = 100_000
 _BUCKETS = 256  # at most: open files
 # Rows that wait for a bucket's file: 256 × 2 048 × 0.7 KB = 0.4 GB.
 _WAITING = 2048
-LEDGER = pa.schema([("uid", pa.string()), ("fate", pa.string()), ("sha256", pa.string())])
+LEDGER = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("fate", pa.string()),
+        ("sha256", pa.string()),
+        ("duplicate_of", pa.string()),  # the image of the validation split, by its key
+    ]
+)
 
 
 def shuffle(
-    verdicts: list[Path], held_out: pa.Array, plan: Path, ledger: Path, samples_per_shard: int
+    tables: Iterable[pa.Table], rows: int, plan: Path, ledger: Path, samples_per_shard: int
 ) -> Counter[str]:
     """Write the plan, a row group per shard in the global order, and the fate of every row; return the fates.
 
-    A kept image whose sha256 is in `held_out` meets the fate in_validation. Raises `InputError` where a row
-    came in twice.
+    `tables` hold `rows` verdicts in all, with the column `duplicate_of` besides. Raises `InputError` where a
+    row came in twice.
     """
     fates: Counter[str] = Counter()
-    rows = sum(pq.read_metadata(table).num_rows for table in verdicts)
     number = min(_BUCKETS, -(-rows // _BUCKET))
     paths = [plan.with_name(f"bucket_{bucket:03d}.parquet") for bucket in range(number)]
     buckets = [_Bucket(path) for path in paths]
     with replacing(ledger) as beside, pq.ParquetWriter(beside, LEDGER) as books:
-        for path in verdicts:
-            with naming(path):
-                table = pq.read_table(path)
-            table = _without(table, held_out)
+        for table in tables:
             books.write_table(table.select(LEDGER.names))
             for fate in pc.value_counts(table["fate"]).to_pylist():
                 fates[fate["values"]] += fate["counts"]
-            _deal(table.filter(pc.equal(table["fate"], KEPT)), buckets)
+            _deal(table.filter(pc.equal(table["fate"], KEPT)).select(VERDICTS.names), buckets)
     for bucket in buckets:
         bucket.close()
     with replacing(plan) as beside, pq.ParquetWriter(beside, VERDICTS, compression="zstd") as writer:
@@ -84,13 +86,6 @@ class _Bucket:
             with naming(self._path):
                 self._writer.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._rows = [], 0
-
-
-def _without(table: pa.Table, held_out: pa.Array) -> pa.Table:
-    table = table.replace_schema_metadata(None)
-    twin = pc.and_(pc.equal(table["fate"], KEPT), pc.is_in(table["sha256"], value_set=held_out))
-    fate = pc.if_else(twin, IN_VALIDATION, table["fate"])
-    return table.set_column(table.schema.get_field_index("fate"), "fate", fate)
 
 
 def _deal(table: pa.Table, buckets: list[_Bucket]) -> None:

@@ -20,7 +20,8 @@ def statistics_of(plan: Path) -> dict[str, Any]:
     """Minimum, median, mean, maximum and a histogram of words, pixels, width / height and kilobytes.
 
     `duplicates`: images that some other sample has as well, beyond its first. `reencoded`: images whose bytes
-    are not those that came. Needs some 30 bytes a sample.
+    are not those that came. `without_perceptual_hash`: images that are compared by their bytes only. Needs
+    some 30 bytes a sample.
     """
     table = pq.read_table(plan, columns=["words", "width", "height", "length", "reencoded"])
     width, height = table["width"].to_numpy(), table["height"].to_numpy()
@@ -35,6 +36,10 @@ def statistics_of(plan: Path) -> dict[str, Any]:
         **{name: _described(values, _EDGES[name]) for name, values in columns.items()},
         "duplicates": table.num_rows - _distinct(plan),
         "reencoded": int(table["reencoded"].to_numpy().sum()),
+        "without_perceptual_hash": sum(
+            batch["perceptual_hash"].null_count
+            for batch in pq.ParquetFile(plan).iter_batches(columns=["perceptual_hash"])
+        ),
     }
 
 

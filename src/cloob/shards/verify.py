@@ -23,6 +23,8 @@ from cloob.shards.reader import Shards, read_manifest
 from cloob.shards.writer import INDEX, places_in
 
 _AGAIN = "pack the shards again"
+# Older indexes have no perceptual hashes, and hold all the same what they say.
+_COLUMNS = [name for name in INDEX.names if name != "perceptual_hash"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
     _check_hash(tar, task.entry["sha256"])
     _check_hash(tar.with_suffix(".parquet"), task.entry["index_sha256"])
     members = places_in(tar)
-    rows = pq.read_table(tar.with_suffix(".parquet"), columns=INDEX.names).to_pylist()
+    rows = pq.read_table(tar.with_suffix(".parquet"), columns=_COLUMNS).to_pylist()
     if len(members) != 3 * len(rows):
         raise InputError(f"{tar}: {len(members):,} members, not 3 of each of {len(rows):,} samples; {_AGAIN}")
     samples = []

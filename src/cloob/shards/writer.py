@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from cloob.errors import naming, raise_if_io
 from cloob.files import replacing, sha256_of
+from cloob.near_duplicates import HASH_BYTES
 
 INDEX = pa.schema(
     [
@@ -24,6 +25,7 @@ INDEX = pa.schema(
         ("sha256", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("perceptual_hash", pa.binary(HASH_BYTES)),
     ]
 )
 Entry = dict[str, str | int]
@@ -42,6 +44,7 @@ class Sample:
     width: int
     height: int
     record: str = "{}"
+    perceptual_hash: bytes | None = None
 
 
 def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
@@ -58,7 +61,7 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
                 image = _add(archive, f"{sample.key}.jpg", sample.image)
                 record = _add(archive, f"{sample.key}.json", sample.record.encode("utf-8"))
                 caption = _add(archive, f"{sample.key}.txt", sample.caption.encode("utf-8"))
-                facts = (sample.sha256, sample.width, sample.height)
+                facts = (sample.sha256, sample.width, sample.height, sample.perceptual_hash)
                 rows.append((sample.key, *image, *caption, *record, *facts))
         digest, size = sha256_of(beside), beside.stat().st_size
     schema = INDEX.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
@@ -76,7 +79,8 @@ def finished_shard(tar: Path, plan: str) -> Entry | None:
     try:
         index = pq.read_metadata(tar.with_suffix(".parquet"))
         noted = index.metadata or {}
-        if noted.get(_PLAN) == plan.encode() and int(noted[_BYTES]) == tar.stat().st_size:
+        same = noted.get(_PLAN) == plan.encode() and index.schema.names == INDEX.names
+        if same and int(noted[_BYTES]) == tar.stat().st_size:
             return _entry(tar, index.num_rows, int(noted[_BYTES]), noted[_DIGEST].decode())
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise_if_io(error, tar.with_suffix(".parquet"))
