@@ -64,9 +64,13 @@ def sorted_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV; floats in their shortest exact form, so that equal numbers are equal bytes."""
+    """Write a table as CSV; floats in their shortest exact form, so that equal numbers are equal bytes.
+
+    Text is written as it is, also what a spreadsheet would read as a formula: the table is for programs. Bytes
+    of a file name that are not UTF-8 are written as escapes.
+    """
     with replacing(path) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n")
+        table.to_csv(beside, index=False, lineterminator="\n", errors="backslashreplace")
 
 
 def _rows(path: Path, result: dict[str, Any], protocol: str) -> list[list[object]]:

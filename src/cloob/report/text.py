@@ -99,4 +99,4 @@ def _markdown_code(text: str) -> str:
     text = printable(text)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     padding = " " if len(fence) > 1 else ""
-    return f"{fence}{padding}{text}{padding}{fence}"
+    return f"{fence}{padding}{text}{padding}{fence}" if text.strip() else ""

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cloob.errors import InputError
-from cloob.report.names import CORPORA, label
-from cloob.report.style import FAINT, INK, new_figure, title
+from cloob.report.names import CORPORA, label, ranks
+from cloob.report.style import FAINT, INK, new_figure, shown, title
 
 COLUMNS = ["split", "stage", "fate", "http_status", "rows"]
 KEPT = "kept"
 MOST = 12  # refusals with a bar of their own; rarer ones are one bar
+_REASON = 40  # characters of a reason, at most
 _COLOURS = {"kept": "#2b6a4d", "list": "0.72", "fetch": "0.45"}
 
 
@@ -42,15 +43,16 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame, mark: str) -> Figure:
     """A panel per corpus and split, a bar per fate, the most frequent refusal first."""
-    order = list(CORPORA)
-    parts = sorted(data.groupby(["corpus", "split"]), key=lambda part: (order.index(part[0][0]), part[0][1]))
-    shown = [_condensed(part) for _, part in parts]
-    heights = [len(part) + 0.6 for part in shown]  # in bars
+    order = ranks(data.corpus, CORPORA)
+    parts = sorted(data.groupby(["corpus", "split"]), key=lambda part: (order[part[0][0]], part[0][1]))
+    bars = [_condensed(part) for _, part in parts]
+    heights = [len(part) + 0.6 for part in bars]  # in bars
     figure = new_figure(height=1.1 + 0.3 * len(parts) + 0.135 * sum(heights))
     axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for (((corpus, split), whole), part), axis in zip(zip(parts, shown, strict=True), axes, strict=True):
+    for (((corpus, split), whole), part), axis in zip(zip(parts, bars, strict=True), axes, strict=True):
         _draw_panel(axis, part)
-        axis.set_title(f"{label(corpus, CORPORA)}, {split}: {whole.rows.sum():,} rows in the list")
+        name = f"{shown(label(corpus, CORPORA), 24)}, {shown(split, 24)}"
+        axis.set_title(f"{name}: {whole.rows.sum():,} rows in the list")
     axes[-1].set_xlabel("share of the list (%)")
     legend = [
         Patch(color=_COLOURS["kept"], label="image kept"),
@@ -84,7 +86,7 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
         axis.annotate(
             text, (100 * row.share, place), (3, 0), textcoords="offset points", va="center", fontsize=6.5
         )
-    axis.set_yticks(places, [fate.replace("_", " ") for fate in part.fate])
+    axis.set_yticks(places, [shown(fate.replace("_", " "), _REASON) for fate in part.fate])
     axis.tick_params(axis="y", length=0)
     axis.set(ylim=(len(part) - 0.4, -0.6), xlim=(0, 118), xticks=range(0, 101, 20))
     axis.grid(axis="x", color=FAINT, alpha=0.25, lw=0.5)

@@ -10,8 +10,10 @@ from cloob.errors import InputError
 from cloob.files import read_json
 from cloob.report.logs import RUN, read_events
 from cloob.report.names import ARCHITECTURES, CORPORA, OBJECTIVES, check_objective, in_order, label, ranks
+from cloob.report.style import shown
 
 PANEL = ["corpus", "architecture", "recipe"]
+_NAME = 24  # characters of a name in a panel's title, at most
 
 
 def results(paths: Sequence[Path], protocol: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -80,8 +82,11 @@ def panels(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         data.groupby(PANEL, sort=True), key=lambda part: (corpora[part[0][0]], encoders[part[0][1]])
     )
     return [
-        (" · ".join([label(corpus, CORPORA), architecture, *([recipe] if several else [])]), part)
-        for (corpus, architecture, recipe), part in parts
+        (" · ".join(shown(name, _NAME) for name in names[: 3 if several else 2]), part)
+        for names, part in (
+            ((label(corpus, CORPORA), architecture, recipe), part)
+            for (corpus, architecture, recipe), part in parts
+        )
     ]
 
 
