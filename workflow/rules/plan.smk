@@ -1,7 +1,11 @@
-"""Said with the plan: what has to be supplied, and what training will cost, in GPU-hours where a rate was measured."""
+"""Said with the plan: what is missing (supplies, conda), and what training will cost, in GPU-hours."""
 
 import json
+import subprocess
 from statistics import median
+
+from snakemake.settings.types import DeploymentMethod
+from snakemake.shell import shell
 
 # Of a log's end: some thousand steps.
 TAIL = 2**18
@@ -77,5 +81,39 @@ def cost_of(corpus, architecture, recipe, names):
     return f"{line}, {each:,.2f} h on {config['train']['processes']} processes; {hours:,.1f} GPU-hours to go (one GPU a process)"
 
 
+def lacks_conda():
+    """Whether jobs shall run in conda environments, but the shell that jobs run in finds no conda."""
+    return (
+        workflow.exec_mode == ExecMode.DEFAULT
+        and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+        and subprocess.run(
+            [shell.get_executable() or "sh", "-c", "type conda"], capture_output=True
+        ).returncode
+    )
+
+
+NO_CONDA = (
+    "conda is not on the PATH, but the rules' environments (envs/) are made with it: load it "
+    "(`module load conda`, or `. CONDA/etc/profile.d/conda.sh`) and activate .venv again, or run all rules in "
+    ".venv, whose versions are the same (envs/lock.txt): add `--sdm env-modules`"
+)
+
+
+def plan_without_conda():
+    """Let a plan be printed where conda is missing, which Snakemake asks even for that; a real run is refused."""
+    logger.warning(NO_CONDA)
+    methods = workflow.deployment_settings.deployment_method
+    workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
+
+
+def refuse_without_conda():
+    """Stop a real run before its first job."""
+    if LACKS_CONDA:
+        raise WorkflowError(NO_CONDA)
+
+
+LACKS_CONDA = lacks_conda()
+if LACKS_CONDA:
+    plan_without_conda()
 announce_supplies()
 announce_training()

@@ -18,11 +18,11 @@ from cloob.encoder import (
     build_encoder,
     centre_transform,
     checkpoint_activations,
-    model_config,
     tokenizer_for,
 )
 from cloob.errors import InputError
 from cloob.files import replacing
+from cloob.model_config import least_micro_batch, model_config
 from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
@@ -86,7 +86,17 @@ def train(
         raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
+    if recipe.micro_batch < least_micro_batch(config):
+        raise InputError(
+            f"recipe: micro_batch is {recipe.micro_batch}, but the BatchNorm layers of {architecture} need "
+            "2 images or more"
+        )
     shards, held_out = Shards(places.shards), Shards(places.validation)
+    if len(held_out) < max(2, world.processes):
+        raise InputError(
+            f"{places.validation}: {len(held_out)} pairs, but validation needs at least "
+            f"{max(2, world.processes)} (2, and one for each process); give another split"
+        )
 
     model = fresh_encoder(config, run, recipe, world)
     learner = Learner(model, run, recipe, world)
