@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json
 from cloob.report.names import DATASETS, label, ranks
 from cloob.report.paper import Paper
+from cloob.report.result_file import read_result
 from cloob.report.sources import write_sources
 from cloob.report.table import Document, Section, number, write_document
 from cloob.report.text import Prose
@@ -59,9 +59,9 @@ def _compare(results: Sequence[tuple[Column, Path]], paper: Paper) -> pd.DataFra
 
 def _rows(column: Column, path: Path, paper: Paper) -> Iterator[dict[str, Any]]:
     """A row of a zero-shot result; of a linear probe's one for each kind of features."""
-    result = read_json(path)
+    result = read_result(path, run=("name", "architecture"), needs=("protocol", "images", "metrics"))
+    run, dataset, protocol = result["run"], result["dataset"], result["protocol"]
     try:
-        run, dataset, protocol = result["run"], result["dataset"], result["protocol"]
         if protocol not in PROTOCOLS:
             raise KeyError(f"protocol {protocol}")
         found = (run["architecture"], result["epoch"])

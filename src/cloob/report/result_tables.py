@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.files import read_json
 from cloob.report.grid import MEAN, OURS, THEIRS, Grid, Row
 from cloob.report.inputs import PROTOCOLS, SATURATION, Inputs
 from cloob.report.names import DATASETS, OBJECTIVES, in_order, label
 from cloob.report.published_table import NOT_CONVERGED
+from cloob.report.result_file import read_result
 from cloob.report.results import COLUMNS, MEASURED, sorted_rows
 from cloob.report.significance import LEVEL
 from cloob.report.table import Document, Section
@@ -64,9 +64,9 @@ def linear_probe(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """Accuracies in percent, of each kind of features that was probed."""
     metrics, stuck = {ACCURACY: ""}, []
     for path in inputs.there[inputs.there.protocol == "linear_probe"].path:
-        result = read_json(path)
+        result = read_result(path, "linear_probe", needs=["metrics", "probes"])
         kinds = [each["features"] for each in result["probes"]]
-        if not all(each["converged"] for each in result["probes"]):
+        if not all(each.get("converged", True) for each in result["probes"]):
             stuck.append(f"{result['run']['name']}, epoch {result['epoch']}, {result['dataset']}")
         for place, kind in enumerate(kinds):  # the first is the same in all files: see `read_results`
             name = f"{ACCURACY}_{kind}" if place else ACCURACY

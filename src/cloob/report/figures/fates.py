@@ -29,14 +29,18 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
         try:
             table = pd.read_csv(path, dtype={"split": str, "stage": str, "fate": str})
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a readable table ({error}); download the corpus again") from None
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not a readable table ({reason}); download the corpus again") from None
         if not set(COLUMNS) <= set(table) or table.empty:
             raise InputError(f"{path}: its columns are not {','.join(COLUMNS)}; download the corpus again")
+        if not pd.api.types.is_integer_dtype(table.rows) or (table.rows < 0).any():
+            raise InputError(f"{path}: `rows` holds what is not a number from 0; download the corpus again")
         table = table.groupby(["split", "stage", "fate"], as_index=False, sort=False).rows.sum()
         listed = table[table.stage == "list"].groupby("split").rows.sum()
         # What the list kept went on to be fetched: only its fate there is one.
         table = table[(table.stage == "fetch") | (table.fate != KEPT)]
-        table["share"] = table.rows / table.split.map(listed)
+        # Of an empty list, nothing is no share.
+        table["share"] = (table.rows / table.split.map(listed)).fillna(0)
         parts.append(table.assign(corpus=path.parent.name))
     return pd.concat(parts, ignore_index=True)[["corpus", "split", "stage", "fate", "rows", "share"]]
 

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from PIL import Image, UnidentifiedImageError
 
 from cloob.errors import InputError
-from cloob.files import read_json
 from cloob.report.figures.inputs import RUN
-from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, check_objective, in_order, label
+from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, in_order, label
+from cloob.report.result_file import read_result
 from cloob.report.style import FAINT, INK, new_figure, shown, title
 
 SAMPLES = 2  # of each test set
@@ -27,27 +27,13 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
     """A row per guess: RUN, epoch, dataset, sample, class, rank (from 1), guess, probability, image_jpeg."""
     rows = []
     for path in inputs:
-        content = read_json(path)
-        try:
-            check_objective(content["run"]["objective"], path)
-            identity = [*(content["run"][key] for key in RUN), content["epoch"], content["dataset"]]
-            rows += [
-                [
-                    *identity,
-                    place,
-                    sample["class"],
-                    rank,
-                    one["class"],
-                    one["probability"],
-                    sample["image_jpeg"],
-                ]
-                for place, sample in enumerate(_apart(content["samples"]))
-                for rank, one in enumerate(sample["top"][:TOP], start=1)
-            ]
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: not sample predictions ({error!r}); evaluate the checkpoint again"
-            ) from None
+        content = read_result(path, needs=["samples"])
+        identity = [*(content["run"][key] for key in RUN), content["epoch"], content["dataset"]]
+        rows += [
+            [*identity, place, sample["class"], rank, one["class"], one["probability"], sample["image_jpeg"]]
+            for place, sample in enumerate(_apart(content["samples"]))
+            for rank, one in enumerate(sample["top"][:TOP], start=1)
+        ]
     runs = {tuple(row[: len(RUN) + 1]) for row in rows}
     if len(runs) > 1:
         raise InputError(f"--inputs: sample predictions of {len(runs)} runs or epochs; give those of one")
