@@ -183,7 +183,7 @@ def test_a_damaged_manifest_is_named_with_the_key(tmp_path: Path) -> None:
     for text, said in (
         ("{", "not JSON"),
         ("[]", "it is a list"),
-        ('{"samples": "8", "bytes": 1, "statistics": {}}', "statistics.width is missing"),
+        ('{"samples": 8, "bytes": 1, "statistics": {}}', "statistics.width is missing"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=said) as error:
