@@ -53,6 +53,7 @@ SPEED = {"data_seconds": 0.1, "batch_seconds": 0.2, "samples_per_second": 100.0}
         ("", "a line is not JSON"),
         ("[" * 100_000, "nested too deeply"),
         ("9" * 5000, "a line is not JSON"),
+        (r'{"event": "half of a pair \ud800"}', "surrogates not allowed"),
         ("3", "it is 3"),
         ("[]", "it is a list"),
         ("{}", "event is missing"),
@@ -257,7 +258,7 @@ def test_files_whose_names_are_not_utf_8_are_shown_all_the_same(
     )
     csv = folder / "tables" / "zeroshot.csv"
     assert report("table", "zeroshot", "--results", *paths, gone, "--partial", "--csv", csv) == 0
-    assert "RN50\ufffd" in csv.with_suffix(".md").read_text(encoding="utf-8")
+    assert r"RN50\\xff" in csv.with_suffix(".md").read_text(encoding="utf-8")
     assert report("figure", "zeroshot", "--inputs", *paths, "--png", folder / "zeroshot.png") == 0
     write_sources([tmp_path / "x.csv"], paths, [])
     assert r"caf\xe9/evaluate" in json.loads((tmp_path / "x.sources.json").read_text())["inputs"][0]["path"]

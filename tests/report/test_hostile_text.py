@@ -1,5 +1,6 @@
 """Text from configs and data is shown as text in Markdown, HTML, LaTeX and figures, whatever it says."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,11 +19,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic import write_world
 
+from cloob.report.books import report_books
 from cloob.report.corpus_figure import corpus_figure
 from cloob.report.latex import escaped
 from cloob.report.page import html_of, report_page
+from cloob.report.published_table import Column, report_published
 from cloob.report.style import save_figure, shown, styled
 from cloob.report.table import Cell, Document, Section, as_markdown, as_tex, write_document
+from cloob.report.tables import report_table
 from cloob.report.targets import in_braces
 from cloob.report.text import Code
 
@@ -241,3 +245,119 @@ def test_a_figure_draws_the_letters_themselves(text: str, tmp_path: Path) -> Non
     expected = one_line(text) if len(one_line(text)) <= 40 else one_line(text)[:39].rstrip() + "…"
     missing = str.maketrans(dict.fromkeys("\U0001f9ff中文", "\ufffd"))
     assert drawn.get_text() == expected.translate(missing)
+
+
+# Half of a surrogate pair is in no file that is read: see test_damaged_inputs.py.
+ALL = re.sub("[\ud800-\udfff]", "", " ".join(HOSTILE[:-2]))
+
+
+@pytest.fixture(scope="module")
+def hostile_world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Result files and logs whose architecture, recipe, test set and device are markup, by table."""
+    folder = tmp_path_factory.mktemp("tables")
+    two = ("infonce", "infoloob_hopfield")
+    made = write_world(folder, objectives=two, seeds=(1, 2), epochs=(1, 4), report_epochs=(4,))
+    probes = []
+    for path in [*made.zeroshot, *made.structure]:
+        result = json.loads(path.read_text())
+        result["run"] |= {"architecture": ALL, "recipe": ALL}
+        result["dataset"] = result["dataset"] + ALL
+        path.write_text(json.dumps(result))
+        if path in made.zeroshot:
+            probe = path.parents[1] / "linear_probe" / path.name
+            probe.parent.mkdir(exist_ok=True)
+            fit = {"features": ALL, "metrics": result["metrics"], "converged": False}
+            result |= {"protocol": "linear_probe", "probes": [fit, fit | {"features": f"x{ALL}"}]}
+            probe.write_text(json.dumps(result))
+            probes.append(probe)
+    for path in made.logs:
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        events[0]["run"] |= {"name": events[0]["run"]["name"] + ALL, "architecture": ALL, "recipe": ALL}
+        events[0] |= {"device": ALL, "commit": ALL, "recipe": {}, "model_config": {}, "corpus_sha256": ALL}
+        events[0] |= {"pairs": 3, "restarts": 0, "torch": ALL}
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    # One that is not there: its path goes into a footnote.
+    name = f"cc-infoloob-{ALL.replace('/', ' ').replace(chr(0), '')[:150]}-cc-seed9"
+    missing = made.zeroshot[0].parents[2].with_name(name) / "epoch_4" / "zeroshot" / "gtsrb.json"
+    return {
+        "zeroshot": [*made.zeroshot, missing],
+        "linear_probe": probes,
+        "embedding_structure": made.structure,
+        "ablation": [*made.zeroshot, missing, *made.structure, *made.logs],
+        "claims": [*made.zeroshot, missing, *made.structure, *made.logs],
+        "throughput": made.logs,
+        "provenance": made.logs,
+    }
+
+
+def holds_only_text(markdown_path: Path) -> None:
+    """No tag in its page, and no command in its LaTeX, is of the data."""
+    page = markdown_path.with_suffix(".html")
+    report_page(markdown_path, page)
+    ours = {
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "h2",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "td",
+    }
+    tags = Read(page.read_text(encoding="utf-8")).tags
+    assert {tag[0] for tag in tags} <= ours | {"th", "strong", "ul", "li", "code", "p"}
+    assert {name for tag in tags for name, _ in tag[1:]} <= {"lang", "charset", "name", "content", "style"}
+    tex = markdown_path.with_suffix(".tex").read_text(encoding="utf-8")
+    read = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
+    assert not re.findall(r"\\(?:input|frac|stop|end\{document)|(?<!\\)\$x|\^\^", read)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["zeroshot", "linear_probe", "embedding_structure", "ablation", "claims", "throughput", "provenance"],
+)
+def test_every_table_of_results_and_logs_holds_it_as_text(
+    name: str, hostile_world: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    csv = tmp_path / f"{name}.csv"
+    report_table(name, hostile_world[name], True, None, csv, ALL)
+    holds_only_text(csv.with_suffix(".md"))
+    assert len(pd.read_csv(csv)) > 0
+
+
+def test_the_books_hold_it_as_text_and_a_long_reason_is_cut_off(tmp_path: Path) -> None:
+    fates = tmp_path / "fates.csv"
+    reasons = [text for text in HOSTILE if text and "\0" not in text]
+    pd.DataFrame({"fate": ["kept", *reasons], "rows": 1}).to_csv(
+        fates, index=False, errors="backslashreplace", lineterminator="\n"
+    )
+    printed = report_books([(f"{ALL.replace('/', ' ')}/train/links", fates)], tmp_path / "books.csv", ALL)
+    holds_only_text(tmp_path / "books.md")
+    rows = [line for line in printed.splitlines() if line.startswith("| links | refused: ")]
+    assert len(rows) == len(reasons)
+    assert max(map(len, rows)) < 250
+    assert any(f"{'x' * 79}…" in row for row in rows)
+
+
+def test_the_published_table_holds_it_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(
+        json.dumps(
+            {
+                "protocol": "zeroshot",
+                "run": {"name": ALL, "architecture": ALL},
+                "epoch": 1,
+                "dataset": ALL,
+                "images": 3,
+                "metrics": {"accuracy": 0.5, "mean_per_class_accuracy": 0.5},
+            }
+        )
+    )
+    paper = Path(__file__).parents[2] / "config" / "paper_results.csv"
+    report_published([(Column(ALL, ALL, ALL, 1), path)], paper, tmp_path / "published.csv", ALL)
+    holds_only_text(tmp_path / "published.md")

@@ -14,7 +14,11 @@ ANYTHING = (object,)
 def parse(text: bytes) -> Any:
     """JSON in UTF-8, with or without a byte order mark. Raises `ValueError`, of one line, for all else."""
     try:
-        return json.loads(text.decode("utf-8-sig"))
+        value = json.loads(text.decode("utf-8-sig"))
+        # Half of a surrogate pair is no text; pandas takes all texts with one for the same.
+        if b"\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError as error:

@@ -1,5 +1,6 @@
 """What a result file or a log is of, by its path: the way to say what is missing in a partial table."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,9 @@ def read_targets(paths: Sequence[Path]) -> pd.DataFrame:
     """
     rows = []
     for path in paths:
-        matched = _RESULT.search(path.as_posix()) or _LOG.search(path.as_posix())
+        # Bytes of a file name that are not UTF-8 are escaped: pandas takes all texts with such for the same.
+        name = os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+        matched = _RESULT.search(name) or _LOG.search(name)
         if matched is None or matched["objective"] not in OBJECTIVES:
             raise InputError(
                 f"--results {path}: not of the form RUN/epoch_N/PROTOCOL/DATASET.json or RUN/{LOG}, with a "
