@@ -28,8 +28,8 @@ rule table:
         "../../envs/tables.yaml"
     params:
         results=lambda wildcards: flags({"results": TABLES[wildcards.table][1](wildcards)}),
-        partial=lambda wildcards: "--partial" if config["partial"] else "",
-        label=lambda wildcards: config["label"],
+        partial="--partial" if config["partial"] else "",
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report table {wildcards.table:q} {params.results:q} {params.partial:q} --paper={input.paper:q}"
         " --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
@@ -52,7 +52,7 @@ rule published_table:
         results=lambda wildcards: flags(
             {"results": [f"{column}={path}" for path, column in published_results(wildcards).items()]}
         ),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report published {params.results:q} --paper={input.paper:q} --csv={output.csv:q}"
         " --label={params.label:q} 2>&1 | tee {log:q}"
@@ -70,7 +70,7 @@ rule books:
         "../../envs/tables.yaml"
     params:
         fates=lambda wildcards: flags({"fates": named(fates_files())}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report books {params.fates:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
@@ -88,7 +88,7 @@ rule corpus_table:
         "../../envs/tables.yaml"
     params:
         corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report corpus-table {params.corpora:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
@@ -153,7 +153,7 @@ rule figure:
         "../../envs/figures.yaml"
     params:
         inputs=lambda wildcards, input: flags({"inputs": list(input)}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
         caption=lambda wildcards: caption_of(wildcards.figure),
     shell:
         "cloob report figure {wildcards.figure:q} {params.inputs:q} --png={output.png:q}"
@@ -178,6 +178,6 @@ rule corpus_figure:
         "../../envs/figures.yaml"
     params:
         corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report corpus-figure {params.corpora:q} --png={output.png:q} --label={params.label:q} 2>&1 | tee {log:q}"

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json
 from cloob.report.books import Page, check_chain, read_page
+from cloob.report.form import ANYTHING, NUMBER, parse, wrong
 from cloob.report.names import CORPORA, label
 from cloob.report.sources import write_sources
 from cloob.report.table import MISSING, Document, Section, as_markdown, write_document
@@ -31,6 +31,20 @@ MEASURES = {
 }
 _COUNTS = {"duplicates", "reencoded", "without_perceptual_hash"}
 COLUMNS = ["corpus", "split", "quantity", "value"]
+_WHICH = ("median", "mean", "minimum", "maximum")
+_MANIFEST = {
+    "samples": (int,),
+    "bytes": (int,),
+    "statistics": {
+        **{
+            measure: {"edges": [NUMBER], "counts": [(int,)], "*": ANYTHING} | dict.fromkeys(_WHICH, NUMBER)
+            for measure in MEASURES
+        },
+        **dict.fromkeys(_COUNTS, (int,)),
+        "*": ANYTHING,
+    },
+    "*": ANYTHING,
+}
 PAPERS_SHARE = "paper's share of its list (%)"
 
 
@@ -76,16 +90,19 @@ def corpora_table(
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json with its statistics. Raises `InputError` where it has none."""
-    manifest = read_json(path)
     try:
-        for measure in MEASURES:
-            of = manifest["statistics"][measure]
-            if len(of["edges"]) != len(of["counts"]) + 1:
-                raise KeyError(measure)
-        if missing := _COUNTS - manifest["statistics"].keys():
-            raise KeyError(min(missing))
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: no manifest with statistics ({error!r}); pack the shards again") from None
+        manifest = parse(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such manifest; pack the shards") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); pack the shards again") from None
+    found = wrong(manifest, _MANIFEST)
+    for measure in MEASURES if found is None else ():
+        of = manifest["statistics"][measure]
+        if len(of["edges"]) != len(of["counts"]) + 1:
+            found = f"statistics.{measure} has {len(of['counts'])} counts between {len(of['edges'])} edges"
+    if found is not None:
+        raise InputError(f"{path}: no manifest with statistics ({found}); pack the shards again")
     return manifest
 
 
@@ -116,7 +133,7 @@ def _quantities(
         "gigabytes": round(manifest["bytes"] / 1e9, 3),
     }
     for measure, words in MEASURES.items():
-        for which in ("median", "mean", "minimum", "maximum"):
+        for which in _WHICH:
             found[f"{words}, {which}"] = round(statistics[measure][which], 2)
     return found
 
