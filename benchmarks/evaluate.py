@@ -22,12 +22,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from cloob.encoder import build_encoder, load_encoder, model_config
+from cloob.encoder import build_encoder, load_encoder
 from cloob.evaluate.features import FeatureExtractor
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.testset import Description, load_description
 from cloob.evaluate.zeroshot import evaluate_zeroshot
 from cloob.files import read_json
+from cloob.model_config import model_config
 from cloob.world.render import write_image
 from cloob.world.testsets import names, test_set
 

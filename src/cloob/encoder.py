@@ -4,7 +4,6 @@ Nothing here knows of training: an encoder is made from an open_clip model confi
 back from a checkpoint that carries its own, the authors' released ones and open_clip's included.
 """
 
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -21,27 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.transforms import v2
 
 from cloob.errors import InputError
+from cloob.model_config import ModelConfig
 from cloob.published import convert, is_published
 from cloob.weights import check_members, check_own_config, read_weights, refusal, refuses_code, told
-
-ModelConfig = dict[str, Any]
-
-
-def model_config(architecture: str) -> ModelConfig:
-    """The open_clip configuration of an architecture.
-
-    `architecture` is a name that open_clip knows (`RN50-quickgelu`) or the path of a JSON file in
-    the same form. Raises `InputError` for anything else.
-    """
-    if architecture.endswith(".json"):
-        try:
-            return json.loads(Path(architecture).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise InputError(f"{architecture}: not a readable model configuration ({error})") from None
-    config = open_clip.get_model_config(architecture)
-    if config is None:
-        raise InputError(f"architecture {architecture!r}: unknown to open_clip; see config/README.md")
-    return config
 
 
 class Encoder(open_clip.CLIP):

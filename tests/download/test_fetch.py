@@ -84,8 +84,12 @@ class Fetched:
 
 @pytest.fixture(scope="module")
 def fetched(website: RememberingServer, tmp_path_factory: pytest.TempPathFactory) -> Fetched:
-    """Four tars of links: good ones, the faults, good ones; killed when the first was whole, and gone on."""
-    folder = tmp_path_factory.mktemp("fetched")
+    """Four tars of links: good ones, the faults, good ones; killed when the first was whole, and gone on.
+
+    In a folder in whose path img2dataset's file system would see patterns and a chain of protocols.
+    """
+    folder = tmp_path_factory.mktemp("fetched") / "a [1] * {b} ::file:: c?"
+    folder.mkdir()
     rows = []
     for number in range(45):
         (website.root / f"{number}.jpg").write_bytes(jpeg(100 + number))

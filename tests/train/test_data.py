@@ -2,8 +2,9 @@ import pytest
 import torch
 from recipes import recipe
 
-from cloob.encoder import model_config, tokenizer_for
+from cloob.encoder import tokenizer_for
 from cloob.errors import InputError
+from cloob.model_config import model_config
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, collate, training_loader

@@ -1,6 +1,7 @@
 from recipes import recipe
 
-from cloob.encoder import build_encoder, model_config
+from cloob.encoder import build_encoder
+from cloob.model_config import model_config
 from cloob.train.optimizer import make_optimizer
 
 

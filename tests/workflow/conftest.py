@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def snakemake():
-    """Run snakemake in the root of the repository, as a user would; returns the finished process."""
+    """Run snakemake in the root of a checkout (this one), as a user would; returns the finished process."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
-    def run(*arguments, before=()):
+    def run(*arguments, before=(), root=ROOT):
         return subprocess.run(
             [*before, "snakemake", *map(str, arguments)],
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             capture_output=True,
             text=True,
@@ -25,6 +26,24 @@ def snakemake():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def copy_of_checkout():
+    """Copy what the pipeline runs from to another folder; returns that."""
+
+    def copy(root):
+        for folder in ("config", "envs", "slurm", "src", "workflow"):
+            shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        return root
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def awkward_checkout(copy_of_checkout, tmp_path_factory):
+    """A copy of this checkout below folders whose names mean something to a shell."""
+    return copy_of_checkout(tmp_path_factory.mktemp("checkout") / "My Work" / "it's R&D, Zoë")
 
 
 @pytest.fixture

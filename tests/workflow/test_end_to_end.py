@@ -28,17 +28,21 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def pipeline(snakemake, tmp_path_factory):
-    """Everything made once; gives the results folder, the config's path, and a runner."""
-    results = tmp_path_factory.mktemp("pipeline") / "results"
+def pipeline(snakemake, awkward_checkout):
+    """Everything made once; gives the results folder, the config's path, and a runner.
+
+    The paths of checkout, config and results hold a blank, an apostrophe, an ampersand and non-ASCII.
+    """
+    results = awkward_checkout / "results of R&D's Zoë"
     demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
-    path = results.parent / "tenth.yaml"
+    path = results.parent / "a tenth.yaml"
     path.write_text(yaml.safe_dump(tenth_of(demo, str(results), free_port())))
 
     def run(*arguments):
         return snakemake(
             *("--configfile", path, "--cores", 2, "--nolock", *arguments),
             before=("cloob", "world", "serve", "--config", str(path), "--"),
+            root=awkward_checkout,
         )
 
     done = run("all")

@@ -43,7 +43,8 @@ def test_epochs_whose_embeddings_are_looked_at_are_kept_too(snakemake):
     plan = snakemake("-n", "-p", structure)
     assert plan.returncode == 0, plan.stderr
     assert counts(plan) == counts(plan) | {"train": 1, "captioned": 1, "pack": 2}
-    assert "--keep-epochs 1 8 16 31 64 96 128 " in plan.stdout
+    kept = " ".join(f"--keep-epochs={epoch}" for epoch in (1, 8, 16, 31, 64, 96, 128))
+    assert f" {kept} " in plan.stdout
     assert "checkpoints/epoch_0008.pt" in plan.stdout
 
 
@@ -66,7 +67,7 @@ def test_official_files_are_the_users_to_supply(snakemake, config_with):
     plan = snakemake("-n", "-p", "results/evaluate/testsets/ucf101", "--configfile", there)
     assert plan.returncode == 0, plan.stderr
     assert "data/ucf101  (key testsets.ucf101.original)" in plan.stdout + plan.stderr
-    assert "--source official --original data/ucf101" in plan.stdout
+    assert "--source=official --original=data/ucf101" in plan.stdout
 
 
 def test_somebodys_shards_are_packed_instead_of_a_download(snakemake, config_with):
@@ -76,7 +77,7 @@ def test_somebodys_shards_are_packed_instead_of_a_download(snakemake, config_wit
     said = plan.stdout + plan.stderr
     assert "data/cc/frozen  (key corpora.cc.ready_made.train)" in said
     assert "(key corpora.cc.train)" not in said and "(key corpora.cc.validation)" in said
-    assert "--ready-made 'data/cc/frozen' --validation 'results/shards/cc/validation/shards.json'" in said
+    assert "--ready-made=data/cc/frozen --validation=results/shards/cc/validation/shards.json" in said
     # The lists of CC's validation split and of YFCC are still fetched.
     parts = CONFIG["download"]["parts"]
     assert counts(plan)["fetch"] == parts["cc"]["validation"] + parts["yfcc"]["train"]
@@ -85,8 +86,8 @@ def test_somebodys_shards_are_packed_instead_of_a_download(snakemake, config_wit
 
 def test_every_training_corpus_is_packed_without_the_images_of_validation(snakemake):
     packs = re.findall(r"cloob shards pack .*", snakemake("-n", "-p", "results/tables/corpus.csv").stdout)
-    without = "--validation 'results/shards/cc/validation/shards.json'"
-    assert {re.search(r"--out (\S+)", pack)[1]: without in pack for pack in packs} == {
+    without = "--validation=results/shards/cc/validation/shards.json"
+    assert {re.search(r"--out=(\S+)", pack)[1]: without in pack for pack in packs} == {
         "results/shards/cc/train": True,
         "results/shards/cc/validation": False,
         "results/shards/yfcc/train": True,
@@ -160,7 +161,6 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
     ("changed", "said"),
     [
         ({"lable": "x"}, "unknown key lable; did you mean label?"),
-        ({"results": "my results"}, "folder of everything that comes out, without spaces"),
         ({"download": {"timeout": "soon"}}, "download.timeout: 'soon' is not of type 'integer'"),
         ({"recipes": {"cc": {"momentum": 0.9}}}, "recipes.cc: unknown key momentum"),
         (

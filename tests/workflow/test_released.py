@@ -20,8 +20,9 @@ from ranged import RangedServer, Served
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from cloob.encoder import evaluation_transform, model_config
+from cloob.encoder import evaluation_transform
 from cloob.evaluate.images import load_image
+from cloob.model_config import model_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())

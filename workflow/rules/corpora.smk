@@ -29,7 +29,7 @@ def packed(wildcards):
     return inputs
 
 
-def pack_flags():
+def pack_flags(wildcards):
     """How pairs are packed, as flags of `cloob shards pack`."""
     bounds = {key: config["download"][key] for key in ("maximum_bytes", "maximum_pixels", "quality")}
     return flags(config["shards"] | bounds)

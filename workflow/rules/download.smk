@@ -10,7 +10,7 @@ localrules:
 # Stands in the plan for what only the user can supply; a real run that needs it does not start.
 rule supply:
     output:
-        list(supplies().values()),
+        sorted(set(supplies().values())),
     log:
         "<results>/logs/download/supply.log",
     conda:
@@ -18,7 +18,7 @@ rule supply:
     params:
         message=lambda wildcards, output: wanted_supplies(output),
     shell:
-        "echo {params.message:q} | tee {log} >&2; exit 1"
+        "printf '%s\\n' {params.message:q} | tee {log:q} >&2; exit 1"
 
 
 rule cc_links:
@@ -32,7 +32,7 @@ rule cc_links:
     conda:
         "../../envs/lists.yaml"
     shell:
-        "cloob download cc --list {input:q} --links {output.links} --fates {output.fates} 2>&1 | tee {log}"
+        "cloob download cc --list={input:q} --links={output.links:q} --fates={output.fates:q} 2>&1 | tee {log:q}"
 
 
 rule yfcc_links:
@@ -49,11 +49,16 @@ rule yfcc_links:
     # For the decompression; with twice as many the join would be the slower of the two.
     threads: 8
     params:
-        caption=config["corpora"]["yfcc"]["caption"],
-        address=config["corpora"]["yfcc"]["images_address"],
+        flags=lambda wildcards, input: flags(
+            {
+                "metadata": input.metadata,
+                "subset": input.subset,
+                "caption": config["corpora"]["yfcc"]["caption"],
+                "images_address": config["corpora"]["yfcc"]["images_address"],
+            }
+        ),
     shell:
-        "cloob download yfcc --metadata {input.metadata:q} --subset {input.subset:q} --caption {params.caption}"
-        " --images-address {params.address:q} --links {output.links} --fates {output.fates} 2>&1 | tee {log}"
+        "cloob download yfcc {params.flags:q} --links={output.links:q} --fates={output.fates:q} 2>&1 | tee {log:q}"
 
 
 # A part of a list. The images lie beside the ledger in a folder that is not declared: what was fetched survives
@@ -76,8 +81,8 @@ rule fetch:
         parts=parts,
         flags=fetch_flags,
     shell:
-        "cloob download fetch --links {input} --part {params.part} --parts {params.parts}"
-        " --folder {params.folder} --ledger {output} {params.flags} 2>&1 | tee {log}"
+        "cloob download fetch --links={input:q} --part={params.part:q} --parts={params.parts:q}"
+        " --folder={params.folder:q} --ledger={output:q} {params.flags:q} 2>&1 | tee {log:q}"
 
 
 rule fates:
@@ -90,8 +95,10 @@ rule fates:
         "<results>/logs/download/{corpus}_{split}_fates.log",
     conda:
         "../../envs/lists.yaml"
+    params:
+        flags=lambda wildcards, input: flags({"ledgers": input.ledgers}),
     shell:
-        "cloob download fates --links {input.links} --ledgers {input.ledgers} --fates {output} 2>&1 | tee {log}"
+        "cloob download fates --links={input.links:q} {params.flags:q} --fates={output:q} 2>&1 | tee {log:q}"
 
 
 rule summary:
@@ -114,11 +121,14 @@ rule summary:
     conda:
         "../../envs/lists.yaml"
     params:
-        fates=lambda wildcards, input: [f"{Path(path).parts[-2]}={path}" for path in input.fates],
-        ledgers=lambda wildcards, input: [f"{Path(path).parts[-3]}={path}" for path in input.ledgers],
+        flags=lambda wildcards, input: flags(
+            {
+                "list_fates": [f"{Path(path).parts[-2]}={path}" for path in input.fates],
+                "ledgers": [f"{Path(path).parts[-3]}={path}" for path in input.ledgers],
+            }
+        ),
     shell:
-        "cloob download summary --list-fates {params.fates} --ledgers {params.ledgers} --summary {output}"
-        " 2>&1 | tee {log}"
+        "cloob download summary {params.flags:q} --summary={output:q} 2>&1 | tee {log:q}"
 
 
 # What broke off is gone on with: the unfinished part lies beside, under a name that is not declared.
@@ -134,8 +144,7 @@ rule published_checkpoint:
             {
                 key: config["published"][wildcards.published][key]
                 for key in ("address", "maximum_bytes", "checksum")
-                if config["published"][wildcards.published][key] is not None
             }
         ),
     shell:
-        "cloob download file {params.flags} --out {output} 2>&1 | tee {log}"
+        "cloob download file {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"

@@ -16,13 +16,16 @@ rule testset:
         "../../envs/evaluate.yaml"
     threads: 1 + config["evaluate"]["workers"]
     params:
-        archives=lambda wildcards: f"{config['results']}/evaluate/testset_archives/{wildcards.testset}",
-        source=lambda wildcards: config["testsets"][wildcards.testset].get("source", "processed"),
-        original=lambda wildcards, input: f"--original {input.original}" if input.original else "",
-        workers=config["evaluate"]["workers"],
+        flags=lambda wildcards, input: flags(
+            {
+                "source": config["testsets"][wildcards.testset].get("source", "processed"),
+                "original": input.original or None,
+                "archives": f"{config['results']}/evaluate/testset_archives/{wildcards.testset}",
+                "workers": config["evaluate"]["workers"],
+            }
+        ),
     shell:
-        "cloob evaluate testset --description {input.description} --source {params.source} {params.original}"
-        " --archives {params.archives} --out {output} --workers {params.workers} 2>&1 | tee {log}"
+        "cloob evaluate testset --description={input.description:q} {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"
 
 
 # One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features lie in
@@ -50,10 +53,10 @@ rule zeroshot:
         testsets=testset_flags,
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
-        flags=evaluate_flags(),
+        flags=evaluate_flags,
     shell:
-        "cloob evaluate zeroshot --checkpoint {params.checkpoint} {params.testsets:q} {params.flags}"
-        " --out-dir {params.folder} --predictions-dir {params.predictions} 2>&1 | tee {log}"
+        "cloob evaluate zeroshot --checkpoint={params.checkpoint:q} {params.testsets:q} {params.flags:q}"
+        " --out-dir={params.folder:q} --predictions-dir={params.predictions:q} 2>&1 | tee {log:q}"
 
 
 use rule zeroshot as published_zeroshot with:
@@ -76,7 +79,7 @@ use rule zeroshot as published_zeroshot with:
         testsets=testset_flags,
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
-        flags=evaluate_flags(),
+        flags=evaluate_flags,
 
 
 # One job for all test sets that have training images; those of ImageNet serve ImageNetV2 too.
@@ -98,13 +101,12 @@ rule linear_probe:
     params:
         checkpoint=checkpoint_of,
         testsets=testset_flags,
-        training=[f"--training={name}={training}" for name, training in probed().items()],
         folder=subpath(output[0], parent=True),
-        flags=evaluate_flags(),
-        probe=linear_probe_flags(),
+        flags=evaluate_flags,
+        probe=linear_probe_flags,
     shell:
-        "cloob evaluate linear-probe --checkpoint {params.checkpoint} {params.testsets:q} {params.training}"
-        " {params.flags} {params.probe} --out-dir {params.folder} 2>&1 | tee {log}"
+        "cloob evaluate linear-probe --checkpoint={params.checkpoint:q} {params.testsets:q} {params.flags:q}"
+        " {params.probe:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"
 
 
 use rule linear_probe as published_linear_probe with:
@@ -122,10 +124,9 @@ use rule linear_probe as published_linear_probe with:
     params:
         checkpoint=lambda wildcards, input: input.checkpoint,
         testsets=testset_flags,
-        training=[f"--training={name}={training}" for name, training in probed().items()],
         folder=subpath(output[0], parent=True),
-        flags=evaluate_flags(),
-        probe=linear_probe_flags(),
+        flags=evaluate_flags,
+        probe=linear_probe_flags,
 
 
 # Both protocols of captioned images in one job: each takes a moment, importing the model takes seconds.
@@ -149,13 +150,10 @@ rule captioned:
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        shards=lambda wildcards, input: [
-            f"--pairs={name}={path}" for name, path in zip(config["evaluate"]["captioned"], input.shards)
-        ],
-        titles=[f"--title={one['title']}" for one in config["evaluate"]["captioned"].values()],
+        captioned=captioned_flags,
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
-        flags=evaluate_flags(),
+        flags=evaluate_flags,
     shell:
-        "cloob evaluate captioned --checkpoint {params.checkpoint} {params.shards:q} {params.titles:q} {params.flags}"
-        " --retrieval-dir {params.retrieval} --structure-dir {params.structure} 2>&1 | tee {log}"
+        "cloob evaluate captioned --checkpoint={params.checkpoint:q} {params.captioned:q} {params.flags:q}"
+        " --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q} 2>&1 | tee {log:q}"

@@ -1,7 +1,14 @@
-"""Said with the plan: what has to be supplied, and what training will cost, in GPU-hours where a rate was measured."""
+"""Said with the plan: what is missing (supplies, conda), and what training will cost, in GPU-hours."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 from statistics import median
+
+from snakemake.settings.types import DeploymentMethod
+from snakemake.shell import shell
 
 # Of a log's end: some thousand steps.
 TAIL = 2**18
@@ -77,5 +84,50 @@ def cost_of(corpus, architecture, recipe, names):
     return f"{line}, {each:,.2f} h on {config['train']['processes']} processes; {hours:,.1f} GPU-hours to go (one GPU a process)"
 
 
+def lacks_conda():
+    """Whether jobs shall run in conda environments, but the shell that jobs run in finds no conda."""
+    return (
+        workflow.exec_mode == ExecMode.DEFAULT
+        and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+        and subprocess.run(
+            [shell.get_executable() or "sh", "-c", "type conda"], capture_output=True
+        ).returncode
+    )
+
+
+NO_CONDA = (
+    "conda is not on the PATH, but the rules' environments (envs/) are made with it: load it "
+    "(`module load conda`, or `. CONDA/etc/profile.d/conda.sh`) and activate .venv again, or run all rules in "
+    ".venv, whose versions are the same (envs/lock.txt): put `--sdm env-modules` at the end of the command"
+)
+
+
+def plan_without_conda():
+    """Let a plan be printed where conda is missing, which Snakemake asks even for that; a real run is refused."""
+    logger.warning(NO_CONDA)
+    methods = workflow.deployment_settings.deployment_method
+    workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
+
+
+def refuse_where_jobs_cannot_start():
+    """Stop a real run before its first job: conda is missing, or Snakemake cannot submit jobs with these paths.
+
+    Into a submitted job it writes the path of its Python without quotes, and others in double quotes.
+    """
+    if LACKS_CONDA:
+        raise WorkflowError(NO_CONDA)
+    paths = [workflow.main_snakefile, *workflow.overwrite_configfiles]
+    broken = [sys.executable] if shlex.quote(sys.executable) != sys.executable else []
+    broken += [path for path in map(os.path.abspath, paths) if set(path) & set("$`")]
+    if workflow.non_local_exec and broken:
+        raise WorkflowError(
+            f"Snakemake cannot submit jobs with the path {broken[0]}: on a cluster, put checkout, .venv and config "
+            "at paths of letters, digits and - _ . /, or run without --profile"
+        )
+
+
+LACKS_CONDA = lacks_conda()
+if LACKS_CONDA:
+    plan_without_conda()
 announce_supplies()
 announce_training()

@@ -26,12 +26,12 @@ rule table:
     conda:
         "../../envs/tables.yaml"
     params:
-        results=lambda wildcards: TABLES[wildcards.table][1](wildcards),
-        partial="--partial" if config["partial"] else "",
-        label=config["label"],
+        results=lambda wildcards: flags({"results": TABLES[wildcards.table][1](wildcards)}),
+        partial=lambda wildcards: "--partial" if config["partial"] else "",
+        label=lambda wildcards: config["label"],
     shell:
-        "cloob report table {wildcards.table} --results {params.results} {params.partial} --paper {input.paper}"
-        " --csv {output.csv} --label={params.label:q} 2>&1 | tee {log}"
+        "cloob report table {wildcards.table:q} {params.results:q} {params.partial:q} --paper={input.paper:q}"
+        " --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
 
 rule published_table:
@@ -48,13 +48,13 @@ rule published_table:
     conda:
         "../../envs/tables.yaml"
     params:
-        results=lambda wildcards: [
-            f"{column}={path}" for path, column in published_results(wildcards).items()
-        ],
-        label=config["label"],
+        results=lambda wildcards: flags(
+            {"results": [f"{column}={path}" for path, column in published_results(wildcards).items()]}
+        ),
+        label=lambda wildcards: config["label"],
     shell:
-        "cloob report published --results {params.results:q} --paper {input.paper} --csv {output.csv}"
-        " --label={params.label:q} 2>&1 | tee {log}"
+        "cloob report published {params.results:q} --paper={input.paper:q} --csv={output.csv:q}"
+        " --label={params.label:q} 2>&1 | tee {log:q}"
 
 
 rule books:
@@ -68,11 +68,10 @@ rule books:
     conda:
         "../../envs/tables.yaml"
     params:
-        label=config["label"],
-        fates=[f"{name}={path}" for name, path in fates_files().items()],
+        fates=lambda wildcards: flags({"fates": named(fates_files())}),
+        label=lambda wildcards: config["label"],
     shell:
-        "cloob report books --fates {params.fates} --csv {output.csv}"
-        " --label={params.label:q} 2>&1 | tee {log}"
+        "cloob report books {params.fates:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
 
 rule corpus_table:
@@ -87,12 +86,10 @@ rule corpus_table:
     conda:
         "../../envs/tables.yaml"
     params:
-        shards=[f"{name}={path}" for name, path in manifests().items()],
-        fates=[f"{name}={path}" for name, path in fates_files().items()],
-        label=config["label"],
+        corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
+        label=lambda wildcards: config["label"],
     shell:
-        "cloob report corpus-table --shards {params.shards} --fates {params.fates} --csv {output.csv}"
-        " --label={params.label:q} 2>&1 | tee {log}"
+        "cloob report corpus-table {params.corpora:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
 
 # A table as a page that the report can show: browsers have no eyes for CSV or Markdown.
@@ -115,7 +112,7 @@ rule table_page:
     params:
         caption=lambda wildcards: caption_of(f"table_{wildcards.table}"),
     shell:
-        "cloob report page --markdown {input} --html {output} 2>&1 | tee {log}"
+        "cloob report page --markdown={input:q} --html={output:q} 2>&1 | tee {log:q}"
 
 
 # Every figure: as PNG and SVG for screens and PDF for print, with the data behind it.
@@ -137,11 +134,12 @@ rule figure:
     conda:
         "../../envs/figures.yaml"
     params:
-        label=config["label"],
+        inputs=lambda wildcards, input: flags({"inputs": list(input)}),
+        label=lambda wildcards: config["label"],
         caption=lambda wildcards: caption_of(wildcards.figure),
     shell:
-        "cloob report figure {wildcards.figure} --inputs {input:q} --png {output.png}"
-        " --label={params.label:q} 2>&1 | tee {log}"
+        "cloob report figure {wildcards.figure:q} {params.inputs:q} --png={output.png:q}"
+        " --label={params.label:q} 2>&1 | tee {log:q}"
 
 
 rule corpus_figure:
@@ -161,9 +159,7 @@ rule corpus_figure:
     conda:
         "../../envs/figures.yaml"
     params:
-        shards=[f"{name}={path}" for name, path in manifests().items()],
-        fates=[f"{name}={path}" for name, path in fates_files().items()],
-        label=config["label"],
+        corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
+        label=lambda wildcards: config["label"],
     shell:
-        "cloob report corpus-figure --shards {params.shards} --fates {params.fates} --png {output.png}"
-        " --label={params.label:q} 2>&1 | tee {log}"
+        "cloob report corpus-figure {params.corpora:q} --png={output.png:q} --label={params.label:q} 2>&1 | tee {log:q}"

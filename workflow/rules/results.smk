@@ -60,10 +60,10 @@ def checkpoint_of(wildcards):
 def testset_flags(wildcards, input):
     """The test sets, as flags of `cloob evaluate`: the description of each and its folder."""
     pairs = zip(input.descriptions, input.folders)
-    return [f"--testset={description}={folder}" for description, folder in pairs]
+    return flags({"testset": [f"{description}={folder}" for description, folder in pairs]})
 
 
-def evaluate_flags():
+def evaluate_flags(wildcards):
     """How every protocol computes its features, as flags of `cloob evaluate`."""
     one = config["evaluate"]
     return flags(
@@ -76,10 +76,18 @@ def evaluate_flags():
     )
 
 
-def linear_probe_flags():
-    """The sweep and its validation images, as flags of `cloob evaluate linear-probe`."""
+def linear_probe_flags(wildcards):
+    """Training images, the sweep and its validation images, as flags of `cloob evaluate linear-probe`."""
     one = dict(config["evaluate"]["linear_probe"])
-    return flags({"kinds": one.pop("features")} | one)
+    training = [f"{name}={training}" for name, training in probed().items()]
+    return flags({"training": training, "kinds": one.pop("features")} | one)
+
+
+def captioned_flags(wildcards, input):
+    """The captioned sets, as flags of `cloob evaluate captioned`: the shards of each and its title."""
+    captioned = config["evaluate"]["captioned"]
+    pairs = [f"{name}={path}" for name, path in zip(captioned, input.shards)]
+    return flags({"pairs": pairs, "title": [one["title"] for one in captioned.values()]})
 
 
 def captioned_shards():

@@ -15,10 +15,10 @@ rule pack:
     params:
         folder=subpath(output.shards, parent=True),
         source=lambda wildcards, input: flags(dict(input.items())),
-        flags=pack_flags(),
+        flags=pack_flags,
     shell:
-        "cloob shards pack {params.source} --out {params.folder} --fates {output.fates} {params.flags}"
-        " 2>&1 | tee {log}"
+        "cloob shards pack {params.source:q} --out={params.folder:q} --fates={output.fates:q} {params.flags:q}"
+        " 2>&1 | tee {log:q}"
 
 
 # Every byte is read and every image decoded again: after packing, and by hand after a corpus was moved or copied.
@@ -36,5 +36,5 @@ rule verify:
     params:
         processes=config["shards"]["processes"],
     shell:
-        "cloob shards verify --shards {input.shards} --fates {input.fates} --out {output}"
-        " --processes {params.processes} 2>&1 | tee {log}"
+        "cloob shards verify --shards={input.shards:q} --fates={input.fates:q} --out={output:q}"
+        " --processes={params.processes:q} 2>&1 | tee {log:q}"

@@ -32,19 +32,13 @@ rule train:
         nodes=1,
     params:
         folder=subpath(output.final, parent=True),
-        model=lambda wildcards: config["architectures"][RUNS[wildcards.run]["architecture"]],
         flags=train_flags,
-        keep=lambda wildcards: structure_epochs(recipe_of(wildcards)),
-        minutes=config["train"]["checkpoint_minutes"],
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],
-        wandb=config["train"]["wandb_project"],
-        scratch=config["train"]["scratch"],
     shell:
         LAUNCHERS
-        + "{resources.launcher}_processes {params.processes} $((1 + {params.workers})) {resources.nodes}"
-        " -m cloob train run --shards {input.shards}"
-        " --validation {input.validation} --folder {params.folder} --model {params.model} {params.flags}"
-        " --scratch={params.scratch:q} --keep-epochs {params.keep} --checkpoint-minutes {params.minutes} --workers {params.workers}"
+        + "{resources.launcher:q}_processes {params.processes:q} $((1 + {params.workers:q})) {resources.nodes:q}"
+        " -m cloob train run --shards={input.shards:q} --validation={input.validation:q}"
+        " --folder={params.folder:q} {params.flags:q} --workers={params.workers:q}"
         # Asked to stop, training still has something to say: tee has to outlive the signal.
-        " --wandb-project={params.wandb:q} 2>&1 | (trap '' TERM USR1; tee {log})"
+        " 2>&1 | (trap '' TERM USR1; tee {log:q})"

@@ -19,4 +19,4 @@ rule world:
         folder=subpath(output.facts, parent=True),
         flags=lambda wildcards: flags(config["world"]),
     shell:
-        "cloob world build --out {params.folder} {params.flags} 2>&1 | tee {log}"
+        "cloob world build --out={params.folder:q} {params.flags:q} 2>&1 | tee {log:q}"

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from humanfriendly import InvalidTimespan, parse_timespan
 
 from cloob.cluster.partitions import gpus_of
 from cloob.errors import InputError
+from cloob.yaml_file import read_yaml
 
 # Not rules: what the site's block says of several.
 SITE = ("nodes_with_gpus", "nodes_for_training", "nodes_with_internet")
@@ -43,8 +43,8 @@ class Profile:
 
 def read_profile(path: Path) -> Profile:
     """Read the profile; `InputError` where that cannot be done."""
+    profile = read_yaml(path, "profile; run this in the root of the repository")
     try:
-        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
         given = profile.get("default-resources", [])
         defaults = given if isinstance(given, dict) else dict(entry.split("=", 1) for entry in given)
         rules = {rule: asked for rule, asked in profile["set-resources"].items() if rule not in SITE}
@@ -55,9 +55,7 @@ def read_profile(path: Path) -> Profile:
             status_command=str(profile.get("slurm-status-command", "sacct")),
             requests=_grouped(requests, profile.get("groups", {}), profile.get("group-components", {})),
         )
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; run this in the root of the repository") from None
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, InvalidTimespan) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidTimespan) as error:
         raise InputError(f"{path}: not a profile ({' '.join(str(error).split())})") from None
 
 

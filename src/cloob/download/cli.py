@@ -30,6 +30,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--metadata",
         type=Path,
         nargs="+",
+        action="extend",
         required=True,
         help="25 columns, plain or .bz2, whole or its parts in order; or the SQLite dump of 23 columns",
     )
@@ -82,7 +83,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     fetch.add_argument("--processes", type=positive, required=True, help="each works on one tar at a time")
     fetch.add_argument("--threads", type=positive, required=True, help="per process")
     fetch.add_argument(
-        "--allowed-addresses", nargs="*", default=[], help="IP:port that may be reached though not public"
+        "--allowed-addresses",
+        nargs="*",
+        action="extend",
+        default=[],
+        help="IP:port that may be reached though not public",
     )
     fetch.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a longer answer")
     fetch.add_argument("--maximum-pixels", type=positive, required=True, help="refused: a larger image")
@@ -96,7 +101,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "by fate.",
     )
     fates.add_argument("--links", type=Path, required=True, help="table of links")
-    fates.add_argument("--ledgers", type=Path, nargs="+", required=True, help="of all parts in their order")
+    fates.add_argument(
+        "--ledgers", type=Path, nargs="+", action="extend", required=True, help="of all parts in their order"
+    )
     fates.add_argument("--fates", type=Path, required=True, help="CSV to write: links by fate")
     fates.set_defaults(run=_fates)
 
@@ -106,10 +113,20 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         description="Write where every row of a corpus's lists ended, by split, stage, fate and HTTP status.",
     )
     summary.add_argument(
-        "--list-fates", nargs="+", required=True, metavar="SPLIT=CSV", help="rows of each list by fate"
+        "--list-fates",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="SPLIT=CSV",
+        help="rows of each list by fate",
     )
     summary.add_argument(
-        "--ledgers", nargs="+", required=True, metavar="SPLIT=PARQUET", help="of all parts of all splits"
+        "--ledgers",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="SPLIT=PARQUET",
+        help="of all parts of all splits",
     )
     summary.add_argument("--summary", type=Path, required=True, help="CSV to write")
     summary.set_defaults(run=_summary)

@@ -1,12 +1,14 @@
 """A round: img2dataset asks once for each of some links, beside us, into a folder of its own."""
 
 import json
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -73,13 +75,14 @@ def run_round(
                 pq.write_table(wanted, beside)
             tars = -(-len(wanted) // images.links_per_tar)
             effort = replace(effort, processes=min(effort.processes, tars))
-            job = {
-                "options": options_of(links, folder, images, effort),
-                "guard": asdict(guard),
-                "requests_per_second": effort.requests_per_second,
-            }
-            for _ in _img2dataset(job, log):
-                progress.add(read_whole(folder, whole))
+            with _plain_path(folder.parent) as parent:
+                job = {
+                    "options": options_of(parent / links.name, parent / folder.name, images, effort),
+                    "guard": asdict(guard),
+                    "requests_per_second": effort.requests_per_second,
+                }
+                for _ in _img2dataset(job, log):
+                    progress.add(read_whole(folder, whole))
     return _rows(folder, wanted, whole, log)
 
 
@@ -113,6 +116,19 @@ def _fingerprint(wanted: pa.Table, images: Images) -> str:
         for uid, url in zip(batch["uid"].to_pylist(), batch["url"].to_pylist(), strict=True):
             content.update(f"\n{uid}\t{url}".encode())
     return content.hexdigest()
+
+
+@contextmanager
+def _plain_path(folder: Path) -> Iterator[Path]:
+    """A path of a folder without patterns (`*`) and protocols (`::`), which img2dataset would see in it."""
+    path = folder.resolve()
+    if re.fullmatch(r"[^*?\[\]{}:]*", str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="cloob-") as beside:
+        link = Path(beside, "folder")
+        link.symlink_to(path)
+        yield link
 
 
 def options_of(links: Path, folder: Path, images: Images, effort: Effort) -> dict[str, object]:

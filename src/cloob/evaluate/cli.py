@@ -161,11 +161,15 @@ def extractor_of(options: argparse.Namespace) -> "FeatureExtractor":
 
 
 def testset_and_folder(text: str) -> tuple[Path, Path]:
-    """`DESCRIPTION.yaml=FOLDER` -> both paths."""
-    description, found, folder = text.partition(".yaml=")
-    if not (description and found and folder):
+    """`DESCRIPTION=FOLDER` -> both paths; the description ends where it names a file, or at the first `=`."""
+    parts = text.split("=")
+    pairs = [("=".join(parts[:end]), "=".join(parts[end:])) for end in range(1, len(parts))]
+    pairs = [(description, folder) for description, folder in pairs if description and folder]
+    if not pairs:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form DESCRIPTION.yaml=FOLDER")
-    return Path(f"{description}.yaml"), Path(folder)
+    described = [pair for pair in pairs if Path(pair[0]).is_file()]
+    description, folder = (described or pairs)[0]
+    return Path(description), Path(folder)
 
 
 def described(testsets: list[tuple[Path, Path]]) -> list[tuple["Description", Path]]:

@@ -30,6 +30,7 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         "--kinds",
         choices=("after_projection", "before_projection"),
         nargs="+",
+        action="extend",
         required=True,
         help="features of the image encoder; a table shows those named first",
     )

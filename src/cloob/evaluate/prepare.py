@@ -12,6 +12,7 @@ from cloob.errors import InputError
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
 from cloob.evaluate.testset import Description
+from cloob.yaml_file import hint
 
 _EXPANSION = 3  # pictures are compressed already: an archive that grows more is no test set
 
@@ -49,8 +50,12 @@ def _file(content: Any, where: str) -> tuple[Source, str]:
         content = dict(content)
         into = content.pop("into", ".")
         source = Source(**content)
-        if not isinstance(source.maximum_bytes, int) or Path(into).is_absolute() or ".." in Path(into).parts:
-            raise TypeError("maximum_bytes is no number, or into leads elsewhere")
+        if type(source.maximum_bytes) is not int:
+            raise TypeError(
+                f"maximum_bytes is {source.maximum_bytes!r}: {hint(source.maximum_bytes, ['integer'])}"
+            )
+        if Path(into).is_absolute() or ".." in Path(into).parts:
+            raise ValueError("into leads elsewhere")
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: a file wants address, checksum, maximum_bytes, into ({error})") from None
     return source, into

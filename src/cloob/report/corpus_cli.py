@@ -38,6 +38,7 @@ def _add_corpora(parser: argparse.ArgumentParser) -> None:
         "--shards",
         type=_split_file,
         nargs="+",
+        action="extend",
         required=True,
         metavar="CORPUS/SPLIT=JSON",
         help="shards.json of each split",

@@ -31,7 +31,13 @@ def add_figure(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("name", choices=FIGURES, metavar="NAME", help="which figure: see the list below")
     parser.add_argument(
-        "--inputs", type=Path, nargs="+", required=True, metavar="FILE", help="what it is made from"
+        "--inputs",
+        type=Path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="FILE",
+        help="what it is made from",
     )
     parser.add_argument(
         "--png", type=Path, required=True, help="figure to write; the other forms lie beside it"

@@ -16,7 +16,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "comes last. Killed and started again, it keeps what is whole.",
     )
     source = pack.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ledgers", type=Path, nargs="+", help="of all parts that `cloob download` fetched")
+    source.add_argument(
+        "--ledgers", type=Path, nargs="+", action="extend", help="of all parts that `cloob download` fetched"
+    )
     source.add_argument("--ready-made", type=Path, help="instead: folder of webdataset tars that you have")
     pack.add_argument("--links", type=Path, help="table of links that the ledgers are of")
     pack.add_argument("--validation", type=Path, help="shards.json whose images are left out")

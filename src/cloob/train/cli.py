@@ -49,6 +49,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--keep-epochs",
         type=positive,
         nargs="*",
+        action="extend",
         default=[],
         help="epochs whose checkpoints are kept for good",
     )

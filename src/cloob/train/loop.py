@@ -18,16 +18,15 @@ from cloob.encoder import (
     build_encoder,
     centre_transform,
     checkpoint_activations,
-    model_config,
     tokenizer_for,
 )
 from cloob.errors import InputError
 from cloob.files import replacing
 from cloob.loading import check_shared_memory, ending_workers
+from cloob.model_config import least_micro_batch, model_config
 from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
-from cloob.train.batchnorm import check_micro_batch
 from cloob.train.checkpoint import (
     checkpoint_path,
     checkpoints_in,
@@ -89,11 +88,16 @@ def train(
         raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
+    if recipe.micro_batch < least_micro_batch(config):
+        raise InputError(
+            f"recipe: micro_batch is {recipe.micro_batch}, but the BatchNorm layers of {architecture} need "
+            "2 images or more"
+        )
     shards, held_out = Shards(places.shards), Shards(places.validation)
     if len(held_out) < max(2, world.processes):
         raise InputError(
-            f"{places.validation}: {len(held_out)} pairs, but validation needs 2, and one for each of "
-            f"{world.processes} processes; hold more out"
+            f"{places.validation}: {len(held_out)} pairs, but validation needs at least "
+            f"{max(2, world.processes)} (2, and one for each process); give another split"
         )
     size = config["vision_cfg"]["image_size"]
     # Training's workers keep theirs while validation's work.
@@ -101,7 +105,6 @@ def train(
     check_shared_memory(batch_bytes, workers * world.local_processes)
 
     model = fresh_encoder(config, run, recipe, world)
-    check_micro_batch(model, size, recipe.micro_batch)
     learner = Learner(model, run, recipe, world)
     identity = {
         "run": {"name": run.name, **asdict(run)},

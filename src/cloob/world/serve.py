@@ -6,13 +6,11 @@ import subprocess
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from cloob.errors import InputError
 from cloob.processes import end_with
 from cloob.world.server import WorldServer
+from cloob.yaml_file import read_yaml
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -55,12 +53,7 @@ def serve(config: Path, command: list[str]) -> int:
 
 def _read(config: Path) -> tuple[Path, int]:
     """The served folder and the port, from the config's `results` and `world.port`."""
-    try:
-        content: Any = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{config}: {error.strerror}; --config takes a config with `world.port`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{config}: not YAML ({' '.join(str(error).split())})") from None
+    content = read_yaml(config, "config with `world.port`")
     content = content if isinstance(content, dict) else {}
     results = content.get("results")
     world = content.get("world")

@@ -1,0 +1,211 @@
+"""What cannot be right in a config is told with the plan: one line each, with the key and the remedy."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from test_plan import CONFIG, ROOT
+
+no_conda = pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is on the PATH here")
+SMALL = json.loads((ROOT / "config" / "architectures" / "RN_small.json").read_text())
+
+
+def lines_of(run):
+    """The lines on the config, of a plan that was refused."""
+    assert run.returncode != 0, run.stdout
+    said = run.stdout + run.stderr
+    assert "Traceback" not in said
+    return [line[4:] for line in said.splitlines() if line.startswith("  - ")]
+
+
+def refused(snakemake, tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("config") / "changed.yaml"
+    path.write_text(text)
+    return lines_of(snakemake("-n", "--configfile", path))
+
+
+MISREAD = """
+label: 2024
+partial: "no"
+recipes:
+  cc:
+    epochs: 1e2
+    report_epochs: 31
+    learning_rate: 5e-4
+    weight_decay: "0.1"
+    micro_batch: 128.0
+    compile: "true"
+    crop_scale: .9e0
+    beta1: .nan
+  1e5: null
+  1: null
+train:
+  scratch: no
+  workers: 010
+  workers: 8
+download:
+  timeout: 1:30
+  user_agent: 2026-11-01
+evaluate:
+architectures:
+  on: RN50
+"""
+
+
+@pytest.fixture(scope="module")
+def misread(snakemake, tmp_path_factory):
+    return refused(snakemake, tmp_path_factory, MISREAD)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "label: 2024 is not of type 'string': put the text in quotes",
+        "partial: 'no' is not of type 'boolean': 'no' is text; write no, without quotes",
+        "recipes.cc.epochs: '1e2' is not of type 'integer': YAML 1.1 reads 1e2 as text; write 100",
+        "recipes.cc.report_epochs: 31 is not of type 'array': write a list: [31]",
+        "recipes.cc.learning_rate: '5e-4' is not of type 'number': YAML 1.1 reads 5e-4 as text; write 5.0e-4",
+        "recipes.cc.weight_decay: '0.1' is not of type 'number': '0.1' is text; write 0.1, without quotes",
+        "recipes.cc.micro_batch: 128.0 is not of type 'integer': write 128",
+        "recipes.cc.compile: 'true' is not of type 'boolean': 'true' is text; write true, without quotes",
+        "recipes.cc.crop_scale: '.9e0' is not of type 'number': YAML 1.1 reads .9e0 as text; write .9e+0",
+        "recipes.1e5: None is not of type 'object': it is empty",
+        "train.scratch: False is not of type 'string': yes, no, on, off, true and false are truth values",
+        "evaluate: None is not of type 'object': it is empty: give its content, indented, or delete the line",
+        "line 13: recipes.cc.beta1: .nan is not a finite number",
+        "line 15: key recipes.1 is not read as text; put it in quotes",
+        "line 18: train.workers: YAML reads 010 as 8 (base 8)",
+        "line 19: key train.workers is given twice, first in line 18; delete one",
+        "line 21: download.timeout: YAML reads 1:30 as 90 (base 60)",
+        "line 22: download.user_agent: YAML reads 2026-11-01 as a date; put it in quotes",
+        "line 25: key architectures.on is not read as text; put it in quotes",
+    ],
+)
+def test_what_yaml_reads_otherwise_than_it_looks_is_told_by_its_key(misread, said):
+    assert len([line for line in misread if said in line]) == 1, misread
+
+
+def bad_names():
+    names = ["a/b", "a b", "a{run}", "..", ".", ".a", "", "a\nb", "a\n", "é", "a-b", "$(x)", "<a>"]
+    return {
+        "architectures": dict.fromkeys(names, "RN50"),
+        "testsets": dict.fromkeys(names),
+        "published": dict.fromkeys(names),
+        "recipes": dict.fromkeys(names, CONFIG["recipes"]["cc"]),
+        "evaluate": {"captioned": dict.fromkeys(names, CONFIG["evaluate"]["captioned"]["cc_validation"])},
+    }
+
+
+def test_names_that_cannot_be_folders_and_wildcards_are_refused(snakemake, tmp_path_factory):
+    content = bad_names()
+    lines = refused(snakemake, tmp_path_factory, yaml.safe_dump(content))
+    for key in ("architectures", "testsets", "published", "recipes"):
+        for name in content[key]:
+            said = f"{key}: {name!r} does not match (a name of "
+            assert len([line for line in lines if line.startswith(said)]) == 1, lines
+    assert sum(line.startswith("evaluate.captioned: ") for line in lines) == len(content["architectures"])
+
+
+@pytest.fixture(scope="module")
+def inconsistent(snakemake, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "no.json").write_text("[")
+    (folder / "lacks.json").write_text(json.dumps(SMALL | {"text_cfg": {}}))
+    (folder / "spec.yaml").write_text("name: gtsrb\nname: ucf101\n")
+    content = {
+        "architectures": {
+            "RN51": "RN51-quickgelu",
+            "mine": "config/mine.json",
+            "no": str(folder / "no.json"),
+            "lacks": str(folder / "lacks.json"),
+            "small": "config/architectures/RN_small.json",
+        },
+        "recipes": {
+            "tiny": CONFIG["recipes"]["cc"]
+            | {"micro_batch": 1, "batch": 4, "epochs": 9, "report_epochs": [1, 10], "structure_epochs": [11]}
+        },
+        "runs": [
+            CONFIG["runs"][0],
+            CONFIG["runs"][0] | {"seeds": [5, 6]},
+            CONFIG["runs"][0] | {"recipe": "tiny", "architectures": ["small", "RN50"]},
+            CONFIG["runs"][0] | {"architectures": ["RN52"]},
+        ],
+        "evaluate": {
+            "captioned": {"flickr": {"title": "Flickr", "shards": "flickr/shards.json"}},
+            "linear_probe": {"l2_weakest": 2.0, "l2_strongest": 1.0},
+        },
+        "testsets": {
+            "birdsnap": {"description": "config/datasets/gtsrb.yaml"},
+            "ucf101": {"description": str(folder / "spec.yaml")},
+        },
+    }
+    return refused(snakemake, tmp_path_factory, yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "architectures.RN51: RN51-quickgelu: no model of open_clip; did you mean RN50-quickgelu",
+        "architectures.mine: no file config/mine.json; correct the path",
+        "no.json: not JSON (Expecting value",
+        "lacks.json: text_cfg.context_length is missing; give a whole number",
+        "recipes.tiny.micro_batch: 1 image is too few for the BatchNorm layers of small; give 2 or more",
+        "recipes.tiny.report_epochs: 10 is beyond epochs: 9",
+        "recipes.tiny.structure_epochs: 11 is beyond epochs: 9",
+        "runs: cc-infonce-RN50-cc-seed5 is given 2 times; leave it in one row",
+        "runs: cc-infoloob_hopfield-RN50-cc-seed5 is given 2 times",
+        "runs.3.architectures: no architecture RN52; there are ",
+        "evaluate.captioned.flickr.shards: no file flickr/shards.json; correct the path",
+        "evaluate.linear_probe.l2_weakest: greater than l2_strongest; exchange them",
+        "testsets.birdsnap.description: config/datasets/gtsrb.yaml describes the test set gtsrb",
+        "spec.yaml: line 2: key name is given twice, first in line 1; delete one",
+    ],
+)
+def test_what_does_not_fit_together_is_told_by_its_key(inconsistent, said):
+    assert len([line for line in inconsistent if said in line]) == 1, inconsistent
+
+
+def test_a_value_twice_in_a_row_of_runs_is_refused(snakemake, tmp_path_factory):
+    row = CONFIG["runs"][0]
+    rows = [row | {key: row[key][:1] * 2} for key in ("objectives", "architectures", "seeds")]
+    lines = refused(snakemake, tmp_path_factory, yaml.safe_dump({"runs": rows}))
+    assert [line.partition(": ")[0] for line in lines] == [
+        "runs.0.objectives",
+        "runs.1.architectures",
+        "runs.2.seeds",
+    ]
+    assert all("has non-unique elements" in line for line in lines)
+
+
+def test_two_keys_may_name_one_path(snakemake, config_with):
+    both = {"source": "official", "original": "data/official"}
+    plan = snakemake(
+        *("-n", "results/evaluate/testsets/ucf101"),
+        *("--configfile", config_with({"testsets": {"ucf101": both, "gtsrb": both}})),
+    )
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    assert (
+        "data/official  (key testsets.gtsrb.original, testsets.ucf101.original)" in plan.stdout + plan.stderr
+    )
+
+
+@no_conda
+def test_without_conda_the_plan_is_printed_and_says_what_to_do(snakemake):
+    plan = snakemake("--profile", "slurm", "-n", "all")
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    said = plan.stdout + plan.stderr
+    assert said.count("conda is not on the PATH") == 1 and "--sdm env-modules" in said
+    assert "rule zeroshot:" in said
+
+
+@no_conda
+def test_without_conda_a_real_run_ends_with_what_to_do_before_its_first_job(snakemake, tmp_path):
+    target = tmp_path / "figures" / "pipeline.png"
+    arguments = [target, "--cores", 1, "--nolock", "--config", f"results={tmp_path}"]
+    run = snakemake(*arguments, "--sdm", "conda")
+    assert run.returncode != 0 and not target.exists()
+    assert "conda is not on the PATH" in (run.stdout + run.stderr).split("WorkflowError")[-1]
+    # What the message names works.
+    run = snakemake(*arguments, "--sdm", "env-modules")
+    assert run.returncode == 0 and target.exists()

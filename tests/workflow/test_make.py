@@ -1,0 +1,48 @@
+"""`make` works in a checkout whose path means something to a shell."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def make(root, target):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    python = f"PYTHON={Path(sys.base_prefix) / 'bin' / 'python3'}"
+    command = ["make", "--no-print-directory", python, target]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def checkout(copy_of_checkout, tmp_path):
+    root = copy_of_checkout(tmp_path / "My Work" / "it's R&D, Zoë")
+    for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root / name)
+    return root
+
+
+def test_its_recipes_find_the_environment_of_the_checkout(checkout):
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / "bin").symlink_to(BIN)
+    (checkout / ".venv" / "ready").touch()
+    done = make(checkout, "lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in a good condition" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_it_makes_an_environment_whose_commands_run(checkout):
+    done = make(checkout, ".venv/ready")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for command in ("cloob", "snakemake", "torchrun", "pytest"):
+        done = subprocess.run(
+            [checkout / ".venv" / "bin" / command, "--help"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "usage:" in done.stdout
