@@ -2,9 +2,13 @@
 
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from endings import ended, last_line, start
@@ -58,7 +62,7 @@ def test_two_starts_of_one_run_do_not_mix(shards, model, tmp_path, name):
 
 
 def test_a_rank_that_comes_twice_is_refused_and_the_run_goes_on(shards, model, tmp_path):
-    port, arguments = free_port(), command(shards, model, tmp_path / "run", epochs=200)
+    port, arguments = free_port(), command(shards, model, tmp_path / "run", epochs=4000)
     run = [ranked(arguments, rank, port) for rank in range(2)]
     log = tmp_path / "run" / "checkpoints" / "metrics.jsonl"
     while not (log.exists() and '"step"' in log.read_text()):
@@ -69,8 +73,11 @@ def test_a_rank_that_comes_twice_is_refused_and_the_run_goes_on(shards, model, t
     assert late.returncode == 2
     assert "process 1 is there already" in errors
     for process in run:
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    for process in run:
         ended(process)
-    assert [process.returncode for process in run] == [0, 0]
+    assert [process.returncode for process in run] == [75, 75]
 
 
 def test_a_taken_port_is_one_line(shards, model, tmp_path):
@@ -107,7 +114,7 @@ def test_a_process_that_never_comes_is_not_waited_for_long(monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    with pytest.raises(InputError, match="process 1 of 2"):
+    with pytest.raises(InputError, match="process 0 of 2 cannot join the others .*1/2 clients"):
         rendezvous.meet(0, 2, {})
     assert timedelta(minutes=1) < PATIENCE_OF_STARTS < timedelta(minutes=30)
 
@@ -129,3 +136,19 @@ def test_without_scontrol_it_is_one_line(shards, model, tmp_path):
     _, errors = ended(process)
     assert process.returncode == 2
     assert re.fullmatch(r"cloob train run: error: scontrol .*: No such file.*; set MASTER_ADDR.*\n", errors)
+
+
+@pytest.mark.parametrize("name", ["RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"])
+def test_a_rule_does_not_inherit_where_its_processes_meet(name):
+    rule = (Path(__file__).parents[2] / "workflow" / "rules" / "train.smk").read_text()
+    launchers = re.search('LAUNCHERS = """(.*?)"""', rule, re.DOTALL)[1].replace("{{", "{").replace("}}", "}")
+    call = f"torchrun_processes 1 1 1 -c 'import os; print(os.getenv(\"{name}\"))'"
+    script = f"set -euo pipefail; {launchers} {call}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=os.environ | {name: "29500", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "None"

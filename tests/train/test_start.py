@@ -1,105 +1,96 @@
-"""What no training can work with is found at its start, in one line."""
+"""What training cannot work with is told at its start, in one line, before anything is trained."""
+
+import io
 
 import pytest
 import torch
+from PIL import Image
 from recipes import recipe
 
 from cloob.encoder import build_encoder
 from cloob.errors import InputError
-from cloob.files import read_json, write_json
-from cloob.model_config import model_config
-from cloob.shards.reader import Shards
+from cloob.files import write_json
+from cloob.model_config import least_micro_batch, model_config
 from cloob.shards.writer import Sample, write_shard
-from cloob.train import loop
-from cloob.train.batchnorm import check_micro_batch
 from cloob.train.distributed import World, joined
+from cloob.train.loop import Places, train
 from cloob.train.recipe import Run, check_recipe
 from cloob.train.stop import StopRequest
 
-RUN = Run(corpus="cc", objective="infoloob_hopfield", architecture="tiny", recipe="test", seed=3)
+VIT = {"layers": 1, "width": 16, "patch_size": 32, "head_width": 8}
+RUN = Run("cc", "infoloob_hopfield", "tiny", "test", 1)
 
 
-def train(shards, validation, model, folder, **changes):
-    places = loop.Places(shards, validation, folder)
-    with joined() as world:
-        loop.train(RUN, recipe(**changes), model, places, set(), 15, 0, world, StopRequest())
+@pytest.fixture
+def refused(shards, model, tmp_path):
+    """The message of a run that ends at its start."""
+
+    def start(validation=shards, architecture=model, **changes):
+        with joined() as world, pytest.raises(InputError) as ended:
+            places = Places(shards, validation, tmp_path / "run")
+            train(RUN, recipe(**changes), architecture, places, set(), 15, 0, world, StopRequest())
+        assert len(str(ended.value).splitlines()) == 1
+        assert list((tmp_path / "run").rglob("*.pt")) == []
+        return str(ended.value)
+
+    return start
 
 
-def with_pairs(shards, folder, number):
-    """The shards with their first pairs only."""
-    folder.mkdir()
-    samples = []
-    for index in range(number):
-        jpeg, caption, _ = Shards(shards).sample(index)
-        samples.append(Sample(f"{index:04d}", jpeg, caption, "0", 56, 40))
-    manifest = read_json(shards) | {"samples": number}
-    manifest["shards"] = [write_shard(folder / "000000.tar", samples)]
-    write_json(folder / "shards.json", manifest)
-    return folder / "shards.json"
+def test_a_micro_batch_of_one_image_has_no_statistics(refused, model):
+    assert f"BatchNorm layers of {model} need 2 images or more" in refused(micro_batch=1)
 
 
-def test_a_micro_batch_of_one_pair_is_refused_where_batchnorm_would_fail(shards, model, tmp_path):
-    with pytest.raises(
-        InputError, match=r"recipe: micro_batch is 1, but has to be at least 2 for images of 32"
-    ):
-        train(shards, shards, model, tmp_path, micro_batch=1)
-    assert not list(tmp_path.glob("checkpoints/*"))
-
-
-@pytest.mark.parametrize(("size", "fits"), [(32, False), (64, True), (224, True)])
-def test_a_micro_batch_of_one_pair_fits_images_that_leave_more_than_one_pixel(model, size, fits):
+@pytest.mark.parametrize(
+    "vision", [{"image_size": size} for size in (32, 64, 96)] + [{"image_size": 32} | VIT]
+)
+def test_a_micro_batch_of_one_image_is_refused_where_batchnorm_refuses_it(model, vision):
     config = model_config(model)
-    config["vision_cfg"]["image_size"] = size
+    config["vision_cfg"] |= vision
+    images = torch.zeros(1, 3, vision["image_size"], vision["image_size"])
     encoder = build_encoder(config)
-
-    def as_batchnorm_sees_it():
-        encoder.encode_image(torch.zeros(1, 3, size, size))
-
-    if fits:
-        as_batchnorm_sees_it()
-        check_micro_batch(encoder, size, 1)
+    if least_micro_batch(config) == 1:
+        encoder.encode_image(images)
     else:
         with pytest.raises(ValueError, match="more than 1 value per channel"):
-            as_batchnorm_sees_it()
-        with pytest.raises(InputError, match="at least 2"):
-            check_micro_batch(encoder, size, 1)
-        check_micro_batch(encoder, size, 2)
+            encoder.encode_image(images)
+        encoder.encode_image(torch.cat([images, images]))
 
 
-def test_a_vision_transformer_has_no_batchnorm_that_a_micro_batch_of_one_could_hurt(model):
-    config = model_config(model)
-    config["vision_cfg"] = {"image_size": 32, "layers": 1, "width": 16, "patch_size": 32, "head_width": 8}
-    check_micro_batch(build_encoder(config), 32, 1)
-
-
-def test_a_batch_of_one_pair_is_refused():
+def test_a_batch_of_one_pair_has_nothing_to_be_told_apart_from():
     with pytest.raises(InputError, match="recipe: batch is 1"):
         check_recipe(recipe(batch=1, micro_batch=1))
 
 
-@pytest.mark.parametrize("pairs", [1])
-def test_a_validation_split_of_one_pair_is_refused(shards, model, tmp_path, pairs):
-    validation = with_pairs(shards, tmp_path / "validation", pairs)
-    with pytest.raises(InputError, match=f"{validation}: 1 pairs, but validation needs 2"):
-        train(shards, validation, model, tmp_path / "run")
+def with_pairs(folder, number):
+    """A corpus of equal pairs."""
+    image = io.BytesIO()
+    Image.new("RGB", (56, 40)).save(image, "JPEG")
+    samples = [Sample(f"{index:04d}", image.getvalue(), "a cat", "0", 56, 40) for index in range(number)]
+    entry = write_shard(folder / "000000.tar", samples)
+    write_json(folder / "shards.json", {"samples": number, "bytes": 0, "sha256": "0", "shards": [entry]})
+    return folder / "shards.json"
 
 
-def test_two_validation_pairs_are_enough(shards, model, tmp_path):
-    validation = with_pairs(shards, tmp_path / "validation", 2)
-    train(shards, validation, model, tmp_path / "run", epochs=1)
-    assert (tmp_path / "run" / "final.pt").exists()
+def test_a_single_held_out_pair_has_nothing_to_be_told_apart_from(refused, tmp_path):
+    path = with_pairs(tmp_path, 1)
+    assert refused(validation=path).startswith(f"{path}: 1 pairs, but validation needs at least 2")
 
 
-def test_each_process_needs_a_validation_pair(shards, model, tmp_path):
-    places = loop.Places(shards, with_pairs(shards, tmp_path / "validation", 3), tmp_path / "run")
+def test_each_process_needs_a_held_out_pair(shards, model, tmp_path):
+    places = Places(shards, with_pairs(tmp_path, 3), tmp_path / "run")
     world = World(0, 4, torch.device("cpu"))
-    with pytest.raises(InputError, match="one for each of 4 processes"):
-        loop.train(RUN, recipe(), model, places, set(), 15, 0, world, StopRequest())
+    with pytest.raises(InputError, match="3 pairs, but validation needs at least 4"):
+        train(RUN, recipe(), model, places, set(), 15, 0, world, StopRequest())
+
+
+def test_two_held_out_pairs_are_enough(shards, model, tmp_path):
+    places = Places(shards, with_pairs(tmp_path, 2), tmp_path / "run")
+    with joined() as world:
+        assert train(RUN, recipe(epochs=1), model, places, set(), 15, 0, world, StopRequest())
 
 
 @pytest.mark.parametrize(
     ("architecture", "said"), [("RN51", "no model of open_clip"), ("no.json", "No such file")]
 )
-def test_an_unknown_architecture_is_named(shards, tmp_path, architecture, said):
-    with pytest.raises(InputError, match=f"{architecture}: {said}"):
-        train(shards, shards, architecture, tmp_path)
+def test_an_unknown_architecture_is_named(refused, architecture, said):
+    assert refused(architecture=architecture).startswith(f"{architecture}: {said}")

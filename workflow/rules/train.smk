@@ -3,7 +3,9 @@
 
 # What starts the processes of a run, by the resource `launcher`: torchrun on this machine (called by `cloob train run`,
 # which names the cause of a failure last), srun in a Slurm job. Both pass on the signals that ask a run to save and end.
+# What snakemake itself was started with cannot be the rendezvous of each of its runs.
 LAUNCHERS = """
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT TORCHELASTIC_RUN_ID TORCHELASTIC_ERROR_FILE
 torchrun_processes() {{
     python "${{@:4}}" --processes "$1"
 }}

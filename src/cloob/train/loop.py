@@ -27,7 +27,6 @@ from cloob.model_config import model_config
 from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
-from cloob.train.batchnorm import check_micro_batch
 from cloob.train.checkpoint import (
     checkpoint_path,
     checkpoints_in,
@@ -93,8 +92,8 @@ def train(
     shards, held_out = Shards(places.shards), Shards(places.validation)
     if len(held_out) < max(2, world.processes):
         raise InputError(
-            f"{places.validation}: {len(held_out)} pairs, but validation needs 2, and one for each of "
-            f"{world.processes} processes; hold more out"
+            f"{places.validation}: {len(held_out)} pairs, but validation needs at least "
+            f"{max(2, world.processes)} (2, and one for each process); give another split"
         )
     size = config["vision_cfg"]["image_size"]
     # Training's workers keep theirs while validation's work.
@@ -102,7 +101,6 @@ def train(
     check_shared_memory(batch_bytes, workers * world.local_processes)
 
     model = fresh_encoder(config, run, recipe, world)
-    check_micro_batch(model, size, recipe.micro_batch)
     learner = Learner(model, run, recipe, world)
     identity = {
         "run": {"name": run.name, **asdict(run)},
