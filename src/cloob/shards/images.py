@@ -38,11 +38,7 @@ def training_image(content: bytes, rules: Rules) -> TrainingImage:
     """Decode the image in full; keep its bytes where it is an upright RGB or grey JPEG, else encode it again.
 
     How it is decoded: `cloob.images`. Raises `RefusedError` with the fate: too_many_bytes, too_many_pixels,
-<<<<<<< HEAD
-    not_an_image, truncated_image, undecodable, too_small, aspect_ratio.
-=======
-    too_complex, not_an_image, truncated_image, undecodable.
->>>>>>> fix17-download
+    too_complex, not_an_image, truncated_image, undecodable, too_small, aspect_ratio.
     """
     if len(content) > rules.maximum_bytes:
         raise RefusedError("too_many_bytes")
