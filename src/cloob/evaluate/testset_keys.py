@@ -24,7 +24,7 @@ def _is(right: bool, value: Any) -> str | None:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable() and len(value) <= 1000
 
 
 def _is_count(value: Any) -> bool:
