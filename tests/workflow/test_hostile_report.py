@@ -10,7 +10,8 @@ from cloob.report.page import report_page
 from cloob.report.table import Cell, Document, Section, as_markdown
 
 MARKS = (
-    "</script><script>document.title = 'taken'</script><img src=http://evil.invalid/a.png onerror=alert(1)>",
+    "</script><script>document.title = 'taken'</script>",
+    "<img src=http://evil.invalid/a.png onerror=document.title='taken'>",
     "<!-- <script> [x](javascript:alert(1)) ![x](http://evil.invalid/b.png) `http://evil.invalid/c <http://d>`_",
     "|raw| $x^2$ {{ 7 * 7 }} {% raw %} a_b RN50_ *c* **d** `e` ``f`` \\ \\input{g} &amp; 100% #1 http://evil.invalid",
     "line\n\n.. raw:: html\n\n   <b>directive</b>\n\n.. image:: http://evil.invalid/h.png",
