@@ -44,7 +44,7 @@ class Profile:
 def read_profile(path: Path) -> Profile:
     """Read the profile; `InputError` where that cannot be done."""
     try:
-        profile = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
         given = profile.get("default-resources", [])
         defaults = given if isinstance(given, dict) else dict(entry.split("=", 1) for entry in given)
         rules = {rule: asked for rule, asked in profile["set-resources"].items() if rule not in SITE}
