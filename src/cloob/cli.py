@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 from io import TextIOWrapper
 from typing import NoReturn
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if name in arguments[:1]:
             verbs = stage.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
             importlib.import_module(f"cloob.{name}.cli").add_verbs(verbs)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
     try:
         _check_utf8(arguments)
         options.run(options)
@@ -58,6 +59,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         said = one_line(error)
         if said is None:
             raise
+    except KeyboardInterrupt:
+        print(f"cloob {options.stage} {options.verb}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     print(f"cloob {options.stage} {options.verb}: error: {said}", file=sys.stderr)
     _drop_unwritten_output()
     sys.exit(2)

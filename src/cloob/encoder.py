@@ -4,6 +4,7 @@ Nothing here knows of training: an encoder is made from an open_clip model confi
 back from a checkpoint that carries its own, the authors' released ones and open_clip's included.
 """
 
+import errno
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.transforms import Compose, v2
 from torchvision.transforms.functional import to_pil_image
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 from cloob.images import upright_rgb
 from cloob.model_config import ModelConfig
 from cloob.published import convert, is_published
@@ -139,6 +140,7 @@ def load_encoder(
         model = build_encoder(config)
         model.load_state_dict(weights)
     except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise_if_io(error, path)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path}: neither a checkpoint of this pipeline nor one that the authors released ({reason}); "
@@ -150,8 +152,10 @@ def load_encoder(
 def _exists(path: Path, is_there: Callable[[Path], bool]) -> bool:
     try:
         return is_there(path)
-    except OSError:  # too long a name, or a folder that may not be searched
-        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # the name of a model on a hub
+            return False
+        raise
 
 
 def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEncoder, dict[str, Any]]:
@@ -180,6 +184,7 @@ def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEn
     except Exception as error:  # of the hub's client, of the network, of open_clip, of torch: no common base
         if refuses_code(error):
             raise refusal(source, error) from None
+        raise_if_io(error, source)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
     about = told(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)

@@ -17,6 +17,10 @@ class InputError(Exception):
     """
 
 
+class PeerLostError(InputError):
+    """Another process of the run has failed, so this one cannot go on: a consequence, never the cause."""
+
+
 _OTHER = "name another path"
 _SERVER = "the disk or file server failed, not the content: run again, ask an administrator if it persists"
 _REMEDIES = {
@@ -48,7 +52,6 @@ _REMEDIES = {
             errno.ENODEV,
             errno.ENOTCONN,
             errno.ESHUTDOWN,
-            errno.ETIMEDOUT,
         ),
         _SERVER,
     ),
@@ -76,9 +79,6 @@ _TEXT = re.compile(
     "|".join(f"(?P<e{number}>{re.escape(os.strerror(number))})" for number in _REMEDIES), re.IGNORECASE
 )
 _WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-_OF_LOADER = re.compile(r"Caught \w+ in (?:DataLoader|pin memory)")
-_LAST_LINE = re.compile(r"(?:[\w.]+\.)?InputError: (.*)")
-_PATH = re.compile(r": '(.*?)'(?: -> '.*')?$")
 
 
 def io_errno(error: BaseException) -> int | None:
@@ -146,19 +146,12 @@ def raise_if_io(error: BaseException, path: str | Path) -> None:
 
 def one_line(error: BaseException) -> str | None:
     """What the user is shown instead of a traceback; None where a traceback is due (a defect)."""
-    text = str(error)
-    of_loader = _OF_LOADER.match(text)
-    if of_loader:  # the message is a traceback, whose last line is the error
-        text = text.strip().splitlines()[-1]
     if isinstance(error, InputError):
-        found = _LAST_LINE.fullmatch(text) if of_loader else None
-        return found[1] if found else text
+        return str(error)
     number = io_errno(error)
     if number is None:
         return None
     path = _path_of(error, number)
-    if path is None and of_loader and (found := _PATH.search(text)):
-        path = found[1]
     if path is None and number == errno.ENOENT:
         return None  # not a file that the user could look for
     named = "" if path is None else f"{path}: "

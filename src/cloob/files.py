@@ -41,8 +41,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):  # the error that is being raised says more
             beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (beside, str(beside)):
-            error.filename, error.filename2 = str(path), None
+        if isinstance(error, OSError):  # the user knows the file by its final name
+            for attribute in ("filename", "filename2"):
+                if getattr(error, attribute) in (beside, str(beside)):
+                    setattr(error, attribute, str(path))
         raise
 
 

@@ -1,7 +1,15 @@
+import errno
+import os
+import resource
+import tempfile
+import zipfile
+from pathlib import Path
+
 import pytest
 import torch
+from io_errors import NUMBERS, as_nobody, fail_reads_below, limited, no_descriptor_left
 
-from cloob.errors import InputError
+from cloob.errors import InputError, one_line
 from cloob.train.checkpoint import (
     checkpoint_path,
     count_restart,
@@ -111,3 +119,63 @@ def test_starts_without_progress_are_counted_and_bounded(tmp_path):
     with pytest.raises(InputError, match=r"started 3 times after 8 pairs .* then delete starts.json"):
         count_restart(tmp_path, 8)
     assert count_restart(tmp_path, 16) == 5
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_checkpoint_that_cannot_be_read_is_no_damaged_one(tmp_path, monkeypatch, name):
+    for epoch in (1, 2):
+        save(tmp_path, epoch)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    number = getattr(errno, name)
+    with monkeypatch.context() as patched:
+        fail_reads_below(patched, tmp_path, number)
+        with pytest.raises(OSError) as failed:
+            newest_checkpoint(tmp_path)
+    assert one_line(failed.value).startswith(f"{tmp_path}/epoch_0002.pt: {os.strerror(number)}; ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert newest(tmp_path) == "epoch_0002.pt"
+
+
+def test_too_many_open_files_damage_no_checkpoint(tmp_path):
+    save(tmp_path, 1)
+    with no_descriptor_left(), pytest.raises(OSError, match="Too many open files"):
+        newest_checkpoint(tmp_path)
+    assert newest(tmp_path) == "epoch_0001.pt"
+
+
+def test_memory_that_is_used_up_damages_no_checkpoint(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "open", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            newest_checkpoint(tmp_path)
+    assert newest(tmp_path) == "epoch_0001.pt"
+
+
+def test_a_folder_that_may_not_be_listed_is_not_an_empty_one():
+    def work():
+        with tempfile.TemporaryDirectory() as folder:
+            save(Path(folder), 1)
+            Path(folder).chmod(0o300)
+            with pytest.raises(PermissionError):
+                newest_checkpoint(Path(folder))
+            Path(folder).chmod(0o700)
+
+    assert as_nobody(work) == 0
+
+
+@pytest.mark.parametrize("place", range(0, 1400, 40))
+def test_wherever_a_byte_of_a_checkpoint_changes_it_is_one_warning(tmp_path, place, capsys):
+    save(tmp_path, 1)
+    content = bytearray(checkpoint_path(tmp_path, 1).read_bytes())
+    content[-1 - place] ^= 0x41
+    checkpoint_path(tmp_path, 1).write_bytes(content)
+    found = newest(tmp_path)
+    assert (found is None) == ("is passed over" in capsys.readouterr().out)
+
+
+def test_a_disk_that_is_full_names_the_checkpoint_and_leaves_no_half_of_it(tmp_path):
+    with limited(resource.RLIMIT_FSIZE, 1000), pytest.raises(OSError) as failed:
+        save(tmp_path, 1)
+    assert one_line(failed.value).startswith(f"{tmp_path}/epoch_0001.pt: File too large; raise the file size")
+    assert list(tmp_path.iterdir()) == []

@@ -1,13 +1,20 @@
+import errno
+import os
+import re
+from contextlib import contextmanager
+
 import pytest
 import torch
+import torch.distributed as dist
+from io_errors import NUMBERS, fail_reads_below, no_descriptor_left
 from recipes import recipe
 
 from cloob.encoder import tokenizer_for
-from cloob.errors import InputError
+from cloob.errors import InputError, one_line
 from cloob.model_config import model_config
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
-from cloob.train.data import Pairs, collate, training_loader
+from cloob.train.data import Pairs, check_replaced, collate, training_loader
 from cloob.train.distributed import World
 from cloob.train.order import BatchOrder
 
@@ -74,3 +81,49 @@ def test_an_image_that_does_not_decode_is_replaced_by_its_substitute_and_counted
         assert printed.count(f"warning: pair {index} of ") == 1
     with pytest.raises(InputError, match="none of 2 images decodes"):
         pairs[(0, [3, 4])]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_shard_that_cannot_be_read_is_no_bad_image(pairs, monkeypatch, name, capfd):
+    number = getattr(errno, name)
+    fail_reads_below(monkeypatch, pairs.shards.path.parent, number)
+    with pytest.raises(OSError) as failed:
+        pairs[(0, [3, 9])]
+    assert one_line(failed.value).startswith(f"{pairs.shards.tars[0]}: {os.strerror(number)}; ")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_many_open_files_end_the_loading_with_the_name_of_the_shard(pairs, workers):
+    class Exhausted(Pairs):
+        def __getitem__(self, slot):
+            with no_descriptor_left():
+                return super().__getitem__(slot)
+
+    exhausted = Exhausted(pairs.shards, pairs.transform, pairs.tokenizer)
+    with pytest.raises(OSError) as failed:
+        list(training_loader(exhausted, order(pairs), workers))
+    assert re.search(r"/00000\d\.tar: Too many open files; raise the limit", one_line(failed.value))
+
+
+def test_more_replaced_pairs_than_the_share_of_a_batch_name_the_shard(pairs):
+    world, shards = World(0, 1, torch.device("cpu")), pairs.shards
+    with joined_alone():
+        assert check_replaced(shards, [3], 100, 0.02, world) == 1
+        assert check_replaced(shards, [3, 13], 100, 0.02, world) == 2
+        with pytest.raises(InputError) as changed:
+            check_replaced(shards, [3, 13, 14], 100, 0.02, world)
+    assert str(changed.value).startswith(
+        f"{shards.tars[1]}: changed since it was packed, 2 of its pairs do not decode; 3 of the 100 pairs of "
+        "a batch had to be replaced, more than train.max_replaced_fraction (0.02) allows. `cloob shards"
+    )
+
+
+@contextmanager
+def joined_alone():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

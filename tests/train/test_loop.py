@@ -475,3 +475,106 @@ def test_two_processes_train_with_either_objective_and_repeat_themselves(shards,
     assert all(torch.equal(finals[0][name], finals[1][name]) for name in finals[0])
     rates = [step["inverse_temperature"] for step in events(tmp_path / "a", "step")]
     assert rates[0] == pytest.approx(14.3)
+
+
+def with_swapped_shards(shards, folder):
+    """The same corpus with two of its files exchanged, as a wrong copy leaves it; gives the manifest."""
+    shutil.copytree(shards.parent, folder)
+    one, other = folder / "000000.parquet", folder / "000001.parquet"
+    one.rename(folder / "aside")
+    other.rename(one)
+    (folder / "aside").rename(other)
+    return folder / "shards.json"
+
+
+def test_swapped_indexes_are_found_before_the_first_step(shards, model, tmp_path):
+    done = run(with_swapped_shards(shards, tmp_path / "shards"), model, tmp_path / "run")
+    assert done.returncode == 2
+    assert re.search(
+        r"000000\.parquet: its bytes differ .* `cloob shards verify`", done.stderr.splitlines()[-1]
+    )
+    assert not list(tmp_path.glob("run/**/*.pt"))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_shard_that_was_changed_ends_the_run_by_its_name(shards, model, tmp_path, processes):
+    shutil.copytree(shards.parent, tmp_path / "shards")
+    tar = tmp_path / "shards" / "000001.tar"
+    tar.write_bytes(bytes(tar.stat().st_size))  # the right size, every image gone
+    arguments = command(tmp_path / "shards" / "shards.json", model, tmp_path / "run", workers=1)
+    arguments += [f"--processes={processes}"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"cloob train run: error: {tar}: changed since it was packed, ")
+    assert "`cloob shards verify` names what differs" in last
+    assert not list(tmp_path.glob("run/**/*.pt"))
+
+
+def test_a_share_of_replaced_pairs_is_allowed_by_the_config(shards, model, tmp_path):
+    shutil.copytree(shards.parent, tmp_path / "shards")
+    tar = tmp_path / "shards" / "000001.tar"
+    content = bytearray(tar.read_bytes())
+    content[512:2048] = bytes(1536)  # the first image
+    tar.write_bytes(content)
+    arguments = command(tmp_path / "shards" / "shards.json", model, tmp_path / "run")
+    stopped = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 2
+    assert stopped.stderr.splitlines()[-1].startswith(
+        f"cloob train run: error: {tar}: changed since it was packed, 1 of its pairs do not decode; 1 of the 8"
+    )
+    done = subprocess.run(
+        [*arguments, "--max-replaced-fraction=0.5"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 1 <= sum(step["replaced"] for step in events(tmp_path / "run", "step")) <= 3
+
+
+LIMITED = """
+import resource, sys
+from cloob.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+main()
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_disk_that_is_full_at_a_checkpoint_is_one_line_and_the_last_one(shards, model, tmp_path, processes):
+    arguments = [*command(shards, model, tmp_path / "run", minutes=0), f"--processes={processes}"]
+    arguments = [sys.executable, "-c", LIMITED, *arguments[arguments.index("cloob") + 1 :]]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    path = tmp_path / "run" / "checkpoints" / "epoch_0000_step_00000001.pt"
+    assert done.stderr.splitlines()[-1].startswith(
+        f"cloob train run: error: {path}: File too large; raise the file size limit"
+    )
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("run/**/*.pt"))
+
+
+def test_a_scratch_folder_of_a_variable_that_is_not_set_is_one_line(shards, model, tmp_path):
+    arguments = [*command(shards, model, tmp_path / "run"), "--scratch=$CLOOB_NO_SUCH_DISK"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "$CLOOB_NO_SUCH_DISK is not set in this job on" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"embed_dim": 16}', "vision_cfg is missing"),
+        ("[1]", "not a model configuration"),
+        ("{", "not JSON"),
+        (None, "No such file"),
+    ],
+)
+def test_a_model_file_that_is_wrong_is_one_line_at_the_start(shards, tmp_path, content, said):
+    path = tmp_path / "model.json"
+    if content is not None:
+        path.write_text(content)
+    done = run(shards, path, tmp_path / "run")
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"cloob train run: error: {path}: ")
+    assert said in last

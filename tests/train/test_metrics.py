@@ -1,9 +1,12 @@
+import errno
 import json
+import resource
 
 import pytest
+from io_errors import NUMBERS, fail_reads_below, limited
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cloob.errors import InputError
+from cloob.errors import InputError, one_line
 from cloob.train.metrics import Metrics
 
 
@@ -69,3 +72,42 @@ def test_without_wandb_one_line_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(InputError, match="wandb is not installed"):
         Metrics(tmp_path / "metrics.jsonl", 0, "project", "a-run")
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\x00\x00\x00", b'{"event": "st\xffp", "samples_seen": 1}', b"0"])
+def test_a_damaged_line_in_the_middle_costs_no_line_behind_it_and_is_named(tmp_path, capsys, damage):
+    path = tmp_path / "metrics.jsonl"
+    log = Metrics(path, 0)
+    for samples in (8, 16, 24, 32):
+        log.write("step", samples, loss=1.0)
+    log.close()
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = damage
+    path.write_bytes(b"\n".join(lines))
+    Metrics(path, 24).close()
+    assert events(path) == [8, 24]
+    assert f"warning: {path}: damaged in line 2, which is left out" in capsys.readouterr().out
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == b"\n".join(lines)
+    Metrics(path, 24).close()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_log_that_cannot_be_read_is_not_cut(tmp_path, monkeypatch, name):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"event": "step", "samples_seen": 8}\n')
+    with monkeypatch.context() as patched:
+        fail_reads_below(patched, tmp_path, getattr(errno, name))
+        with pytest.raises(OSError, match=r"metrics\.jsonl"):
+            Metrics(path, 8)
+    assert events(path) == [8]
+
+
+def test_a_full_disk_names_the_log(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = Metrics(path, 0)
+    with limited(resource.RLIMIT_FSIZE, 100), pytest.raises(OSError) as failed:
+        for samples in range(8, 80, 8):
+            log.write("other", samples, loss=1.0)
+    assert one_line(failed.value).startswith(f"{path}: File too large; raise the file size limit")
+    log.close()

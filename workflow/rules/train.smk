@@ -1,11 +1,11 @@
 # Shards become checkpoints of CLOOB, CLIP and the ablations.
 
 
-# What starts the processes of a run, by the resource `launcher`: torchrun on this machine, srun in a Slurm job. Both
-# pass on the signals that ask a run to save and end.
+# What starts the processes of a run, by the resource `launcher`: torchrun on this machine (called by `cloob train run`,
+# which names the cause of a failure last), srun in a Slurm job. Both pass on the signals that ask a run to save and end.
 LAUNCHERS = """
 torchrun_processes() {{
-    torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --nproc-per-node "$1" "${{@:4}}"
+    python "${{@:4}}" --processes "$1"
 }}
 srun_processes() {{
     srun --nodes "$3" --ntasks "$1" --cpus-per-task "$2" --kill-on-bad-exit=1 python "${{@:4}}"

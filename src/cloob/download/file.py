@@ -109,8 +109,9 @@ class _Part:
         return self._version.read_text(encoding="utf-8") if self._version.exists() else ""
 
     def start_anew(self, version: str) -> None:
-        self.path.write_bytes(b"")
-        self._version.write_text(version, encoding="utf-8")
+        with naming(self.path):
+            self.path.write_bytes(b"")
+            self._version.write_text(version, encoding="utf-8")
 
     def drop(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, SequentialSampler
 from tqdm import tqdm
 
 from cloob.errors import InputError
+from cloob.loading import Loader, ending_workers
 
 Tensors = dict[str, Tensor]
 
@@ -29,6 +30,7 @@ class Embedder:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         self._replicas = [model.to(devices[0]), *(deepcopy(model).to(device) for device in devices[1:])]
 
+    @ending_workers()
     @torch.inference_mode()
     def embed(
         self,
@@ -42,20 +44,13 @@ class Embedder:
 
         `collate` makes a batch of what `read` gives for each item. Raises the first `InputError` of `read`.
         """
-        loader = DataLoader(
-            _Reading(items, read),
-            self.batch_size,
-            num_workers=self.workers,
-            collate_fn=_Collating(collate),
-            pin_memory=self.devices[0].type == "cuda",
-            multiprocessing_context="fork" if self.workers else None,  # `read` is not pickled
-        )
+        batches = BatchSampler(SequentialSampler(items), self.batch_size, drop_last=False)
+        pin_memory = self.devices[0].type == "cuda"
+        loader = Loader(_Read(items, read), collate, batches, self.workers, pin_memory)
         running: deque[Tensors] = deque()  # a GPU computes while the next one is given its batch
         kept: Tensors = {}
         filled = 0
         for number, batch in enumerate(tqdm(loader, desc=title, unit="batch", mininterval=1)):
-            if isinstance(batch, InputError):
-                raise batch
             place = number % len(self.devices)
             device = self.devices[place]
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -76,31 +71,14 @@ def devices_of(device: str) -> list[torch.device]:
     return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
 
 
-class _Reading(Dataset):
-    """Hands an `InputError` on as a value: DataLoader turns a worker's exception into a traceback."""
+class _Read:
+    """What `read` gives for an item, by its index."""
 
     def __init__(self, items: Sequence[Any], read: Callable[[Any], Any]) -> None:
         self.items, self.read = items, read
 
-    def __len__(self) -> int:
-        return len(self.items)
-
     def __getitem__(self, index: int) -> Any:
-        try:
-            return self.read(self.items[index])
-        except InputError as error:
-            return error
-
-
-class _Collating:
-    """Batches of what was read, or the first `InputError` among it."""
-
-    def __init__(self, collate: Callable[[list[Any]], Tensor]) -> None:
-        self.collate = collate
-
-    def __call__(self, items: list[Any]) -> Tensor | InputError:
-        errors = (item for item in items if isinstance(item, InputError))
-        return next(errors, None) or self.collate(items)
+        return self.read(self.items[index])
 
 
 def _keep(tensors: Tensors, kept: Tensors, filled: int, count: int) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from cloob.download.archive import is_archive, remove, unpack
 from cloob.download.file import Source, download_file, mismatch
-from cloob.errors import InputError, raise_if_io
+from cloob.errors import InputError, naming, raise_if_io
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
 from cloob.evaluate.testset import Description
@@ -109,7 +109,8 @@ def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
         try:
             if is_archive(file):
                 unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
-                shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
+                with naming(target):
+                    shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
                 remove(unpacked / "one")
             elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
                 with file.open("rb") as opened:

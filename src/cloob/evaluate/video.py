@@ -1,8 +1,7 @@
 """The middle frame of a video."""
 
 import io
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import av
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from cloob.errors import InputError, naming
 from cloob.files import replacing
+from cloob.processes import process_pool
 
 
 def middle_frame(video: Path) -> Image.Image:
@@ -34,16 +34,10 @@ def middle_frame(video: Path) -> Image.Image:
 
 def middle_frames(frames: dict[Path, Path], workers: int) -> None:
     """Write the middle frame of each video (key) to its path (value), in so many processes."""
-    # Not forked: FFmpeg's and torch's threads do not survive it.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
+    with process_pool(max(1, workers)) as pool:
         tasks = [pool.submit(_write, video, path) for video, path in frames.items()]
-        try:
-            for task in tqdm(as_completed(tasks), total=len(tasks), unit=" videos", desc="middle frames"):
-                task.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for task in tqdm(as_completed(tasks), total=len(tasks), unit=" videos", desc="middle frames"):
+            task.result()
 
 
 def _write(video: Path, path: Path) -> None:

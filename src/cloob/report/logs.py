@@ -75,7 +75,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         event = parse_event(line)
         if event is None:
             raise InputError(
-                f"{path}: line {number} is not an event of the log (JSON), the file was damaged; restore it "
+                f"{path}: line {number} is not JSON of an event, the file was damaged; restore it "
                 "(a copy may be in checkpoints/ of the run), or train the run again"
             )
         events.append(event)

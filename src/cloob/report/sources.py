@@ -1,12 +1,12 @@
 """What a table or figure was made from, written beside it as `<stem>.sources.json`."""
 
 import os
-import subprocess
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
+from cloob.commit import commit
 from cloob.files import sha256_of, write_json
 
 
@@ -25,21 +25,6 @@ def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Seq
                     for path in sorted(inputs)
                 ],
                 "versions": {"python": python_version()} | {each: version(each) for each in packages},
-                "commit": _commit(),
+                "commit": commit(),
             },
         )
-
-
-def _commit() -> str | None:
-    """The commit of the code that runs, or None where it lies in no git repository (or there is no git)."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()

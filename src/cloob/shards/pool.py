@@ -1,17 +1,15 @@
 """Work shared by several processes that count what they do on one progress bar and end with their parent."""
 
-import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from cloob.processes import end_with
+from cloob.processes import process_pool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,28 +33,21 @@ def shared(
             yield from map(work, tasks)
             return
         tasks, waiting = iter(tasks), deque[Future[Result]]()
-        context = get_context("spawn")
-        done = context.Value("q", 0)
-        with ProcessPoolExecutor(processes, context, _begin, (os.getpid(), done)) as pool:
-            try:
-                while True:
-                    for task in islice(tasks, 2 * processes - len(waiting)):
-                        waiting.append(pool.submit(work, task))
-                    if not waiting:
-                        return
-                    while not waiting[0].done():
-                        wait([waiting[0]], timeout=_LOOK_SECONDS)
-                        bar.update(done.value - bar.n)
+        done = get_context("spawn").Value("q", 0)
+        with process_pool(processes, _begin, (done,)) as pool:
+            while True:
+                for task in islice(tasks, 2 * processes - len(waiting)):
+                    waiting.append(pool.submit(work, task))
+                if not waiting:
+                    return
+                while not waiting[0].done():
+                    wait([waiting[0]], timeout=_LOOK_SECONDS)
                     bar.update(done.value - bar.n)
-                    yield waiting.popleft().result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                bar.update(done.value - bar.n)
+                yield waiting.popleft().result()
 
 
-def _begin(parent: int, done: Any) -> None:
-    # An orphan would go on writing beside the next run's processes.
-    end_with(parent, signal.SIGKILL)
-
+def _begin(done: Any) -> None:
     def count(number: int) -> None:
         with done.get_lock():
             done.value += number

@@ -46,11 +46,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 class _OpenFile:
     """A descriptor that closes with the last reference to it."""
 
+    number: int | None = None  # where opening failed
+
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        os.close(self.number)
+        if self.number is not None:
+            os.close(self.number)
 
 
 class Shards:
@@ -98,6 +101,10 @@ class Shards:
         """The SHA-256 of every image, in hexadecimal."""
         return self._sha256
 
+    def tar_of(self, index: int) -> Path:
+        """The tar that holds sample `index`."""
+        return self.tars[self._shard[index]]
+
     def samples_by_shard(self, indices: Sequence[int]) -> list[int]:
         """How many of these samples are in each shard, in the order of `tars`."""
         return np.bincount(
@@ -116,7 +123,7 @@ class Shards:
                 os.posix_fadvise(number, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
     def _read(self, index: int, what: str) -> bytes:
-        tar = self.tars[self._shard[index]]
+        tar = self.tar_of(index)
         offset, length = (
             int(self._places[f"{what}_offset"][index]),
             int(self._places[f"{what}_length"][index]),

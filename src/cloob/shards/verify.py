@@ -3,6 +3,7 @@
 import json
 from array import array
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -44,10 +45,11 @@ def verify(manifest: Path, fates: Path, processes: int, out: Path | None = None)
     shards = Shards(manifest)
     tasks = [_Task(tar, entry) for tar, entry in zip(shards.tars, shards.manifest["shards"], strict=True)]
     content, keys = ContentHash(), array("Q")
-    for samples in shared(_verify_shard, tasks, processes, len(shards), str(manifest)):
-        for key, digest, caption in samples:
-            content.add(key, digest, caption)
-            keys.append(int(sha256(key.encode("utf-8")).hexdigest()[:16], 16))
+    with closing(shared(_verify_shard, tasks, processes, len(shards), str(manifest))) as verified:
+        for samples in verified:
+            for key, digest, caption in samples:
+                content.add(key, digest, caption)
+                keys.append(int(sha256(key.encode("utf-8")).hexdigest()[:16], 16))
     if content.hexdigest() != shards.manifest["sha256"]:
         raise InputError(f"{manifest}: the samples are not those of its hash; {_AGAIN}")
     if (distinct := len(np.unique(np.asarray(keys)))) != len(shards):

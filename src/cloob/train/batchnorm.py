@@ -1,9 +1,34 @@
 """BatchNorm's running statistics by a rule that knows no processes."""
 
+from copy import deepcopy
+
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from cloob.encoder import Encoder
+from cloob.errors import InputError
+
+
+def check_micro_batch(model: Encoder, image_size: int, micro_batch: int) -> None:
+    """Raise `InputError` where BatchNorm gets a single value per channel, which it cannot normalize.
+
+    That is a micro-batch of one pair in a model whose last feature map is one pixel: of a ResNet, images of
+    less than 64 pixels. A ViT has no BatchNorm.
+    """
+    if micro_batch > 1 or not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
+        return
+    tower = deepcopy(model.visual).to("meta")  # shapes only
+    try:
+        tower(
+            torch.empty(micro_batch, 3, image_size, image_size, device="meta", dtype=model.logit_scale.dtype)
+        )
+    except ValueError as error:
+        raise InputError(
+            f"recipe: micro_batch is {micro_batch}, but has to be at least 2 for images of {image_size} "
+            f"pixels: BatchNorm cannot normalize one value per channel ({error})"
+        ) from None
 
 
 class RunningStatistics:

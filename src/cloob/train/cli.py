@@ -1,11 +1,14 @@
 """`cloob train …`"""
 
 import argparse
+import os
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 from cloob.arguments import count, positive, share
+from cloob.train.launch import end_with_launcher, launch, record
 from cloob.train.recipe import Recipe, Run, add_record, record_from
 from cloob.train.stop import StopRequest, stop_request
 
@@ -15,15 +18,14 @@ EXIT_STOPPED = 75
 _BY_HAND = f"""\
 by hand, with any number of processes that divides the micro-batches of a batch:
   one process:   cloob train run ...
-  one node:      torchrun --standalone --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 \\
-                     --nproc-per-node 4 -m cloob train run ...
+  one node:      cloob train run --processes 4 ...   (torchrun starts them)
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
-                     python -m cloob train run ...
+                     --kill-on-bad-exit=1 python -m cloob train run ...
   (srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
 `snakemake -n -p <results>/train/<run>/final.pt` prints the whole command of a run.
 
-On SIGTERM or SIGUSR1 a run finishes the step, saves, and exits with {EXIT_STOPPED} (EX_TEMPFAIL; under
-torchrun, which passes on the signals that it is told to handle, with 1); started again, it goes on.
+On SIGTERM or SIGUSR1 a run finishes the step, saves, and exits with {EXIT_STOPPED} (EX_TEMPFAIL); started
+again, it goes on.
 """
 
 
@@ -65,6 +67,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="share of a batch whose images may fail to decode; more of them end the run",
     )
     run.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        help="training processes to start on this node, one per GPU; 1 where srun or torchrun starts them",
+    )
+    run.add_argument(
         "--scratch",
         default="",
         help="folder on the node's own disk that the shards are copied to first; may hold $VARIABLES",
@@ -78,31 +86,44 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    with stop_request() as stop:  # from the first second on; what is imported here takes several
+    if options.processes > 1:
+        launch(options.processes, options.arguments, EXIT_STOPPED)
+        return
+    end_with_launcher()
+    stop = stop_request()  # from the first second on; what is imported here takes several
+    try:
         finished = _train(options, stop)
+    except BaseException as error:
+        record(error)
+        raise
     if not finished:
         sys.exit(EXIT_STOPPED)
 
 
 def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
+    run, recipe = record_from(options, Run), record_from(options, Recipe)
     from cloob.files import only_one
     from cloob.train.distributed import joined
     from cloob.train.loop import Places, train
     from cloob.train.scratch import on_scratch
 
+    identity = {
+        "run": run.name,
+        "folder": os.path.abspath(options.folder),  # noqa: PTH100 (links are not followed: nodes may differ)
+        "model": options.model,
+    } | {f"recipe.{name}": str(value) for name, value in asdict(recipe).items()}
     with (
-        joined() as world,
+        joined(identity) as world,
         only_one(options.folder / "checkpoints") if world.first else nullcontext(),
         on_scratch(options.shards, options.scratch, world, stop) as shards,
     ):
         if shards is None:
             return False
-        places = Places(shards, options.validation, options.folder)
         return train(
-            record_from(options, Run),
-            record_from(options, Recipe),
+            run,
+            recipe,
             options.model,
-            places,
+            Places(shards, options.validation, options.folder),
             set(options.keep_epochs),
             options.checkpoint_minutes,
             options.workers,

@@ -5,16 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.errors import InputError, io_errno
+from cloob.loading import Loader
 from cloob.shards.reader import Shards
 from cloob.train.distributed import World
 from cloob.train.order import Address, BatchOrder, Slot
 
 # uint8 images (B, 3, S, S), tokens (B, L), indices of the pairs that were replaced
 MicroBatch = tuple[Tensor, Tensor, list[int]]
+
+
+_VERIFY = "`cloob shards verify` names what differs: restore it, or pack the shards again"
 
 
 class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
@@ -52,7 +56,10 @@ class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
                 continue
             replaced = None if index == indices[0] else indices[0]
             return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], replaced
-        raise InputError(f"{self.shards.path}: none of {len(indices)} images decodes; pack the shards again")
+        raise InputError(
+            f"{self.shards.tar_of(indices[0])}: changed since it was packed, none of {len(indices)} images "
+            f"decodes; {_VERIFY}"
+        )
 
     def _warn(self, index: int, error: Exception) -> None:
         if index not in self._named:
@@ -82,18 +89,11 @@ def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float
         raise InputError(
             f"{shards.tars[of_shard.index(most)]}: changed since it was packed, {most:.0f} of its pairs do "
             f"not decode; {number:.0f} of the {batch} pairs of a batch had to be replaced, more than "
-            f"train.max_replaced_fraction ({limit:g}) allows. `cloob shards verify` names what differs: "
-            "restore it, or pack the shards again"
+            f"train.max_replaced_fraction ({limit:g}) allows. {_VERIFY}"
         )
     return int(number)
 
 
-def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> DataLoader[MicroBatch]:
+def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> Loader:
     """The micro-batches of an order, made by `workers` processes (0: by this one)."""
-    return DataLoader(
-        pairs,
-        batch_sampler=order,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return Loader(pairs, collate, order, workers, pin_memory=torch.cuda.is_available())

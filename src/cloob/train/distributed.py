@@ -2,8 +2,9 @@
 
 import os
 import platform
-import signal
 import subprocess
+import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from cloob.errors import InputError
-from cloob.processes import end_with
+from cloob.errors import InputError, PeerLostError
+from cloob.train.rendezvous import Identity, meet
 
 # The longest that one process waits for another: while a node copies a terabyte of shards to its own disk, or
 # the first one saves. That a process died is seen at once, by its launcher.
@@ -23,12 +24,13 @@ _PATIENCE = timedelta(hours=6)
 
 @dataclass(frozen=True)
 class World:
-    """One process among all: its rank, their number, its device, its rank on its node."""
+    """One process among all: its rank, their number, its device, and both among those of its node."""
 
     rank: int
     processes: int
     device: torch.device
     local_rank: int = 0
+    local_processes: int = 1
 
     @property
     def first(self) -> bool:
@@ -53,17 +55,18 @@ class World:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Join the process group of `torchrun` or `srun` (alone: a group of one); leave it in any case."""
+def joined(run: Identity | None = None) -> Iterator[World]:
+    """Join the process group of `torchrun` or `srun` (alone: a group of one); leave it in any case.
+
+    Raises `InputError` where the processes do not come together, or where one of another run than `run` joins
+    (see `meet`), and `PeerLostError` where one of them fails within the block.
+    """
     by_srun = "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     if by_srun:
         os.environ.update(_of_slurm(os.environ))
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    environment = {name: os.environ.get(name, default) for name, default in alone.items()}
-    local = int(environment["LOCAL_RANK"])
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        # torchrun gives its processes sessions of their own: killed, it would leave them training.
-        end_with(os.getppid(), signal.SIGKILL)
+    environment = {name: int(os.environ.get(name, default)) for name, default in alone.items()}
+    rank, processes, local, local_processes = environment.values()
     if torch.cuda.is_available():
         visible = torch.cuda.device_count()
         # --gpus-per-task shows each process its own GPU alone.
@@ -75,22 +78,31 @@ def joined() -> Iterator[World]:
     else:
         device = torch.device("cpu")
         # Snakemake grants threads to the job, not to each of its processes; more of them than cores spin.
-        torch.set_num_threads(max(1, torch.get_num_threads() // int(environment["LOCAL_WORLD_SIZE"])))
-    rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        torch.set_num_threads(max(1, torch.get_num_threads() // local_processes))
     backend = "nccl" if device.type == "cuda" else "gloo"
-    if "RANK" in os.environ:
-        try:
-            dist.init_process_group(backend, timeout=_PATIENCE)
-        except ValueError as error:  # a variable that is missing
-            raise InputError(f"RANK is set, so this is one of several processes, but: {error}") from None
-    else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=rank, world_size=processes)
+    store = meet(rank, processes, run or {}) if "RANK" in os.environ else dist.HashStore()
+    store.set_timeout(_PATIENCE)
+    store = dist.PrefixStore("default_pg", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=_PATIENCE)
     node = os.environ.get("SLURMD_NODENAME", platform.node())
     print(f"process {rank} of {processes} on {node}, {_name_of(device)}", flush=True)
     try:
-        yield World(rank, processes, device, local)
+        yield World(rank, processes, device, local, local_processes)
+    except RuntimeError as error:
+        if processes > 1 and _is_of_a_peer(error):
+            reason = str(error).splitlines()[0]
+            raise PeerLostError(
+                f"process {rank} of {processes} lost another one, see its error ({reason})"
+            ) from None
+        raise
     finally:
-        dist.destroy_process_group()
+        # After an error, NCCL would wait for processes that may never come; the end of this one closes all.
+        if backend == "gloo" or sys.exc_info()[0] is None:
+            dist.destroy_process_group()
+
+
+def _is_of_a_peer(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
 def _name_of(device: torch.device) -> str:
@@ -113,14 +125,23 @@ def _of_slurm(step: Mapping[str, str]) -> dict[str, str]:
         "LOCAL_RANK": step["SLURM_LOCALID"],
         "LOCAL_WORLD_SIZE": step["SLURM_STEP_TASKS_PER_NODE"].split("(")[0].split(",")[0],
         "MASTER_ADDR": address,
-        # Two jobs on a node meet at ports of their own.
-        "MASTER_PORT": step.get("MASTER_PORT", str(20000 + int(step["SLURM_JOB_ID"]) % 20000)),
+        "MASTER_PORT": step.get("MASTER_PORT") or str(_port(step)),
     }
 
 
+def _port(step: Mapping[str, str]) -> int:
+    """One per job and step, below those that Linux gives to clients: steps on a node do not meet."""
+    return 20000 + zlib.crc32(f"{step['SLURM_JOB_ID']}.{step.get('SLURM_STEP_ID', '0')}".encode()) % 12768
+
+
 def _scontrol(*arguments: str) -> str:
-    asked = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False)
-    if asked.returncode:
-        command = f"scontrol {' '.join(arguments)}"
-        raise InputError(f"{command}: {asked.stderr.strip()}; set MASTER_ADDR and MASTER_PORT")
-    return asked.stdout
+    command = ["scontrol", *arguments]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = getattr(error, "strerror", None) or "no answer"
+    else:
+        return asked.stdout
+    raise InputError(f"{' '.join(command)}: {reason}; set MASTER_ADDR and MASTER_PORT")

@@ -3,7 +3,6 @@
 import math
 import platform
 import shutil
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cloob.commit import commit
 from cloob.encoder import (
     Encoder,
     ModelConfig,
@@ -22,10 +22,12 @@ from cloob.encoder import (
 )
 from cloob.errors import InputError
 from cloob.files import replacing
+from cloob.loading import check_shared_memory, ending_workers
 from cloob.model_config import model_config
 from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
+from cloob.train.batchnorm import check_micro_batch
 from cloob.train.checkpoint import (
     checkpoint_path,
     checkpoints_in,
@@ -44,7 +46,7 @@ from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.step import Learner
-from cloob.train.stop import StopRequest, shielded
+from cloob.train.stop import StopRequest
 from cloob.train.validation import validate
 
 
@@ -62,6 +64,7 @@ class Places:
         return self.folder / "checkpoints"
 
 
+@ending_workers()
 def train(
     run: Run,
     recipe: Recipe,
@@ -88,8 +91,18 @@ def train(
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
     shards, held_out = Shards(places.shards), Shards(places.validation)
+    if len(held_out) < max(2, world.processes):
+        raise InputError(
+            f"{places.validation}: {len(held_out)} pairs, but validation needs 2, and one for each of "
+            f"{world.processes} processes; hold more out"
+        )
+    size = config["vision_cfg"]["image_size"]
+    # Training's workers keep theirs while validation's work.
+    batch_bytes = 2 * recipe.micro_batch * 3 * size**2
+    check_shared_memory(batch_bytes, workers * world.local_processes)
 
     model = fresh_encoder(config, run, recipe, world)
+    check_micro_batch(model, size, recipe.micro_batch)
     learner = Learner(model, run, recipe, world)
     identity = {
         "run": {"name": run.name, **asdict(run)},
@@ -107,14 +120,12 @@ def train(
     restarts = count_restart(places.checkpoints, samples_seen) if world.first else 0
 
     tokenizer = tokenizer_for(config)
-    size = config["vision_cfg"]["image_size"]
     pairs = Pairs(shards, RandomResizedCrop(size, (recipe.crop_scale, 1.0), run.seed), tokenizer)
     centre = centre_transform(config)
     validation = Pairs(held_out, lambda image, _: centre(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, world)
     # A step takes as many micro-batches as this process holds of a batch.
-    with shielded():
-        micro_batches = iter(training_loader(pairs, order, workers))
+    micro_batches = iter(training_loader(pairs, order, workers))
     steps = zip(*[micro_batches] * order.per_step, strict=True)
 
     running = places.checkpoints / "metrics.jsonl"
@@ -225,16 +236,5 @@ def _circumstances(shards: Shards, world: World) -> dict[str, Any]:
         "processes": world.processes,
         "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",
         "torch": torch.__version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
-
-
-def _commit() -> str | None:
-    """The commit of the code that runs, or None outside a checkout."""
-    asked = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None

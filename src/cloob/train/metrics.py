@@ -26,24 +26,29 @@ class Metrics:
         kept = _events_before(path, samples_seen) if samples_seen and path.exists() else []
         with replacing(path) as beside:
             beside.write_bytes(b"".join(kept))
-        self._file = path.open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
+        self._path, self._file = path, path.open("a", encoding="utf-8")
+        with naming(path.parent / "tensorboard"):
+            self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
 
     def write(self, event: str, samples_seen: int, **values: Any) -> None:
         """Append one event; as a JSON line it is on disk when this returns."""
         record = {"event": event, "samples_seen": samples_seen, **values}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
         if event in _PLOTTED:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(f"{event}/{name}", value, samples_seen)
+            with naming(self._path.parent / "tensorboard"):
+                for name, value in values.items():
+                    self._tensorboard.add_scalar(f"{event}/{name}", value, samples_seen)
             if self._wandb:
                 self._wandb.log({f"{event}/{name}": value for name, value in values.items()}, samples_seen)
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
-        self._tensorboard.close()
+        with naming(self._path):
+            self._file.close()
+        with naming(self._path.parent / "tensorboard"):
+            self._tensorboard.close()
         if self._wandb:
             self._wandb.finish()
 

@@ -96,6 +96,8 @@ def _check(recipe: Recipe) -> None:
     ):
         if not getattr(recipe, name) > 0:
             raise InputError(f"recipe: {name} is {getattr(recipe, name)}, but has to be above 0")
+    if recipe.batch < 2:
+        raise InputError("recipe: batch is 1, but the loss compares a pair with others; make it at least 2")
     if recipe.batch % recipe.micro_batch:
         raise InputError(
             f"recipe: micro_batch is {recipe.micro_batch}, but has to divide the batch of {recipe.batch}"

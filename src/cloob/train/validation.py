@@ -3,9 +3,10 @@
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import BatchSampler
 
 from cloob.encoder import Encoder, normalise_pixels
+from cloob.loading import Loader
 from cloob.objective import contrastive_loss
 from cloob.recall import retrieval_metrics
 from cloob.retrieval import hopfield_retrieval
@@ -14,7 +15,6 @@ from cloob.train.data import Pairs, check_replaced, collate
 from cloob.train.distributed import World
 from cloob.train.order import SUBSTITUTES
 from cloob.train.recipe import Recipe, Run
-from cloob.train.stop import shielded
 
 _TILE = 1024  # rows of similarities held at once
 
@@ -65,18 +65,10 @@ def validate(
     """
     model.eval()
     mine = range(world.rank, len(pairs), world.processes)
-    loader = DataLoader(
-        Subset(
-            pairs, [(0, [(index + shift) % len(pairs) for shift in range(1 + SUBSTITUTES)]) for index in mine]
-        ),
-        batch_size=recipe.micro_batch,
-        num_workers=workers,
-        collate_fn=collate,
-    )
-    with shielded():
-        batches = iter(loader)
+    slots = [(0, [(index + shift) % len(pairs) for shift in range(1 + SUBSTITUTES)]) for index in mine]
+    batches = BatchSampler(slots, recipe.micro_batch, drop_last=False)
     image, text, replaced = [], [], []
-    for pixels, tokens, bad in batches:
+    for pixels, tokens, bad in Loader(pairs, collate, batches, workers):
         replaced += bad
         image.append(model.encode_image(normalise_pixels(pixels.to(world.device)), normalize=True).float())
         text.append(model.encode_text(tokens.to(world.device), normalize=True).float())

@@ -4,18 +4,17 @@ import bz2
 import os
 import shutil
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tqdm import tqdm
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.files import write_json
+from cloob.processes import process_pool
 from cloob.world.conceptual import LISTS, conceptual_list
 from cloob.world.flickr import flickr_world
 from cloob.world.render import ImageFile, write_image
@@ -44,7 +43,8 @@ def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        record = _write(beside, seed, sizes, port, processes)
+        with naming(out):
+            record = _write(beside, seed, sizes, port, processes)
         if out.exists():
             aside = out.with_name(f".{out.name}.{os.getpid()}.old")
             out.rename(aside)
@@ -127,7 +127,6 @@ def _render(root: Path, images: list[ImageFile], processes: int) -> None:
         for _ in progress(map(work, images)):
             pass
         return
-    # Fresh interpreters: a fork of a process with threads (tqdm has one) may hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         for _ in progress(pool.map(work, images, chunksize=32)):
             pass

@@ -1,0 +1,81 @@
+"""The processes of a run on one node, started by torchrun: what made one fail is the last line."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from cloob.errors import InputError, PeerLostError, one_line
+from cloob.processes import end_with
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+# Those that ask a run to save and end, and those that end it.
+SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+_LAUNCHER = "CLOOB_LAUNCHER"  # its process id
+
+
+def launch(processes: int, arguments: Sequence[str], stopped: int) -> None:
+    """Run `cloob` with these arguments in so many processes, which end with this one.
+
+    Exits with status `stopped` where a signal asked them to stop. Raises `InputError` with the cause where
+    one fails; what torchrun prints itself, some 50 lines, is left out.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    os.environ[_LAUNCHER] = str(os.getpid())
+    logging.disable(logging.CRITICAL)
+    with TemporaryDirectory(prefix="cloob_torchrun_") as logs:
+        flags = ["--standalone", f"--nproc-per-node={processes}", f"--signals-to-handle={SIGNALS}"]
+        options = run.parse_args([*flags, f"--log-dir={logs}", "-m", "cloob", *arguments, "--processes=1"])
+        try:
+            run.run(options)
+        except SignalException as asked:
+            if asked.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            sys.exit(stopped)
+        except ChildFailedError as error:
+            failures = error.failures.values()
+            if all(failure.exitcode == stopped for failure in failures):
+                sys.exit(stopped)
+            raise InputError(_cause(failures, processes)) from None
+
+
+def _cause(failures: Iterable["ProcessFailure"], processes: int) -> str:
+    """Those that recorded an exception come first: the others have only lost them."""
+    recorded = [failure for failure in failures if isinstance(failure.message, dict)]
+    killed = [failure for failure in failures if failure.exitcode < 0]
+    failure = [*recorded, *killed, *failures][0]
+    process = f"process {failure.local_rank} of {processes}"
+    if recorded:
+        said = " ".join(failure.message["message"].split())
+        own = f"{InputError.__name__}: "
+        return said.removeprefix(own) if said.startswith(own) else f"{process}: {said}"
+    if failure.exitcode < 0:
+        memory = ", perhaps for lack of memory" if failure.exitcode == -signal.SIGKILL else ""
+        return f"{process} was killed by {failure.signal_name()}{memory}; run again to go on"
+    return f"{process} ended with status {failure.exitcode}; see its message"
+
+
+def end_with_launcher() -> None:
+    """Die with torchrun: killed, it would leave its processes running, in sessions of their own.
+
+    To be called before anything is imported that takes long.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with(int(os.environ.get(_LAUNCHER, os.getppid())), signal.SIGKILL)
+
+
+def record(error: BaseException) -> None:
+    """Tell torchrun why this process fails, if it is the cause."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ and not isinstance(error, PeerLostError):
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        said = one_line(error)
+        get_error_handler().record_exception(error if said is None else InputError(said))

@@ -1,0 +1,63 @@
+"""Processes that are watched to their end: nothing of what they started is left."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 90  # seconds in which a failed run has to end on a busy machine
+
+
+def tree(pid):
+    """A process and all below it."""
+    try:
+        children = [
+            child
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except OSError:
+        return []
+    return [pid, *(each for child in children for each in tree(int(child)))]
+
+
+def ended(process, patience=PATIENCE):
+    """Wait for the end of a process and of all that it had started; its output."""
+    seen, end = set(), time.monotonic() + patience
+    while process.poll() is None:
+        seen.update(tree(process.pid))
+        if time.monotonic() > end:
+            for pid in seen:
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"it goes on: {process.communicate()}")
+        time.sleep(0.05)
+    said = process.communicate()  # which waits for all that hold its output open
+    left = [pid for pid in seen if is_alive(pid)]
+    assert not left, f"{left} outlive it"
+    return said
+
+
+def start(arguments, **options):
+    return subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+def is_alive(pid):
+    """Whether a process is there and not a zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
