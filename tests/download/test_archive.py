@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import resource
 import stat
 import tarfile
 import tracemalloc
@@ -297,3 +298,16 @@ def test_what_an_earlier_run_left_is_removed_however_deep_locked_and_odd(tmp_pat
     remove(tmp_path / "link")
     remove(tmp_path / "nothing")
     assert [path.name for path in tmp_path.iterdir()] == ["outside"]
+
+
+def test_a_disk_that_is_full_is_no_damage_of_the_archive(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"a/b/small": b"1", "a/b/large": bytes(3_000_000)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            unpack(archive, tmp_path / "out", 10_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / "out/a/b/large")
+    assert not (tmp_path / "out").exists()

@@ -4,12 +4,12 @@ import lzma
 import os
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+from uuid import uuid4
 
 from tqdm import tqdm
 
@@ -75,7 +75,7 @@ def _write(
                 file = (folder / path).open("xb")
             except (FileExistsError, IsADirectoryError):
                 raise InputError(f"{archive}: {name!r} is in it twice; it is refused") from None
-            with naming(folder / path), file:
+            with file:
                 while block := content.read(_BLOCK):
                     written += len(block)
                     if written > maximum_bytes:
@@ -83,10 +83,10 @@ def _write(
                             f"{archive}: more than {maximum_bytes:,} bytes unpacked; it is refused as a "
                             "bomb: raise maximum_bytes if it is right"
                         )
-                    with naming(path):
+                    with naming(folder / path):
                         file.write(block)
                     bar.update(len(block))
-                with naming(path):
+                with naming(folder / path):
                     file.flush()
 
 
@@ -187,7 +187,7 @@ def remove(folder: Path) -> None:
         return
     folder.chmod(stat.S_IRWXU)
     folders = [Path(entry) for entry in os.scandir(folder)]
-    aside = Path(tempfile.mkdtemp(dir=folder))
+    above = folder / uuid4().hex  # and a number: no new folder, which a full disk would not take
     for current in folders:  # which grows meanwhile
         if current.is_symlink() or not current.is_dir():
             current.unlink()
@@ -197,9 +197,8 @@ def remove(folder: Path) -> None:
             path = Path(entry)
             if entry.is_dir(follow_symlinks=False):
                 path.chmod(stat.S_IRWXU)  # to move a folder is to write to it
-                folders.append(path.rename(aside / str(len(folders))))
+                folders.append(path.rename(f"{above}_{len(folders)}"))
             else:
                 path.unlink()
         current.rmdir()
-    aside.rmdir()
     folder.rmdir()
