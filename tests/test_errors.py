@@ -161,9 +161,8 @@ class Failing:
     ids=["input", "descriptors", "mode"],
 )
 def test_an_error_in_a_loader_process_is_the_same_line(error: Exception, said: str) -> None:
-    with pytest.raises(type(error)) as raised:
-        with ending_workers():
-            list(Loader(Failing(error), list, [[0]], workers=1))
+    with pytest.raises(type(error)) as raised, ending_workers():
+        list(Loader(Failing(error), list, [[0]], workers=1))
     assert (one_line(raised.value) or "").startswith(said)
 
 
