@@ -1,0 +1,172 @@
+"""Whatever judges a file: where the system cannot read it, the file is named, and it is not called damaged.
+
+A stage that took a healthy file for damaged would delete it, make it anew for days, or start from zero.
+"""
+
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from io_errors import no_descriptor_left
+from PIL import Image
+
+from cloob.download.archive import is_archive
+from cloob.download.folder import read_whole
+from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
+from cloob.download.lines import lines
+from cloob.encoder import load_encoder
+from cloob.errors import one_line
+from cloob.evaluate.content import content_sha256
+from cloob.evaluate.feature_cache import cached
+from cloob.evaluate.images import load_pixels
+from cloob.evaluate.result import is_there
+from cloob.evaluate.testset import class_folders
+from cloob.evaluate.video import middle_frame
+from cloob.files import read_json, sha256_of, write_json
+from cloob.report.books import read_page
+from cloob.report.logs import read_events
+from cloob.report.paper import Paper
+from cloob.shards.judging import _finished
+from cloob.shards.ledgers import downloaded
+from cloob.shards.reader import Shards
+from cloob.shards.ready_made import ready_made
+from cloob.shards.rows import read_place
+from cloob.shards.writer import Sample, finished_shard, write_shard
+from cloob.train.checkpoint import newest_checkpoint, read_checkpoint, save_checkpoint
+from cloob.weights import read_weights
+
+
+@dataclass
+class Case:
+    file: str
+    make: Callable[[Path], Any]
+    read: Callable[[Path], Any]
+
+
+def a_checkpoint(path: Path) -> None:
+    save_checkpoint(path, {"samples_seen": 8, "state_dict": {"weight": torch.zeros(9)}})
+
+
+def a_tar(path: Path) -> None:
+    (path.parent / "caption.txt").write_text("a cat")
+    with tarfile.open(path, "w") as tar:
+        tar.add(path.parent / "caption.txt", "1.txt")
+
+
+def a_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "a")
+
+
+def a_shard(path: Path) -> None:
+    write_shard(path, [Sample("1", b"jpeg", "a cat", "0" * 64, 4, 4)], "plan")
+
+
+def a_manifest(path: Path) -> None:
+    entry = write_shard(path.parent / "000000.tar", [Sample("1", b"jpeg", "a cat", "0" * 64, 4, 4)], "plan")
+    write_json(path, {"samples": 1, "sha256": "0", "shards": [entry]})
+
+
+def a_round(path: Path) -> None:
+    """The files of img2dataset for one tar."""
+    a_tar(path)
+    write_json(path.with_name("00000_stats.json"), {"count": 1, "successes": 0})
+    rows = {"key": ["0"], "uid": ["1"], "status": ["failed_to_download"], "error_message": ["HTTP Error 404"]}
+    pq.write_table(pa.table(rows), path.with_suffix(".parquet"))
+
+
+def features() -> dict[str, torch.Tensor]:
+    return {"after": torch.ones(2, 3)}
+
+
+CASES = {
+    "newest checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: newest_checkpoint(path.parent)),
+    "checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: read_checkpoint(path, {})),
+    "weights": Case("weights.pt", a_checkpoint, read_weights),
+    "encoder": Case("weights.pt", a_checkpoint, load_encoder),
+    "index of a shard": Case(
+        "000000.parquet",
+        lambda p: a_shard(p.with_suffix(".tar")),
+        lambda p: finished_shard(p.with_suffix(".tar"), "plan"),
+    ),
+    "manifest": Case("shards.json", a_manifest, Shards),
+    "verdicts": Case(
+        "000000.parquet",
+        lambda path: pq.write_table(pa.table({"a": [1]}), path),
+        lambda path: _finished(path, "x"),
+    ),
+    "place": Case("000000.tar", a_tar, lambda path: read_place((path, 0, 512))),
+    "somebody's shard": Case("a.tar", a_tar, lambda path: ready_made(path.parent, 1000).pieces[0].rows()),
+    "links": Case(
+        "links.parquet",
+        lambda path: pq.write_table(pa.table({"uid": ["1"]}), path),
+        lambda path: downloaded([], path),
+    ),
+    "part of links": Case(
+        "links.parquet",
+        lambda p: pq.write_table(pa.table({"uid": ["1"], "url": ["u"]}), p),
+        lambda path: read_part(path, 0, 1),
+    ),
+    "ledger": Case(
+        "ledger.parquet",
+        lambda path: write_ledger(path, SCHEMA.empty_table()),
+        lambda path: list(batches(path, ["uid"])),
+    ),
+    "list": Case(
+        "list.tsv", lambda path: path.write_text("a cat\thttp://x.example\n"), lambda path: list(lines(path))
+    ),
+    "tar of img2dataset": Case(
+        "00000_stats.json", lambda p: a_round(p.with_name("00000.tar")), lambda p: read_whole(p.parent, {})
+    ),
+    "tar archive": Case("a.tar", a_tar, is_archive),
+    "zip archive": Case("a.zip", a_zip, is_archive),
+    "features": Case(
+        "cache",
+        lambda path: cached(path, "set", {}, features),
+        lambda path: cached(path, "set", {}, features),
+    ),
+    "result": Case(
+        "result.json", lambda path: write_json(path, {"run": 1}), lambda path: is_there(path, {"run": 1})
+    ),
+    "JSON": Case("a.json", lambda path: write_json(path, {}), read_json),
+    "hash": Case("a", lambda path: path.write_text("a"), sha256_of),
+    "hash of images": Case(
+        "a.jpg", lambda p: p.write_text("a"), lambda p: content_sha256([p], ["a"], p.parent)
+    ),
+    "image": Case("a.png", lambda path: Image.new("RGB", (4, 4)).save(path), load_pixels),
+    "video": Case("a.avi", lambda path: path.write_bytes(b"RIFF"), middle_frame),
+    "class folders": Case(
+        "test", lambda path: (path / "cat").mkdir(parents=True), lambda p: class_folders(p, p)
+    ),
+    "log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_events),
+    "fates": Case(
+        "f.csv", lambda path: path.write_text("fate,rows\nkept,1\n"), lambda p: read_page("a/b/c", p)
+    ),
+    "the paper's table": Case("paper.csv", lambda path: path.write_text("mean\n1\n"), Paper),
+}
+
+
+def state(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_too_many_open_files_make_no_file_a_damaged_one(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    path = tmp_path / case.file
+    case.make(path)
+    before = state(tmp_path)
+    with no_descriptor_left(), pytest.raises(OSError) as failed:
+        case.read(path)
+    said = one_line(failed.value)
+    assert said is not None
+    assert Path(said.partition(": ")[0]).is_relative_to(tmp_path)
+    assert "Too many open files; raise the limit of open files (`ulimit -n`" in said
+    assert state(tmp_path) == before
