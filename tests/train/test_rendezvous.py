@@ -98,7 +98,7 @@ def test_a_taken_port_is_one_line(shards, model, tmp_path):
         ("MASTER_ADDR", "no-such-host.invalid", "MASTER_ADDR: no-such-host.invalid cannot be resolved"),
         ("MASTER_PORT", "many", "MASTER_PORT 'many'"),
         ("MASTER_PORT", "99999", "MASTER_PORT: 127.0.0.1:99999 cannot be used"),
-        ("MASTER_ADDR", "", "MASTER_ADDR ''"),
+        ("MASTER_ADDR", "", "MASTER_ADDR is ''"),
     ],
 )
 def test_an_address_that_is_none_is_one_line_at_once(shards, model, tmp_path, variable, value, said):
@@ -114,7 +114,7 @@ def test_a_process_that_never_comes_is_not_waited_for_long(monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    with pytest.raises(InputError, match="process 0 of 2 cannot join the others .*1/2 clients"):
+    with pytest.raises(InputError, match=r"process 0 of 2 cannot join the others .*1/2 clients"):
         rendezvous.meet(0, 2, {})
     assert timedelta(minutes=1) < PATIENCE_OF_STARTS < timedelta(minutes=30)
 
