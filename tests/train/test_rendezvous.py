@@ -98,7 +98,7 @@ def test_a_taken_port_is_one_line(shards, model, tmp_path):
         ("MASTER_ADDR", "no-such-host.invalid", "MASTER_ADDR: no-such-host.invalid cannot be resolved"),
         ("MASTER_PORT", "many", "MASTER_PORT 'many'"),
         ("MASTER_PORT", "99999", "MASTER_PORT: 127.0.0.1:99999 cannot be used"),
-        ("MASTER_ADDR", "", "MASTER_ADDR ''"),
+        ("MASTER_ADDR", "", "MASTER_ADDR is ''"),
     ],
 )
 def test_an_address_that_is_none_is_one_line_at_once(shards, model, tmp_path, variable, value, said):
