@@ -1,5 +1,6 @@
 """What all stages share: what the user supplies, the grid of runs, flags for the programs."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def flags(mapping):
 def named(files):
     """{name: path} -> ["name=path", ...]"""
     return [f"{name}={path}" for name, path in files.items()]
+
+
+def embeddable(text):
+    """Text as a parameter of a rule: Snakemake's report writes parameters into a <script>, which "</script>" ends.
+
+    `--label` takes the escapes as they are in JSON; a control character would end the shell command.
+    """
+    return re.sub(r"[\\<\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def recipe_of(wildcards):

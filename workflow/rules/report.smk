@@ -28,7 +28,7 @@ rule table:
     params:
         results=lambda wildcards: flags({"results": TABLES[wildcards.table][1](wildcards)}),
         partial=lambda wildcards: "--partial" if config["partial"] else "",
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report table {wildcards.table:q} {params.results:q} {params.partial:q} --paper={input.paper:q}"
         " --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
@@ -51,7 +51,7 @@ rule published_table:
         results=lambda wildcards: flags(
             {"results": [f"{column}={path}" for path, column in published_results(wildcards).items()]}
         ),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report published {params.results:q} --paper={input.paper:q} --csv={output.csv:q}"
         " --label={params.label:q} 2>&1 | tee {log:q}"
@@ -69,7 +69,7 @@ rule books:
         "../../envs/tables.yaml"
     params:
         fates=lambda wildcards: flags({"fates": named(fates_files())}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report books {params.fates:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
@@ -87,7 +87,7 @@ rule corpus_table:
         "../../envs/tables.yaml"
     params:
         corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report corpus-table {params.corpora:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 
@@ -135,7 +135,7 @@ rule figure:
         "../../envs/figures.yaml"
     params:
         inputs=lambda wildcards, input: flags({"inputs": list(input)}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
         caption=lambda wildcards: caption_of(wildcards.figure),
     shell:
         "cloob report figure {wildcards.figure:q} {params.inputs:q} --png={output.png:q}"
@@ -160,6 +160,6 @@ rule corpus_figure:
         "../../envs/figures.yaml"
     params:
         corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report corpus-figure {params.corpora:q} --png={output.png:q} --label={params.label:q} 2>&1 | tee {log:q}"

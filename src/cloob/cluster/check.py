@@ -1,12 +1,16 @@
 """The profile's requests against the cluster's partitions, in plain words."""
 
+import difflib
 import getpass
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 from cloob.cluster.partitions import Nodes, ask
 from cloob.cluster.profile import Profile, Request
@@ -16,6 +20,7 @@ from cloob.errors import InputError
 _PATIENCE = 120
 # Seconds between two questions of snakemake's Slurm plugin, at most.
 _LONGEST_ROUND = 180
+_RULE = re.compile(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)\b", re.MULTILINE)
 _FROM_THE_INTERNET = ("fetch", "testset", "published_checkpoint")
 
 
@@ -32,6 +37,8 @@ def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
             yield f"slurm_partition: there is no {request.partition}; name one of {_names(cluster)}"
             return
     name = there[0].partition
+    for key in request.not_passed_on:
+        yield f"{key}: snakemake's Slurm plugin does not pass it on; write gpu, or gres: gpu:NUMBER"
     if request.minutes > (most := max(nodes.minutes for nodes in there)):
         remedy = "set that (fetch, pack and train go on where they were)"
         if request.grouped > 1:
@@ -61,7 +68,37 @@ def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
     if request.cpus > (most := max(nodes.cpus for nodes in there)):
         yield f"cpus_per_task and set-threads: {request.cpus} CPUs of a node, but those of {name} have {most}"
     if request.memory_mb > (most := max(nodes.memory_mb for nodes in there)):
-        yield f"mem_mb: {request.memory_mb}, but nodes of {name} have {most}"
+        unit = "" if request.memory_key == "mem_mb" else " MB"
+        yield f"{request.memory_key}: {request.memory_mb}{unit}, but nodes of {name} have {most}"
+
+
+def misspelt(profile: Profile, workflow: Path) -> Iterator[str]:
+    """The profile's names of rules that no rule file has; snakemake passes over them in silence."""
+    files = [workflow / "Snakefile", *sorted(workflow.glob("rules/*.smk"))]
+    texts = [path.read_text(encoding="utf-8") for path in files if path.is_file()]
+    rules = {rule for text in texts for rule in _RULE.findall(text)}
+    for name, key in profile.rules.items() if rules else ():
+        if name not in rules:
+            near = difflib.get_close_matches(name, rules, n=1)
+            yield f"{key}.{name}: there is no such rule" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def processes_misfit(profile: Profile, config: Path) -> str | None:
+    """Whether `train` asks for one task and GPU for each of the config's `train.processes`."""
+    asked = [request for request in profile.requests if request.rule == "train"]
+    if not asked or not config.is_file():
+        return None
+    try:
+        processes = yaml.safe_load(config.read_text(encoding="utf-8"))["train"]["processes"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{config}: no train.processes can be read; name another file by --config") from None
+    [train] = asked
+    have, key = (train.tasks, "tasks") if train.tasks > 1 else (train.nodes * train.gpus, "gres or gpu")
+    if have == processes:
+        return None
+    return (
+        f"train: {key}: {have}, but train.processes in {config} is {processes}; set both to the GPUs of a run"
+    )
 
 
 def _gpus(nodes: Nodes, model: str) -> int:
@@ -92,7 +129,7 @@ def status_misfit(profile: Profile, settings: dict[str, str]) -> str | None:
     accounting = "slurmdbd" in settings.get("AccountingStorageType", "")
     if profile.status_command == "sacct":
         return None if accounting else "slurm-status-command: no accounting database is here; set squeue"
-    age = int((settings.get("MinJobAge", "300").split() or ["300"])[0])
+    age = int((re.findall(r"\d+", settings.get("MinJobAge", "")) or ["300"])[0])
     if age >= _LONGEST_ROUND:
         return None
     forgets = f"slurm-status-command: squeue forgets a job {age} s after its end, before snakemake asks again"
@@ -101,7 +138,7 @@ def status_misfit(profile: Profile, settings: dict[str, str]) -> str | None:
 
 def limits_misfits(profile: Profile, associations: str) -> Iterator[str]:
     """What the user's accounts (`account|MaxSubmitJobs` lines of sacctmgr) do not allow."""
-    rows = [line.split("|") for line in associations.splitlines() if line]
+    rows = [[*line.split("|"), ""][:2] for line in associations.splitlines() if line]
     accounts = sorted({row[0] for row in rows})
     if not accounts:
         return
@@ -110,7 +147,7 @@ def limits_misfits(profile: Profile, associations: str) -> Iterator[str]:
             yield f"slurm_account: none is named; yours are {', '.join(accounts)}"
         if asked and asked not in accounts:
             yield f"slurm_account: {asked} is none of yours ({', '.join(accounts)})"
-        limits = [int(most) for account, most in rows if most and (account == asked or not asked)]
+        limits = [int(most) for account, most in rows if most.isdecimal() and account == (asked or account)]
         if limits and profile.jobs > min(limits):
             yield f"jobs: {profile.jobs} in the queue at once, but your account allows {min(limits)}"
 

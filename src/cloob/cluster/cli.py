@@ -21,6 +21,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="look from a compute node of each partition, too, in a job of seconds: is this folder there, "
         "and is HOST (of the images) reached where something is downloaded",
     )
+    check.add_argument(
+        "--config", type=Path, default=Path("config/config.yaml"), help="config whose runs are trained"
+    )
     check.set_defaults(run=_check)
 
 
@@ -33,6 +36,9 @@ def _check(options: argparse.Namespace) -> None:
     of_all = list(check.limits_misfits(profile, check.associations()))
     if (status := check.status_misfit(profile, settings())) is not None:
         of_all.append(status)
+    of_all += check.misspelt(profile, Path("workflow"))
+    if (processes := check.processes_misfit(profile, options.config)) is not None:
+        of_all.append(processes)
     for line in of_all:
         print(f"change  {line}")
     lines = len(of_all)
@@ -45,7 +51,10 @@ def _check(options: argparse.Namespace) -> None:
             print(f"change  {request.rule}: {line}")
         if not found:
             size = f"{request.nodes} × ({request.cpus} CPUs, {request.gpus} GPUs, {request.memory_mb:,} MB)"
-            print(f"ok      {request.rule}: {size}, {request.minutes:,.0f} minutes")
+            time = f"{request.minutes:,.0f} minutes" if request.minutes else "no runtime asked for"
+            print(f"ok      {request.rule}: {size}, {time}")
+        for key in request.unknown:
+            print(f"note    {request.rule}: {key}: depends on the job (input, wildcards); not checked")
         if (note := check.preemption_note(request, cluster)) is not None:
             print(f"note    {request.rule}: {note}")
     if lines:

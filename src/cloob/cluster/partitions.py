@@ -40,10 +40,14 @@ def ask(*command: str) -> str:
 
 def partitions() -> list[Nodes]:
     """All kinds of nodes of all partitions that are there to run jobs."""
-    listed = [
-        line.strip().split("|") for line in ask("sinfo", "--noheader", "--format", _FIELDS).splitlines()
-    ]
-    return [_nodes(*fields) for *fields, state in listed if state.rstrip("~#%@^$-") in _USABLE]
+    found = []
+    for line in ask("sinfo", "--noheader", "--format", _FIELDS).splitlines():
+        *fields, state = line.strip().split("|")
+        if len(fields) != _FIELDS.count("|"):
+            raise InputError(f"sinfo: {line!r} is not of the form {_FIELDS}; is this Slurm's sinfo?")
+        if state.rstrip("~#!%@^$-+") in _USABLE:
+            found.append(_nodes(*fields))
+    return found
 
 
 def _nodes(name: str, limit: str, number: str, cpus: str, memory: str, gres: str, preemption: str) -> Nodes:
@@ -51,12 +55,22 @@ def _nodes(name: str, limit: str, number: str, cpus: str, memory: str, gres: str
         partition=name.rstrip("*"),
         default=name.endswith("*"),
         minutes=minutes_of(limit),
-        number=int(number),
-        cpus=int(cpus.rstrip("+")),
-        memory_mb=int(memory.rstrip("+")),
+        number=_whole(number),
+        cpus=_whole(cpus),
+        memory_mb=_whole(memory, unit="M"),
         gpus=gpus_of(gres),
         preemption=preemption.upper(),
     )
+
+
+def _whole(text: str, unit: str = "") -> int:
+    """`128000+`, `515000M` or `1.5T` of memory (`unit` M: in MB), `2K` of nodes."""
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTP]?)\+?", text)
+    if matched is None:
+        raise InputError(f"sinfo: {text!r} is no number; is this Slurm's sinfo?")
+    units = ["", *"KMGTP"]
+    power = units.index(matched[2] or unit) - units.index(unit)
+    return int(float(matched[1]) * (1024 if unit else 1000) ** power)
 
 
 def settings() -> dict[str, str]:
@@ -66,18 +80,27 @@ def settings() -> dict[str, str]:
 
 
 def minutes_of(limit: str) -> float:
-    """Slurm's time limits (`D-HH:MM:SS`, `HH:MM:SS`, `MM:SS`, `infinite`) in minutes."""
-    if limit in ("infinite", "UNLIMITED", "n/a"):
+    """Slurm's time limits (`D-HH:MM:SS`, `D-HH`, `HH:MM:SS`, `MM:SS`, `infinite`) in minutes."""
+    if limit.lower() in ("infinite", "unlimited", "n/a"):
         return float("inf")
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", limit):
+        raise InputError(f"sinfo: {limit!r} is no time limit; is this Slurm's sinfo?")
     days, _, clock = limit.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
-    hours, minutes, seconds = [0] * (3 - len(parts)) + parts
+    # With days the first number is hours, else the last one seconds.
+    filling = [0] * (3 - len(parts))
+    hours, minutes, seconds = parts + filling if days else filling + parts
     return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
 
 
 def gpus_of(gres: str) -> dict[str, int]:
-    """`gpu:a100:4(S:0-1),gpu:2` -> {"a100": 4, "": 2}."""
+    """`gpu:a100:4(S:0-1),gpu:2` -> {"a100": 4, "": 2}; `gpu` alone is one."""
     found: dict[str, int] = {}
-    for model, number in re.findall(r"\bgpu:(?:([^:(,]*):)?(\d+)", gres):
-        found[model] = found.get(model, 0) + int(number)
+    # Behind a number, in brackets, which sockets or devices they are of.
+    for one in re.sub(r"\([^)]*\)", "", gres).split(","):
+        name, *parts = one.strip().removeprefix("gres/").split(":")
+        number = parts.pop() if parts and parts[-1].isdecimal() else "1"
+        if name == "gpu":
+            model = ":".join(parts)
+            found[model] = found.get(model, 0) + int(number)
     return found

@@ -11,8 +11,10 @@ from cloob.errors import InputError
 from cloob.report.names import CORPORA, label
 from cloob.report.sources import write_sources
 from cloob.report.table import MISSING, Document, Section, as_markdown, write_document
+from cloob.report.text import printable
 
 KEPT = "kept"
+_REASON = 80  # characters of a reason, at most
 COLUMNS = ["corpus", "split", "stage", "fate", "rows"]
 
 
@@ -65,8 +67,9 @@ def read_page(name: str, path: Path) -> Page:
     try:
         table = pd.read_csv(path, dtype={"fate": str}, keep_default_na=False)
     except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: not a readable table of fates ({error}); delete it and run again"
+            f"{path}: not a readable table of fates ({reason}); delete it and run again"
         ) from None
     # A missing, torn or foreign file must not pass for an empty one.
     if list(table.columns) != ["fate", "rows"] or table.empty or table.fate[0] != KEPT:
@@ -105,7 +108,7 @@ def books_document(splits: Sequence[Sequence[Page]]) -> Document:
         rows = [_row("", "rows in the list", listed, listed)]
         for page in pages:
             rows += [
-                _row(page.stage, f"refused: {reason}", count, listed)
+                _row(page.stage, f"refused: {printable(reason, _REASON)}", count, listed)
                 for reason, count in sorted(page.refused.items(), key=lambda item: (-item[1], item[0]))
                 if count
             ]

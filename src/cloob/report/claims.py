@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.report.grid import GROUP, MEAN, OURS, THEIRS, Grid, Row
+from cloob.report.grid import GROUP, MEAN, OURS, THEIRS, Grid, Row, not_in_the_grid
 from cloob.report.inputs import PROTOCOLS, SATURATION, Inputs
 from cloob.report.names import DATASETS, OBJECTIVES, in_order, label
 from cloob.report.significance import LEVEL, Comparison, compare, holm
 from cloob.report.table import MISSING, Cell, Document, Section, number, probability
 from cloob.report.targets import in_braces, marker
+from cloob.report.text import Code, Prose, listed
 
 SUPPORTED, NOT_SUPPORTED, TOO_FEW = "supported", "not supported", "not enough runs"
 
@@ -197,7 +198,7 @@ def _section(
     found: Sequence[Comparison],
     verdicts: Sequence[tuple[float | None, float | None, str]],
 ) -> Section:
-    notes: dict[str, str] = {}
+    notes: dict[str, Prose] = {}
     lines: list[list[Cell | str]] = []
     for claim, comparison, (p, least, word) in zip(stated, found, verdicts, strict=True):
         digits, interval = claim.row.decimals, MISSING
@@ -220,29 +221,26 @@ def _section(
     return Section(title, ["p{0.42\\linewidth}", *"rrrrrl"], head, lines, notes)
 
 
-def _gap(grid: Grid, claim: Claim, notes: dict[str, str]) -> str:
+def _gap(grid: Grid, claim: Claim, notes: dict[str, Prose]) -> str:
     """The marker of the footnote that says what a claim lacks, made if it is new."""
-    texts = []
+    parts: list[str] = []
     for one in (claim.first, claim.second):
         mine = grid.missing[(grid.missing.objective == one) & (grid.missing.protocol == claim.row.protocol)]
         mine = mine if claim.row.dataset == MEAN else mine[mine.dataset == claim.row.dataset]
-        name = label(one, OBJECTIVES)
+        between = ["; "] if parts else []
         if len(mine):
-            texts.append(f"{name}: make " + ", ".join(f"`{each}`" for each in in_braces(mine.path)))
+            parts += [*between, f"{label(one, OBJECTIVES)}: make ", *listed(in_braces(mine.path))]
         elif not grid.block(claim.row)[one].notna().any():
-            known = (grid.values.objective == one).any()
-            reason = (
-                f"no `{claim.row.metric}` in its files; they are older than it, make them again"
-                if known
-                else f"not in the grid of runs; add `{one}` to `runs` in the config"
-            )
-            texts.append(f"{name}: {reason}")
-    text = "; ".join(texts)
-    if not text:
+            if not (grid.values.objective == one).any():
+                parts += [*between, *not_in_the_grid(one)]
+                continue
+            lacks = "in its files; they are older than it, make them again"
+            parts += [*between, f"{label(one, OBJECTIVES)}: no ", Code(claim.row.metric), f" {lacks}"]
+    if not parts:
         return ""
     for known, said in notes.items():
-        if said == text:
+        if said == parts:
             return known
     new = marker(len(notes))
-    notes[new] = text
+    notes[new] = parts
     return new

@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from cloob.report.tables_cli import add_fates, add_output
+from cloob.report.tables_cli import add_fates, add_label, add_output
 
 
 def add_corpus_table(verbs: argparse._SubParsersAction) -> None:
@@ -29,7 +29,7 @@ def add_corpus_figure(verbs: argparse._SubParsersAction) -> None:
     )
     _add_corpora(parser)
     parser.add_argument("--png", type=Path, required=True, help="figure to write; other forms lie beside it")
-    parser.add_argument("--label", default="", help="a sentence for the title: where the numbers come from")
+    add_label(parser)
     parser.set_defaults(run=_corpus_figure)
 
 

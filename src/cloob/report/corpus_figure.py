@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from cloob.report.corpus_table import LOSSES, MEASURES, PAPERS_SHARE, Split, corpora_table, read_manifest
 from cloob.report.names import CORPORA, label
-from cloob.report.style import INK, new_figure, save_figure, styled, title
+from cloob.report.style import INK, new_figure, save_figure, shown, styled, title
 
 COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]
 _KEPT, _PAPER = "pairs", "pairs in the paper"
@@ -55,7 +55,7 @@ def corpus_figure(points: pd.DataFrame, mark: str) -> Figure:
             xlabel=words, ylabel="pairs (%)", ylim=(0, None), xlim=(found["from"].min(), found["to"].max())
         )
     parts = _draw_losses(axes[len(MEASURES)], points, splits)
-    names = [f"{label(corpus, CORPORA)}, {split}" for corpus, split in splits]
+    names = [f"{shown(label(corpus, CORPORA), 24)}, {shown(split, 24)}" for corpus, split in splits]
     legend: list[Any] = [
         Line2D([], [], color=colours[split], lw=2, label=name)
         for split, name in zip(splits, names, strict=True)
@@ -83,7 +83,7 @@ def _draw_losses(axis: Axes, points: pd.DataFrame, splits: Sequence[Split]) -> l
         for share in 100 * _of(points, split, _PAPER).share:
             axis.plot([share, share], [place - 0.4, place + 0.4], color=INK, lw=1.5)
     axis.set(xlabel="share of the list (%)", xlim=(0, 100), yticks=range(len(splits)))
-    axis.set_yticklabels([f"{corpus}\n{split}" for corpus, split in splits])
+    axis.set_yticklabels([f"{shown(corpus, 12)}\n{shown(split, 12)}" for corpus, split in splits])
     axis.invert_yaxis()
     entries: list[Any] = [Patch(color=shade, label=part) for part, shade in shades.items()]
     if (points.measure == _PAPER).any():

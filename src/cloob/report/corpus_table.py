@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json
 from cloob.report.books import Page, check_chain, read_page
+from cloob.report.form import ANYTHING, NUMBER, parse, wrong
 from cloob.report.names import CORPORA, label
 from cloob.report.sources import write_sources
 from cloob.report.table import MISSING, Document, Section, as_markdown, write_document
@@ -30,6 +30,21 @@ MEASURES = {
     "caption_words": "words per caption",
 }
 COLUMNS = ["corpus", "split", "quantity", "value"]
+_WHICH = ("median", "mean", "minimum", "maximum")
+_MANIFEST = {
+    "samples": (int,),
+    "bytes": (int,),
+    "statistics": {
+        **{
+            measure: {"edges": [NUMBER], "counts": [(int,)], "*": ANYTHING} | dict.fromkeys(_WHICH, NUMBER)
+            for measure in MEASURES
+        },
+        "duplicates": (int,),
+        "reencoded": (int,),
+        "*": ANYTHING,
+    },
+    "*": ANYTHING,
+}
 PAPERS_SHARE = "paper's share of its list (%)"
 
 
@@ -75,14 +90,19 @@ def corpora_table(
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json with its statistics. Raises `InputError` where it has none."""
-    manifest = read_json(path)
     try:
-        for measure in MEASURES:
-            of = manifest["statistics"][measure]
-            if len(of["edges"]) != len(of["counts"]) + 1:
-                raise KeyError(measure)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: no manifest with statistics ({error!r}); pack the shards again") from None
+        manifest = parse(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; pack the shards") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); pack the shards again") from None
+    found = wrong(manifest, _MANIFEST)
+    for measure in MEASURES if found is None else ():
+        of = manifest["statistics"][measure]
+        if len(of["edges"]) != len(of["counts"]) + 1:
+            found = f"statistics.{measure} has {len(of['counts'])} counts between {len(of['edges'])} edges"
+    if found is not None:
+        raise InputError(f"{path}: no manifest with statistics ({found}); pack the shards again")
     return manifest
 
 
@@ -110,7 +130,7 @@ def _quantities(
         "gigabytes": round(manifest["bytes"] / 1e9, 3),
     }
     for measure, words in MEASURES.items():
-        for which in ("median", "mean", "minimum", "maximum"):
+        for which in _WHICH:
             found[f"{words}, {which}"] = round(statistics[measure][which], 2)
     return found
 

@@ -4,6 +4,8 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
+from cloob.report.tables_cli import add_label
+
 # What each figure shows, and what it is made from.
 FIGURES = {
     "ajne": "Ajne's uniformity score of the embeddings (embedding_structure results; paper's results)",
@@ -42,7 +44,7 @@ def add_figure(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--png", type=Path, required=True, help="figure to write; the other forms lie beside it"
     )
-    parser.add_argument("--label", default="", help="a sentence for the title: where the numbers come from")
+    add_label(parser)
     parser.set_defaults(run=_figure)
 
 

@@ -11,6 +11,7 @@ from cloob.report.paper import Paper, Published
 from cloob.report.significance import LEVEL, Comparison, compare, holm
 from cloob.report.table import MISSING, Cell, Section, number, probability, spread
 from cloob.report.targets import in_braces, marker
+from cloob.report.text import Code, Prose, listed
 
 GROUP = ["corpus", "architecture", "recipe", "epoch"]
 OURS, THEIRS = "infoloob_hopfield", "infonce"
@@ -141,9 +142,9 @@ class Grid:
         remarks += [_power(pairs, len(self.rows) if family else 0)] if tested else []
         return Section(title, "l" + "r" * (len(heads) - 1), heads, lines, notes, len(self.means), remarks)
 
-    def _notes(self) -> tuple[dict[str, str], dict[tuple[str, str], set[tuple[str, str]]]]:
+    def _notes(self) -> tuple[dict[str, Prose], dict[tuple[str, str], set[tuple[str, str]]]]:
         """Footnotes of what is missing: marker -> text, and (objective, marker) -> (protocol, dataset)s."""
-        notes: dict[str, str] = {}
+        notes: dict[str, Prose] = {}
         markers: dict[tuple[str, str], set[tuple[str, str]]] = {}
         for one in self.columns():
             mine = self.missing[self.missing.objective == one]
@@ -153,19 +154,17 @@ class Grid:
                 protocols = {protocol for protocol, _ in cells}
                 paths = mine[[each in cells for each in zip(mine.protocol, mine.dataset, strict=True)]].path
                 new = marker(len(notes))
-                targets = ", ".join(f"`{each}`" for each in in_braces(paths))
                 of = self._seeds(one)
                 notes[new] = (
                     f"{label(one, OBJECTIVES)}: {len(lacking)} of {of} {'seed' if of == 1 else 'seeds'} "
-                    f"not there; make {targets}"
+                    "not there; make ",
+                    *listed(in_braces(paths)),
                 )
                 # A mean over the sets lacks what one of them lacks.
                 markers[one, new] = cells | {(protocol, MEAN) for protocol in protocols}
             if not len(mine) and not (self.values.objective == one).any():
                 new = marker(len(notes))
-                notes[new] = (
-                    f"{label(one, OBJECTIVES)}: not in the grid of runs; add `{one}` to `runs` in the config"
-                )
+                notes[new] = not_in_the_grid(one)
                 cells = {(row.protocol, row.dataset) for row in (*self.rows, *self.means)}
                 markers[one, new] = cells
         return notes, markers
@@ -213,6 +212,12 @@ class Grid:
                     if value is not None
                 ]
         return found
+
+
+def not_in_the_grid(objective: str) -> Prose:
+    """The footnote of an objective that no run of the grid has."""
+    name = label(objective, OBJECTIVES)
+    return (f"{name}: not in the grid of runs; add ", Code(objective), " to ", Code("runs"), " in the config")
 
 
 def _beside(values: pd.Series, known: Published | None, row: Row) -> str:

@@ -10,10 +10,32 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
+from cloob.report.form import ANYTHING, NUMBER, parse, wrong
 from cloob.report.names import check_objective
+from cloob.report.result_file import RUN
 
-RUN = ["corpus", "architecture", "objective", "recipe", "seed"]
 _STEP = ["step", "data_seconds", "batch_seconds", "samples_per_second"]
+_POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")
+_EVENTS: dict[str, dict[str, Any]] = {
+    "start": {
+        "?run": dict.fromkeys(("name", *RUN), (str,)) | {"seed": (int,), "*": ANYTHING},
+        "?processes": (int,),
+        "?device": (str,),
+        "?pairs": (int,),
+        "?restarts": (int,),
+        "?commit": (str, type(None)),
+        "?corpus_sha256": (str,),
+        "?links_sha256": (str, type(None)),
+        "?torch": (str,),
+        "*": ANYTHING,
+    },
+    "step": {f"?{key}": NUMBER for key in (*_STEP, "epoch", "loss", "learning_rate")} | {"*": ANYTHING},
+    "validation": {
+        **{f"?{key}": NUMBER for key in ("epoch", "saturation", "image_to_text_r1", "text_to_image_r1")},
+        "*": ANYTHING,
+    },
+}
+_REMEDY = "restore the file, delete this line (its event is then left out), or train the run again"
 
 
 @dataclass(frozen=True)
@@ -40,33 +62,60 @@ class Log:
 
 def read_log(path: Path) -> Log:
     """Read the log of a run. Raises `InputError` for what `cloob train run` does not write."""
-    events = read_events(path)
+    events = read_events(path, start=("run", "processes", "device"), step=_STEP, validation=["epoch"])
     starts, steps, validations = [], [], []
+    for event in events:
+        if event["event"] == "start":
+            starts.append(event)
+        elif event["event"] == "step":
+            # A run may go on with other processes than it began with.
+            where = (starts[-1]["processes"], starts[-1]["device"])
+            steps.append([*(event[key] for key in _STEP), *where])
+        elif event["event"] == "validation":
+            validations.append(event)
+    run = {key: starts[-1]["run"][key] for key in ("name", *RUN)}
+    return Log(path, run, starts, pd.DataFrame(steps, columns=[*_STEP, "processes", "device"]), validations)
+
+
+def read_events(path: Path, **needs: Sequence[str]) -> list[dict[str, Any]]:
+    """The events of a log: first a start with its run, and at least one step.
+
+    `needs` are the keys that a kind of event (`start`, `step`, `validation`) has at least. Raises
+    `InputError`, with the number of the line.
+    """
+    forms = {
+        kind: form | {key: form.get(f"?{key}", ANYTHING) for key in needs.get(kind, ())}
+        for kind, form in _EVENTS.items()
+    }
+    events: list[dict[str, Any]] = []
     try:
-        for event in events:
-            if event["event"] == "start":
-                starts.append(event)
-            elif event["event"] == "step":
-                # A run may go on with other processes than it began with.
-                where = (starts[-1]["processes"], starts[-1]["device"])
-                steps.append([*(event[key] for key in _STEP), *where])
-            elif event["event"] == "validation":
-                validations.append(event)
-        run = {key: starts[-1]["run"][key] for key in ("name", *RUN)}
-        check_objective(run["objective"], path)
-        table = pd.DataFrame(steps, columns=[*_STEP, "processes", "device"])
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{path}: not a log of `cloob train run` ({error!r}); train the run again") from None
-    if table.empty:
+        with path.open("rb") as log:
+            for number, line in enumerate(log, start=1):
+                events.append(_event(line, forms, f"{path}, line {number}"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; `cloob train run` writes this log") from None
+    if not events or events[0]["event"] != "start" or "run" not in events[0]:
+        raise InputError(
+            f"{path}: not a log of `cloob train run`: it does not begin with a start; train the run again"
+        )
+    if not any(event["event"] == "step" for event in events):
         raise InputError(f"{path}: the log has no training step; train the run again")
-    return Log(path, run, starts, table, validations)
+    return events
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a log as they stand. Raises `InputError`."""
+def _event(line: bytes, forms: dict[str, Any], where: str) -> dict[str, Any]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        raise InputError(f"{path}: no such log; `cloob train run` writes it") from None
+        event = parse(line)
     except ValueError as error:
-        raise InputError(f"{path}: a line is not JSON ({error}); train the run again") from None
+        raise InputError(f"{where}: a line is not JSON ({error}); {_REMEDY}") from None
+    found = wrong(event, {"event": (str,), "*": ANYTHING})
+    if found is None and (form := forms.get(event["event"])) is not None:
+        run = event.get("run")
+        if isinstance(run, dict) and isinstance(run.get("objective"), str):
+            check_objective(run["objective"], where)
+        found = wrong(event, form)
+        positive = [key for key in _POSITIVE if found is None and key in event and event[key] <= 0]
+        found = f"{positive[0]} is {event[positive[0]]}" if positive else found
+    if found is not None:
+        raise InputError(f"{where}: not a log of `cloob train run`: {found}; {_REMEDY}")
+    return event

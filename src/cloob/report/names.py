@@ -37,7 +37,7 @@ def label(name: str, known: dict[str, str]) -> str:
     return known.get(name, name)
 
 
-def check_objective(name: str, path: Path) -> None:
+def check_objective(name: str, path: Path | str) -> None:
     """Raise `InputError` for an objective that has no place in tables and figures."""
     if name not in OBJECTIVES:
         raise InputError(f"{path}: objective {name!r} is unknown; there are {', '.join(OBJECTIVES)}")

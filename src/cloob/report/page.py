@@ -1,9 +1,9 @@
 """A table as a page to read in the HTML report: its Markdown, in HTML that needs nothing else."""
 
-from html import escape
+import re
 from pathlib import Path
 
-from markdown import markdown
+from markdown import Markdown
 
 from cloob.errors import InputError
 from cloob.files import replacing
@@ -26,17 +26,27 @@ def report_page(markdown_path: Path, html: Path) -> None:
         text = markdown_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{markdown_path}: not a readable table ({error}); make it again") from None
-    heading = escape(text.partition("\n")[0].lstrip("# "))
+    body = html_of(text)
+    heading = re.sub(r"<[^>]*>", "", body.partition("\n")[0])
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{heading}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n{html_of(text)}\n</body>\n</html>\n"
+        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
     with replacing(html) as beside:
         beside.write_text(page, encoding="utf-8")
 
 
+# Of Markdown, what a table is not made of: links, images, and HTML; their characters are shown.
+_LINKS = ("link", "image_link", "reference", "image_reference", "short_reference", "short_image_ref")
+_NOT_READ = (*_LINKS, "autolink", "automail", "html")
+
+
 def html_of(text: str) -> str:
-    """Markdown with tables and footnotes -> HTML; tags in the text are shown, not obeyed."""
-    safe = text.replace("&", "&amp;").replace("<", "&lt;")
-    return markdown(safe, extensions=["tables", "sane_lists", "footnotes"], output_format="html")
+    """Markdown with tables -> HTML in which nothing is a link, an image, or a tag of the text's own."""
+    reader = Markdown(extensions=["tables", "sane_lists"], output_format="html")
+    for pattern in _NOT_READ:
+        reader.inlinePatterns.deregister(pattern)
+    reader.parser.blockprocessors.deregister("reference")
+    reader.preprocessors.deregister("html_block")
+    return reader.convert(text)

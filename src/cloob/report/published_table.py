@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json
 from cloob.report.names import DATASETS, label, ranks
 from cloob.report.paper import Paper
+from cloob.report.result_file import read_result
 from cloob.report.sources import write_sources
 from cloob.report.table import Document, Section, number, write_document
+from cloob.report.text import Prose
 
 COLUMN = ["pretraining", "architecture", "method", "epoch"]
 # The protocols that the paper has numbers of, as they are called on paper.
@@ -58,9 +59,9 @@ def _compare(results: Sequence[tuple[Column, Path]], paper: Paper) -> pd.DataFra
 
 def _rows(column: Column, path: Path, paper: Paper) -> Iterator[dict[str, Any]]:
     """A row of a zero-shot result; of a linear probe's one for each kind of features."""
-    result = read_json(path)
+    result = read_result(path, run=("name", "architecture"), needs=("protocol", "images", "metrics"))
+    run, dataset, protocol = result["run"], result["dataset"], result["protocol"]
     try:
-        run, dataset, protocol = result["run"], result["dataset"], result["protocol"]
         if protocol not in PROTOCOLS:
             raise KeyError(f"protocol {protocol}")
         found = (run["architecture"], result["epoch"])
@@ -119,8 +120,8 @@ def published_document(table: pd.DataFrame) -> Document:
             f"{symbol} = {part[key].iloc[0]:.4g}" if pd.notna(part[key].iloc[0]) else f"no {symbol}"
             for key, symbol in STORED.items()
         ]
-        notes.append(f"The checkpoint of {title} holds {' and '.join(stored)}.")
-    remarks = [
+        notes.append((f"The checkpoint of {title} holds {' and '.join(stored)}.",))
+    remarks: list[Prose] = [
         "Published accuracies are rounded to a tenth.",
         "Which variant of ImageNetV2 they are of is unknown.",
     ]
@@ -128,7 +129,7 @@ def published_document(table: pd.DataFrame) -> Document:
         remarks.append("Which features, and which validation images, they are of is unknown too.")
     stuck = [f"{row.checkpoint}, {row.dataset}" for row in table[~table.converged].itertuples()]
     if stuck:
-        remarks.append(f"{NOT_CONVERGED}: {'; '.join(dict.fromkeys(stuck))}.")
+        remarks.append((f"{NOT_CONVERGED}: {'; '.join(dict.fromkeys(stuck))}.",))
     return Document(
         f"The released checkpoints, {PROTOCOLS[table.protocol.iloc[0]]} (%)",
         sections,

@@ -5,14 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.files import read_json
 from cloob.report.grid import MEAN, OURS, THEIRS, Grid, Row
 from cloob.report.inputs import PROTOCOLS, SATURATION, Inputs
 from cloob.report.names import DATASETS, OBJECTIVES, in_order, label
 from cloob.report.published_table import NOT_CONVERGED
+from cloob.report.result_file import read_result
 from cloob.report.results import COLUMNS, MEASURED, sorted_rows
 from cloob.report.significance import LEVEL
 from cloob.report.table import Document, Section
+from cloob.report.text import Prose
 
 ACCURACY = "accuracy"  # what the paper reports for every set
 _SIDES = ("image", "text")
@@ -63,19 +64,19 @@ def linear_probe(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """Accuracies in percent, of each kind of features that was probed."""
     metrics, stuck = {ACCURACY: ""}, []
     for path in inputs.there[inputs.there.protocol == "linear_probe"].path:
-        result = read_json(path)
+        result = read_result(path, "linear_probe", needs=["metrics", "probes"])
         kinds = [each["features"] for each in result["probes"]]
-        if not all(each["converged"] for each in result["probes"]):
+        if not all(each.get("converged", True) for each in result["probes"]):
             stuck.append(f"{result['run']['name']}, epoch {result['epoch']}, {result['dataset']}")
         for place, kind in enumerate(kinds):  # the first is the same in all files: see `read_results`
             name = f"{ACCURACY}_{kind}" if place else ACCURACY
             metrics[name] = f", features {kind.replace('_', ' the ')}"
-    remarks = [f"{NOT_CONVERGED}: {'; '.join(stuck)}."] if stuck else []
+    remarks = [(f"{NOT_CONVERGED}: {'; '.join(stuck)}.",)] if stuck else []
     return _accuracies(inputs, "linear_probe", "Linear-probe accuracy (%)", metrics, remarks)
 
 
 def _accuracies(
-    inputs: Inputs, protocol: str, title: str, metrics: dict[str, str], more: Sequence[str] = ()
+    inputs: Inputs, protocol: str, title: str, metrics: dict[str, str], more: Sequence[Prose] = ()
 ) -> tuple[Document, pd.DataFrame]:
     sections, grids = [], []
     for group, values, missing in inputs.groups([protocol]):
@@ -158,7 +159,7 @@ def _ablation_rows(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Row]
     yield Row("train", "", SATURATION, "1 − p, held-out pairs", 1, 3, 0)
 
 
-def _document(title: str, sections: list[Section], remarks: list[str], grids: list[Grid]) -> Document:
+def _document(title: str, sections: list[Section], remarks: list[Prose], grids: list[Grid]) -> Document:
     beside = any(grid.published(row, one) for grid in grids for row in grid.rows for one in grid.columns())
     return Document(title, sections, [*remarks, PUBLISHED if beside else UNPUBLISHED])
 

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json, replacing
-from cloob.report.names import ARCHITECTURES, CORPORA, DATASETS, OBJECTIVES, check_objective, ranks
+from cloob.files import replacing
+from cloob.report.names import ARCHITECTURES, CORPORA, DATASETS, OBJECTIVES, ranks
+from cloob.report.result_file import read_result
 
 # What makes two rows rows of the same column of the paper's table; seeds are averaged within.
 COLUMN = ["corpus", "architecture", "objective", "recipe", "epoch"]
@@ -44,8 +45,8 @@ def read_results(paths: Sequence[Path], protocol: str = "zeroshot") -> pd.DataFr
     A linear probe's metrics are those of its first kind of features, the same one in all files; of a further
     kind they carry its name, as in `accuracy_before_projection`.
     """
-    results = [(path, read_json(path)) for path in paths]
-    rows = [row for path, result in results for row in _rows(path, result, protocol)]
+    results = [(path, read_result(path, protocol)) for path in paths]
+    rows = [row for path, result in results for row in _rows(path, result)]
     _check_kinds(results)
     _check_alike(results)
     table = pd.DataFrame(rows, columns=[*COLUMNS, "path"])
@@ -64,32 +65,28 @@ def sorted_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV; floats in their shortest exact form, so that equal numbers are equal bytes."""
+    """Write a table as CSV; floats in their shortest exact form, so that equal numbers are equal bytes.
+
+    Text is written as it is, also what a spreadsheet would read as a formula: the table is for programs.
+    Bytes of a file name that are not UTF-8 are written as escapes.
+    """
     with replacing(path) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n")
+        table.to_csv(beside, index=False, lineterminator="\n", errors="backslashreplace")
 
 
-def _rows(path: Path, result: dict[str, Any], protocol: str) -> list[list[object]]:
-    try:
-        run = result["run"]
-        check_objective(run["objective"], path)
-        if result["protocol"] != protocol:
-            raise KeyError(f"protocol {result['protocol']}")
-        start = [run["corpus"], run["architecture"], run["objective"], run["recipe"], int(run["seed"])]
-        start += [int(result["epoch"]), result["dataset"]]
-        metrics = dict(result["metrics"])
-        for probe in result.get("probes", [])[1:]:
-            metrics |= {f"{metric}_{probe['features']}": value for metric, value in probe["metrics"].items()}
-        chance = result.get("chance")
-        return [
-            [*start, metric, float(value), chance and chance * _GUESSES.get(metric, 1), path]
-            for metric, value in metrics.items()
-            if value is not None
-        ]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a result of `cloob evaluate`, {protocol} ({error!r}); make it again"
-        ) from None
+def _rows(path: Path, result: dict[str, Any]) -> list[list[object]]:
+    run = result["run"]
+    start = [run["corpus"], run["architecture"], run["objective"], run["recipe"], run["seed"]]
+    start += [result["epoch"], result["dataset"]]
+    metrics = dict(result["metrics"])
+    for probe in result.get("probes", [])[1:]:
+        metrics |= {f"{metric}_{probe['features']}": value for metric, value in probe["metrics"].items()}
+    chance = result.get("chance")
+    return [
+        [*start, metric, float(value), chance and chance * _GUESSES.get(metric, 1), path]
+        for metric, value in metrics.items()
+        if value is not None
+    ]
 
 
 def _check_kinds(results: Sequence[tuple[Path, dict[str, Any]]]) -> None:

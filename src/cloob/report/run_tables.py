@@ -8,6 +8,7 @@ from cloob.report.logs import Log
 from cloob.report.names import CORPORA, OBJECTIVES, label
 from cloob.report.table import MISSING, Cell, Document, Section, number, spread
 from cloob.report.targets import in_braces, marker
+from cloob.report.text import Code, Prose, listed
 
 _SPEEDS = {
     "pairs_per_second": ("Pairs/s", 1),
@@ -84,9 +85,9 @@ def provenance(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
         ]
         for row in long.itertuples()
     ]
-    notes = {}
+    notes: dict[str, Prose] = {}
     for path in inputs.missing[inputs.missing.protocol == "train"].path:
-        notes[letter := marker(len(notes))] = f"{_NO_LOG}`{path}`"
+        notes[letter := marker(len(notes))] = (_NO_LOG, Code(path))
         lines.append([Cell(path.parent.name, note=letter), *[MISSING] * (len(_HEAD) - 1)])
     remarks = [
         "Config: SHA-256 of the run's row of the grid, its recipe and its model. Data: SHA-256 of the "
@@ -134,17 +135,16 @@ _PROVENANCE = [
 ]
 
 
-def _lacking(inputs: Inputs) -> tuple[list[tuple[list[str], str]], dict[str, str]]:
+def _lacking(inputs: Inputs) -> tuple[list[tuple[list[str], str]], dict[str, Prose]]:
     """Names and marker of each kind of run without any log, and the footnotes of these."""
     keys = ["corpus", "architecture", "objective", "recipe"]
     gone = inputs.missing[inputs.missing.protocol == "train"]
     there = {tuple(log.run[key] for key in keys) for log in inputs.logs}
-    found, notes = [], {}
+    found: list[tuple[list[str], str]] = []
+    notes: dict[str, Prose] = {}
     for key, part in gone.groupby(keys, sort=True):
         if key not in there:
-            notes[letter := marker(len(notes))] = _NO_LOG + ", ".join(
-                f"`{each}`" for each in in_braces(part.path)
-            )
+            notes[letter := marker(len(notes))] = (_NO_LOG, *listed(in_braces(part.path)))
             found.append((_named(*key), letter))
     return found, notes
 

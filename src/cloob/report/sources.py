@@ -19,7 +19,10 @@ def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Seq
             {
                 "inputs": [
                     {
-                        "path": Path(os.path.relpath(path.resolve(), folder)).as_posix(),
+                        # JSON is Unicode, a file name may be any bytes: those that are not are as in `\\xff`.
+                        "path": os.fsencode(os.path.relpath(path.resolve(), folder)).decode(
+                            "utf-8", "backslashreplace"
+                        ),
                         "sha256": sha256_of(path),
                     }
                     for path in sorted(inputs)

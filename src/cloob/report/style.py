@@ -10,17 +10,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 
 from cloob.files import replacing
 from cloob.report.names import OBJECTIVES, label
 from cloob.report.results import write_table
 from cloob.report.sources import write_sources
+from cloob.report.text import REPLACEMENT, printable
 
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9  # inches, of a two-column page
 _CHARACTERS = 12  # of a title, in an inch
 INK, FAINT = "0.15", "0.55"
 DASHES = (0, (2, 1))
+_FONT = "DejaVu Sans"  # comes with matplotlib, so it is the same everywhere
+_MARK = 300  # characters of a mark, at most
+_LINE = 0.18  # inches of a line of it
 _COLOURS = sns.color_palette("colorblind")
 # Blues for InfoNCE, oranges for InfoLOOB: as far apart as colour-blind eyes allow.
 PALETTE = {
@@ -51,7 +56,8 @@ _SETTINGS = {
     "pdf.fonttype": 42,  # TrueType: text stays text, fonts are embedded
     "svg.fonttype": "path",  # the same letters on every screen, with no font to fetch
     "svg.hashsalt": "cloob",  # names inside an SVG are hashes of this, not random
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "font.family": _FONT,
+    "text.parse_math": False,  # a dollar sign in a name is one
 }
 
 
@@ -60,6 +66,16 @@ def styled() -> Iterator[None]:
     """Make and save figures under this."""
     with mpl.rc_context(sns.plotting_context("paper") | sns.axes_style("ticks") | _SETTINGS):
         yield
+
+
+def shown(text: str, most: int) -> str:
+    """Text from data as a figure made under `styled()` shows it: one line of at most so many characters.
+
+    A character that the font has no glyph for becomes U+FFFD.
+    """
+    font = get_font(findfont(_FONT))
+    line = printable(text, most).strip()
+    return "".join(each if font.get_char_index(ord(each)) else REPLACEMENT for each in line)
 
 
 def new_figure(height: float, width: float = TWO_COLUMNS) -> Figure:
@@ -86,7 +102,9 @@ def handles(objectives: list[str], markers: bool = False) -> list[Line2D]:
 
 def title(figure: Figure, what: str, mark: str, legend: list[Line2D]) -> None:
     """The figure's title with the mark that says where its numbers come from, and its legend below."""
-    lines = textwrap.wrap(mark, int(_CHARACTERS * figure.get_figwidth()))
+    lines = textwrap.wrap(shown(mark, _MARK), int(_CHARACTERS * figure.get_figwidth()))
+    # A long mark takes its room from the page, not from the panels.
+    figure.set_figheight(figure.get_figheight() + _LINE * len(lines[2:]))
     heading = figure.suptitle("\n".join([what, *lines]), fontweight="bold", color=INK)
     heading.set_linespacing(1.4)
     if legend:

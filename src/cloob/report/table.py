@@ -8,32 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from cloob.files import replacing
+from cloob.report.latex import escaped, escaped_cell, escaped_prose
 from cloob.report.names import titled
 from cloob.report.results import write_table
+from cloob.report.text import MOST, Prose, markdown_prose, markdown_text, printable
 
 MISSING = "—"
-# What LaTeX does not take as it stands: its own characters, and those that pdflatex has no glyph for.
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    **{each: rf"\{each}" for each in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    MISSING: "---",
-    "–": "--",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "≤": r"$\leq$",
-    "→": r"$\rightarrow$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "β": r"$\beta$",
-    "τ": r"$\tau$",
-}
 # Environment and size, then in points: half the gap of two columns, the width that there is (a column or the
 # page of a two-column paper), and that of a character.
 _SIZES = (
@@ -48,7 +28,7 @@ _FIT = r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; `note` is the marker of a footnote of its section."""
+    """One cell of plain text; `note` is the marker of a footnote of its section."""
 
     text: str
     bold: bool = False
@@ -57,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Section:
-    """One grid under a heading.
+    """One grid under a heading; all text is plain, escaped only where it is printed.
 
     `columns` are LaTeX's, one each (l, r, c, p{…}); a line sets `summary_rows` at the end apart.
     """
@@ -66,9 +46,9 @@ class Section:
     columns: Sequence[str]
     head: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
-    notes: dict[str, str] = field(default_factory=dict)  # marker -> text; `code` between backticks
+    notes: dict[str, Prose] = field(default_factory=dict)  # by marker
     summary_rows: int = 0
-    remarks: Sequence[str] = ()
+    remarks: Sequence[Prose] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +57,7 @@ class Document:
 
     title: str
     sections: Sequence[Section]
-    remarks: Sequence[str] = ()
+    remarks: Sequence[Prose] = ()
 
 
 def write_document(document: Document, long: pd.DataFrame, mark: str, csv: Path) -> list[Path]:
@@ -95,38 +75,46 @@ def write_document(document: Document, long: pd.DataFrame, mark: str, csv: Path)
 
 def as_markdown(document: Document, mark: str) -> str:
     """The document in Markdown."""
-    lines = [f"# {titled(document.title, mark)}", ""]
+    lines = [f"# {markdown_text(titled(document.title, mark))}", ""]
     for section in document.sections:
-        lines += [f"## {section.title}", ""] if section.title else []
-        lines.append(_markdown_row(section.head))
+        lines += [f"## {markdown_text(section.title)}", ""] if section.title else []
+        lines.append(_markdown_row(map(_markdown_cell, section.head)))
         lines.append(_markdown_row(["---:" if each == "r" else "---" for each in section.columns]))
-        lines += [_markdown_row([_markdown_cell(each) for each in row]) for row in section.rows]
-        lines += ["", *(f"- [{marker}] {text}" for marker, text in section.notes.items())]
-        lines += ["", *section.remarks] if section.notes and section.remarks else section.remarks
-        lines += [""] if section.notes or section.remarks else []
-    return "\n".join([*lines, *document.remarks]).rstrip() + "\n"
+        lines += [_markdown_row(map(_markdown_cell, row)) for row in section.rows]
+        lines += ["", *(f"- [{marker}] {markdown_prose(text)}" for marker, text in section.notes.items())]
+        remarks = [markdown_prose(remark) for remark in section.remarks]
+        lines += ["", *remarks] if section.notes and remarks else remarks
+        lines += [""] if section.notes or remarks else []
+    return "\n".join([*lines, *map(markdown_prose, document.remarks)]).rstrip() + "\n"
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _markdown_cell(cell: Cell | str) -> str:
     cell = cell if isinstance(cell, Cell) else Cell(cell)
-    text = f"**{cell.text}**" if cell.bold else cell.text
+    text = markdown_text(cell.text)
+    text = f"**{text}**" if cell.bold and text else text
     return f"{text} [{cell.note}]" if cell.note else text
 
 
 def as_tex(document: Document, mark: str, name: str) -> str:
     """The document as LaTeX tables: one `table` per section, captioned and labelled `tab:<name>-<number>`."""
-    lines = [f"% {titled(document.title, mark)}", r"% In the preamble: \usepackage{booktabs,graphicx}", ""]
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    # Line breaks would end the comment.
+    lines = [
+        f"% {printable(titled(document.title, mark))}",
+        r"% In the preamble: \usepackage{booktabs,graphicx}",
+        "",
+    ]
     for number, section in enumerate(document.sections, start=1):
         what = f"{document.title}. {section.title}" if section.title else document.title
         table, size = _measures(section)
         lines += [
             rf"\begin{{{table}}}",
             rf"  \centering{size}",
-            rf"  \caption{{{escaped(titled(what, mark))}}}",
+            rf"  \caption{{{escaped(printable(titled(what, mark), MOST))}}}",
             rf"  \label{{tab:{name}-{number}}}",
             _FIT,
             rf"  \begin{{tabular}}{{@{{}}{''.join(section.columns)}@{{}}}}",
@@ -138,9 +126,9 @@ def as_tex(document: Document, mark: str, name: str) -> str:
         if 0 < section.summary_rows < len(body):
             body.insert(-section.summary_rows, r"    \midrule")
         lines += [*body, r"    \bottomrule", r"  \end{tabular}}"]
-        below = [rf"\textsuperscript{{{key}}}~{_prose(text)}" for key, text in section.notes.items()]
-        below += [_prose(text) for text in (*section.remarks, *document.remarks)]
-        if below:
+        below = [rf"\textsuperscript{{{key}}}~{escaped_prose(text)}" for key, text in section.notes.items()]
+        below += [escaped_prose(text) for text in (*section.remarks, *document.remarks)]
+        if below := list(filter(None, below)):
             lines.append(r"  \par\medskip\raggedright\scriptsize")
             lines.append("  " + "\\\\\n  ".join(below))
         lines += [rf"\end{{{table}}}", ""]
@@ -163,34 +151,19 @@ def _measures(section: Section) -> tuple[str, str]:
 
 
 def _plain(cell: Cell | str) -> str:
-    return cell.text + cell.note if isinstance(cell, Cell) else cell
+    cell = cell if isinstance(cell, Cell) else Cell(cell)
+    return printable(cell.text, MOST) + cell.note
 
 
 def _tex_row(cells: Iterable[Cell | str]) -> str:
-    # The braces keep a cell that begins with [ from being read as an option of the line before.
     return "    " + " & ".join(_tex_cell(each) for each in cells) + r" \\"
 
 
 def _tex_cell(cell: Cell | str) -> str:
     cell = cell if isinstance(cell, Cell) else Cell(cell)
-    text = escaped(cell.text)
+    text = escaped_cell(cell.text)
     text = rf"\textbf{{{text}}}" if cell.bold else text
-    text = f"{{}}{text}" if text.startswith(("[", "*")) else text
     return rf"{text}\textsuperscript{{{cell.note}}}" if cell.note else text
-
-
-def _prose(text: str) -> str:
-    """Text with `code` between backticks; long paths may break after a slash or an underscore."""
-    parts = [escaped(each) for each in text.split("`")]
-    for place in range(1, len(parts), 2):
-        code = re.sub(r"(/|,|\\_)", r"\1\\allowbreak{}", parts[place])
-        parts[place] = rf"\texttt{{{code}}}"
-    return "".join(parts)
-
-
-def escaped(text: str) -> str:
-    """Plain text as LaTeX prints it."""
-    return "".join(_ESCAPES.get(character, character) for character in text)
 
 
 def spread(values: pd.Series, decimals: int = 2) -> str:

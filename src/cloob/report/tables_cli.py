@@ -81,7 +81,22 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv", type=Path, required=True, help="table to write, long form; .md and .tex go beside it"
     )
-    parser.add_argument("--label", default="", help="a sentence for the title: where the numbers come from")
+    add_label(parser)
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """The mark of a table or figure."""
+    parser.add_argument(
+        "--label",
+        type=_unescaped,
+        default="",
+        help=r"a sentence for the title: where the numbers come from; \u0041 is read as in JSON",
+    )
+
+
+def _unescaped(text: str) -> str:
+    """Text in which Snakefiles escape what its report and a shell command cannot hold."""
+    return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
 def add_fates(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """What a result file or a log is of, by its path: the way to say what is missing in a partial table."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def in_braces(paths: Iterable[Path]) -> list[str]:
     # (before the seed, after it up to the name, suffix) -> seed -> names
     families: dict[tuple[str, str, str], dict[int, list[str]]] = {}
     for path in paths:
-        before, seed, after = re.fullmatch(r"(.*-seed)(\d+)(/.*)", path.as_posix()).groups()
+        before, seed, after = re.fullmatch(r"(.*-seed)(\d+)(/.*)", path.as_posix(), re.DOTALL).groups()
         folder, _, name = after.rpartition("/")
         stem, suffix = Path(name).stem, Path(name).suffix
         families.setdefault((before, folder, suffix), {}).setdefault(int(seed), []).append(stem)
@@ -52,13 +53,15 @@ def in_braces(paths: Iterable[Path]) -> list[str]:
         for seed, names in sorted(by_seed.items()):
             alike.setdefault(tuple(sorted(set(names))), []).append(str(seed))
         found += [
-            f"{before}{_choice(seeds)}{folder}/{_choice(names)}{suffix}" for names, seeds in alike.items()
+            f"{shlex.quote(before)}{_choice(seeds)}{shlex.quote(f'{folder}/')}{_choice(names)}{suffix}"
+            for names, seeds in alike.items()
         ]
     return found
 
 
 def _choice(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+    quoted = [shlex.quote(name) for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{{{','.join(quoted)}}}"
 
 
 def marker(place: int) -> str:

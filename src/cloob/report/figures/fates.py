@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cloob.errors import InputError
-from cloob.report.names import CORPORA, label
-from cloob.report.style import FAINT, INK, new_figure, title
+from cloob.report.names import CORPORA, label, ranks
+from cloob.report.style import FAINT, INK, new_figure, shown, title
 
 COLUMNS = ["split", "stage", "fate", "http_status", "rows"]
 KEPT = "kept"
 MOST = 12  # refusals with a bar of their own; rarer ones are one bar
+_REASON = 40  # characters of a reason, at most
 _COLOURS = {"kept": "#2b6a4d", "list": "0.72", "fetch": "0.45"}
 
 
@@ -28,29 +29,34 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
         try:
             table = pd.read_csv(path, dtype={"split": str, "stage": str, "fate": str})
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a readable table ({error}); download the corpus again") from None
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not a readable table ({reason}); download the corpus again") from None
         if not set(COLUMNS) <= set(table) or table.empty:
             raise InputError(f"{path}: its columns are not {','.join(COLUMNS)}; download the corpus again")
+        if not pd.api.types.is_integer_dtype(table.rows) or (table.rows < 0).any():
+            raise InputError(f"{path}: `rows` holds what is not a number from 0; download the corpus again")
         table = table.groupby(["split", "stage", "fate"], as_index=False, sort=False).rows.sum()
         listed = table[table.stage == "list"].groupby("split").rows.sum()
         # What the list kept went on to be fetched: only its fate there is one.
         table = table[(table.stage == "fetch") | (table.fate != KEPT)]
-        table["share"] = table.rows / table.split.map(listed)
+        # Of an empty list, nothing is no share.
+        table["share"] = (table.rows / table.split.map(listed)).fillna(0)
         parts.append(table.assign(corpus=path.parent.name))
     return pd.concat(parts, ignore_index=True)[["corpus", "split", "stage", "fate", "rows", "share"]]
 
 
 def draw(data: pd.DataFrame, mark: str) -> Figure:
     """A panel per corpus and split, a bar per fate, the most frequent refusal first."""
-    order = list(CORPORA)
-    parts = sorted(data.groupby(["corpus", "split"]), key=lambda part: (order.index(part[0][0]), part[0][1]))
-    shown = [_condensed(part) for _, part in parts]
-    heights = [len(part) + 0.6 for part in shown]  # in bars
+    order = ranks(data.corpus, CORPORA)
+    parts = sorted(data.groupby(["corpus", "split"]), key=lambda part: (order[part[0][0]], part[0][1]))
+    bars = [_condensed(part) for _, part in parts]
+    heights = [len(part) + 0.6 for part in bars]  # in bars
     figure = new_figure(height=1.1 + 0.3 * len(parts) + 0.135 * sum(heights))
     axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for (((corpus, split), whole), part), axis in zip(zip(parts, shown, strict=True), axes, strict=True):
+    for (((corpus, split), whole), part), axis in zip(zip(parts, bars, strict=True), axes, strict=True):
         _draw_panel(axis, part)
-        axis.set_title(f"{label(corpus, CORPORA)}, {split}: {whole.rows.sum():,} rows in the list")
+        name = f"{shown(label(corpus, CORPORA), 24)}, {shown(split, 24)}"
+        axis.set_title(f"{name}: {whole.rows.sum():,} rows in the list")
     axes[-1].set_xlabel("share of the list (%)")
     legend = [
         Patch(color=_COLOURS["kept"], label="image kept"),
@@ -84,7 +90,7 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
         axis.annotate(
             text, (100 * row.share, place), (3, 0), textcoords="offset points", va="center", fontsize=6.5
         )
-    axis.set_yticks(places, [fate.replace("_", " ") for fate in part.fate])
+    axis.set_yticks(places, [shown(fate.replace("_", " "), _REASON) for fate in part.fate])
     axis.tick_params(axis="y", length=0)
     axis.set(ylim=(len(part) - 0.4, -0.6), xlim=(0, 118), xticks=range(0, 101, 20))
     axis.grid(axis="x", color=FAINT, alpha=0.25, lw=0.5)

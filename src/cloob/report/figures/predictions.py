@@ -2,7 +2,6 @@
 
 import base64
 import io
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from matplotlib.lines import Line2D
 from PIL import Image, UnidentifiedImageError
 
 from cloob.errors import InputError
-from cloob.files import read_json
 from cloob.report.figures.inputs import RUN
-from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, check_objective, in_order, label
-from cloob.report.style import FAINT, INK, new_figure, title
+from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, in_order, label
+from cloob.report.result_file import read_result
+from cloob.report.style import FAINT, INK, new_figure, shown, title
 
 SAMPLES = 2  # of each test set
 TOP = 3  # guesses shown of each
@@ -28,27 +27,13 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
     """A row per guess: RUN, epoch, dataset, sample, class, rank (from 1), guess, probability, image_jpeg."""
     rows = []
     for path in inputs:
-        content = read_json(path)
-        try:
-            check_objective(content["run"]["objective"], path)
-            identity = [*(content["run"][key] for key in RUN), content["epoch"], content["dataset"]]
-            rows += [
-                [
-                    *identity,
-                    place,
-                    sample["class"],
-                    rank,
-                    one["class"],
-                    one["probability"],
-                    sample["image_jpeg"],
-                ]
-                for place, sample in enumerate(_apart(content["samples"]))
-                for rank, one in enumerate(sample["top"][:TOP], start=1)
-            ]
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: not sample predictions ({error!r}); evaluate the checkpoint again"
-            ) from None
+        content = read_result(path, needs=["samples"])
+        identity = [*(content["run"][key] for key in RUN), content["epoch"], content["dataset"]]
+        rows += [
+            [*identity, place, sample["class"], rank, one["class"], one["probability"], sample["image_jpeg"]]
+            for place, sample in enumerate(_apart(content["samples"]))
+            for rank, one in enumerate(sample["top"][:TOP], start=1)
+        ]
     runs = {tuple(row[: len(RUN) + 1]) for row in rows}
     if len(runs) > 1:
         raise InputError(f"--inputs: sample predictions of {len(runs)} runs or epochs; give those of one")
@@ -83,7 +68,8 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         Line2D([], [], color=_RIGHT, lw=5, solid_capstyle="butt", label="probability of the right class"),
         Line2D([], [], color=_WRONG, lw=5, solid_capstyle="butt", label="of another class"),
     ]
-    run = f"{label(first.objective, OBJECTIVES)}, {first.architecture}, {label(first.corpus, CORPORA)}"
+    names = label(first.objective, OBJECTIVES), first.architecture, label(first.corpus, CORPORA)
+    run = ", ".join(shown(name, 24) for name in names)
     title(figure, f"Sample predictions · {run}, epoch {first.epoch}", mark, legend)
     return figure
 
@@ -96,16 +82,15 @@ def _draw_image(axis: Axes, dataset: str, guesses: pd.DataFrame) -> None:
         raise InputError(
             f"a sample of {dataset} is not an image in base64; evaluate the checkpoint again"
         ) from None
-    truth = textwrap.shorten(guesses["class"].iloc[0], 30, placeholder="…")
-    axis.set_title(f"{label(dataset, DATASETS)}\n{truth}", fontsize=6.6, loc="center", linespacing=1.25)
+    name, truth = shown(label(dataset, DATASETS), 30), shown(guesses["class"].iloc[0], 30)
+    axis.set_title(f"{name}\n{truth}", fontsize=6.6, loc="center", linespacing=1.25)
 
 
 def _draw_guesses(axis: Axes, guesses: pd.DataFrame) -> None:
     for row in guesses.itertuples():
         right = row.guess == guesses["class"].iloc[0]
         axis.barh(row.rank, row.probability, height=0.86, color=_RIGHT if right else _WRONG, alpha=0.55)
-        name = textwrap.shorten(row.guess, 24, placeholder="…")
-        axis.text(0.02, row.rank, name, va="center", fontsize=6.2, color=INK)
+        axis.text(0.02, row.rank, shown(row.guess, 24), va="center", fontsize=6.2, color=INK)
         axis.text(1, row.rank, f"{100 * row.probability:.0f} %", va="center", ha="right", fontsize=6.2)
     axis.plot([0, 0], [0.5, TOP + 0.5], color=FAINT, lw=0.6)
     axis.set(xlim=(0, 1), ylim=(TOP + 0.6, 0.4))

@@ -15,7 +15,7 @@ from cloob.report.style import ONE_COLUMN, TWO_COLUMNS, handles, new_figure, tit
 def read(inputs: Sequence[Path]) -> pd.DataFrame:
     """1 − p on held-out pairs after each epoch: the columns of `RUN`, epoch, value. Raises `InputError`."""
     rows = []
-    for path, run, events in logs(inputs):
+    for path, run, events in logs(inputs, validation=["epoch"]):
         found = [
             [*run.values(), event["epoch"], event["saturation"]]
             for event in events

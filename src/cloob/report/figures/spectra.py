@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.figures.structure import PROTOCOL, TOWERS
@@ -54,6 +54,7 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
                     zorder=3,
                 )
             axis.set(yscale="log", xlabel="rank of the eigenvalue", xlim=(0, None))
+            axis.yaxis.set_major_formatter(FuncFormatter(_power_of_ten))
             axis.yaxis.set_minor_locator(NullLocator())
             axis.set_title(f"{name} · epoch {last.epoch.iloc[0]} · {tower}s")
             axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
@@ -61,3 +62,9 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
     effective = Line2D([], [], ls="", marker="o", ms=4, color=INK, label="99 % of the variance up to here")
     title(figure, "Covariance spectra", mark, [*handles(objectives_of(data), markers=True), effective])
     return figure
+
+
+def _power_of_ten(value: float, _: object = None) -> str:
+    """A tick of a logarithmic axis without math markup: 10⁻³."""
+    exponent = str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{exponent}"

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from cloob.errors import InputError
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
+from cloob.report.paper import read_paper
 from cloob.report.style import INK, handles, new_figure, title
 
 TOWERS = ("image", "text")
@@ -53,8 +54,8 @@ def with_published(measured: pd.DataFrame, inputs: Sequence[Path], figure: str) 
 
 
 def _published_rows(path: Path, figure: str) -> list[dict[str, object]]:
+    paper = read_paper(path)
     try:
-        paper = pd.read_csv(path)
         return [
             {
                 "corpus": "cc",
@@ -62,11 +63,11 @@ def _published_rows(path: Path, figure: str) -> list[dict[str, object]]:
                 "objective": _PAPER_OBJECTIVES[row["method"]],
                 "epoch": int(row["epoch"]),
                 "tower": row["dataset"].removesuffix("_embeddings"),
-                "value": row["mean"],
+                "value": float(row["mean"]),
             }
             for _, row in paper[paper.table == figure].iterrows()
         ]
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (ValueError, AttributeError, KeyError) as error:
         raise InputError(f"{path}: not the table of the paper's results ({error!r})") from None
 
 

@@ -7,11 +7,11 @@ from statistics import median
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cloob.errors import InputError
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
 from cloob.report.style import handles, new_figure, title
 
+_STEP = ("samples_per_second", "data_seconds", "batch_seconds")
 QUANTITIES = {
     "pairs_per_second": "pairs per second\nand process",
     "waiting": "time waiting for data (%)",
@@ -24,17 +24,14 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
     A run that went on with another number of processes counts each step by those of its time.
     """
     rows = []
-    for path, run, events in logs(inputs):
+    for _, run, events in logs(inputs, step=_STEP):
         rates, waited, total, processes = [], 0.0, 0.0, 1
-        try:
-            for event in events:
-                processes = event.get("processes", processes)
-                if event["event"] == "step":
-                    rates.append(event["samples_per_second"] / processes)
-                    waited += event["data_seconds"]
-                    total += event["batch_seconds"]
-        except KeyError as error:
-            raise InputError(f"{path}: its steps have no {error}; train the run again") from None
+        for event in events:
+            processes = event.get("processes", processes)
+            if event["event"] == "step":
+                rates.append(event["samples_per_second"] / processes)
+                waited += event["data_seconds"]
+                total += event["batch_seconds"]
         rows.append([*run.values(), "pairs_per_second", median(rates)])
         rows.append([*run.values(), "waiting", waited / total])
     return pd.DataFrame(rows, columns=[*RUN, "quantity", "value"])

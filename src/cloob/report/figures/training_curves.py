@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cloob.errors import InputError
 from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
 from cloob.report.names import OBJECTIVES, label
 from cloob.report.style import DASHES, FAINT, INK, PALETTE, handles, new_figure, title
 
+_STEP = ["step", "epoch", "loss", "learning_rate"]
 RECALLS = ("image_to_text_r1", "text_to_image_r1")
 # More points than this cannot be told apart at print width: steps are averaged within as many bins.
 POINTS = 150
@@ -23,27 +23,20 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
 
     Losses and learning rates are means over bins of steps, recalls stand as they are (fractions).
     """
-    return pd.concat([_points(*each) for each in logs(inputs)], ignore_index=True)
+    every = logs(inputs, step=_STEP, validation=["epoch", *RECALLS])
+    return pd.concat([_points(run, events) for _, run, events in every], ignore_index=True)
 
 
-def _points(path: Path, run: dict, events: list[dict]) -> pd.DataFrame:
-    try:
-        steps = pd.DataFrame(
-            [
-                (each["step"], each["epoch"], each["loss"], each["learning_rate"])
-                for each in events
-                if each["event"] == "step"
-            ],
-            columns=["step", "epoch", "loss", "learning_rate"],
-        )
-        recalls = [
-            (each["epoch"], quantity, each[quantity])
-            for each in events
-            if each["event"] == "validation"
-            for quantity in RECALLS
-        ]
-    except KeyError as error:
-        raise InputError(f"{path}: not a log of `cloob train run` ({error!r}); train the run again") from None
+def _points(run: dict, events: list[dict]) -> pd.DataFrame:
+    steps = pd.DataFrame(
+        [[each[key] for key in _STEP] for each in events if each["event"] == "step"], columns=_STEP
+    )
+    recalls = [
+        (each["epoch"], quantity, each[quantity])
+        for each in events
+        if each["event"] == "validation"
+        for quantity in RECALLS
+    ]
     bins = (steps.step - 1) * min(POINTS, len(steps)) // steps.step.max()
     binned = steps.groupby(bins)[["epoch", "loss", "learning_rate"]].mean()
     points = [

@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.names import DATASETS, in_order, label
-from cloob.report.style import DASHES, INK, handles, new_figure, title
+from cloob.report.style import DASHES, INK, handles, new_figure, shown, title
 
+_NAME = 32  # characters of a test set's name, at most
 METRIC = "accuracy"  # what the paper reports for every set
 
 
@@ -52,7 +53,8 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
     for place, name in enumerate(datasets):
         axis.hlines(chance[name], place - 0.45, place + 0.45, color=INK, lw=1, ls=DASHES, zorder=4)
     # Ten sets stand beside each other: their names break where they can.
-    names = [label(name, DATASETS).replace(" (", "\n(").replace("-", "-\n") for name in datasets]
+    names = [shown(label(name, DATASETS), _NAME) for name in datasets]
+    names = [name.replace(" (", "\n(").replace("-", "-\n") for name in names]
     axis.set_xticks(range(len(datasets)), names)
     # The t interval of two seeds may reach beyond what an accuracy can be.
     axis.set(ylabel="accuracy (%)", ylim=(0, min(100, axis.get_ylim()[1])))

@@ -1,0 +1,60 @@
+"""Texts that are markup somewhere: each of them has to be shown as it is."""
+
+HOSTILE = (
+    "$x^2$",
+    r"$\frac{",
+    "a_b and _c_ and __init__",
+    "#1",
+    "# a ##",
+    "100%",
+    r"\input{/etc/passwd}",
+    "\\\\",
+    r"a\|b",
+    "<script>alert(1)</script>",
+    "</script><img src=http://evil.invalid/x.png onerror=alert(1)>",
+    "<http://evil.invalid>",
+    "<!-- -->",
+    "![x](http://evil.invalid/x.png)",
+    "[x](javascript:alert(1))",
+    "[x][y]",
+    "[x]: http://evil.invalid",
+    "[^1]: f",
+    "|",
+    "`a`",
+    "x`|``y",
+    "*a* and **b**",
+    "one\ntwo\n\n# three",
+    "one\r\n.. raw:: html\r\n\r\n   <b>two</b>",
+    "&amp; &#60;b&#62; &copy",
+    "\u200fabc\u200e",
+    "\x07\x1b[31m \x02klzzwxh:0000\x03",
+    "nul\x00",
+    "half \ud800 of a pair, and a file name \udcff",
+    "\U0001f600 and \U0001f9ff",
+    "{braces} and {{ 7 * 7 }} and {% raw %}",
+    "http://evil.invalid and www.evil.invalid",
+    "- a",
+    "+ a",
+    "1. a",
+    "> a",
+    "===",
+    "---",
+    "* * *",
+    "^ ~ ~~a~~",
+    "    code",
+    "ends in \\",
+    "C#",
+    "=1+1",
+    "[1cm]",
+    "",
+    "ein Flügel, 中文, ﬁ, ą",
+    "long " * 500,
+    "x" * 5000,
+)
+
+
+def one_line(text: str) -> str:
+    """Text as a reader of any output sees it: white space is one blank, what no file can hold is U+FFFD."""
+    unprintable = "".join(map(chr, (0, 2, 3, 7, 0x1B, 0xD800, 0xDCFF)))
+    line = " ".join(text.split()).translate(dict.fromkeys(map(ord, unprintable), "\ufffd"))
+    return line if len(line) <= 300 else f"{line[:299].rstrip()}…"
