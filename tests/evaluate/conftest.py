@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from threadpoolctl import threadpool_limits
 from tiny_models import MODEL_CONFIG
 
 from cloob.encoder import build_encoder
@@ -17,7 +18,8 @@ def one_thread() -> Iterator[None]:
     """Threads that wait for each other over work this small take seconds on a machine that others use too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):  # scikit-learn's
+        yield
     torch.set_num_threads(threads)
 
 

@@ -1,6 +1,7 @@
 """The linear probe against scikit-learn, step by step as CLIP's protocol says, and on hostile test sets."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -248,3 +249,68 @@ def test_the_validation_images_are_a_share_of_each_class() -> None:
 def test_the_sweep_is_even_in_the_logarithm() -> None:
     assert l2_sweep(1e-6, 1e6, 13) == pytest.approx([10.0**each for each in range(-6, 7)])
     assert l2_sweep(1.0, 1.0, 1) == (1.0,)
+
+
+def mixture(count: int, width: int, classes: int) -> tuple[Tensor, Tensor]:
+    """Features of length 1 as an encoder might give them, and labels, of which a share is wrong."""
+    random = torch.Generator().manual_seed(0)
+    spectrum = torch.arange(1, width + 1) ** -0.7
+    labels = torch.randint(classes, (count,), generator=random)
+    labels[: 2 * classes] = torch.arange(2 * classes) % classes
+    means = 0.4 * spectrum * torch.randn(classes, width, generator=random)
+    rows = means[labels] + spectrum * torch.randn(count, width, generator=random)
+    rotation = torch.linalg.qr(torch.randn(width, width, generator=random)).Q
+    rows = torch.nn.functional.normalize(rows @ rotation + 0.1 * torch.randn(width, generator=random))
+    wrong = torch.rand(count, generator=random) < 0.05
+    wrong[: 2 * classes] = False
+    return rows, torch.where(wrong, torch.randint(classes, (count,), generator=random), labels)
+
+
+@pytest.mark.parametrize(
+    ("images", "width", "classes", "strength", "solver"),
+    [
+        (2040, 1024, 102, 1.0, "lbfgs"),  # the shape of Flowers102
+        (300, 64, 20, 1e-6, "newton-cholesky"),
+        (300, 64, 20, 1e-3, "newton-cholesky"),
+        (300, 64, 20, 1e3, "newton-cholesky"),
+        (90, 130, 5, 1e-6, "newton-cholesky"),  # more features than images
+        (90, 130, 5, 1e6, "newton-cholesky"),
+    ],
+)
+def test_every_prediction_is_scikit_learns(
+    images: int, width: int, classes: int, strength: float, solver: str
+) -> None:
+    features, labels = mixture(images + 6149, width, classes)
+    half, test = images // 2, features[images:]
+    splits = (features[:half], labels[:half]), (features[half:images], labels[half:images])
+    found = probe(*splits, classes, [strength], "a set").fit.logits(test)
+    model = LogisticRegression(C=1 / strength, tol=1e-12, max_iter=100_000, solver=solver)
+    model.fit(features[:images].double().numpy(), labels[:images].numpy())
+    theirs = model.decision_function(test.double().numpy())
+    assert (found.argmax(dim=1).numpy() != theirs.argmax(axis=1)).sum() == 0
+    # All logits of an image may grow alike: no probability changes.
+    ours = (found - found.mean(dim=1, keepdim=True)).numpy()
+    theirs -= theirs.mean(axis=1, keepdims=True)
+    assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+
+def test_training_images_that_are_the_test_images_are_refused(
+    describe: Callable, tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture
+) -> None:
+    folder = colours(tmp_path / "set", train=[1] * 6, test=[4] * 6)
+    for path in sorted((folder / "test").rglob("*.png")):
+        shutil.copy(path, folder / "train" / path.parent.name / f"copy {path.name}")
+    description = describe(tmp_path / "d.yaml", train="train", classes=NAMES)
+    assert run(checkpoint, tmp_path / "out", (description, folder)) == 2
+    assert "24 of 24 test images are training images too ('0/00.png'" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_single_test_images_among_the_training_images_are_named(
+    describe: Callable, tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture
+) -> None:
+    folder = colours(tmp_path / "set", train=[4] * 6, test=[4] * 6)
+    shutil.copy(folder / "test" / "2" / "03.png", folder / "train" / "5" / "another name.png")
+    description = describe(tmp_path / "d.yaml", train="train", classes=NAMES)
+    assert run(checkpoint, tmp_path / "out", (description, folder)) == 0
+    assert "1 of 24 test images are training images too ('2/03.png')" in capfd.readouterr().out

@@ -126,6 +126,10 @@ def test_a_page_in_the_place_of_an_archive_is_refused(web, tmp_path: Path, descr
         ({}, "'source: processed' is missing; the set is handed out as: none"),
         ({"official": {"layout": "gtsrb"}}, "is missing; the set is handed out as: official"),
         ({"processed": {"layout": "cifar"}}, "wants `layout` (one of class_folders, flowers102"),
+        ({"processed": {"layout": ["gtsrb"]}}, "wants `layout` (one of class_folders, flowers102"),
+        ({"processed": {"layout": "gtsrb", "files": None}}, "cannot be fetched from here"),
+        ({"processed": {"layout": "gtsrb", "files": "a.zip"}}, "`files` is a list"),
+        (None, "'source: processed' is missing; the set is handed out as: none"),
         ({"processed": {"layout": "gtsrb"}}, "cannot be fetched from here"),
         ({"processed": {"layout": "gtsrb", "files": [{"address": "ftp://a/b"}]}}, "a file wants address"),
         (
@@ -152,16 +156,17 @@ def test_a_page_in_the_place_of_an_archive_is_refused(web, tmp_path: Path, descr
     ],
 )
 def test_a_wrong_source_is_named(
-    tmp_path: Path, describe: Callable, capfd, source: dict, message: str
+    tmp_path: Path, describe: Callable, capfd, source: dict | None, message: str
 ) -> None:
     assert prepare(tmp_path, describe(tmp_path / "d.yaml", source=source)) == 2
     assert message in error_of(capfd)
 
 
-def described(tmp_path: Path, name: str, images: int, empty: list[int]) -> Path:
+def described(tmp_path: Path, name: str, images: int, empty: list[int], **of_splits: int | None) -> Path:
     """A shipped description with the numbers of the few images that a test makes."""
     content = yaml.safe_load((SHIPPED / f"{name}.yaml").read_text())
-    content["expected"] |= {"images": images, "empty": empty}
+    counts = {"train_images": None, "validation_images": None} | of_splits
+    content["expected"] |= {"images": images, "empty": empty} | counts
     (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, allow_unicode=True))
     return tmp_path / f"{name}.yaml"
 
@@ -181,7 +186,7 @@ def test_flowers102s_official_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     savemat(base / "imagelabels.mat", {"labels": np.array([[77, 1, 102, 77, 2, 2, 9]])})
     savemat(base / "setid.mat", {"trnid": [[1, 2]], "valid": [[3, 7]], "tstid": [[4, 5, 6]]})
     empty = [label for label in range(102) if label not in (1, 76)]
-    path = described(tmp_path, "flowers102", 3, empty)
+    path = described(tmp_path, "flowers102", 3, empty, train_images=2, validation_images=2)
     assert prepare(tmp_path, path, "official", tmp_path / "original") == 0
     assert labels(tmp_path / "out", path) == {
         "image_00004.jpg": 76,
@@ -221,7 +226,7 @@ def test_gtsrbs_official_archives_are_fetched(web, tmp_path: Path) -> None:
 
 
 def test_country211s_official_archive_is_fetched(web, tmp_path: Path) -> None:
-    codes = [f"C{number:03d}" for number in range(211)]
+    codes = yaml.safe_load((SHIPPED / "country211.yaml").read_text())["folders"]
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for split in ("train", "valid", "test"):
@@ -237,8 +242,8 @@ def test_country211s_official_archive_is_fetched(web, tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(changed, allow_unicode=True))
     assert prepare(tmp_path, path, "official") == 0
     assert sorted(each.name for each in (tmp_path / "out" / "test").iterdir()) == codes
-    assert tree(tmp_path / "out" / "train" / "C007") == ["train.jpg"]
-    assert tree(tmp_path / "out" / "validation" / "C007") == ["valid.jpg"]
+    assert tree(tmp_path / "out" / "train" / "NO") == ["train.jpg"]
+    assert tree(tmp_path / "out" / "validation" / "NO") == ["valid.jpg"]
 
 
 def test_stanford_cars_official_files(tmp_path: Path) -> None:
@@ -290,7 +295,8 @@ def test_the_middle_frame(tmp_path: Path, frames: int) -> None:
 
 def test_ucf101s_middle_frames(tmp_path: Path, capfd) -> None:
     root = tmp_path / "original"
-    names = [f"Do{chr(65 + n // 26)}{chr(97 + n % 26)}/v_{n}.avi" for n in range(101)]
+    path = described(tmp_path, "ucf101", 101, [], train_images=1)
+    names = [f"{name}/v_{n}.avi" for n, name in enumerate(yaml.safe_load(path.read_text())["folders"])]
     for number, name in enumerate(names[:3]):
         film(root / "UCF-101" / name, 5 + 4 * number)
     source = root / "UCF-101" / names[0]
@@ -300,7 +306,7 @@ def test_ucf101s_middle_frames(tmp_path: Path, capfd) -> None:
     (root / "ucfTrainTestlist").mkdir()
     (root / "ucfTrainTestlist" / "trainlist01.txt").write_text(f"{names[1]} 2\n")
     (root / "ucfTrainTestlist" / "testlist01.txt").write_text("\r\n".join(names) + "\r\n")
-    assert prepare(tmp_path, SHIPPED / "ucf101.yaml", "official", root) == 0, capfd.readouterr().err
+    assert prepare(tmp_path, path, "official", root) == 0, capfd.readouterr().err
     assert len(tree(tmp_path / "out" / "test")) == 101
     assert tree(tmp_path / "out" / "train") == [names[1].replace(".avi", ".png")]
     for number, name in enumerate(names[:3]):
@@ -322,3 +328,60 @@ def test_a_bad_video_is_named(tmp_path: Path, capfd, content: bytes | None, mess
     error = error_of(capfd)
     assert message in error
     assert "v.avi" in error
+
+
+def gtsrb_original(root: Path, folders: list[str], images: int = 1) -> Path:
+    """GTSRB's official files: so many training images per folder, one test image of class 0."""
+    base = root / "gtsrb"
+    for folder in folders:
+        (base / "GTSRB" / "Training" / folder).mkdir(parents=True)
+        for number in range(images):
+            path = base / "GTSRB" / "Training" / folder / f"00000_{number:05d}.ppm"
+            path.write_bytes(picture(form="PPM"))
+    (base / "GTSRB" / "Final_Test" / "Images").mkdir(parents=True)
+    (base / "GTSRB" / "Final_Test" / "Images" / "00000.ppm").write_bytes(picture(form="PPM"))
+    (base / "GT-final_test.csv").write_text("Filename;Width;ClassId\n00000.ppm;12;0\n")
+    return root
+
+
+def test_the_other_edition_of_gtsrbs_training_images_is_refused(tmp_path: Path, capfd) -> None:
+    root = gtsrb_original(tmp_path / "original", [f"{label:05d}" for label in range(43)], images=2)
+    path = described(tmp_path, "gtsrb", 1, list(range(1, 43)), train_images=43)
+    assert prepare(tmp_path, path, "official", root) == 2
+    assert "86 training images where 43 are expected by" in error_of(capfd)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_training_class_of_gtsrb_shifts_no_label(tmp_path: Path, capfd) -> None:
+    root = gtsrb_original(tmp_path / "original", [f"{label:05d}" for label in range(43) if label != 7])
+    path = described(tmp_path, "gtsrb", 1, [])
+    content = yaml.safe_load(path.read_text())
+    content["expected"]["empty"] = None
+    path.write_text(yaml.safe_dump(content))
+    assert prepare(tmp_path, path, "official", root) == 2
+    assert "1 of the 43 class folders are missing ('7')" in error_of(capfd)
+
+
+@pytest.mark.parametrize("where", ["", "00000"])
+def test_leftovers_in_official_files_become_neither_classes_nor_images(tmp_path: Path, where: str) -> None:
+    root = gtsrb_original(tmp_path / "original", [f"{label:05d}" for label in range(43)])
+    training = root / "gtsrb" / "GTSRB" / "Training" / where
+    (training / ".ipynb_checkpoints").mkdir()
+    (training / ".ipynb_checkpoints" / "1-checkpoint.ppm").write_bytes(picture(form="PPM"))
+    (training / "._00000_00000.ppm").write_bytes(b"resource fork")
+    path = described(tmp_path, "gtsrb", 1, list(range(1, 43)), train_images=43)
+    assert prepare(tmp_path, path, "official", root) == 0
+    folder = LabelledFolder(load_description(path), tmp_path / "out", "train")
+    assert folder.targets == list(range(43))
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_leftovers_in_an_archive_become_neither_classes_nor_images(
+    web, tmp_path: Path, describe: Callable, capfd
+) -> None:
+    strays = [".DS_Store", "test/.DS_Store", "test/0/._a.jpg", "test/@eaDir/a.jpg", "test/0/Thumbs.db"]
+    strays += ["test/2/.ipynb_checkpoints/a-checkpoint.jpg", "test/lost+found/x.jpg", "test/desktop.ini"]
+    archive = zip_of([*BIRDS, *(f"birds/{name}" for name in strays), "__MACOSX/birds/test/0/._a.jpg"])
+    path = describe(tmp_path / "d.yaml", source=processed(web, archive), expected=EXPECTED)
+    assert prepare(tmp_path, path) == 0, error_of(capfd)
+    assert tree(tmp_path / "out") == ["test/0/a.jpg", "test/0/b.jpg", "test/2/a.jpg"]

@@ -1,9 +1,12 @@
 """Descriptions of test sets: the shipped ones are CLIP's protocol, and a mistake in one's own is named."""
 
+import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from timm.data import ImageNetInfo
 from torchvision.datasets import Country211, Flowers102
 
 from cloob.errors import InputError
@@ -90,6 +93,58 @@ def test_birdsnap_keeps_its_nine_empty_classes() -> None:
     assert description.class_names(SHIPPED)[:2] == ["Coopers Hawk", "Northern Goshawk"]
 
 
+def test_imagenets_folders_are_the_wordnet_ids_of_its_classes() -> None:
+    folders, info = load_description(SHIPPED / "imagenet.yaml").folders, ImageNetInfo()
+    assert list(folders) == info.label_names() == sorted(folders)
+    names = load_description(SHIPPED / "imagenet.yaml").class_names(SHIPPED)
+    meant = [info.index_to_description(label) for label in range(1000)]
+    # Word by word CLIP's names are others in places, but at the same label.
+    words = [set(re.findall(r"\w+", text.lower())) for text in meant]
+    alike = sum(
+        bool(set(re.findall(r"\w+", name.lower())) & of) for name, of in zip(names, words, strict=True)
+    )
+    assert alike > 950
+
+
+def test_country211s_folders_are_country_codes_in_the_order_of_their_names() -> None:
+    description = load_description(SHIPPED / "country211.yaml")
+    code_of = dict(zip(description.class_names(SHIPPED), description.folders, strict=True))
+    assert list(description.folders) == sorted(description.folders)
+    known = {
+        "Norway": "NO",
+        "Germany": "DE",
+        "Kosovo": "XK",
+        "Zimbabwe": "ZW",
+        "Svalbard and Jan Mayen Islands": "SJ",
+    }
+    assert {name: code_of[name] for name in known} == known
+
+
+def test_ucf101s_classes_are_its_folders() -> None:
+    description = load_description(SHIPPED / "ucf101.yaml")
+    assert list(description.folders) == sorted(description.folders)
+    assert description.class_names(SHIPPED)[0] == "Apply Eye Makeup"  # no folder is there
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "validation"),
+    [
+        ("country211", 31650, 10550),
+        ("flowers102", 1020, 1020),
+        ("gtsrb", 26640, None),
+        ("imagenet", 1281167, None),
+        ("stanford_cars", 8144, None),
+        ("ucf101", 9537, None),
+        ("birdsnap", None, None),
+    ],
+)
+def test_shipped_descriptions_know_the_numbers_of_training_images(
+    name: str, train: int | None, validation: int | None
+) -> None:
+    expected = load_description(SHIPPED / f"{name}.yaml").expected
+    assert (expected.images_of("train"), expected.images_of("validation")) == (train, validation)
+
+
 def test_ucf101_prompts_are_every_combination() -> None:
     prompts = load_description(SHIPPED / "ucf101.yaml").prompt_templates()
     assert "a example of the person practicing {}." in prompts
@@ -120,8 +175,23 @@ def test_class_names_from_a_file_of_the_set(describe: Callable, tmp_path: Path) 
     description = load_description(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
     with pytest.raises(InputError, match=r"names\.txt: .*one per line"):
         description.class_names(tmp_path)
-    (tmp_path / "names.txt").write_text("Cooper's Hawk\nNorthern Goshawk\n", encoding="utf-8")
-    assert description.class_names(tmp_path) == ["Cooper's Hawk", "Northern Goshawk"]
+    for bom, end in (("", "\n"), ("\ufeff", "\r\n"), ("", "\r")):
+        content = f"{bom}Cooper's Hawk{end}Northern Goshawk{end}"
+        (tmp_path / "names.txt").write_bytes(content.encode())
+        assert description.class_names(tmp_path) == ["Cooper's Hawk", "Northern Goshawk"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a\n\nb\n", "line 2 is empty"), ("a\nb\na\n", "lines 1 and 3 are both 'a'")],
+)
+def test_a_file_of_class_names_has_one_per_line(
+    describe: Callable, tmp_path: Path, content: str, message: str
+) -> None:
+    description = load_description(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
+    (tmp_path / "names.txt").write_text(content)
+    with pytest.raises(InputError, match=f"names.txt: {message}"):
+        description.class_names(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +209,38 @@ def test_class_names_from_a_file_of_the_set(describe: Callable, tmp_path: Path) 
         ({"expected": {"images": True}}, "'expected: images' is True; give a number"),
         ({"expected": {"empty": "none"}}, "'expected: empty' is 'none'"),
         ({"labels": "folder_number", "classes": "folder_names"}, "list the names"),
+        ({"classes": ["SE", False, "DK"]}, "'classes' is a list whose entry 2 is False, .*truth value"),
+        ({"classes": ["a", 1.0]}, "entry 2 is 1.0, which YAML reads as a number"),
+        ({"classes": [None, "a"]}, "entry 1 is None, which YAML reads as nothing"),
+        ({"classes": ["a", " "]}, "entry 2 is ' '"),
+        ({"classes": ["a", ["b"]]}, r"entry 2 is \['b'\]"),
+        ({"classes": ["a\nb", "c"]}, "entry 1 is"),
+        ({"classes": ["a", "b", "a"]}, "entries 1 and 3 are both 'a'"),
+        ({"classes": {"file": ["names"]}}, "'classes'"),
+        ({"folders": ["SE", False, "DK"]}, "'folders' is a list whose entry 2 is False"),
+        ({"folders": ["a", "b"]}, "'folders' has 2 names, key 'classes' has 3"),
+        ({"folders": ["a", "b", "b"]}, "'folders' is a list whose entries 2 and 3 are both 'b'"),
+        ({"folders": ["a", "b/c", "d"]}, "'folders' .*'b/c', which is no name of a folder"),
+        ({"folders": ["0", "1", "2"], "labels": "folder_number"}, "leave out `folders`"),
+        ({"prompts": []}, "'prompts'"),
+        ({"prompts": ["a {0}."]}, "'prompts' is a list whose entry 1 is 'a .0..'"),
+        ({"prompts": ["a {}.", "a {x}."]}, "entry 2 is 'a {x}.'"),
+        ({"prompts": ["a {}}."]}, "entry 1 is 'a {}}.'"),
+        ({"prompts": ["a {{}}."]}, "entry 1 is 'a {{}}.'"),
+        ({"prompts": "a photo of a {}."}, "'prompts' is 'a photo of a {}.'"),
+        ({"title": 2012}, "'title' is 2012"),
+        ({"name": True}, "'name' is True"),
+        ({"test": None}, "'test' is None"),
+        ({"test": "/data/test"}, "'test' is '/data/test'; give the folder .* relative"),
+        ({"train": "test"}, "'test' and 'train' are both 'test'"),
+        ({"train": "./test/"}, "'test' and 'train' are both"),
+        ({"train": "train", "validation": "train"}, "'train' and 'validation' are both 'train'"),
+        ({"labels": ["folder_order"]}, "'labels' is"),
+        ({"expected": [3]}, "'expected' is"),
+        ({"expected": {"train_images": "26,640"}}, "'expected: train_images' is '26,640'"),
+        ({"expected": {"empty": [1, None]}}, "'expected: empty' is"),
+        ({"expected": {"classes": 3, "empty": [3]}}, "'expected: empty' is .*3 classes"),
+        ({"source": ["x"]}, "'source' is"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(
@@ -151,9 +253,26 @@ def test_a_mistake_is_named_with_its_remedy(
     assert "\n" not in str(caught.value)
 
 
+# Each level nine times the one before: written out in full it would fill the memory.
+BOMB = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefgh"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("name: [", "not YAML"), ("- a list", "a mapping"), ("name: birds", "'title' is missing")],
+    [
+        ("name: [", "not YAML"),
+        ("- a list", "a mapping"),
+        ("", "a mapping"),
+        ("name: birds", "'title' is missing"),
+        ("1: birds", "unknown key '1'"),
+        ("no: birds", "unknown key 'False'"),
+        ("name: birds\ntitle: Birds\nname: cars", "key 'name' stands twice"),
+        ("name: 2026-13-45", "not YAML"),
+        ("[" * 5000, "not YAML"),
+        ("name: \0", "not YAML"),
+        ("name: !!python/object/apply:os.system [ls]", "not YAML"),
+        ("a: &a [x,x,x,x,x,x,x,x,x]\n" + BOMB + "name: *h", "unknown key 'a'|'name' is"),
+    ],
 )
 def test_what_is_no_description_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "d.yaml"

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cloob.evaluate.images import LabelledFolder
+from cloob.evaluate.testset import load_description
 from cloob.world.testsets import names
 from cloob.world.vocabulary import places
 
@@ -57,6 +59,14 @@ def test_a_training_split_has_the_same_classes_and_none_empty(
     assert all(
         len(list(path.iterdir())) == record["sizes"]["testset_train_per_class"] for path in train.iterdir()
     )
+
+
+@pytest.mark.parametrize("dataset", EIGHT)
+def test_the_evaluation_takes_every_split_as_its_description_says(world: Path, dataset: str) -> None:
+    described = load_description(world / "testsets" / f"{dataset}.yaml")
+    for split in ("test", "train") if described.train else ("test",):
+        found = LabelledFolder(described, world / "testsets" / dataset, split)
+        assert len(found) == described.expected.images_of(split) > 0
 
 
 def test_birdsnap_lacks_pictures_of_some_species_which_keep_their_label(world: Path) -> None:

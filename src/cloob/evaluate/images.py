@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -17,7 +18,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cloob.errors import InputError
-from cloob.evaluate.content import content_sha256
+from cloob.evaluate.content import Content, content_of
+from cloob.evaluate.folder_names import labels_of_folders
+from cloob.evaluate.leftovers import is_leftover, may_hide_images, odd_names, some
 from cloob.evaluate.testset import Description, class_folders
 
 _NO_IMAGES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
@@ -28,26 +31,23 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 class LabelledFolder(ImageFolder):
     """The images of a split of a test set (test, train, validation) as (image, label).
 
-    A class folder without images keeps its label. Raises `InputError` where the folder is not what the
-    description expects; how many images there are is known of the test split only.
-
-    `labels: folder_order` is torchvision's own rule. `labels: folder_number` takes the folder's name as
-    the label, because as text '10' sorts before '2' (ImageNetV2).
+    A class folder without images keeps its label. Hidden files and what desktops, notebooks and archives
+    leave behind (`leftovers`) are neither classes nor images. Raises `InputError` where the folder is not
+    what the description expects: names of class folders (`labels_of_folders`), numbers of classes and images.
     """
 
     def __init__(self, description: Description, folder: Path, split: str = "test") -> None:
         self.description, self.split = description, split
         self.class_names = description.class_names(folder)
-        inside = {
-            "test": description.test,
-            "train": description.train,
-            "validation": description.validation,
-        }[split]
+        inside = description.folder_of(split)
         if inside is None:
             raise InputError(f"{description.path}: {description.title} has no {split} split; key {split!r}")
-        self._test_folders = class_folders(folder / description.test, description.path)
+        self._test_folder = folder / description.test
+        if split != "test" and self._test_folder.resolve() == (folder / inside).resolve():
+            raise InputError(
+                f"{folder / inside}: the same folder as the test images; name that of the {split} images"
+            )
         super().__init__(str(folder / inside), loader=load_image, allow_empty=True)
-        self._check_files()
         self._check_contents()
 
     @property
@@ -57,63 +57,63 @@ class LabelledFolder(ImageFolder):
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """The hook of torchvision: the folders, and the label of each."""
-        described, found = self.description, class_folders(Path(directory), self.description.path)
-        numbers = [int(each) if each.isascii() and each.isdigit() else None for each in found]
+        described, directory = self.description, Path(directory)
+        found = class_folders(directory, described.path)
         count, wanted = len(self.class_names), described.expected.classes
         if wanted is not None and count != wanted:
             raise InputError(
                 f"{described.path}: {count} class names where {wanted} are expected; mend `classes`"
             )
-        if described.labels == "folder_order":
-            if len(found) != count:
-                raise InputError(
-                    f"{directory}: {len(found)} class folders where {described.path} names {count} classes; "
-                    "an empty class needs its (empty) folder and nothing else may lie here"
-                )
-            if None not in numbers and numbers != sorted(numbers):
-                raise InputError(
-                    f"{directory}: the folders are numbers that sort wrongly as text ('10' before '2'); "
-                    f"set `labels: folder_number` in {described.path}, or pad them with zeros"
-                )
-            if found != self._test_folders:
-                strange = min(set(found) ^ set(self._test_folders))
-                raise InputError(
-                    f"{directory}: the class folders are not those of the test images (as {strange}): "
-                    "the labels would not mean the same classes; unpack the test set again"
-                )
-            return found, {name: label for label, name in enumerate(found)}
-        for name, number in zip(found, numbers, strict=True):
-            if number is None or number >= count:
-                raise InputError(
-                    f"{Path(directory) / name}: not a class number from 0 to {count - 1}, which `labels: "
-                    f"folder_number` in {described.path} asks for; remove the folder or mend the description"
-                )
-        if len(set(numbers)) != len(numbers):
-            raise InputError(f"{directory}: two folders have the same class number; remove one")
-        return found, dict(zip(found, numbers, strict=True))  # type: ignore[arg-type]
+        tests = found if self.split == "test" else class_folders(self._test_folder, described.path)
+        return found, labels_of_folders(directory, found, described, self.class_names, tests)
 
-    def _check_files(self) -> None:
-        """Of itself torchvision leaves out what has another suffix, and counts images from further down."""
-        for name in self.classes:
-            with os.scandir(Path(self.root, name)) as entries:
-                others = sorted(each.path for each in entries if not _is_taken(each))
-            if others:
+    def make_dataset(  # type: ignore[override]  # torchvision's is static
+        self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
+    ) -> list[tuple[str, int]]:
+        """The hook of torchvision, which of itself leaves out other suffixes and enters every folder."""
+        is_counted = self.description.expected.images_of(self.split) is not None
+        samples = []
+        for name in sorted(class_to_idx):
+            try:
+                entries = sorted(os.scandir(Path(directory, name)), key=lambda each: each.name)
+            except OSError as error:
+                raise InputError(f"{error.filename}: not readable ({error.strerror})") from None
+            for entry in entries:
+                suffix = Path(entry.name.lower()).suffix
+                if is_leftover(entry.name):
+                    # Where images are counted, one that is missing is found below.
+                    if is_counted or not may_hide_images(entry.name, entry.is_dir()):
+                        continue
+                elif entry.is_file() and suffix in IMG_EXTENSIONS:
+                    samples.append((entry.path, class_to_idx[name]))
+                    continue
+                elif entry.is_file() and suffix in _NO_IMAGES:
+                    continue
+                elif entry.is_symlink() and not Path(entry.path).exists():
+                    raise InputError(f"{entry.path}: a link to nothing; unpack the test set again")
                 raise InputError(
-                    f"{others[0]}: no image of a known suffix ({', '.join(IMG_EXTENSIONS)}); images lie in "
+                    f"{entry.path}: no image of a known suffix ({', '.join(IMG_EXTENSIONS)}); images lie in "
                     "the class folder itself: convert or rename it, or move it out of there"
                 )
+        return samples
 
     def _check_contents(self) -> None:
         expected, where = self.description.expected, f"expected by {self.description.path}"
         if not self.samples:
             raise InputError(f"{self.root}: no images in the class folders; unpack the test set here")
+        wanted = expected.images_of(self.split)
+        if wanted is not None and len(self.samples) != wanted:
+            kind, key = {
+                "test": ("images", "images"),
+                "train": ("training images", "train_images"),
+                "validation": ("validation images", "validation_images"),
+            }[self.split]
+            raise InputError(
+                f"{self.root}: {len(self.samples)} {kind} where {wanted} are {where}{self._suspects()}; "
+                f"unpack the test set again, or set `expected: {key}` to null if yours is another selection"
+            )
         if self.split != "test":
             return
-        if expected.images is not None and len(self.samples) != expected.images:
-            raise InputError(
-                f"{self.root}: {len(self.samples)} images where {expected.images} are {where}; unpack the "
-                "test set again, or set `expected: images` to null if yours is another selection"
-            )
         filled = Counter(self.targets)
         empty = {label for label in range(len(self.class_names)) if not filled[label]}
         if expected.empty is not None and empty != set(expected.empty):
@@ -122,15 +122,36 @@ class LabelledFolder(ImageFolder):
                 f"are {where} (from 0); a missing folder shifts all later labels: unpack the set again"
             )
 
+    def _suspects(self) -> str:
+        """What may explain another number of images: files in the wrong place, odd names, odd classes."""
+        with os.scandir(self.root) as entries:
+            loose = sorted(each.name for each in entries if each.name.lower().endswith(IMG_EXTENSIONS))
+        left_out = [
+            f"{name}/{entry.name}"
+            for name in self.classes
+            for entry in sorted(Path(self.root, name).iterdir())
+            if is_leftover(entry.name)
+        ]
+        sizes = Counter(self.targets)
+        usual = Counter(sizes.values()).most_common(1)[0]
+        label_of = {label: name for name, label in self.class_to_idx.items()}
+        other = [f"{label_of[label]} ({size})" for label, size in sorted(sizes.items()) if size != usual[0]]
+        parts = {
+            "images in no class folder": loose,
+            "not taken as images": left_out,
+            "names of another form": odd_names(self.names),
+            f"class folders without {usual[0]} images": other if 2 * usual[1] > len(sizes) else [],
+        }
+        named = [f"{what}: {some(names)}" for what, names in parts.items() if names]
+        return f" ({'; '.join(named)})" if named else ""
+
     def content_sha256(self, memory: Path) -> str:
-        """A hash of the relative paths and bytes of all images; `memory` see `content_sha256`."""
-        return content_sha256([Path(path) for path, _ in self.samples], self.names, memory)
+        """A hash of the relative paths and bytes of all images; `memory` see `content_of`."""
+        return self.content(memory).sha256
 
-
-def _is_taken(entry: os.DirEntry) -> bool:
-    """Whether it is an image by its suffix, or surely none: tables, what desktops leave in folders."""
-    name = entry.name.lower()
-    return entry.is_file() and (name.startswith(".") or name.endswith((*IMG_EXTENSIONS, *_NO_IMAGES)))
+    def content(self, memory: Path) -> Content:
+        """Hashes of the relative paths and bytes of all images, and of each; `memory` see `content_of`."""
+        return content_of([Path(path) for path, _ in self.samples], self.names, memory)
 
 
 def load_image(path: str | Path) -> Image.Image:

@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from torchvision.datasets import GTSRB, Country211, Flowers102, StanfordCars
+from torchvision.datasets import GTSRB, Flowers102, StanfordCars
 
 from cloob.errors import InputError
+from cloob.evaluate.leftovers import is_leftover
 from cloob.evaluate.testset import Description
 
 Samples = Iterable[tuple[str | Path, int]]
@@ -21,14 +22,13 @@ def class_folders(description: Description, root: Path, out: Path, workers: int)
     """Class folders already, below `test` or below one folder around it."""
     around = root
     while not (around / description.test).is_dir():
-        inside = [each for each in around.iterdir() if each.is_dir() and each.name != "__MACOSX"]
+        inside = [each for each in around.iterdir() if each.is_dir() and not is_leftover(each.name)]
         if len(inside) != 1:
             found = sorted(each.relative_to(root).as_posix() for each in (*root.glob("*"), *root.glob("*/*")))
             listed = ", ".join(found[:10]) or "nothing"
             raise InputError(f"{root}: no folder {description.test!r} here; found {listed}")
         around = inside[0]
-    # Links cost no space; the files of a person are not taken away.
-    shutil.copytree(around, out, copy_function=_link)
+    _copy(around, out)
 
 
 def flowers102(description: Description, root: Path, out: Path, workers: int) -> None:
@@ -40,15 +40,14 @@ def flowers102(description: Description, root: Path, out: Path, workers: int) ->
 
 def gtsrb(description: Description, root: Path, out: Path, workers: int) -> None:
     """`gtsrb/` with the official training pictures, test pictures and test labels."""
-    for split in ("train", "test"):
-        _place(GTSRB(root, split)._samples, out / split, _numbers(description, 5))
+    _copy(root / "gtsrb" / "GTSRB" / "Training", out / "train")
+    _place(GTSRB(root, "test")._samples, out / "test", _numbers(description, 5))
 
 
 def country211(description: Description, root: Path, out: Path, workers: int) -> None:
     """`country211/` with folders of countries below train, valid and test."""
     for split, name in {"train": "train", "validation": "valid", "test": "test"}.items():
-        read = Country211(root, name)
-        _place(read.samples, out / split, read.classes)
+        _copy(root / "country211" / name, out / split)
 
 
 def stanford_cars(description: Description, root: Path, out: Path, workers: int) -> None:
@@ -71,6 +70,8 @@ def ucf101(description: Description, root: Path, out: Path, workers: int) -> Non
             raise InputError(
                 f"{path}: {len(missing)} of {len(frames)} videos are missing, first {missing[0]}"
             )
+        for folder in description.folders or ():  # those that stay empty too
+            (out / split / folder).mkdir(parents=True, exist_ok=True)
         middle_frames(frames, workers)
 
 
@@ -84,6 +85,17 @@ def _numbers(description: Description, digits: int) -> list[str]:
     """A folder per class, named so that their order as text is that of the labels."""
     assert isinstance(description.classes, list)  # the descriptions of these sets list their names
     return [f"{label:0{digits}d}" for label in range(len(description.classes))]
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """Copy class folders as they are, but for what desktops, notebooks and archives left there."""
+    # Links cost no space; the files of a person are not taken away.
+    shutil.copytree(
+        folder,
+        out,
+        ignore=lambda _, names: [name for name in names if is_leftover(name)],
+        copy_function=_link,
+    )
 
 
 def _place(samples: Samples, split: Path, folders: list[str]) -> None:

@@ -69,11 +69,13 @@ def fit_path(
     start: Fit | None = None,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
+    precision: torch.dtype | None = None,
 ) -> Iterator[Fit]:
     """Fit every strength, the strongest first; all on the device of `features` (n, d).
 
     `labels` (n,) are 0 … K − 1, each of them present (the bias of an absent class has no optimum). The first
-    strength starts from `start`, where that helps.
+    strength starts from `start`, where that helps. `precision` is that of the products with the features at
+    first, by default that of the features.
 
     A fit has converged when two things hold. Half the squared Newton decrement, taken with L-BFGS's own
     inverse Hessian, is at most `tolerance` times F, and times what F gained on no weights at all: that is
@@ -100,7 +102,9 @@ def fit_path(
             before, last, now = (math.log(each) for each in path[position - 2 : position + 1])
             point = point + (now - last) / (last - before) * (point - solved[-2])
         evaluations = problem.evaluations
-        found, iterations, converged = _minimise(problem, point, strength, memory, tolerance, max_iterations)
+        found, iterations, converged = _minimise(
+            problem, point, strength, memory, tolerance, max_iterations, precision or features.dtype
+        )
         point = found.point
         solved = [*solved[-1:], point]
         if strength not in strengths:
@@ -128,10 +132,16 @@ def _stepping_stones(strengths: Sequence[float], strongest: float) -> list[float
 
 
 def _minimise(
-    problem: Problem, point: Tensor, strength: float, memory: Memory, tolerance: float, max_iterations: int
+    problem: Problem,
+    point: Tensor,
+    strength: float,
+    memory: Memory,
+    tolerance: float,
+    max_iterations: int,
+    precision: torch.dtype,
 ) -> tuple[Place, int, bool]:
     """Where F is least, the iterations that it took, and whether they converged."""
-    precision, values = problem.features.dtype, []
+    values: list[float] = []
     here = problem.evaluate(point, strength, precision)
     for iteration in range(max_iterations + 1):
         values.append(here.value)
@@ -147,7 +157,9 @@ def _minimise(
         )
         # Rounding hides what little was gained, or that nothing is any more.
         blind = not exact and (gained < _TOLD * rounding if converged else idle)
-        if iteration == max_iterations or (converged and not blind):
+        # Float64 shows no further gain: a smaller tolerance than that is out of reach.
+        stalled = exact and iteration >= _IDLE and values[-1 - _IDLE] - here.value <= rounding
+        if iteration == max_iterations or stalled or (converged and not blind):
             break
         found = None if blind else _search(problem, here, direction, slope, strength, precision)
         if found is not None:

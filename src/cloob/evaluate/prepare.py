@@ -11,7 +11,8 @@ from cloob.download.file import Source, download_file
 from cloob.errors import InputError
 from cloob.evaluate.images import LabelledFolder
 from cloob.evaluate.layouts import LAYOUTS
-from cloob.evaluate.testset import Description
+from cloob.evaluate.testset import SPLITS, Description
+from cloob.evaluate.testset_keys import shown
 from cloob.yaml_file import hint
 
 _EXPANSION = 3  # pictures are compressed already: an archive that grows more is no test set
@@ -32,13 +33,16 @@ def handout(description: Description, name: str) -> Handout:
     if not isinstance(content, dict):
         forms = ", ".join(key for key, each in description.source.items() if isinstance(each, dict)) or "none"
         raise InputError(f"{where} is missing; the set is handed out as: {forms}")
-    if content.get("layout") not in LAYOUTS or not set(content) <= {"layout", "files"}:
+    layout, listed = content.get("layout"), content.get("files") or []
+    if not isinstance(layout, str) or layout not in LAYOUTS or not set(content) <= {"layout", "files"}:
         raise InputError(f"{where} wants `layout` (one of {', '.join(LAYOUTS)}) and `files`")
-    files = tuple(_file(each, where) for each in content.get("files", []))
+    if not isinstance(listed, list):
+        raise InputError(f"{where}: `files` is a list, each with an address; found {shown(listed)}")
+    files = tuple(_file(each, where) for each in listed)
     names = [_name(source) for source, _ in files]
     if {"", ".."} & set(names) or len(set(names)) != len(names):
         raise InputError(f"{where}: every address wants a file name of its own; found {', '.join(names)}")
-    return Handout(content["layout"], files)
+    return Handout(layout, files)
 
 
 def _name(source: Source) -> str:
@@ -92,6 +96,9 @@ def prepare(
                 f"{' '.join((LAYOUTS[form.layout].__doc__ or '').split())}"
             ) from None
         found = LabelledFolder(description, arranged)
+        for split in SPLITS[1:]:  # the processed archives have none
+            if (inside := description.folder_of(split)) and (arranged / inside).is_dir():
+                LabelledFolder(description, arranged, split)
         if out.is_dir():
             out.rmdir()
         arranged.rename(out)

@@ -5,8 +5,8 @@ classes are called, and what has to be found there. config/datasets/ explains ev
 """
 
 import difflib
+import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,25 @@ from typing import Any
 import yaml
 
 from cloob.errors import InputError
+from cloob.evaluate.leftovers import is_leftover
+from cloob.evaluate.testset_keys import EXPECTED, KEYS, OPTIONAL, shown
 
-LABELS = ("folder_order", "folder_number")
-METRICS = ("accuracy", "mean_per_class_accuracy")
+SPLITS = ("test", "train", "validation")
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What must be found in the test folder; None is unknown and not checked."""
+    """What must be found in the set's folders; None is unknown and not checked."""
 
     classes: int | None = None
-    images: int | None = None
-    empty: tuple[int, ...] | None = None  # labels (0-based) whose folder holds no image
+    images: int | None = None  # of the test split
+    empty: tuple[int, ...] | None = None  # labels (0-based) whose test folder holds no image
+    train_images: int | None = None
+    validation_images: int | None = None
+
+    def images_of(self, split: str) -> int | None:
+        """The number of images of a split (test, train, validation)."""
+        return {"test": self.images, "train": self.train_images, "validation": self.validation_images}[split]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Description:
     metric: str
     train: str | None = None
     validation: str | None = None
+    folders: tuple[str, ...] | None = None  # names of the class folders, in the order of the labels
     expected: Expected = field(default_factory=Expected)
     source: dict[str, Any] = field(default_factory=dict)
 
@@ -55,7 +63,12 @@ class Description:
             from open_clip import IMAGENET_CLASSNAMES
 
             return list(IMAGENET_CLASSNAMES)
-        return [split_at_capitals(each) for each in class_folders(folder / self.test, self.path)]
+        folders = self.folders or class_folders(folder / self.test, self.path)
+        return [split_at_capitals(each) for each in folders]
+
+    def folder_of(self, split: str) -> str | None:
+        """The folder of a split (test, train, validation), None where the set has no such split."""
+        return {"test": self.test, "train": self.train, "validation": self.validation}[split]
 
     def prompt_templates(self) -> list[str]:
         """The prompts, each with one `{}` for the class's name."""
@@ -70,33 +83,51 @@ def load_description(path: str | Path) -> Description:
     """Read and check a description. Raises `InputError` naming the key, what is wrong and the remedy."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such test-set description") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror}); name the YAML file") from None
+    except RecursionError:
+        raise InputError(f"{path}: not YAML (nested too deeply)") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date or number that is none
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: a test-set description is a mapping with the keys {', '.join(_FORMS)}")
+        raise InputError(f"{path}: a test-set description is a mapping with the keys {', '.join(KEYS)}")
     for key in content:
-        _check_known(path, key, _FORMS)
-    for key, (is_right, form) in _FORMS.items():
-        if key not in content and key not in _OPTIONAL:
+        _check_known(path, key, KEYS)
+    for key, (check, form) in KEYS.items():
+        if key not in content and key not in OPTIONAL:
             raise InputError(f"{path}: key {key!r} is missing; give {form}")
-        if key in content and not is_right(content[key]):
-            raise InputError(f"{path}: key {key!r} is {_shown(content[key])}; give {form}")
-    if content["labels"] == "folder_number" and content["classes"] == "folder_names":
-        raise InputError(
-            f"{path}: key 'classes' is folder_names, but the folders are numbers; list the names"
-        )
-    return Description(path=path, **content | {"expected": _expected(path, content.get("expected") or {})})
+        if key in content and (wrong := check(content[key])):
+            raise InputError(f"{path}: key {key!r} {wrong}; give {form}")
+    expected = _expected(path, content.get("expected") or {})
+    _check_together(path, content, expected)
+    folders = content.get("folders")
+    return Description(
+        path=path,
+        **content
+        | {
+            "folders": None if folders is None else tuple(folders),
+            "expected": expected,
+            "source": content.get("source") or {},
+        },
+    )
+
+
+def subfolders(folder: Path) -> list[str]:
+    """The folders in `folder`, sorted as text, without hidden ones and leftovers (`is_leftover`)."""
+    return sorted(each.name for each in folder.iterdir() if not is_leftover(each.name) and each.is_dir())
 
 
 def class_folders(folder: Path, described_in: Path) -> list[str]:
     """The names of the class folders under `folder`, sorted as text. Raises `InputError` if none."""
     try:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    except OSError:
+        names = subfolders(folder)
+    except (FileNotFoundError, NotADirectoryError):
         names = []
+    except OSError as error:
+        raise InputError(f"{folder}: not readable ({error.strerror})") from None
     if not names:
         raise InputError(f"{folder}: no class folders here; {described_in} wants one folder per class")
     return names
@@ -109,92 +140,83 @@ def split_at_capitals(name: str) -> str:
 
 def _names_in_file(path: Path, described_in: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError):
         message = (
             f"{path}: not a readable UTF-8 file; {described_in} wants the class names there, one per line"
         )
         raise InputError(message) from None
-    return [line.strip() for line in lines if line.strip()]
+    names = [line.strip() for line in lines]
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise InputError(f"{path}: line {number} is empty; give one class name per line")
+        if first.setdefault(name, number) != number:
+            raise InputError(f"{path}: lines {first[name]} and {number} are both {name!r}; no name twice")
+    return names
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+class _Loader(yaml.SafeLoader):
+    """YAML where no key stands twice: of itself PyYAML takes the last."""
 
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_is_text(each) for each in value)
-
-
-def _is_count(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
-
-
-def _is_classes(value: Any) -> bool:
-    in_file = isinstance(value, dict) and set(value) == {"file"} and _is_text(value["file"])
-    return value in ("folder_names", "imagenet") or in_file or _is_texts(value)
-
-
-def _is_prompts(value: Any) -> bool:
-    return value == "imagenet" or (_is_texts(value) and all(map(_is_template, value)))
-
-
-def _is_template(prompt: str) -> bool:
-    return "{}" in prompt and not set("{}") & set(prompt.replace("{}", "", 1))
-
-
-# Each key: whether its value is right, and what it should have been.
-_FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (
-        lambda value: isinstance(value, str) and re.fullmatch(r"[a-z0-9_]+", value) is not None,
-        "small letters, digits and underscores, such as stanford_cars",
-    ),
-    "title": (_is_text, "the name for tables and figures, such as 'Stanford Cars'"),
-    "test": (_is_text, "the folder of class folders, relative to the set's folder"),
-    "train": (lambda value: value is None or _is_text(value), "a folder like `test`, or null"),
-    "validation": (lambda value: value is None or _is_text(value), "a folder like `test`, or null"),
-    "labels": (lambda value: value in LABELS, f"one of {', '.join(LABELS)}"),
-    "classes": (
-        _is_classes,
-        "a list of names (quote those that YAML reads as a number or a truth value), folder_names, imagenet "
-        "or {file: <one name per line>}",
-    ),
-    "prompts": (_is_prompts, "imagenet, or a list of texts with exactly one {} for the class's name"),
-    "metric": (lambda value: value in METRICS, f"one of {', '.join(METRICS)}"),
-    "expected": (
-        lambda value: value is None or isinstance(value, dict),
-        "a mapping of classes, images, empty",
-    ),
-    "source": (lambda value: value is None or isinstance(value, dict), "a mapping of texts, or nothing"),
-}
-_OPTIONAL = ("train", "validation", "expected", "source")
-_EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "classes": (_is_count, "a number of classes, or null where unknown"),
-    "images": (_is_count, "a number of test images, or null where unknown"),
-    "empty": (
-        lambda value: value is None or (isinstance(value, list) and all(_is_count(each) for each in value)),
-        "the labels (0-based) of the classes without images, [] for none, or null where unknown",
-    ),
-}
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _expected(path: Path, content: dict[str, Any]) -> Expected:
     for key, value in content.items():
-        _check_known(path, key, _EXPECTED, inside="expected: ")
-        is_right, form = _EXPECTED[key]
-        if not is_right(value):
-            raise InputError(f"{path}: key 'expected: {key}' is {_shown(value)}; give {form}")
+        _check_known(path, key, EXPECTED, inside="expected: ")
+        check, form = EXPECTED[key]
+        if wrong := check(value):
+            raise InputError(f"{path}: key 'expected: {key}' {wrong}; give {form}")
     empty = content.get("empty")
-    return Expected(content.get("classes"), content.get("images"), None if empty is None else tuple(empty))
+    return Expected(**content | {"empty": None if empty is None else tuple(sorted(empty))})
 
 
 def _check_known(path: Path, key: Any, known: dict[str, Any], inside: str = "") -> None:
     if key not in known:
         near = difflib.get_close_matches(str(key), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
-        raise InputError(f"{path}: unknown key '{inside}{key}'; {hint}")
+        raise InputError(
+            f"{path}: unknown key '{inside}{shown(key) if not isinstance(key, str) else key}'; {hint}"
+        )
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _check_together(path: Path, content: dict[str, Any], expected: Expected) -> None:
+    """What is wrong though each key by itself is right."""
+    if content["labels"] == "folder_number" and content["classes"] == "folder_names":
+        raise InputError(
+            f"{path}: key 'classes' is folder_names, but the folders are numbers; list the names"
+        )
+    folders, classes = content.get("folders"), content["classes"]
+    if folders and content["labels"] == "folder_number":
+        raise InputError(
+            f"{path}: key 'labels' is folder_number, so the folders are known; leave out `folders`"
+        )
+    if folders and isinstance(classes, list) and len(folders) != len(classes):
+        raise InputError(
+            f"{path}: key 'folders' has {len(folders)} names, key 'classes' has {len(classes)}; give each "
+            "class its folder"
+        )
+    if expected.classes is not None and any(label >= expected.classes for label in expected.empty or ()):
+        raise InputError(
+            f"{path}: key 'expected: empty' is {list(expected.empty or ())}, but there are "
+            f"{expected.classes} classes; give labels from 0"
+        )
+    splits: dict[str, str] = {}
+    for split in SPLITS:
+        if content.get(split) and (inside := os.path.normpath(content[split])):
+            if inside in splits:
+                raise InputError(
+                    f"{path}: keys {splits[inside]!r} and {split!r} are both {content[split]!r}: the same "
+                    "images would be learned from and tested on; give each split its own folder"
+                )
+            splits[inside] = split

@@ -65,6 +65,7 @@ def test_set(seed: int, dataset: str, train_per_class: int, test_per_class: int)
             "classes": len(classes),
             "images": (len(classes) - len(empty)) * test_per_class,
             "empty": empty,
+            "train_images": len(classes) * train_per_class if train else None,
         },
         "source": {"archive": f"drawn by `cloob world build`, seed {seed}", "licence": "MIT"},
     }
