@@ -216,5 +216,7 @@ def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
         ("b.jpg", jpeg(2)),
         ("b.json", mark + b'{"caption": "two"}'),
     ]
-    rows = ready_made(freeze(tmp_path / "0.tar", members), RULES.maximum_bytes).pieces[0].rows(tmp_path / "work")
+    rows = (
+        ready_made(freeze(tmp_path / "0.tar", members), RULES.maximum_bytes).pieces[0].rows(tmp_path / "work")
+    )
     assert [row.caption for row in rows] == ["one", "two"]

@@ -60,7 +60,8 @@ RUN = "cc-infonce-RN50-cc-seed1"
 TEXT = HOSTILE + " {run} {} {{x}} <results> <x>\nnext line"
 # Where a text or path of the config goes: the command, and its flag.
 GIVEN = [
-    ("cloob report table", f"--label={TEXT}"),
+    # Escaped for Snakemake's report; `cloob report` takes the escapes back.
+    ("cloob report table", "--label=" + re.sub(r"[\\<\n]", lambda each: f"\\u{ord(each[0]):04x}", TEXT)),
     ("cloob train run", f"--scratch={TEXT}"),
     ("cloob train run", f"--wandb-project={TEXT}"),
     ("cloob evaluate captioned", f"--title={TEXT}"),

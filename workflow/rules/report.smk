@@ -28,7 +28,7 @@ rule table:
         "../../envs/tables.yaml"
     params:
         results=lambda wildcards: flags({"results": TABLES[wildcards.table][1](wildcards)}),
-        partial="--partial" if config["partial"] else "",
+        partial=lambda wildcards: "--partial" if config["partial"] else "",
         label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report table {wildcards.table:q} {params.results:q} {params.partial:q} --paper={input.paper:q}"
