@@ -155,9 +155,7 @@ def test_a_validation_split_of_an_older_version_is_named_in_one_line(
     tmp_path: Path, validation: Path
 ) -> None:
     without_hashes(validation)
-    with pytest.raises(
-        InputError, match=r"000000\.parquet: .*lacks perceptual_hash; pack the shards again"
-    ):
+    with pytest.raises(InputError, match=r"000000\.parquet: .*lacks perceptual_hash; pack the shards again"):
         packed(tmp_path / "train", [("other", original(100))], validation=validation)
     # Its bytes are still those of its manifest.
     assert "are what was packed" in verify(validation, validation.with_name("fates.csv"), 1)
