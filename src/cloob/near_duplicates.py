@@ -14,8 +14,8 @@ from PIL import Image
 
 HASH_BYTES = 32
 # Near-duplicates differ in at most so many of the 256 bits, unless the config says otherwise. JPEG of quality
-# 75, WebP and resizing change at most 17 bits of 99% of images; of 18 million pairs of different pictures of
-# the synthetic toy dataset, which has few kinds of scenes, 23 are that near (docs/data.md).
+# 75, WebP and resizing change at most 12 bits of 99% of images; of 18 million pairs of different pictures of
+# the synthetic toy dataset, which has few kinds of scenes, 15 are that near (docs/data.md).
 DISTANCE = 20
 _SIDE = 32  # of the thumbnail, pixels
 _FREQUENCIES = 16

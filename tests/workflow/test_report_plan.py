@@ -32,7 +32,7 @@ def test_the_papers_tables_and_figures_carry_no_mark(snakemake, config_with, tmp
     assert (results / "tables" / "zeroshot.md").read_text().startswith("# Zero-shot accuracy (%)\n")
     # An empty label is one all the same, wherever it is given.
     rules = (ROOT / "workflow" / "rules" / "report.smk").read_text()
-    assert rules.count("--label={params.label:q}") == rules.count("--label") == 6
+    assert rules.count("--label={params.label:q}") == rules.count("--label") == 7
 
 
 def test_the_ablation_is_four_objectives_of_five_seeds_on_one_corpus(snakemake):
