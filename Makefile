@@ -17,8 +17,9 @@ demo: .venv/ready ## the whole pipeline on the small world, about ten minutes on
 results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/books.csv workflow/report/style.css
 	$(DEMO) --quiet all --report $@ --report-stylesheet workflow/report/style.css
 
+# A process per core. A file's tests share what is expensive; the longest files begin with the alphabet.
 test: .venv/ready ## all tests but the slow ones
-	pytest
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 slurm: ## Debian's Slurm for the tests of the cluster; needs root
 	command -v slurmctld munged || (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge)
