@@ -107,10 +107,11 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     from cloob.train.loop import Places, train
     from cloob.train.scratch import on_scratch
 
+    places = {name: getattr(options, name) for name in ("folder", "shards", "validation")}
     identity = {
         "run": run.name,
-        "folder": os.path.abspath(options.folder),  # noqa: PTH100 (links are not followed: nodes may differ)
         "model": options.model,
+        **{name: os.path.abspath(path) for name, path in places.items()},  # noqa: PTH100 (links: nodes differ)
     } | {f"recipe.{name}": str(value) for name, value in asdict(recipe).items()}
     with (
         joined(identity) as world,

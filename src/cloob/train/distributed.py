@@ -61,12 +61,19 @@ def joined(run: Identity | None = None) -> Iterator[World]:
     Raises `InputError` where the processes do not come together, or where one of another run than `run` joins
     (see `meet`), and `PeerLostError` where one of them fails within the block.
     """
-    by_srun = "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    by_srun = "RANK" not in os.environ and _number("SLURM_STEP_NUM_TASKS", 1) > 1
     if by_srun:
-        os.environ.update(_of_slurm(os.environ))
-    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    environment = {name: int(os.environ.get(name, default)) for name, default in alone.items()}
-    rank, processes, local, local_processes = environment.values()
+        try:
+            os.environ.update(_of_slurm(os.environ))
+        except KeyError as missing:
+            raise InputError(
+                f"SLURM_STEP_NUM_TASKS is set, for several processes, but {missing.args[0]} is not; start "
+                "them by srun, or set RANK and WORLD_SIZE"
+            ) from None
+    processes, local_processes = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 1)
+    rank, local = _number("RANK", 0), _number("LOCAL_RANK", 0)
+    if rank >= processes:
+        raise InputError(f"RANK is {rank}, but WORLD_SIZE {processes}; ranks count from 0")
     if torch.cuda.is_available():
         visible = torch.cuda.device_count()
         # --gpus-per-task shows each process its own GPU alone.
@@ -99,6 +106,14 @@ def joined(run: Identity | None = None) -> Iterator[World]:
         # After an error, NCCL would wait for processes that may never come; the end of this one closes all.
         if backend == "gloo" or sys.exc_info()[0] is None:
             dist.destroy_process_group()
+
+
+def _number(name: str, least: int) -> int:
+    """The number that an environment variable holds, `least` where it is not set. Raises `InputError`."""
+    value = os.environ.get(name, str(least))
+    if not value.isdecimal() or int(value) < least:
+        raise InputError(f"{name} is {value!r}, not a number from {least} on; set it, or unset it")
+    return int(value)
 
 
 def _is_of_a_peer(error: RuntimeError) -> bool:
