@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -139,27 +140,38 @@ def test_launched_the_cause_is_the_last_line(shards, model, tmp_path):
 
 def test_launched_a_killed_process_is_named_in_the_last_line(shards, model, tmp_path):
     process = start(launched(shards, model, tmp_path / "run", epochs=4000))
-    log = tmp_path / "run" / "checkpoints" / "metrics.jsonl"
-    while not (log.exists() and '"step"' in log.read_text()):
-        assert process.poll() is None
-        time.sleep(0.05)
+    until_a_step(process, tmp_path / "run")
     os.kill(tree(process.pid)[1], signal.SIGKILL)
     _, errors = ended(process)
     assert process.returncode == 2
     assert re.search("process . of 2 was killed by SIGKILL", last_line(errors))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_launched_and_asked_to_stop_it_saves_and_says_that_it_can_go_on(shards, model, tmp_path, number):
-    process = start(launched(shards, model, tmp_path / "run", epochs=4000, workers=1))
-    log = tmp_path / "run" / "checkpoints" / "metrics.jsonl"
+def until_a_step(process, folder):
+    log = folder / "checkpoints" / "metrics.jsonl"
     while not (log.exists() and '"step"' in log.read_text()):
         assert process.poll() is None
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_launched_and_asked_to_stop_it_saves_and_says_that_it_can_go_on(shards, model, tmp_path, number):
+    process = start(launched(shards, model, tmp_path / "run", epochs=4000, workers=1))
+    until_a_step(process, tmp_path / "run")
     process.send_signal(number)
     ended(process)
     assert process.returncode == 75
     assert list((tmp_path / "run" / "checkpoints").glob("epoch_*.pt"))
+
+
+def test_launched_and_asked_to_stop_it_says_so_where_it_cannot_save(shards, model, tmp_path):
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (400_000, 400_000))
+    process = start(launched(shards, model, tmp_path / "run", epochs=4000), preexec_fn=limit)
+    until_a_step(process, tmp_path / "run")
+    process.send_signal(signal.SIGTERM)
+    _, errors = ended(process)
+    assert process.returncode == 2
+    assert re.search(r"cloob train run: error: .*epoch_.*\.pt: File too large", last_line(errors))
 
 
 @pytest.mark.parametrize("by", ["cloob", "torchrun"])
