@@ -156,6 +156,19 @@ def test_ctrl_c_ends_a_process_that_waits_for_the_others(shards, model, tmp_path
     assert errors.read_text() == "cloob train run: interrupted\n"
 
 
+def test_a_process_that_dies_while_all_connect_is_not_waited_for(
+    impatient, monkeypatch, shards, model, tmp_path
+):
+    monkeypatch.setattr(rendezvous, "_GRACE", timedelta(seconds=2))
+    port, arguments = free_port(), command(shards, model, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(distributed.dist, "init_process_group", lambda *_, **__: os._exit(1))
+        dies = forked(arguments, tmp_path / "dies", **variables_of(1, port))
+    line = refusal(arguments, tmp_path, **variables_of(0, port))
+    assert "process 0 of 2 lost another one at its start, see its error" in line
+    dies.join()
+
+
 def test_a_process_that_never_comes_is_not_waited_for_long(impatient, monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)

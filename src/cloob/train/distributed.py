@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from cloob.errors import InputError, PeerLostError
-from cloob.train.rendezvous import Identity, meet
+from cloob.train.rendezvous import Identity, in_time, meet
 
 # The longest that one process waits for another: while a node copies a terabyte of shards to its own disk, or
 # the first one saves. That a process died is seen at once, by its launcher.
@@ -90,7 +91,15 @@ def joined(run: Identity | None = None) -> Iterator[World]:
     store = meet(rank, processes, run or {}) if "RANK" in os.environ else dist.HashStore()
     store.set_timeout(_PATIENCE)
     store = dist.PrefixStore("default_pg", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=_PATIENCE)
+    options = {"store": store, "rank": rank, "world_size": processes, "timeout": _PATIENCE}
+    try:
+        in_time(partial(dist.init_process_group, backend, **options))
+    except (TimeoutError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and (processes == 1 or not _is_of_a_peer(error)):
+            raise
+        raise PeerLostError(
+            f"process {rank} of {processes} lost another one at its start, see its error"
+        ) from None
     node = os.environ.get("SLURMD_NODENAME", platform.node())
     print(f"process {rank} of {processes} on {node}, {_name_of(device)}", flush=True)
     try:
@@ -117,7 +126,7 @@ def _number(name: str, least: int) -> int:
 
 
 def _is_of_a_peer(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def _name_of(device: torch.device) -> str:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
 from threading import Thread
+from typing import TypeVar
 
 import torch.distributed as dist
 
@@ -29,6 +30,7 @@ _LAUNCHERS = {
 }
 
 Identity = Mapping[str, str]
+T = TypeVar("T")
 
 
 def meet(rank: int, processes: int, run: Identity) -> dist.Store:
@@ -58,7 +60,7 @@ def meet(rank: int, processes: int, run: Identity) -> dist.Store:
         return store
 
     try:
-        return _in_time(join)
+        return in_time(join)
     except (dist.DistError, ValueError) as error:
         reason = str(error).splitlines()[0]
     except TimeoutError:
@@ -69,9 +71,12 @@ def meet(rank: int, processes: int, run: Identity) -> dist.Store:
     )
 
 
-def _in_time(join: Callable[[], dist.Store]) -> dist.Store:
-    """`join()` in a thread: torch waits without end for what accepts but does not answer, deaf to Ctrl-C."""
-    joined: Future[dist.Store] = Future()
+def in_time(join: Callable[[], T]) -> T:
+    """`join()`, which may take as long as a start may wait; raises `TimeoutError` where it takes longer.
+
+    In a thread: torch waits without end for what accepts but does not answer, deaf to Ctrl-C.
+    """
+    joined: Future[T] = Future()
 
     def run() -> None:
         try:
