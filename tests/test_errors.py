@@ -79,20 +79,37 @@ def test_a_full_disk_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.Ca
     assert last.startswith(f"cloob download cc: error: {tmp_path}/l.parquet: File too large; raise the file")
 
 
+def to_output(output: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command that says something, with this standard output."""
+    (folder / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
+    command = f"download cc --list {folder}/links.tsv --links {folder}/l.parquet --fates {folder}/f.csv"
+    return subprocess.run(
+        [sys.executable, "-m", "cloob", *command.split()],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
 def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
-    command = f"download cc --list {tmp_path}/links.tsv --links {tmp_path}/l.parquet --fates {tmp_path}/f.csv"
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "cloob", *command.split()],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        done = to_output(full.fileno(), tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
         "cloob download cc: error: No space left on device; free space"
+    )
+
+
+def test_output_that_nobody_reads_any_more_is_one_line(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = to_output(write, tmp_path)
+    os.close(write)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "cloob download cc: error: Broken pipe; the program that read the output has ended"
     )
 
 

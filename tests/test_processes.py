@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,27 @@ def test_a_worker_that_dies_is_one_line(item: object) -> None:
         loaded(Items(1, 2, item, 4), 2)
     assert "\n" not in str(raised.value)
     assert multiprocessing.active_children() == []
+
+
+def stop_handing_over() -> None:
+    """What is left of a worker while it dies: the socket that its batches are fetched from is gone first."""
+    time.sleep(0.5)  # its first batch is announced
+    resource_sharer._resource_sharer._listener.close()  # type: ignore[attr-defined]
+    time.sleep(LONG)
+
+
+def test_a_worker_that_dies_while_its_batch_is_fetched_is_one_line() -> None:
+    with pytest.raises(InputError, match="a loader worker exited unexpectedly; is memory"), ending_workers():
+        batches = iter(Loader(Items(1, stop_handing_over), torch.stack, [[0], [1]], 1))
+        time.sleep(1.5)
+        next(batches)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("kind", [EOFError, ZeroDivisionError])
+def test_an_error_that_is_a_defect_keeps_its_traceback(kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="a fault"):
+        loaded(Items(1, 2, kind("a fault"), 4), 2)
 
 
 def test_a_worker_that_hangs_is_killed_with_its_loader() -> None:

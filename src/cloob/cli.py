@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
     except KeyboardInterrupt:
         print(f"cloob {options.stage} {options.verb}: interrupted", file=sys.stderr)
+        _drop_unwritten_output()
         sys.exit(128 + signal.SIGINT)
     print(f"cloob {options.stage} {options.verb}: error: {said}", file=sys.stderr)
     _drop_unwritten_output()
@@ -77,7 +78,7 @@ def _check_utf8(arguments: list[str]) -> None:
 
 
 def _drop_unwritten_output() -> None:
-    """Where standard output is a full disk, Python would try again at its exit and print a traceback."""
+    """Python would try again at its exit, and print a traceback: into a full disk, or a closed pipe."""
     try:
         sys.stdout.flush()
     except OSError:

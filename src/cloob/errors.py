@@ -42,6 +42,7 @@ _REMEDIES = {
     errno.ENOTDIR: _OTHER,
     errno.EEXIST: _OTHER,
     errno.ENOTEMPTY: _OTHER,
+    errno.EPIPE: "the program that read the output has ended; write to a file, or keep it running",
     errno.EBUSY: "another program uses it: end that one, then run again",
     errno.ETXTBSY: "another program uses it: end that one, then run again",
     **dict.fromkeys(

@@ -23,6 +23,7 @@ _SHARED_MEMORY = "/dev/shm"
 _MORE_SHARED_MEMORY = (
     f"use fewer workers, or none, or enlarge {_SHARED_MEMORY} (docker run --shm-size, apptainer --bind)"
 )
+_LESS_MEMORY = f"is memory or {_SHARED_MEMORY} short? Use fewer workers or ask for more"
 
 
 class Loader(DataLoader[Any]):
@@ -109,8 +110,17 @@ class _Batches(Dataset[Any]):
             return error
 
 
-def _raising(batches: Iterable[Any]) -> Iterator[Any]:
-    for batch in batches:
+def _raising(batches: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (ConnectionError, FileNotFoundError, EOFError) as error:
+            if "in DataLoader worker process" in str(error):  # of `items` or `collate`
+                raise
+            # Of the socket through which a worker hands over a batch.
+            raise InputError(f"a loader worker exited unexpectedly; {_LESS_MEMORY}") from None
         if isinstance(batch, Exception):
             raise batch
         yield batch
@@ -138,5 +148,5 @@ def _of_a_worker(said: str) -> str | None:
         return f"a loader worker has no room in {_SHARED_MEMORY}; {_MORE_SHARED_MEMORY}"
     if said.startswith("DataLoader worker (pid"):
         failure = said.splitlines()[0].split(". ")[0]
-        return f"{failure}; is memory or {_SHARED_MEMORY} short? Use fewer workers or ask for more"
+        return f"{failure}; {_LESS_MEMORY}"
     return None

@@ -1,12 +1,17 @@
 """Processes that are watched to their end: nothing of what they started is left."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from cloob.__main__ import run
 
 PATIENCE = 90  # seconds in which a failed run has to end on a busy machine
 
@@ -49,6 +54,31 @@ def start(arguments, **options):
         start_new_session=True,
         **options,
     )
+
+
+def forked(arguments, errors, **variables):
+    """`cloob` in a fork of this process, which has imported all; its errors go to the file `errors`."""
+    arguments = arguments[arguments.index("cloob") :]
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(arguments, errors, variables))
+    process.start()
+    return process
+
+
+def _run(arguments, errors, variables):
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    sys.argv = arguments
+    sys.stderr = errors.open("w")
+    os.dup2(sys.stderr.fileno(), 2)
+    torch.set_num_threads(1)  # those of this process are not there in a fork
+    run()
+
+
+def refused(process, errors):
+    """The one line with which a forked `cloob` ends."""
+    process.join(PATIENCE)
+    assert process.exitcode == 2, errors.read_text()
+    [line] = errors.read_text().splitlines()
+    return line
 
 
 def last_line(text):

@@ -5,7 +5,7 @@
 # which names the cause of a failure last), srun in a Slurm job. Both pass on the signals that ask a run to save and end.
 # What snakemake itself was started with cannot be the rendezvous of each of its runs.
 LAUNCHERS = """
-unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT TORCHELASTIC_RUN_ID TORCHELASTIC_ERROR_FILE
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT ${{!TORCHELASTIC_@}}
 torchrun_processes() {{
     python "${{@:4}}" --processes "$1"
 }}

@@ -21,7 +21,8 @@ by hand, with any number of processes that divides the micro-batches of a batch:
   one node:      cloob train run --processes 4 ...   (torchrun starts them)
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
                      --kill-on-bad-exit=1 python -m cloob train run ...
-  (srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
+  (torchrun typed by hand prints a report of its own after the cause, which it calls "Root Cause";
+  srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
 `snakemake -n -p <results>/train/<run>/final.pt` prints the whole command of a run.
 
 On SIGTERM or SIGUSR1 a run finishes the step, saves, and exits with {EXIT_STOPPED} (EX_TEMPFAIL); started
@@ -107,10 +108,11 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     from cloob.train.loop import Places, train
     from cloob.train.scratch import on_scratch
 
+    places = {name: getattr(options, name) for name in ("folder", "shards", "validation")}
     identity = {
         "run": run.name,
-        "folder": os.path.abspath(options.folder),  # noqa: PTH100 (links are not followed: nodes may differ)
         "model": options.model,
+        **{name: os.path.abspath(path) for name, path in places.items()},  # noqa: PTH100 (links: nodes differ)
     } | {f"recipe.{name}": str(value) for name, value in asdict(recipe).items()}
     with (
         joined(identity) as world,

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from cloob.errors import InputError, PeerLostError
-from cloob.train.rendezvous import Identity, meet
+from cloob.train.rendezvous import Identity, in_time, meet
 
 # The longest that one process waits for another: while a node copies a terabyte of shards to its own disk, or
 # the first one saves. That a process died is seen at once, by its launcher.
@@ -61,12 +62,19 @@ def joined(run: Identity | None = None) -> Iterator[World]:
     Raises `InputError` where the processes do not come together, or where one of another run than `run` joins
     (see `meet`), and `PeerLostError` where one of them fails within the block.
     """
-    by_srun = "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    by_srun = "RANK" not in os.environ and _number("SLURM_STEP_NUM_TASKS", 1) > 1
     if by_srun:
-        os.environ.update(_of_slurm(os.environ))
-    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    environment = {name: int(os.environ.get(name, default)) for name, default in alone.items()}
-    rank, processes, local, local_processes = environment.values()
+        try:
+            os.environ.update(_of_slurm(os.environ))
+        except KeyError as missing:
+            raise InputError(
+                f"SLURM_STEP_NUM_TASKS is set, for several processes, but {missing.args[0]} is not; start "
+                "them by srun, or set RANK and WORLD_SIZE"
+            ) from None
+    processes, local_processes = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 1)
+    rank, local = _number("RANK", 0), _number("LOCAL_RANK", 0)
+    if rank >= processes:
+        raise InputError(f"RANK is {rank}, but WORLD_SIZE {processes}; ranks count from 0")
     if torch.cuda.is_available():
         visible = torch.cuda.device_count()
         # --gpus-per-task shows each process its own GPU alone.
@@ -83,7 +91,15 @@ def joined(run: Identity | None = None) -> Iterator[World]:
     store = meet(rank, processes, run or {}) if "RANK" in os.environ else dist.HashStore()
     store.set_timeout(_PATIENCE)
     store = dist.PrefixStore("default_pg", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=_PATIENCE)
+    options = {"store": store, "rank": rank, "world_size": processes, "timeout": _PATIENCE}
+    try:
+        in_time(partial(dist.init_process_group, backend, **options))
+    except (TimeoutError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and (processes == 1 or not _is_of_a_peer(error)):
+            raise
+        raise PeerLostError(
+            f"process {rank} of {processes} lost another one at its start, see its error"
+        ) from None
     node = os.environ.get("SLURMD_NODENAME", platform.node())
     print(f"process {rank} of {processes} on {node}, {_name_of(device)}", flush=True)
     try:
@@ -101,8 +117,16 @@ def joined(run: Identity | None = None) -> Iterator[World]:
             dist.destroy_process_group()
 
 
+def _number(name: str, least: int) -> int:
+    """The number that an environment variable holds, `least` where it is not set. Raises `InputError`."""
+    value = os.environ.get(name, str(least))
+    if not value.isdecimal() or int(value) < least:
+        raise InputError(f"{name} is {value!r}, not a number from {least} on; set it, or unset it")
+    return int(value)
+
+
 def _is_of_a_peer(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def _name_of(device: torch.device) -> str:

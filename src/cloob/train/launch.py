@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,12 @@ _LAUNCHER = "CLOOB_LAUNCHER"  # its process id
 def launch(processes: int, arguments: Sequence[str], stopped: int) -> None:
     """Run `cloob` with these arguments in so many processes, which end with this one.
 
-    Exits with status `stopped` where a signal asked them to stop. Raises `InputError` with the cause where
-    one fails; what torchrun prints itself, some 50 lines, is left out.
+    Exits with status `stopped` where a signal asked them to stop and none failed. Raises `InputError` with
+    the cause where one fails; what torchrun prints itself, some 50 lines, is left out.
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
     os.environ[_LAUNCHER] = str(os.getpid())
     logging.disable(logging.CRITICAL)
@@ -39,6 +40,10 @@ def launch(processes: int, arguments: Sequence[str], stopped: int) -> None:
         except SignalException as asked:
             if asked.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
+            files = sorted(Path(logs).rglob("error.json"))  # torchrun does not look: one may fail to save
+            if files:
+                failed = [ProcessFailure(int(file.parent.name), 0, 1, str(file)) for file in files]
+                raise InputError(_cause(failed, processes)) from None
             sys.exit(stopped)
         except ChildFailedError as error:
             failures = error.failures.values()

@@ -5,9 +5,12 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
+from threading import Thread
+from typing import TypeVar
 
 import torch.distributed as dist
 
@@ -15,6 +18,7 @@ from cloob.errors import InputError
 
 # Launchers start all processes at once; what they import first takes longest, from a slow file system.
 _PATIENCE = timedelta(minutes=10)
+_GRACE = timedelta(minutes=1)  # where torch keeps to that time, its message comes first and says more
 _SECONDS_TO_READ = 10.0  # of the verdict, before the process that hosts the store ends
 # What tells runs apart beside their options: the launcher's names for a job, a step and a start of torchrun.
 _LAUNCHERS = {
@@ -26,6 +30,7 @@ _LAUNCHERS = {
 }
 
 Identity = Mapping[str, str]
+T = TypeVar("T")
 
 
 def meet(rank: int, processes: int, run: Identity) -> dist.Store:
@@ -36,7 +41,7 @@ def meet(rank: int, processes: int, run: Identity) -> dist.Store:
     all raise.
     """
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
-    if not address or not port or not port.isdecimal():
+    if not address or not port or not port.isdecimal() or int(port) == 0:
         raise InputError(
             f"RANK is set, for one of several processes, but MASTER_ADDR is {address!r}, "
             f"MASTER_PORT {port!r}; set both, or unset RANK"
@@ -46,18 +51,41 @@ def meet(rank: int, processes: int, run: Identity) -> dist.Store:
     hosts_store = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if hosts_store:
         _check_port(place, int(port))
-    try:
+    identity = dict(run) | {key: os.environ[name] for key, name in _LAUNCHERS.items() if name in os.environ}
+
+    def join() -> dist.Store:
+        store: dist.Store
         store, _, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
-        identity = dict(run) | {
-            key: os.environ[name] for key, name in _LAUNCHERS.items() if name in os.environ
-        }
         _compare(dist.PrefixStore("identity", store), rank, processes, identity, place)
+        return store
+
+    try:
+        return in_time(join)
     except (dist.DistError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{place}: process {rank} of {processes} cannot join the others ({reason}); did all start?"
-        ) from None
-    return store
+    except TimeoutError:
+        reason = "nothing there answers"
+    raise InputError(
+        f"{place}: process {rank} of {processes} cannot join the others ({reason}); did all start? "
+        "Is the port another program's?"
+    )
+
+
+def in_time(join: Callable[[], T]) -> T:
+    """`join()`, which may take as long as a start may wait; raises `TimeoutError` where it takes longer.
+
+    In a thread: torch waits without end for what accepts but does not answer, deaf to Ctrl-C.
+    """
+    joined: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            joined.set_result(join())
+        except Exception as error:
+            joined.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return joined.result((_PATIENCE + _GRACE).total_seconds())
 
 
 def _check_address(address: str) -> None:
