@@ -77,3 +77,18 @@ def test_an_image_that_was_changed_is_not_given_out(manifest: Path) -> None:
         f"{tar}: changed since it was packed, sample {key} is not the image of its index; "
         "`cloob shards verify` names what differs: restore it, or pack the shards again"
     )
+
+
+def test_a_caption_that_was_damaged_is_one_line(manifest: Path) -> None:
+    shards = Shards(manifest)
+    tar, (_, caption, key) = shards.tar_of(0), shards.sample(0)
+    content = tar.read_bytes()
+    place = shards._places["caption_offset"][0]
+    tar.write_bytes(
+        content[:place] + b"\xff" * len(caption.encode()) + content[place + len(caption.encode()) :]
+    )
+    for read in (Shards(manifest).caption, Shards(manifest).sample):
+        with pytest.raises(
+            InputError, match=f"the caption of sample {key} is not UTF-8; `cloob shards verify`"
+        ):
+            read(0)

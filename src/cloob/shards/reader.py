@@ -138,15 +138,21 @@ class Shards:
                 f"{self.tar_of(index)}: changed since it was packed, sample {self._keys[index]} is not the "
                 f"image of its index; {VERIFY}"
             )
-        return image, self._read(index, "caption").decode("utf-8"), self._keys[index].as_py()
+        return image, self.caption(index), self._keys[index].as_py()
 
     def image_sha256(self, index: int) -> str:
         """The SHA-256 of an image's bytes, as packed: the same of a picture that has several captions."""
         return self._sha256[index].as_py()
 
     def caption(self, index: int) -> str:
-        """The caption alone."""
-        return self._read(index, "caption").decode("utf-8")
+        """The caption alone. Raises `InputError` where it is not UTF-8."""
+        try:
+            return self._read(index, "caption").decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{self.tar_of(index)}: changed since it was packed, the caption of sample "
+                f"{self._keys[index]} is not UTF-8; {VERIFY}"
+            ) from None
 
     def tar_of(self, index: int) -> Path:
         """The tar that holds sample `index`."""
