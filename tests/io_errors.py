@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 # What a disk, a file server, an exhausted machine or a wrong mode answers.
-NUMBERS = ("EIO", "ESTALE", "ENOMEM", "EACCES", "EMFILE")
+NUMBERS = ("EIO", "ESTALE", "ENOMEM", "EACCES", "EMFILE", "ETIMEDOUT", "EUCLEAN", "EKEYEXPIRED")
 
 
 class _Failing(io.FileIO):

@@ -62,7 +62,7 @@ def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Pat
     assert list(path.parent.iterdir()) == []  # nothing half-written stays
 
 
-@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EMFILE", "EIO"])
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EMFILE", "ETIMEDOUT", "EUCLEAN"])
 def test_each_error_of_the_system_has_a_remedy(name: str) -> None:
     number = getattr(errno, name)
     said = one_line(OSError(number, os.strerror(number), "/data/x"))

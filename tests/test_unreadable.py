@@ -3,6 +3,8 @@
 A stage that took a healthy file for damaged would delete it, make it anew for days, or start from zero.
 """
 
+import encodings.utf_8_sig  # noqa: F401 (else imported where no file can be opened)
+import errno
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,33 +16,42 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from io_errors import no_descriptor_left
+from io_errors import fail_reads_below, no_descriptor_left
 from PIL import Image
 
 from cloob.download.archive import is_archive
+from cloob.download.fates import read_fates
 from cloob.download.folder import read_whole
 from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
 from cloob.download.lines import lines
+from cloob.download.yfcc_sqlite import is_sqlite
 from cloob.encoder import load_encoder
 from cloob.errors import one_line
-from cloob.evaluate.content import content_sha256
+from cloob.evaluate.content import content_of
 from cloob.evaluate.feature_cache import cached
-from cloob.evaluate.images import load_pixels
+from cloob.evaluate.images import load_image
 from cloob.evaluate.result import is_there
-from cloob.evaluate.testset import class_folders
+from cloob.evaluate.testset import _names_in_file, class_folders
 from cloob.evaluate.video import middle_frame
+from cloob.events import first_and_last_events
 from cloob.files import read_json, sha256_of, write_json
+from cloob.model_config import model_config
 from cloob.report.books import read_page
+from cloob.report.corpus_table import read_manifest
 from cloob.report.logs import read_events
 from cloob.report.paper import Paper
+from cloob.report.result_file import read_result
 from cloob.shards.judging import _finished
 from cloob.shards.ledgers import downloaded
 from cloob.shards.reader import Shards
 from cloob.shards.ready_made import ready_made
 from cloob.shards.rows import read_place
+from cloob.shards.webdataset_tars import decompressed
 from cloob.shards.writer import Sample, finished_shard, write_shard
+from cloob.text import read_text
 from cloob.train.checkpoint import newest_checkpoint, read_checkpoint, save_checkpoint
 from cloob.weights import read_weights
+from cloob.yaml_file import read_yaml
 
 
 @dataclass
@@ -103,7 +114,7 @@ CASES = {
         lambda path: _finished(path, "x"),
     ),
     "place": Case("000000.tar", a_tar, lambda path: read_place((path, 0, 512))),
-    "somebody's shard": Case("a.tar", a_tar, lambda path: ready_made(path.parent, 1000).pieces[0].rows()),
+    "somebody's shard": Case("a.tar", a_tar, lambda path: ready_made(path.parent, 1000).pieces[0].rows(path)),
     "links": Case(
         "links.parquet",
         lambda path: pq.write_table(pa.table({"uid": ["1"]}), path),
@@ -137,10 +148,8 @@ CASES = {
     ),
     "JSON": Case("a.json", lambda path: write_json(path, {}), read_json),
     "hash": Case("a", lambda path: path.write_text("a"), sha256_of),
-    "hash of images": Case(
-        "a.jpg", lambda p: p.write_text("a"), lambda p: content_sha256([p], ["a"], p.parent)
-    ),
-    "image": Case("a.png", lambda path: Image.new("RGB", (4, 4)).save(path), load_pixels),
+    "hash of images": Case("a.jpg", lambda p: p.write_text("a"), lambda p: content_of([p], ["a"], p.parent)),
+    "image": Case("a.png", lambda path: Image.new("RGB", (4, 4)).save(path), load_image),
     "video": Case("a.avi", lambda path: path.write_bytes(b"RIFF"), middle_frame),
     "class folders": Case(
         "test", lambda path: (path / "cat").mkdir(parents=True), lambda p: class_folders(p, p)
@@ -149,6 +158,20 @@ CASES = {
     "fates": Case(
         "f.csv", lambda path: path.write_text("fate,rows\nkept,1\n"), lambda p: read_page("a/b/c", p)
     ),
+    "result for a table": Case("r.json", lambda path: write_json(path, {}), read_result),
+    "corpus": Case("shards.json", a_manifest, read_manifest),
+    "fates of a stage": Case("f.csv", lambda path: path.write_text("fate,rows\nkept,1\n"), read_fates),
+    "description": Case("a.yaml", lambda path: path.write_text("a: 1\n"), lambda p: read_yaml(p, "test set")),
+    "architecture": Case("a.json", lambda path: path.write_text("{}"), lambda p: model_config(str(p))),
+    "names": Case("classes.txt", lambda path: path.write_text("cat\n"), lambda p: _names_in_file(p, p)),
+    "text": Case("list.txt", lambda path: path.write_text("1.avi\n"), read_text),
+    "ends of a log": Case(
+        "m.jsonl",
+        lambda path: path.write_text('{"event": "start"}\n'),
+        lambda p: first_and_last_events(p, 99),
+    ),
+    "SQLite?": Case("a.sql", lambda path: path.write_text("a"), is_sqlite),
+    "perhaps compressed": Case("a.tar", a_tar, lambda path: decompressed(path, path)),
     "the paper's table": Case("paper.csv", lambda path: path.write_text("mean\n1\n"), Paper),
 }
 
@@ -169,4 +192,26 @@ def test_too_many_open_files_make_no_file_a_damaged_one(tmp_path: Path, name: st
     assert said is not None
     assert Path(said.partition(": ")[0]).is_relative_to(tmp_path)
     assert "Too many open files; raise the limit of open files (`ulimit -n`" in said
+    assert state(tmp_path) == before
+
+
+# What C and C++ read by themselves, past what the test can let fail.
+READ_BY_OTHERS = {"features", "class folders", "verdicts", "links", "part of links", "ledger"}
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - READ_BY_OTHERS))
+def test_a_disk_that_fails_while_it_is_read_is_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES[name]
+    path = tmp_path / case.file
+    case.make(path)
+    before = state(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(OSError) as failed:
+        fail_reads_below(patched, tmp_path, errno.EIO)
+        case.read(path)
+    said = one_line(failed.value)
+    assert said is not None
+    assert Path(said.partition(": ")[0]).is_relative_to(tmp_path)
+    assert "Input/output error; the disk or file server failed" in said
     assert state(tmp_path) == before

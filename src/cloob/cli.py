@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             importlib.import_module(f"cloob.{name}.cli").add_verbs(verbs)
     options = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
     try:
-        _check_utf8(arguments)
+        if options.stage != "report":  # which reads and writes with Python alone
+            _check_utf8(arguments)
         options.run(options)
         sys.stdout.flush()
         sys.exit(0)

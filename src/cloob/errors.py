@@ -22,6 +22,7 @@ class PeerLostError(InputError):
 
 
 _OTHER = "name another path"
+# What else the system reports of a file (ETIMEDOUT, EUCLEAN, EKEYEXPIRED, …) is this, but for `_OF_CONTENT`.
 _SERVER = "the disk or file server failed, not the content: run again, ask an administrator if it persists"
 _REMEDIES = {
     errno.ENOSPC: "free space there (`df -h`, `df -i`) or use another disk, then run again",
@@ -45,17 +46,24 @@ _REMEDIES = {
     errno.EPIPE: "the program that read the output has ended; write to a file, or keep it running",
     errno.EBUSY: "another program uses it: end that one, then run again",
     errno.ETXTBSY: "another program uses it: end that one, then run again",
-    **dict.fromkeys(
-        (
-            errno.EIO,
-            errno.EREMOTEIO,
-            errno.ENXIO,
-            errno.ENODEV,
-            errno.ENOTCONN,
-            errno.ESHUTDOWN,
-        ),
-        _SERVER,
-    ),
+    errno.EIO: _SERVER,
+}
+# What damaged content leads readers to ask for, such as a place before a file's first byte; and what the
+# other side of a socket or pipe has done.
+_OF_CONTENT = {
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.ERANGE,
+    errno.EDOM,
+    errno.EOVERFLOW,
+    errno.ESPIPE,
+    errno.EBADF,
+    errno.EPIPE,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.EADDRINUSE,
+    errno.EADDRNOTAVAIL,
 }
 # Python's types for errors of libraries that lose the number.
 _OF_TYPE = {
@@ -100,7 +108,7 @@ def io_errno(error: BaseException) -> int | None:
 
 def _own_errno(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno if error.errno in _REMEDIES else None
+        return _if_system(error.errno)
     for kind, number in _OF_TYPE.items():
         if isinstance(error, kind):
             return number
@@ -111,13 +119,17 @@ def _own_errno(error: BaseException) -> int | None:
     if isinstance(error, KeyError | UnicodeError | zlib.error):  # quotes content
         return None
     if found := _NUMBER.search(text):
-        number = int(found[1] or found[2])
-        return number if number in _REMEDIES else None
+        return _if_system(int(found[1] or found[2]))
     if "file read failed" in text or "file open failed" in text or "file write failed" in text:
         return errno.EIO  # torch's reader and writer of zip files
     if isinstance(error, OSError | RuntimeError) and (found := _TEXT.search(text)):
         return int(found.lastgroup[1:])  # type: ignore[index]
     return None
+
+
+def _if_system(number: int) -> int | None:
+    """The number, where it is one of the system's (FFmpeg has its own) and not to blame on the content."""
+    return number if number in errno.errorcode and number not in _OF_CONTENT else None
 
 
 @contextmanager
@@ -156,7 +168,7 @@ def one_line(error: BaseException) -> str | None:
     if path is None and number == errno.ENOENT:
         return None  # not a file that the user could look for
     named = "" if path is None else f"{path}: "
-    return f"{named}{os.strerror(number)}; {_REMEDIES[number]}"
+    return f"{named}{os.strerror(number)}; {_REMEDIES.get(number, _SERVER)}"
 
 
 def _path_of(error: BaseException, number: int) -> str | None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 
 BOM = b"\xef\xbb\xbf"
 SAMPLE = 1 << 16  # bytes that tell what a file is
@@ -51,7 +51,8 @@ def read_text(path: Path) -> str:
 
     Raises `InputError` where it is something else than UTF-8 text, and `OSError`.
     """
-    content = path.read_bytes()
+    with naming(path):
+        content = path.read_bytes()
     if form := what_else(content[:SAMPLE]):
         raise InputError(f"{path}: {form}")
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cloob.errors import InputError
+from cloob.errors import InputError, raise_if_io
 
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.1 wants a dot in the mantissa and a sign in the exponent.
@@ -23,6 +23,7 @@ def read_yaml(path: Path, what: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such {what}") from None
     except OSError as error:
+        raise_if_io(error, path)
         raise InputError(f"{path}: {error.strerror}; give the file of a {what}") from None
     except RecursionError:
         raise InputError(f"{path}: not YAML (nested too deeply)") from None

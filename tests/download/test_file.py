@@ -82,6 +82,16 @@ def test_a_server_without_ranges_starts_again(web, tmp_path: Path) -> None:
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("name", [".a.bin.part", ".a.bin.version"])
+def test_what_a_stranger_has_placed_is_not_written_through(web, tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / name).symlink_to(tmp_path / "precious")
+    fetch(web, Served(CONTENT, ranges=False), tmp_path / "a.bin", checksum=SHA256)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert left(tmp_path / "a.bin") == ["a.bin", "precious"]
+
+
 def test_a_server_that_never_gets_further_is_given_up(web, tmp_path: Path) -> None:
     served = Served(CONTENT, ranges=False, cuts=[2_000_000, 1_000_000] * 20)
     with pytest.raises(InputError, match="6 tries failed"):

@@ -1,5 +1,6 @@
 """Shards of a few captioned images."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -18,7 +19,9 @@ def shards_of(folder: Path, pairs: list[tuple[int, str]], sha256: str = "of the 
         gradient = Image.linear_gradient("L").rotate(50 * level)
         picture = Image.merge("RGB", [gradient, gradient.rotate(70 * level), Image.radial_gradient("L")])
         picture.resize((40 + level, 36)).save(jpeg, "JPEG")
-        samples.append(Sample(f"{number:06d}", jpeg.getvalue(), caption, f"hash {level}", 40 + level, 36))
+        image = jpeg.getvalue()
+        digest = hashlib.sha256(image).hexdigest()
+        samples.append(Sample(f"{number:06d}", image, caption, digest, 40 + level, 36))
     folder.mkdir(parents=True, exist_ok=True)
     entry = write_shard(folder / "000000.tar", samples)
     write_json(folder / "shards.json", {"samples": len(pairs), "sha256": sha256, "shards": [entry]})

@@ -86,7 +86,10 @@ def test_an_image_that_went_bad_is_named(checkpoint: Path, tmp_path: Path, capfd
     content[start : start + 400] = bytes(400)
     tar.write_bytes(content)
     assert evaluate(checkpoint, tmp_path / "out", f"cc_validation={shards.path}") == 2
-    assert f"image 000001 of {shards.path}: not a readable image" in capfd.readouterr().err
+    assert (
+        f"{tar}: changed since it was packed, sample 000001 is not the image of its index"
+        in capfd.readouterr().err
+    )
     assert not (tmp_path / "out").exists()
 
 

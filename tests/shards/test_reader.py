@@ -61,3 +61,34 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> 
     path.write_text(content)
     with pytest.raises(InputError, match="no manifest of shards"):
         Shards(path)
+
+
+def test_an_image_that_was_changed_is_not_given_out(manifest: Path) -> None:
+    """It may well decode, with a gray half or as another picture."""
+    shards = Shards(manifest)
+    tar = shards.tar_of(0)
+    image, _, key = shards.sample(0)
+    content = bytearray(tar.read_bytes())
+    content[content.index(image) + len(image) // 2] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(InputError) as changed:
+        Shards(manifest).sample(0)
+    assert str(changed.value) == (
+        f"{tar}: changed since it was packed, sample {key} is not the image of its index; "
+        "`cloob shards verify` names what differs: restore it, or pack the shards again"
+    )
+
+
+def test_a_caption_that_was_damaged_is_one_line(manifest: Path) -> None:
+    shards = Shards(manifest)
+    tar, (_, caption, key) = shards.tar_of(0), shards.sample(0)
+    content = tar.read_bytes()
+    place = shards._places["caption_offset"][0]
+    tar.write_bytes(
+        content[:place] + b"\xff" * len(caption.encode()) + content[place + len(caption.encode()) :]
+    )
+    for read in (Shards(manifest).caption, Shards(manifest).sample):
+        with pytest.raises(
+            InputError, match=f"the caption of sample {key} is not UTF-8; `cloob shards verify`"
+        ):
+            read(0)

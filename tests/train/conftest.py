@@ -1,5 +1,6 @@
 import io
 import json
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -25,10 +26,11 @@ def shards(tmp_path_factory):
     generator = np.random.default_rng(0)
     entries = []
     for number, size in enumerate((12, 10)):
-        samples = [
-            Sample(f"{number}{i:03d}", jpeg(generator), CAPTIONS[i % 4] + f" {i}", "0", 56, 40)
-            for i in range(size)
-        ]
+        samples = []
+        for i in range(size):
+            image = jpeg(generator)
+            digest = sha256(image).hexdigest()
+            samples.append(Sample(f"{number}{i:03d}", image, CAPTIONS[i % 4] + f" {i}", digest, 56, 40))
         entries.append(write_shard(folder / f"{number:06d}.tar", samples))
     write_json(
         folder / "shards.json",

@@ -1,6 +1,7 @@
 import errno
 import json
 import resource
+import threading
 
 import pytest
 from io_errors import NUMBERS, fail_reads_below, limited
@@ -111,3 +112,20 @@ def test_a_full_disk_names_the_log(tmp_path):
             log.write("other", samples, loss=1.0)
     assert one_line(failed.value).startswith(f"{path}: File too large; raise the file size limit")
     log.close()
+
+
+@pytest.mark.parametrize(("number", "traceback"), [(errno.ENOSPC, False), (None, True)])
+def test_tensorboards_thread_prints_no_traceback_of_a_full_disk(
+    tmp_path, capsys, monkeypatch, number, traceback
+):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    log = Metrics(tmp_path / "metrics.jsonl", 0)
+
+    def write():
+        raise OSError(number, "full") if number else ValueError
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    writer.join()
+    log.close()
+    assert ("Traceback" in capsys.readouterr().err) == traceback

@@ -26,6 +26,7 @@ def world():
     ("scratch", "said"),
     [
         ("$CLOOB_NOT_SET", r"\$CLOOB_NOT_SET is not set in this job"),
+        ("~no such user/x", "~no such user is no user here; name a folder"),
         ("/local/${CLOOB_NOT_SET}/x", r"\$CLOOB_NOT_SET is not set in this job"),
         ("$CLOOB_EMPTY", r"\$CLOOB_EMPTY is empty in this job"),
         ("${CLOOB_NOT_SET:-/tmp}", r"only \$NAME and \$\{NAME\} are replaced"),

@@ -1,6 +1,7 @@
 """What training cannot work with is told at its start, in one line, before anything is trained."""
 
 import io
+from hashlib import sha256
 
 import pytest
 import torch
@@ -65,7 +66,8 @@ def with_pairs(folder, number):
     """A corpus of equal pairs."""
     image = io.BytesIO()
     Image.new("RGB", (56, 40)).save(image, "JPEG")
-    samples = [Sample(f"{index:04d}", image.getvalue(), "a cat", "0", 56, 40) for index in range(number)]
+    digest = sha256(image.getvalue()).hexdigest()
+    samples = [Sample(f"{index:04d}", image.getvalue(), "a cat", digest, 56, 40) for index in range(number)]
     entry = write_shard(folder / "000000.tar", samples)
     write_json(folder / "shards.json", {"samples": number, "bytes": 0, "sha256": "0", "shards": [entry]})
     return folder / "shards.json"

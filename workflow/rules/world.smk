@@ -9,6 +9,7 @@ rule world:
         "<results>/world/yfcc/yfcc100m_subset_data.tsv.bz2",
         expand("<results>/world/testsets/{testset}.yaml", testset=config["testsets"]),
         directory(expand("<results>/world/testsets/{testset}", testset=config["testsets"])),
+        directory("<results>/world/www"),
         facts="<results>/world/world.json",
     log:
         "<results>/logs/world/build.log",

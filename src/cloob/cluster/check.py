@@ -14,7 +14,7 @@ import yaml
 
 from cloob.cluster.partitions import Nodes, ask
 from cloob.cluster.profile import Profile, Request
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 
 # Seconds that a look from a compute node may wait in the queue.
 _PATIENCE = 120
@@ -75,12 +75,17 @@ def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
 def misspelt(profile: Profile, workflow: Path) -> Iterator[str]:
     """The profile's names of rules that no rule file has; snakemake passes over them in silence."""
     files = [workflow / "Snakefile", *sorted(workflow.glob("rules/*.smk"))]
-    texts = [path.read_text(encoding="utf-8") for path in files if path.is_file()]
+    texts = [_text(path) for path in files if path.is_file()]
     rules = {rule for text in texts for rule in _RULE.findall(text)}
     for name, key in profile.rules.items() if rules else ():
         if name not in rules:
             near = difflib.get_close_matches(name, rules, n=1)
             yield f"{key}.{name}: there is no such rule" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _text(path: Path) -> str:
+    with naming(path):
+        return path.read_text(encoding="utf-8")
 
 
 def processes_misfit(profile: Profile, config: Path) -> str | None:
@@ -89,7 +94,7 @@ def processes_misfit(profile: Profile, config: Path) -> str | None:
     if not asked or not config.is_file():
         return None
     try:
-        processes = yaml.safe_load(config.read_text(encoding="utf-8"))["train"]["processes"]
+        processes = yaml.safe_load(_text(config))["train"]["processes"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
         raise InputError(f"{config}: no train.processes can be read; name another file by --config") from None
     [train] = asked

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.files import replacing
 
 KEPT = "kept"
@@ -35,7 +35,7 @@ def write_fates(path: Path, rows: Mapping[str, int], total: int) -> None:
 def read_fates(path: Path) -> dict[str, int]:
     """The fates of a stage as `write_fates` left them."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with naming(path), path.open(encoding="utf-8-sig", newline="") as file:
             return {row["fate"]: int(row["rows"]) for row in csv.DictReader(file)}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; it is written by the stage before") from None

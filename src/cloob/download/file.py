@@ -109,16 +109,18 @@ class _Part:
         return self._version.read_text(encoding="utf-8") if self._version.exists() else ""
 
     def start_anew(self, version: str) -> None:
+        self.drop()  # first, because a symbolic link of this name would have us overwrite its target
         with naming(self.path):
-            self.path.write_bytes(b"")
-            self._version.write_text(version, encoding="utf-8")
+            self.path.touch(exist_ok=False)
+            with self._version.open("x", encoding="utf-8") as file:
+                file.write(version)
 
     def drop(self) -> None:
         self.path.unlink(missing_ok=True)
         self._version.unlink(missing_ok=True)
 
     def finish(self, path: Path) -> None:
-        with self.path.open("rb+") as file:
+        with naming(path), self.path.open("rb+") as file:
             os.fsync(file.fileno())
         self.path.replace(path)
         self._version.unlink(missing_ok=True)
@@ -212,7 +214,7 @@ def mismatch(source: Source, path: Path) -> str | None:
 
 
 def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT
 from cloob.download.outcomes import fate_of, http_status_of
-from cloob.errors import InputError, raise_if_io
+from cloob.errors import InputError, naming, raise_if_io
 from cloob.files import entries, replacing
 from cloob.tars import open_tar
 
@@ -42,8 +42,9 @@ def claim(folder: Path, fingerprint: str) -> bool:
         half.unlink()
     if not mark.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds files that no fetch has left; empty it or name another folder")
-    if mark.exists() and mark.read_text(encoding="ascii").strip() == fingerprint:
-        return True
+    with naming(mark):
+        if mark.exists() and mark.read_text(encoding="ascii").strip() == fingerprint:
+            return True
     # The statistics first: without them a tar counts as unfinished, wherever the wiping is cut off.
     for statistics in entries(folder, f"*{_STATISTICS}"):
         statistics.unlink()

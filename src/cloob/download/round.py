@@ -24,7 +24,7 @@ from cloob.download.fates import KEPT
 from cloob.download.folder import claim, drop_torn, read_whole
 from cloob.download.guard import Guard
 from cloob.errors import InputError
-from cloob.files import replacing
+from cloob.files import no_follow, replacing
 
 _LOOK_SECONDS = 1
 _REASONS_SHOWN = 3
@@ -172,7 +172,7 @@ def _img2dataset(job: dict[str, object], log: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "cloob.download.img2dataset_job", json.dumps(job)]
     # It ends with its input, all its workers with it, and takes its pace file away.
     ours, its = socket.socketpair()
-    with ours, log.open("ab") as chatter:
+    with ours, open(log, "ab", opener=no_follow) as chatter:
         with its:
             process = subprocess.Popen(
                 command, stdin=its, stdout=chatter, stderr=chatter, start_new_session=True

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cloob.download.subset import Entries, Photo, read_subset
-from cloob.errors import InputError, raise_if_io
+from cloob.errors import InputError, naming, raise_if_io
 
 _MAGIC = b"SQLite format 3\x00"
 _COLUMNS = 23
@@ -31,7 +31,7 @@ _HASH = np.dtype("S33")
 
 def is_sqlite(path: Path) -> bool:
     """Whether a file is an SQLite database, by its first bytes."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
@@ -133,7 +133,7 @@ def _compared(database: Path) -> str:
     size = database.stat().st_size
     if size != _OFFICIAL_BYTES:
         return f"it has {size:,} bytes, the official yfcc100m_dataset.sql {_OFFICIAL_BYTES:,}"
-    with database.open("rb") as file:
+    with naming(database), database.open("rb") as file:
         digest = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
     return f"its md5 is {digest}, that of the official yfcc100m_dataset.sql {_OFFICIAL_MD5}"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.evaluate.leftovers import is_leftover
 from cloob.evaluate.testset_keys import EXPECTED, KEYS, OPTIONAL, shown
 from cloob.yaml_file import read_yaml
@@ -128,7 +128,8 @@ def split_at_capitals(name: str) -> str:
 
 def _names_in_file(path: Path, described_in: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        with naming(path):
+            lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (FileNotFoundError, UnicodeDecodeError):
         message = (
             f"{path}: not a readable UTF-8 file; {described_in} wants the class names there, one per line"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.report.books import Page, check_chain, read_page
 from cloob.report.form import ANYTHING, NUMBER, parse, wrong
 from cloob.report.names import CORPORA, label
@@ -91,7 +91,9 @@ def corpora_table(
 def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json with its statistics. Raises `InputError` where it has none."""
     try:
-        manifest = parse(path.read_bytes())
+        with naming(path):
+            content = path.read_bytes()
+        manifest = parse(content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest; pack the shards") from None
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.report.form import ANYTHING, NUMBER, parse, wrong
 from cloob.report.names import check_objective
 from cloob.report.result_file import RUN
@@ -89,7 +89,7 @@ def read_events(path: Path, **needs: Sequence[str]) -> list[dict[str, Any]]:
     }
     events: list[dict[str, Any]] = []
     try:
-        with path.open("rb") as log:
+        with naming(path), path.open("rb") as log:
             for number, line in enumerate(log, start=1):
                 events.append(_event(line, forms, f"{path}, line {number}"))
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cloob.errors import InputError
+from cloob.errors import InputError, naming
 from cloob.report.form import ANYTHING, MAYBE, NUMBER, parse, wrong
 from cloob.report.names import check_objective
 
@@ -46,7 +46,9 @@ def read_result(
     what = f"not a result of `cloob evaluate`{f', {protocol}' if protocol else ''}"
     remedy = "delete it and evaluate the run again"
     try:
-        result = parse(path.read_bytes())
+        with naming(path):
+            content = path.read_bytes()
+        result = parse(content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such result; evaluate the run") from None
     except ValueError as error:

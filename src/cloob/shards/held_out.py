@@ -62,10 +62,19 @@ def without_held_out(
         return
     rows, words = hashed(held_out.perceptual_hash)
     tasks = [(path, words, distance) for path in verdicts]
-    total = sum(pq.read_metadata(path).num_rows for path in verdicts)
+    total = rows_in(verdicts)
     nearest = shared(_nearest, tasks, processes, total, "comparing with validation")
     for path, (near, which) in zip(verdicts, nearest, strict=True):
         yield _marked(_read(path), held_out, near, rows[which])
+
+
+def rows_in(verdicts: list[Path]) -> int:
+    """How many verdicts are in some tables."""
+    total = 0
+    for path in verdicts:
+        with naming(path):
+            total += pq.read_metadata(path).num_rows
+    return total
 
 
 def _read(verdicts: Path, columns: list[str] | None = None) -> pa.Table:

@@ -20,7 +20,7 @@ from cloob.errors import InputError, naming
 from cloob.files import entries, only_one, sha256_of, write_json
 from cloob.near_duplicates import DISTANCE
 from cloob.shards.content import ContentHash, sealed
-from cloob.shards.held_out import read_held_out, without_held_out
+from cloob.shards.held_out import read_held_out, rows_in, without_held_out
 from cloob.shards.images import Rules
 from cloob.shards.judging import judge
 from cloob.shards.pool import shared, tick
@@ -57,11 +57,11 @@ def pack(
     `shards.json` comes last. Returns the images by fate. Raises `InputError` where nothing is left.
     """
     work = out / _WORK
-    with only_one(work):
+    with only_one(work), naming(work):
         (out / MANIFEST).unlink(missing_ok=True)  # without it nothing counts
         held_out = read_held_out(validation) if validation else None
         verdicts = judge(source, work / "verdicts", packing.rules, packing.seed, processes)
-        plan, rows = work / "plan.parquet", sum(pq.read_metadata(table).num_rows for table in verdicts)
+        plan, rows = work / "plan.parquet", rows_in(verdicts)
         tables = without_held_out(verdicts, held_out, packing.near_duplicate_distance, processes)
         found = shuffle(tables, rows, plan, out / LEDGER, packing.samples_per_shard)
         if source.rows not in (None, found.total()):

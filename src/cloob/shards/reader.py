@@ -22,6 +22,7 @@ from cloob.files import read_json
 _OPEN_SHARDS = 256
 # Consecutive samples that are asked for at once: some 3 MB, as a parallel file system likes its reads.
 BLOCK = 64
+VERIFY = "`cloob shards verify` names what differs: restore it, or pack the shards again"
 _BLOCKS_AHEAD = 1024  # remembered as asked for
 _TEXTS = ("key", "sha256")
 _PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
@@ -64,7 +65,7 @@ def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
     if sha256(content).hexdigest() != shard["index_sha256"]:
         raise InputError(
             f"{index_file}: its bytes differ from the manifest's hash, it was changed since it was "
-            "packed; `cloob shards verify` names what differs: restore it, or pack the shards again"
+            f"packed; {VERIFY}"
         )
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
@@ -126,18 +127,32 @@ class Shards:
         return len(self._shard)
 
     def sample(self, index: int) -> tuple[bytes, str, str]:
-        """JPEG bytes, caption and key of sample `index` (0-based; IndexError beyond the last)."""
+        """JPEG bytes, caption and key of sample `index` (0-based; IndexError beyond the last).
+
+        Raises `InputError` where the bytes are not those of the index's hash.
+        """
         self._ask_for_block(index // BLOCK)
         image = self._read(index, "image")
-        return image, self._read(index, "caption").decode("utf-8"), self._keys[index].as_py()
+        if sha256(image).hexdigest() != self.image_sha256(index):
+            raise InputError(
+                f"{self.tar_of(index)}: changed since it was packed, sample {self._keys[index]} is not the "
+                f"image of its index; {VERIFY}"
+            )
+        return image, self.caption(index), self._keys[index].as_py()
 
     def image_sha256(self, index: int) -> str:
         """The SHA-256 of an image's bytes, as packed: the same of a picture that has several captions."""
         return self._sha256[index].as_py()
 
     def caption(self, index: int) -> str:
-        """The caption alone."""
-        return self._read(index, "caption").decode("utf-8")
+        """The caption alone. Raises `InputError` where it is not UTF-8."""
+        try:
+            return self._read(index, "caption").decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{self.tar_of(index)}: changed since it was packed, the caption of sample "
+                f"{self._keys[index]} is not UTF-8; {VERIFY}"
+            ) from None
 
     def tar_of(self, index: int) -> Path:
         """The tar that holds sample `index`."""

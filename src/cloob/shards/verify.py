@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cloob.download.fates import KEPT, read_fates
-from cloob.errors import InputError
+from cloob.errors import InputError, naming, raise_if_io
 from cloob.files import sha256_of, write_json
 from cloob.images import opened
 from cloob.shards.content import ContentHash, sealed
@@ -90,8 +90,10 @@ def _check_hash(file: Path, digest: str) -> None:
 def _ledger_fates(manifest: Path) -> dict[str, int]:
     """The rows by fate, counted in the ledger beside a manifest."""
     found = Counter[str]()
-    for batch in pq.ParquetFile(manifest.parent / LEDGER).iter_batches(columns=["fate"]):
-        found.update(batch["fate"].to_pylist())
+    ledger = manifest.parent / LEDGER
+    with naming(ledger):
+        for batch in pq.ParquetFile(ledger).iter_batches(columns=["fate"]):
+            found.update(batch["fate"].to_pylist())
     return dict(found)
 
 
@@ -101,11 +103,13 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
     _check_hash(tar, task.entry["sha256"])
     _check_hash(tar.with_suffix(".parquet"), task.entry["index_sha256"])
     members = places_in(tar)
-    rows = pq.read_table(tar.with_suffix(".parquet"), columns=_COLUMNS).to_pylist()
+    index = tar.with_suffix(".parquet")
+    with naming(index):
+        rows = pq.read_table(index, columns=_COLUMNS).to_pylist()
     if len(members) != 3 * len(rows):
         raise InputError(f"{tar}: {len(members):,} members, not 3 of each of {len(rows):,} samples; {_AGAIN}")
     samples = []
-    with tar.open("rb") as file:
+    with naming(tar), tar.open("rb") as file:
         for row in rows:
             parts = {}
             for what, suffix in (("image", "jpg"), ("caption", "txt"), ("record", "json")):
@@ -120,6 +124,7 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
                 caption = parts["caption"].decode("utf-8")
                 _check(row, parts["image"], json.loads(parts["record"]))
             except Exception as error:  # strangers' bytes make the decoders raise nearly anything
+                raise_if_io(error, tar)
                 raise InputError(f"{tar}: sample {row['key']}: {error}; {_AGAIN}") from None
             samples.append((row["key"], row["sha256"], caption))
             tick()

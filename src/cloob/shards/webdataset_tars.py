@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from cloob.errors import InputError, raise_if_io
+from cloob.errors import InputError, naming, raise_if_io
 from cloob.files import replacing
 from cloob.tars import Tar, open_tar
 
@@ -103,7 +103,7 @@ def decompressed(tar: Path, plain: Path) -> Path:
 
     The compression is told by content, as webdataset does.
     """
-    with tar.open("rb") as file:
+    with naming(tar), tar.open("rb") as file:
         begin = file.read(10)
     if begin.startswith(b"\x1f\x8b\x08"):
         content = _blocks_of(gzip.open, tar)

@@ -10,7 +10,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.errors import InputError, io_errno
 from cloob.loading import Loader
-from cloob.shards.reader import Shards
+from cloob.shards.reader import VERIFY, Shards
 from cloob.train.distributed import World
 from cloob.train.order import Address, BatchOrder, Slot
 
@@ -18,16 +18,14 @@ from cloob.train.order import Address, BatchOrder, Slot
 MicroBatch = tuple[Tensor, Tensor, list[int]]
 
 
-_VERIFY = "`cloob shards verify` names what differs: restore it, or pack the shards again"
-
-
 class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
     """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,), pair that it replaces).
 
     `transform` gets the decoded image and its address, so a pair is cut the same way whoever loads it. A pair
-    whose bytes do not decode (the shards were verified, so they were damaged since) is named in a warning and
-    replaced by the first of its slot's substitutes that do; raises `InputError` where none does. Where the
-    system cannot read (a failing disk, too many open files, no memory) the pair is not to blame: `OSError`.
+    whose image does not decode or is not that of the index (the shards were verified, so it was damaged
+    since) is named in a warning and replaced by the first of its slot's substitutes that does; raises
+    `InputError` where none does. Where the system cannot read (a failing disk, too many open files, no
+    memory) the pair is not to blame: `OSError`.
     """
 
     def __init__(
@@ -58,7 +56,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
             return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], replaced
         raise InputError(
             f"{self.shards.tar_of(indices[0])}: changed since it was packed, none of {len(indices)} images "
-            f"decodes; {_VERIFY}"
+            f"decodes; {VERIFY}"
         )
 
     def _warn(self, index: int, error: Exception) -> None:
@@ -89,7 +87,7 @@ def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float
         raise InputError(
             f"{shards.tars[of_shard.index(most)]}: changed since it was packed, {most:.0f} of its pairs do "
             f"not decode; {number:.0f} of the {batch} pairs of a batch had to be replaced, more than "
-            f"train.max_replaced_fraction ({limit:g}) allows. {_VERIFY}"
+            f"train.max_replaced_fraction ({limit:g}) allows. {VERIFY}"
         )
     return int(number)
 

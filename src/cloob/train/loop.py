@@ -23,7 +23,7 @@ from cloob.encoder import (
 from cloob.errors import InputError
 from cloob.files import replacing
 from cloob.loading import check_shared_memory, ending_workers
-from cloob.model_config import model_config
+from cloob.model_config import least_micro_batch, model_config
 from cloob.objective import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
@@ -89,6 +89,11 @@ def train(
         raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
+    if recipe.micro_batch < least_micro_batch(config):
+        raise InputError(
+            f"recipe: micro_batch is {recipe.micro_batch}, but the BatchNorm layers of {architecture} need "
+            "2 images or more"
+        )
     shards, held_out = Shards(places.shards), Shards(places.validation)
     if len(held_out) < max(2, world.processes):
         raise InputError(

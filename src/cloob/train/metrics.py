@@ -1,12 +1,13 @@
 """The log of a run, cut back to the checkpoint when it resumes: JSON lines, TensorBoard, W&B if asked."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from cloob.errors import InputError, naming
+from cloob.errors import InputError, io_errno, naming
 from cloob.events import parse_event
 from cloob.files import replacing
 
@@ -27,6 +28,7 @@ class Metrics:
         with replacing(path) as beside:
             beside.write_bytes(b"".join(kept))
         self._path, self._file = path, path.open("a", encoding="utf-8")
+        threading.excepthook = _except_io_errors
         with naming(path.parent / "tensorboard"):
             self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
 
@@ -51,6 +53,12 @@ class Metrics:
             self._tensorboard.close()
         if self._wandb:
             self._wandb.finish()
+
+
+def _except_io_errors(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread keeps an error of writing for our next call, which raises it."""
+    if failed.exc_value is None or io_errno(failed.exc_value) is None:
+        threading.__excepthook__(failed)
 
 
 def _events_before(path: Path, samples_seen: int) -> list[bytes]:

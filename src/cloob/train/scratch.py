@@ -69,7 +69,11 @@ def scratch_folder(scratch: str) -> Path:
             )
     if "$" in _VARIABLE.sub("", scratch):
         raise InputError(f"train.scratch {scratch}: only $NAME and ${{NAME}} are replaced; write it as these")
-    path = Path(_VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], scratch)).expanduser()
+    path = Path(_VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], scratch))
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise InputError(f"train.scratch {scratch}: {path.parts[0]} is no user here; name a folder") from None
     if not path.is_absolute():
         raise InputError(f"train.scratch {scratch}: not an absolute path; name a folder on the node's disk")
     return path
