@@ -129,7 +129,7 @@ def split_at_capitals(name: str) -> str:
 def _names_in_file(path: Path, described_in: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
         message = (
             f"{path}: not a readable UTF-8 file; {described_in} wants the class names there, one per line"
         )
