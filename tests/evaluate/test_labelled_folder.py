@@ -375,6 +375,17 @@ def test_where_classes_do_not_fit_the_message_names_those_of_another_form(
         read(describe, tmp_path, folder)
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"folders": ["0", "1", "2"]}, {"labels": "folder_number"}], ids=["order", "name", "no"]
+)
+def test_where_a_class_is_missing_the_message_names_a_folder_that_was_left_out(
+    describe: Callable, tmp_path: Path, make_set: Callable, changes: dict
+) -> None:
+    folder = make_set({"0": 1, "1.part": 1, "2": 1, "@eaDir": 1})
+    with pytest.raises(InputError, match=r"; not taken as classes: '1\.part'(;|$)"):
+        read(describe, tmp_path, folder, **changes)
+
+
 @pytest.mark.parametrize(("split", "kind"), [("train", "training"), ("validation", "validation")])
 def test_training_and_validation_images_are_counted_too(
     describe: Callable, tmp_path: Path, make_set: Callable, split: str, kind: str

@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from cloob.evaluate import logistic_problem
+from cloob.evaluate import logistic, logistic_problem
 from cloob.evaluate.logistic import Fit, fit_path
 
 STRENGTHS = [1e2, 1e0, 1e-2, 1e-4, 1e-6]
@@ -226,3 +226,51 @@ def test_a_class_without_images_is_never_predicted() -> None:
     spread: Fit = fit.among(torch.tensor([0, 2, 4]), 5)
     assert set(spread.logits(features).argmax(dim=1).tolist()) == {0, 2, 4}
     torch.testing.assert_close(spread.logits(features)[:, [0, 2, 4]], fit.logits(features))
+
+
+def plain_lbfgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic, "newton", lambda problem, point, strength, tolerance: point)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_newtons_steps_end_where_lbfgs_in_float64_does(
+    case: Callable[[], tuple[Tensor, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, labels = case()
+    coarse = list(fit_path(features, labels, [1.0, 1e-4]))
+
+    def exact() -> list[Fit]:
+        one = [
+            fit_path(features, labels, [fit.l2_strength], fit, 1e-14, 150, torch.float64) for fit in coarse
+        ]
+        return [fit for [fit] in one]
+
+    by_newton = exact()
+    plain_lbfgs(monkeypatch)
+    for ours, plain in zip(by_newton, exact(), strict=True):
+        assert ours.converged or not plain.converged
+        assert ours.objective <= plain.objective * (1 + (1e-12 if plain.converged else 1e-6))
+
+
+def test_the_last_digits_take_a_few_float64_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = more_features_than_images()
+    [coarse] = fit_path(features, labels, [1e-4])
+    last = (features, labels, [1e-4], coarse, 1e-14)
+    [by_newton] = fit_path(*last, precision=torch.float64)
+    assert by_newton.evaluations <= 8
+    plain_lbfgs(monkeypatch)
+    [plain] = fit_path(*last, precision=torch.float64)
+    assert plain.evaluations > 4 * by_newton.evaluations
+
+
+@pytest.mark.parametrize("kept", [0, 2**28])
+def test_the_hessian_is_the_change_of_the_gradient(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(logistic_problem, "_KEPT", kept)
+    features, labels = random_case()
+    problem = logistic_problem.Problem(features, labels, torch.bincount(labels))
+    random = torch.Generator().manual_seed(0)
+    point, direction = 0.1 * torch.randn(2, 13, 7, generator=random, dtype=torch.float64)
+    up, down = (problem.evaluate(point + each * direction, 0.3, torch.float64) for each in (1e-5, -1e-5))
+    torch.testing.assert_close(
+        problem.hessian(point, 0.3)(direction), (up.gradient - down.gradient) / 2e-5, rtol=1e-4, atol=1e-3
+    )

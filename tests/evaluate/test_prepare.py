@@ -402,3 +402,15 @@ def test_leftovers_in_an_archive_become_neither_classes_nor_images(
     path = describe(tmp_path / "d.yaml", source=processed(web, archive), expected=EXPECTED)
     assert prepare(tmp_path, path) == 0, error_of(capfd)
     assert tree(tmp_path / "out") == ["test/0/a.jpg", "test/0/b.jpg", "test/2/a.jpg"]
+
+
+@pytest.mark.parametrize("stray", ["test/2/b.jpg.part", "test/2/.old/b.jpg"])
+@pytest.mark.parametrize("expected", [EXPECTED | {"images": None}, EXPECTED | {"images": 4}])
+def test_what_may_stand_for_a_missing_image_of_an_archive_is_named(
+    web, tmp_path: Path, describe: Callable, capfd, stray: str, expected: dict
+) -> None:
+    source = processed(web, zip_of([*BIRDS, f"birds/{stray}"]))
+    path = describe(tmp_path / "d.yaml", source=source, expected=expected)
+    assert prepare(tmp_path, path) == 2
+    assert "/".join(stray.split("/")[1:3]) in error_of(capfd)
+    assert not (tmp_path / "out").exists()

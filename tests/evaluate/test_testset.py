@@ -175,6 +175,9 @@ def test_class_names_from_a_file_of_the_set(describe: Callable, tmp_path: Path) 
     description = load_description(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
     with pytest.raises(InputError, match=r"names\.txt: .*one per line"):
         description.class_names(tmp_path)
+    with pytest.raises(InputError, match=r"names\.txt: .*one per line"):
+        (tmp_path / "a folder" / "names.txt").mkdir(parents=True)
+        description.class_names(tmp_path / "a folder")
     for bom, end in (("", "\n"), ("\ufeff", "\r\n"), ("", "\r")):
         content = f"{bom}Cooper's Hawk{end}Northern Goshawk{end}"
         (tmp_path / "names.txt").write_bytes(content.encode())
@@ -241,6 +244,9 @@ def test_a_file_of_class_names_has_one_per_line(
         ({"expected": {"empty": [1, None]}}, "'expected: empty' is"),
         ({"expected": {"classes": 3, "empty": [3]}}, "'expected: empty' is .*3 classes"),
         ({"source": ["x"]}, "'source' is"),
+        ({"train": []}, r"'train' is \[\]; give a folder"),
+        ({"validation": {}}, r"'validation' is {}; give a folder"),
+        ({"name": "x" * 200}, "'name' is 'xxx"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(

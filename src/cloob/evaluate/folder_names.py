@@ -1,5 +1,6 @@
 """Which class folder has which label, checked against everything that the description says of the names."""
 
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -8,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloob.errors import InputError
-from cloob.evaluate.leftovers import odd_names, some
+from cloob.evaluate.leftovers import is_leftover, may_hide_images, odd_names, some
 from cloob.evaluate.testset import Description, subfolders
 
 
@@ -48,8 +49,8 @@ def _by_name(directory: Path, found: Sequence[str], description: Description) ->
     if missing or unexpected:
         raise InputError(
             f"{directory}: {_difference(found, wanted, missing, unexpected)} of {description.path} "
-            f"(`folders`){_lower_down(directory, found, wanted)}; unpack the test set again, or rename the "
-            "folders: an empty class needs its (empty) folder"
+            f"(`folders`){_lower_down(directory, found, wanted)}{_left_out(directory)}; unpack the test set "
+            "again, or rename the folders: an empty class needs its (empty) folder"
         )
     return {name: labels[_key(name)] for name in found}
 
@@ -79,6 +80,14 @@ def _lower_down(directory: Path, found: Sequence[str], wanted: Sequence[str]) ->
     return ""
 
 
+def _left_out(directory: Path) -> str:
+    """The folders that by their names are hidden or unfinished, where one of them may be a class."""
+    with os.scandir(directory) as entries:
+        names = sorted(each.name for each in entries if is_leftover(each.name) and each.is_dir())
+    hidden = [name for name in names if may_hide_images(name, is_folder=True)]
+    return f"; not taken as classes: {some(hidden)}" if hidden else ""
+
+
 def _by_number(directory: Path, found: Sequence[str], description: Description, count: int) -> dict[str, int]:
     for name in found:
         if not _is_number(name) or int(name) >= count:
@@ -95,7 +104,8 @@ def _by_number(directory: Path, found: Sequence[str], description: Description, 
     if missing:
         raise InputError(
             f"{directory}: {len(missing)} of the {count} class folders are missing "
-            f"({some(map(str, missing))}); unpack the test set again: an empty class needs its (empty) folder"
+            f"({some(map(str, missing))}){_left_out(directory)}; unpack the test set again: an "
+            "empty class needs its (empty) folder"
         )
     return {name: int(name) for name in found}
 
@@ -117,6 +127,7 @@ def _check_order(
             f"{directory}: {len(found)} class folders where {description.path} names {count} classes"
             "; an empty class needs its (empty) folder and nothing else may lie here "
             f"({f'of another form than most: {some(odd)}' if odd else f'found: {some(found)}'})"
+            f"{_left_out(directory)}"
         )
     numbers = [int(name) for name in found if _is_number(name)]
     in_numbers = sorted(found, key=lambda name: [int(each) for each in re.findall(r"[0-9]+", name)])

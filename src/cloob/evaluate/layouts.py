@@ -12,7 +12,7 @@ from pathlib import Path
 from torchvision.datasets import GTSRB, Flowers102, StanfordCars
 
 from cloob.errors import InputError
-from cloob.evaluate.leftovers import is_leftover
+from cloob.evaluate.leftovers import is_leftover, may_hide_images
 from cloob.evaluate.testset import Description
 from cloob.text import read_text
 
@@ -89,14 +89,18 @@ def _numbers(description: Description, digits: int) -> list[str]:
 
 
 def _copy(folder: Path, out: Path) -> None:
-    """Copy class folders as they are, but for what desktops, notebooks and archives left there."""
+    """Copy class folders as they are, but for what desktops, notebooks and archives left there.
+
+    Leftovers that may stand for missing images are copied: the check of the copy judges them.
+    """
     # Links cost no space; the files of a person are not taken away.
-    shutil.copytree(
-        folder,
-        out,
-        ignore=lambda _, names: [name for name in names if is_leftover(name)],
-        copy_function=_link,
-    )
+    shutil.copytree(folder, out, ignore=_certain_leftovers, copy_function=_link)
+
+
+def _certain_leftovers(folder: str, names: list[str]) -> list[str]:
+    return [
+        name for name in names if is_leftover(name) and not may_hide_images(name, Path(folder, name).is_dir())
+    ]
 
 
 def _place(samples: Samples, split: Path, folders: list[str]) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from cloob.evaluate.lbfgs import Memory, dot
 from cloob.evaluate.logistic_problem import Place, Problem
+from cloob.evaluate.newton import newton
 
 TOLERANCE = 2e-7  # estimated distance of F to its minimum, relative
 _CERTIFIED = 500  # × tolerance: what that distance may be at most, or else
@@ -75,7 +76,8 @@ def fit_path(
 
     `labels` (n,) are 0 … K − 1, each of them present (the bias of an absent class has no optimum). The first
     strength starts from `start`, where that helps. `precision` is that of the products with the features at
-    first, by default that of the features.
+    first, by default that of the features. Where it is float64, Newton's method goes first, and L-BFGS
+    starts from where that ends.
 
     A fit has converged when two things hold. Half the squared Newton decrement, taken with L-BFGS's own
     inverse Hessian, is at most `tolerance` times F, and times what F gained on no weights at all: that is
@@ -102,6 +104,8 @@ def fit_path(
             before, last, now = (math.log(each) for each in path[position - 2 : position + 1])
             point = point + (now - last) / (last - before) * (point - solved[-2])
         evaluations = problem.evaluations
+        if precision == torch.float64:
+            point = newton(problem, point, strength, tolerance)
         found, iterations, converged = _minimise(
             problem, point, strength, memory, tolerance, max_iterations, precision or features.dtype
         )

@@ -1,5 +1,6 @@
 """The objective of a multinomial logistic regression: its value, gradient and preconditioner at a point."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 # Logits at once. On a CPU 256 × 1 024 rows × 100 classes × 4 bytes still lie in its cache; on a GPU 1 GB.
 _LOGITS = {"cpu": 2**18, "cuda": 2**28}
+_KEPT = 2**28  # probabilities that are kept, 1 GB; more are computed anew for every product with the Hessian
 
 
 class Place(NamedTuple):
@@ -81,6 +83,32 @@ class Problem:
         share = (curvature / len(self.features)).clamp(min=1e-12)
         preconditioner = 1 / (self.scatter * share + strength * self.penalised)
         return Place(point, value.item(), gradient, preconditioner)
+
+    def hessian(self, point: Tensor, strength: float) -> Callable[[Tensor], Tensor]:
+        """The product of the Hessian at a point with a direction (d + 1, K), in float32 within."""
+        weights, bias = (each.float() for each in self.outward(point))
+
+        def all_probabilities() -> Iterable[Tensor]:
+            for chunk in self.features.split(self.rows):
+                yield torch.addmm(bias, chunk.float(), weights).softmax(dim=1)
+
+        kept = list(all_probabilities()) if len(self.features) * self.classes <= _KEPT else None
+
+        def product(direction: Tensor) -> Tensor:
+            of_weights, of_bias = (each.float() for each in self.outward(direction))
+            gradient, bias_gradient = torch.zeros_like(of_weights), self.scatter.new_zeros(self.classes)
+            for chunk, probabilities in zip(
+                self.features.split(self.rows), kept or all_probabilities(), strict=True
+            ):
+                images = chunk.float()
+                changes = torch.addmm(of_bias, images, of_weights).mul_(probabilities)
+                changes -= probabilities * changes.sum(dim=1, keepdim=True)
+                gradient.addmm_(images.T, changes)
+                bias_gradient += changes.sum(0)
+            centred = gradient.double() - torch.outer(self.mean, bias_gradient)
+            return torch.cat([self.basis.T @ centred + strength * direction[:-1], bias_gradient[None]])
+
+        return product
 
     def distance_at_most(self, here: Place, strength: float) -> float:
         """How far F is above its minimum at most; of the biases, which λ does not bind, an estimate."""

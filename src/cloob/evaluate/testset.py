@@ -130,7 +130,7 @@ def _names_in_file(path: Path, described_in: Path) -> list[str]:
     try:
         with naming(path):
             lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
         message = (
             f"{path}: not a readable UTF-8 file; {described_in} wants the class names there, one per line"
         )

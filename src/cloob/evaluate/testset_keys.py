@@ -109,13 +109,13 @@ def _source(value: Any) -> str | None:
 # Each key: what is wrong with its value, and what it should have been.
 KEYS: dict[str, tuple[Check, str]] = {
     "name": (
-        lambda value: _is(isinstance(value, str) and bool(re.fullmatch(r"[a-z0-9_]+", value)), value),
+        lambda value: _is(isinstance(value, str) and bool(re.fullmatch(r"[a-z0-9_]{1,100}", value)), value),
         "small letters, digits and underscores, such as stanford_cars",
     ),
     "title": (_text, "the name for tables and figures, such as 'Stanford Cars'"),
     "test": (_folder, "the folder of class folders, relative to the set's folder"),
-    "train": (lambda value: value and _folder(value), "a folder like `test`, or null"),
-    "validation": (lambda value: value and _folder(value), "a folder like `test`, or null"),
+    "train": (lambda value: value is not None and _folder(value), "a folder like `test`, or null"),
+    "validation": (lambda value: value is not None and _folder(value), "a folder like `test`, or null"),
     "labels": (lambda value: _is(value in LABELS, value), f"one of {', '.join(LABELS)}"),
     "folders": (
         _folders,

@@ -59,7 +59,7 @@ def _distinct(plan: Path) -> int:
     """Distinct images, by 64 bits of their hashes: two of 15 million share them with odds of 1 : 160 000."""
     file = pq.ParquetFile(plan)
     found = [
-        [int(digest[:16], 16) for digest in batch["sha256"].to_pylist()]
+        np.array([int(digest[:16], 16) for digest in batch["sha256"].to_pylist()], dtype=np.uint64)
         for batch in file.iter_batches(columns=["sha256"])
     ]
-    return len(np.unique(np.concatenate([np.asarray(each, dtype=np.uint64) for each in found])))
+    return len(np.unique(np.concatenate(found)))
