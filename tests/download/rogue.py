@@ -134,6 +134,16 @@ class Rogue(socketserver.ThreadingTCPServer):
             head = "200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked"
             self.answer(head, b"5\r\nwhole\r\n0\r\n\r\n")
 
+        def length_with_sign(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: +100\r\n\r\nhalf")
+
+        def length_of_many_digits(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\nhalf")
+
+        def range_of_unknown_total(self) -> None:
+            head = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-99/*\r\n"
+            self.wfile.write(head + b"Content-Length: 100\r\n\r\nhalf")
+
         def hang_up(self) -> None:
             pass
 

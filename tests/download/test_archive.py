@@ -6,6 +6,7 @@ import os
 import resource
 import stat
 import tarfile
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -210,6 +211,59 @@ def test_headers_that_follow_each_other_without_end_are_refused(tmp_path: Path) 
         packed.write(one * 20_000)
     with little_memory(20_000_000), pytest.raises(InputError, match=r"refused as a bomb|cannot be unpacked"):
         unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+
+
+def pax(body: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, len(body)
+    return header.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512)
+
+
+END = tarfile.TarInfo("a").tobuf() + bytes(1024)
+HOSTILE_PAX = {
+    "records that overlap": pax(b"2 " * 300_000 + b"=\n"),
+    "digits": pax(b"100010 a=" + b"1" * 100_000 + b"\n"),
+    "a record that ends nowhere": pax(b"30 path=a\n"),
+    "a record of nothing": pax(b"0 path=a\n"),
+    "headers of one member": pax(b"") * 1_500,
+}
+
+
+@pytest.mark.parametrize("headers", HOSTILE_PAX.values(), ids=HOSTILE_PAX)
+def test_malformed_pax_headers_are_refused_at_once(tmp_path: Path, headers: bytes) -> None:
+    for name, content in (("first", headers + END), ("later", tarfile.TarInfo("b").tobuf() + headers + END)):
+        (tmp_path / name).write_bytes(content)
+        began = time.monotonic()
+        with pytest.raises(InputError, match=r"(malformed pax header|too many headers)"):
+            unpack(tmp_path / name, tmp_path / "out", 10_000)
+        assert time.monotonic() - began < 1 and not (tmp_path / "out").exists()
+
+
+def test_global_pax_headers_are_not_collected_without_end(tmp_path: Path) -> None:
+    body = b"".join(b"%d %06d=\n" % (11, number) for number in range(30_000))
+    with gzip.open(tmp_path / "a.tgz", "wb") as packed:
+        for number in range(4):
+            packed.write(pax(body, tarfile.XGLTYPE) + tarfile.TarInfo(f"{number}").tobuf())
+        packed.write(bytes(1024))
+    with pytest.raises(InputError, match="global headers of more than"):
+        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_of_any_form_are_read(tmp_path: Path, form: int) -> None:
+    names = [f"{letter * 200}/{letter * 100}/é{number}" for number, letter in enumerate("xgXLK")]
+    with tarfile.open(tmp_path / "a.tar", "w", format=form, pax_headers={"comment": "of git"}) as made:
+        for name in names:
+            made.addfile(tarfile.TarInfo(name))
+    unpack(tmp_path / "a.tar", tmp_path / "out", 10_000)
+    assert all((tmp_path / "out" / name).is_file() for name in names)
+
+
+def test_a_tar_that_is_damaged_in_the_middle_is_not_unpacked_up_to_there(tmp_path: Path) -> None:
+    damaged = tarfile.TarInfo("a").tobuf() + b"x" + tarfile.TarInfo("b").tobuf()[1:] + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(damaged)
+    with pytest.raises(InputError, match="neither a header nor the end mark at byte 512"):
+        unpack(tmp_path / "a.tar", tmp_path / "out", 10_000)
 
 
 def test_a_map_of_holes_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus, unquote_to_bytes
 
 import pytest
 
-from cloob.download.captions import plain_texts
+from cloob.download.captions import one_line, plain_texts
 
 ODD = [b"%", b"%2", b"%zz", b"%25", b"%2B", b"%0A", b"%0d", b"%00", b"%09", b"%7F", b"%85", b"%C2%85", b"%C2"]
 ODD += [b"%E3%81", b"%E3%81%82", b"%F0%9F%98%80", b"%C2%A0", b"%E2%80%A8", b"%E3%80%80", b"\xff", b"\xe3\x81"]
@@ -58,3 +58,7 @@ def test_every_text_in_any_script_keeps_its_letters():
 def test_an_entity_of_five_thousand_digits_is_no_character(more: bytes):
     fields = [b"a&amp;b" + more, b"&#" + b"1" * 5000 + b";!"]
     assert plain_texts(fields) == ["a&b", "\ufffd!"]
+
+
+def test_a_byte_order_mark_in_the_middle_of_joined_lists_is_no_text() -> None:
+    assert one_line("\ufeff\ufeffa cat") == "a cat"

@@ -187,6 +187,23 @@ def test_a_chunked_answer_ends_with_its_last_chunk_whatever_its_length_says(rogu
     assert (tmp_path / "a.bin").read_bytes() == b"whole"
 
 
+@pytest.mark.parametrize("what", ["length_with_sign", "length_of_many_digits", "range_of_unknown_total"])
+def test_a_short_answer_is_never_whole_however_its_length_is_written(
+    rogue, tmp_path: Path, what: str
+) -> None:
+    source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
+    with pytest.raises(InputError):
+        download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_a_success_without_content_is_no_file(rogue, tmp_path: Path) -> None:
+    source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/nothing", 20_000_000)
+    with pytest.raises(InputError, match="the server answers 204 No Content, without a file"):
+        download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
+    assert not (tmp_path / "a.bin").exists()
+
+
 def test_a_disk_that_is_full_is_no_failure_of_the_server(web, tmp_path: Path, monkeypatch) -> None:
     served = Served(CONTENT)
     with file_size_limit(4_000_000), pytest.raises(OSError, match="File too large") as caught:

@@ -30,6 +30,45 @@ def with_scans(scans: int) -> bytes:
     return content[:end] + content[last:end] * (scans - content.count(b"\xff\xda")) + content[end:]
 
 
+def with_size(content: bytes, side: int) -> bytes:
+    """A JPEG whose header tells of another size."""
+    frame = content.index(b"\xff\xc2" if b"\xff\xc2" in content else b"\xff\xc0")
+    return content[: frame + 5] + struct.pack(">HH", side, side) + content[frame + 9 :]
+
+
+def tiff_of_strips(strips: int, order: str = "<") -> bytes:
+    """One column, a strip per row."""
+    facts = {256: 1, 257: strips, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+    table = 8 + 2 + 12 * (len(facts) + 2) + 4
+    entries = b"".join(
+        [
+            *(struct.pack(order + "HHLL", tag, 4, 1, facts[tag]) for tag in (256, 257, 258, 259, 262)),
+            struct.pack(order + "HHLL", 273, 4, strips, table),
+            *(struct.pack(order + "HHLL", tag, 4, 1, facts[tag]) for tag in (277, 278)),
+            struct.pack(order + "HHLL", 279, 4, strips, table + 4 * strips),
+        ]
+    )
+    begin = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "LH", 8, len(facts) + 2)
+    return (
+        begin
+        + entries
+        + bytes(4)
+        + struct.pack(order + "L", 8) * strips
+        + struct.pack(order + "L", 1) * strips
+    )
+
+
+def bmp_of_run_lengths(width: int, height: int, runs: bytes) -> bytes:
+    size = struct.pack("<LHHL", 0, 0, 0, 1078)
+    return (
+        b"BM"
+        + size
+        + struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, 0, 0, 0, 256, 0)
+        + bytes(1024)
+        + runs
+    )
+
+
 def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
 
@@ -44,6 +83,17 @@ TOO_COMPLEX = {
     "scans with fill bytes": with_scans(MAXIMUM_SCANS + 1).replace(b"\xff\xda", b"\xff\xff\xff\xda"),
     "scans behind garbage": with_scans(MAXIMUM_SCANS + 1).replace(b"\xff\xda", b"x\xff\x00\xff\xd0y\xff\xda"),
     "segments of a JPEG": JPEG[:2] + b"\xff\xe5\x00\x02" * (MAXIMUM_PARTS + 1) + JPEG[2:],
+    "scans of many pixels": with_size(with_scans(30), 9_000),
+    "fill bytes": JPEG[:2] + b"\xff" * 1_000_000 + JPEG[2:],
+    "fill bytes without a marker": JPEG[:2] + b"\xff" * 1_000_000,
+    "fill bytes before data": JPEG[:2] + b"\xff" * 1_000_000 + b"\0",
+    "junk between segments": JPEG[:2] + b"\xff\x00" * 1_000_000 + JPEG[2:],
+    "strips of a TIFF": tiff_of_strips(MAXIMUM_PARTS + 1),
+    "strips of a big-endian TIFF": tiff_of_strips(MAXIMUM_PARTS + 1, ">"),
+    "run lengths of a BMP": bmp_of_run_lengths(9_000, 9_000, b"\1\5" * 2_500_000),
+    "empty rows of a BMP": bmp_of_run_lengths(9_000_000, 1, b"\0\2\0\xff\0\1"),
+    "a PGM of odd values": b"P5 3000 3000 254\n" + bytes(9_000_000),
+    "a PPM of 16 bits": b"P6 # \n2000 1000 65535\n" + bytes(12_000_000),
     "EXIF of a JPEG": JPEG[:2] + (b"\xff\xe1\xff\xff" + b"Exif\0\0".ljust(65_533)) * 257 + JPEG[2:],
     "chunks of a PNG": PNG[:33] + chunk(b"tEXt", b"a\0") * (MAXIMUM_PARTS + 1) + PNG[33:],
     "comments of a GIF": GIF[:GIF_PICTURE] + b"\x21\xfe\x01x\0" * MAXIMUM_PARTS + GIF[GIF_PICTURE:],
@@ -57,7 +107,7 @@ TOO_COMPLEX = {
 def test_what_might_keep_a_decoder_busy_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
     began = time.monotonic()
     with pytest.raises(ImageError) as caught:
-        decode_rgb(content)
+        decode_rgb(content, maximum_pixels=100_000_000)
     assert caught.value.reason == "too_complex"
     with pytest.raises(RefusedError, match="too_complex"):
         training_image(content, Rules(100_000_000, 10_000_000, 90))
@@ -85,14 +135,35 @@ def test_what_might_keep_a_decoder_busy_is_refused_at_once(tmp_path: Path, conte
         encoded("TIFF"),
         encoded("PPM"),
         b"P6 # a comment\n# another\n 1 1\n255\nabc",
+        b"P5 3000 3000 255\n" + bytes(9_000_000),
+        b"P5 2000 2000 65535\n" + bytes(8_000_000),
+        b"P6 30 30 65535\n" + bytes(5_400),
+        b"P5 30 30 254\n" + bytes(900),
+        tiff_of_strips(2_000),
+        tiff_of_strips(2_000, ">"),
+        bmp_of_run_lengths(5, 2, b"\5\1\0\0\5\2\0\1"),
+        encoded("JPEG", progressive=True, exif=b"Exif\0\0").replace(b"\xff\xda", b"\xff\xff\xff\xda"),
     ],
-    ids=range(14),
+    ids=range(22),
 )
 def test_what_encoders_and_cameras_write_is_not(content: bytes) -> None:
     assert excess(content) is None
     decode_rgb(content)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"\xff\xd8\xff\xda", PNG[:10], GIF[:9], b"P6"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xda",
+        b"\xff\xd8\xff\xc0\0",
+        PNG[:10],
+        GIF[:9],
+        b"P6",
+        b"BM",
+        b"II*\0\x08",
+    ],
+)
 def test_torn_files_are_no_trouble(content: bytes) -> None:
     excess(content)

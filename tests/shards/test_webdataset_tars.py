@@ -239,6 +239,16 @@ def test_several_tars_in_one_file_are_an_error_not_a_loss(tmp_path: Path) -> Non
         read_samples(tmp_path / "0.tar")
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, lambda content: content])
+def test_a_damaged_tar_is_named_as_the_user_knows_it(tmp_path: Path, compress: Callable) -> None:
+    header = special("x", tarfile.XHDTYPE).tobuf()
+    (tmp_path / "frozen").mkdir()
+    for content in (header * 1_500, tar_of(pair("a", 1)) * 2):
+        (tmp_path / "frozen" / "0.tar.gz").write_bytes(compress(content))
+        with pytest.raises(InputError, match=r"/frozen/0\.tar\.gz: damaged \((too many|more behind)"):
+            packed(tmp_path / "frozen", tmp_path / "shards")
+
+
 def test_a_name_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "0.tar").write_bytes(tar_of([("x/" * 3000 + "a.jpg", b"")]))
     with pytest.raises(InputError, match=r"0\.tar: a member's name of 6,005 characters"):

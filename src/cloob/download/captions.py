@@ -25,8 +25,10 @@ for _value, _digits in enumerate(zip("0123456789abcdef", "0123456789ABCDEF", str
 
 
 def one_line(text: str) -> str:
-    """Text without control characters, every run of blanks a single one."""
-    return " ".join((text if text.isprintable() else CONTROL.sub(" ", text)).split())
+    """Text without control characters and byte order marks, every run of blanks a single one."""
+    if not text.isprintable():  # lists that were joined have a byte order mark in the middle
+        text = CONTROL.sub(" ", text.replace("\ufeff", ""))
+    return " ".join(text.split())
 
 
 def plain_texts(fields: Sequence[bytes]) -> list[str]:

@@ -26,6 +26,7 @@ _TRIES = 6  # in a row without `_PROGRESS`; 1 + 2 + 4 + 8 + 16 seconds between t
 _PROGRESS = 1 << 16  # new bytes
 _SLOWEST = 1_000  # bytes per second, over all of an answer
 _LENGTH = re.compile("[0-9]{1,18}")
+_WITH_CONTENT = (200, 203)
 _PASSING = (408, 429, 500, 502, 503, 504)
 
 
@@ -163,8 +164,10 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
                     file.write(block)
                     file.flush()
                 bar.update(len(block))
+        if answer.length:
+            raise ConnectionError(f"the answer ended {answer.length:,} bytes too early")
     if announced is not None and part.size != announced:
-        raise ConnectionError(f"the answer ended after {part.size:,} of {announced:,} bytes")
+        raise ConnectionError(f"the file has {part.size:,} bytes where {announced:,} were announced")
 
 
 def _announced(answer: Any, part: _Part) -> int | None:
@@ -175,9 +178,9 @@ def _announced(answer: Any, part: _Part) -> int | None:
             part.drop()
             raise ConnectionError("the server answers with another range than was asked for")
         return int(total) if _LENGTH.fullmatch(total) else None
-    length = answer.headers.get("Content-Length", "")
-    # A chunked answer ends with its last chunk, whatever its headers say.
-    return int(length) if _LENGTH.fullmatch(length) and not answer.chunked else None
+    if answer.status not in _WITH_CONTENT:
+        raise InputError(f"{answer.url}: the server answers {answer.status} {answer.reason}, without a file")
+    return answer.length  # None for a chunked answer, whatever its headers say
 
 
 def _version_of(answer: Any) -> str:

@@ -8,6 +8,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def normalised(caption: str) -> str:
-    """The caption in Unicode's NFC, control characters as blanks, every run of blanks a single one."""
+    """The caption in Unicode's NFC, control characters as blanks, every run of blanks a single one.
+
+    Byte order marks are left out.
+    """
     text = unicodedata.normalize("NFC", caption)
-    return " ".join((text if text.isprintable() else _CONTROL.sub(" ", text)).split())
+    if not text.isprintable():
+        text = _CONTROL.sub(" ", text.replace("\ufeff", ""))
+    return " ".join(text.split())

@@ -40,7 +40,10 @@ class _TarPiece:
         """A row per sample that webdataset reads; a compressed tar is decompressed to `work` first."""
         plain = decompressed(self.tar, work)
         twin = plain != self.tar and has_twin(self.tar, plain)
-        samples, stray = read_samples(plain)
+        try:
+            samples, stray = read_samples(plain)
+        except InputError as error:  # the user knows the compressed file
+            raise InputError(str(error).replace(str(plain), str(self.tar))) from None
         if stray:
             _tell(f"{self.tar}: {sum(stray.values()):,} members are part of no sample and skipped", stray)
         seen: Counter[str] = Counter()
