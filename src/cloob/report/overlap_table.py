@@ -90,6 +90,6 @@ def overlap_document(table: pd.DataFrame) -> Document:
         "In the training corpus: near-duplicates, by perceptual hashes of 256 bits that differ in at most "
         f"{distances}. Re-encoded and resized copies are found; mirrored ones and crops of more than 1 % are "
         "not. Not comparable: images without structure, such as a single color.",
-        "The images are listed in results/evaluate/overlap.",
+        "The images are listed in evaluate/overlap, below the folder of results.",
     ]
     return Document("Test images in the training corpora", sections, remarks)
