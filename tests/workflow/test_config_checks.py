@@ -91,6 +91,18 @@ def test_what_yaml_reads_otherwise_than_it_looks_is_told_by_its_key(misread, sai
     assert len([line for line in misread if said in line]) == 1, misread
 
 
+def test_numbers_of_json_and_of_the_command_line_are_checked_as_those_of_yaml(snakemake, tmp_path):
+    path = tmp_path / "changed.json"
+    changed = {"epsilon": float("nan"), "weight_decay": float("inf")}
+    path.write_text(json.dumps({"recipes": {"cc": changed}}))
+    given = ("--configfile", path, "--config", "recipes={cc: {learning_rate: 5e-4}}")
+    assert [line.partition(" (")[0] for line in lines_of(snakemake("-n", *given))] == [
+        "recipes.cc.epsilon: nan is not of type 'number'",
+        "recipes.cc.learning_rate: '5e-4' is not of type 'number': YAML 1.1 reads 5e-4 as text; write 5.0e-4",
+        "recipes.cc.weight_decay: inf is not of type 'number'",
+    ]
+
+
 def bad_names():
     names = ["a/b", "a b", "a{run}", "..", ".", ".a", "", "a\nb", "a\n", "é", "a-b", "$(x)", "<a>"]
     return {

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import math
 import os
 import sys
 from collections import Counter
@@ -23,8 +24,13 @@ from cloob.evaluate.testset import load_description
 from cloob.model_config import least_micro_batch, model_config
 from cloob.yaml_file import hint, pitfalls
 
-# JSON Schema takes 5.0 for an integer, the programs do not.
-TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda checker, value: type(value) is int)
+# JSON Schema takes 5.0 for an integer, and NaN for a number within all limits; the programs do not.
+TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda checker, value: type(value) is int,
+        "number": lambda checker, value: type(value) in (int, float) and math.isfinite(value),
+    }
+)
 Validator = extend(Draft202012Validator, type_checker=TYPES)
 
 
