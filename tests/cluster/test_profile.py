@@ -13,7 +13,7 @@ from snakemake.profiles import ProfileConfigFileParser
 from snakemake.resources import Resources
 
 from cloob.cluster.check import misfits, misspelt, processes_misfit
-from cloob.cluster.partitions import Nodes, gpus_of, minutes_of, partitions
+from cloob.cluster.partitions import Nodes, ask, gpus_of, minutes_of, partitions
 from cloob.cluster.profile import Profile, read_profile
 from cloob.cluster.resources import DependsOnJobError, of_rules, resources
 from cloob.errors import InputError
@@ -357,6 +357,15 @@ def test_numbers_with_a_plus_or_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert partitions() == [
         Nodes("main", True, 1440, 2000, 32, int(1.5 * 2**20), {"a100": 4}, "OFF"),
     ]
+
+
+def test_what_slurm_itself_cannot_do_is_one_line() -> None:
+    said = "printf 'sinfo: error: x\\nsinfo: fatal: no configuration\\n' >&2; exit 1"
+    with pytest.raises(InputError) as error:
+        ask("sh", "-c", said)
+    assert str(error.value) == "sh: sinfo: fatal: no configuration; run this where you submit Slurm jobs"
+    with pytest.raises(InputError, match=r"^sh: exit status 3; run this"):
+        ask("sh", "-c", "exit 3")
 
 
 @pytest.mark.parametrize("line", ["nonsense", "a|b|c|d|e|f|g|idle", "main|soon|1|8|1000|(null)|OFF|idle"])
