@@ -37,6 +37,8 @@ def model_config(architecture: str) -> ModelConfig:
         raise InputError(
             f"{architecture}: {error.strerror}; give a model configuration of open_clip"
         ) from None
+    except RecursionError:
+        raise InputError(f"{architecture}: not JSON (nested too deeply)") from None
     except ValueError as error:  # not JSON, or not UTF-8
         raise InputError(f"{architecture}: not JSON ({error})") from None
     problem = _problem(config)
@@ -71,16 +73,45 @@ def _known() -> frozenset[Path]:
 
 
 @cache
-def _parameters() -> dict[str, set[str]]:
-    """The keys of a configuration and of its two parts, from open_clip's source."""
+def _parameters() -> dict[str, dict[str, set[str]]]:
+    """The keys of a configuration and of its parts, each with the names in its annotation in open_clip."""
     source = _open_clip().with_name("model.py").read_text(encoding="utf-8")
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
     [init] = [node for node in classes["CLIP"].body if getattr(node, "name", "") == "__init__"]
     parts = {"vision_cfg": "CLIPVisionCfg", "text_cfg": "CLIPTextCfg"}
-    return {"": {argument.arg for argument in init.args.args} - {"self"}} | {
-        part: {node.target.id for node in classes[name].body if isinstance(node, ast.AnnAssign)}
+    return {"": {argument.arg: _names(argument.annotation) for argument in init.args.args[1:]}} | {
+        part: {
+            node.target.id: _names(node.annotation)
+            for node in classes[name].body
+            if isinstance(node, ast.AnnAssign)
+        }
         for part, name in parts.items()
     }
+
+
+def _names(annotation: ast.expr | None) -> set[str]:
+    return {node.id for node in ast.walk(annotation or ast.Tuple([])) if isinstance(node, ast.Name)}
+
+
+# The types of JSON that annotations name.
+_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    "bool": ("true or false", (bool,)),
+    "int": ("a whole number", (int,)),
+    "float": ("a number", (int, float)),
+    "str": ("a text", (str,)),
+    "dict": ("an object", (dict,)),
+}
+
+
+def _problem_of_types(config: ModelConfig) -> str | None:
+    """The first value that is of another type than open_clip declares; null stands for the default."""
+    for part, known in _parameters().items():
+        for key, value in (config[part] if part else config).items():
+            [words, types] = _TYPES.get("".join(known[key] - {"Optional"}), ("", (object,)))
+            fits = isinstance(value, types) and (type(value) is not bool or int not in types)
+            if value is not None and not fits:
+                return f"{f'{part}.{key}'.lstrip('.')} is {value!r:.60}; give {words}"
+    return None
 
 
 def _problem(config: Any) -> str | None:
@@ -113,7 +144,7 @@ def _problem(config: Any) -> str | None:
         return f"text_cfg.heads is {text['heads']}, but has to divide text_cfg.width, {text['width']}"
     if text["vocab_size"] < _TOKENS:
         return f"text_cfg.vocab_size is {text['vocab_size']}, but the tokenizer has {_TOKENS} tokens"
-    return _problem_of_shape(vision, resnet)
+    return _problem_of_types(config) or _problem_of_shape(vision, resnet)
 
 
 def _problem_of_shape(vision: dict[str, Any], resnet: bool) -> str | None:

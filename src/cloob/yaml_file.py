@@ -94,6 +94,8 @@ def hint(value: Any, wanted: list[str]) -> str:
     """How to write a value that is of none of the `wanted` JSON Schema types, or ""."""
     if value is None and {"object", "array"} & set(wanted):
         return "it is empty: give its content, indented, or delete the line"
+    if value is None and "string" in wanted:
+        return 'it is empty: give a text in quotes, "" for none'
     if isinstance(value, str):
         if {"integer", "number"} & set(wanted) and (number := _number(value, "number" not in wanted)):
             if _EXPONENT.fullmatch(value):

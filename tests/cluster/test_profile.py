@@ -13,7 +13,7 @@ from snakemake.profiles import ProfileConfigFileParser
 from snakemake.resources import Resources
 
 from cloob.cluster.check import misfits, misspelt, processes_misfit
-from cloob.cluster.partitions import Nodes, gpus_of, minutes_of, partitions
+from cloob.cluster.partitions import Nodes, ask, gpus_of, minutes_of, partitions
 from cloob.cluster.profile import Profile, read_profile
 from cloob.cluster.resources import DependsOnJobError, of_rules, resources
 from cloob.errors import InputError
@@ -57,13 +57,14 @@ VALUES = [
     *("gpu: 2", "gpu: threads // 4", 'gpu: "2"', "nodes: 2", 'nodes: "2"', "tasks: 4"),
     *("cpus_per_task: 0 - 1",),
     *("slurm_extra: \"'--signal=USR1@120'\"", "qos: null", "qos: high", "gpu_model: a100"),
-    *("gpu: 1 if 2 else 3",),
+    *("gpu: 1 if 2 else 3", "mem_mb: 8000 * 2 ** attempt", "mem_mb: 8000 if attempt < 2 else 16000"),
+    *("gpu: sum([1, 2])", "mem: 2TB", "mem: 2 TB", "mem_mb: 64_000", "runtime: 2 days", "runtime: 10/3"),
     *("slurm_partition: $CLOOB_PARTITION", "slurm_partition: ${CLOOB_PARTITION}-1", "gpu: int('3') + 1"),
 ]  # fmt: skip
 REFUSED = [
     *("mem: lots", "mem_mb: 16GB"),
     *('mem_mb: "64000"', "runtime: 1-00:00:00", "runtime: a while", "mem_mb: -5"),
-    *("mem_mb: 1/0", "gpu: 1 + 'a'"),
+    *("mem_mb: 1/0", "gpu: 1 + 'a'", "mem_mb: 2e6", 'mem_mb: "64_000"', "mem_mb: null", 'runtime: "1d 4h"'),
 ]  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def test_a_value_is_what_snakemake_makes_of_it(line: str, monkeypatch: pytest.Mo
     text = f"set-resources:\n  a:\n    {line}\n"
     found = ours(text)
     unknown = [name for name, value in found.items() if isinstance(value, DependsOnJobError)]
-    assert unknown == (["gpu"] if " if " in line else [])
+    assert unknown == (["gpu"] if "sum" in line else [])
     expected = snakemakes(text)
     assert {**found, **{name: expected[name] for name in unknown}} == expected
 
@@ -169,6 +170,24 @@ def test_lists_and_maps_are_the_same_profile(profile) -> None:
     assert [(one.minutes, one.grouped, one.partition) for one in maps.requests] == [(480, 4, "p")] * 2
 
 
+def test_one_text_is_a_list_of_one_and_null_is_not_given(profile) -> None:
+    one = profile(
+        """
+        set-resources: a:mem_mb=attempt * 5
+        default-resources: runtime=60
+        set-threads: a=3
+        groups: a=g
+        group-components: g=4
+        restart-times: 2
+        retries: null
+        slurm-status-command: null
+        """
+    )
+    [asked] = one.requests
+    assert (asked.memory_mb, asked.cpus, asked.minutes, asked.grouped) == (15, 3, 240, 4)
+    assert one.status_command == "sacct"
+
+
 def test_what_is_not_asked_for_is_not_compared(profile) -> None:
     [asked] = profile("set-resources: {a: {slurm_partition: light}}").requests
     assert (asked.minutes, asked.memory_mb, asked.cpus, asked.gpus) == (0, 0, 1, 0)
@@ -188,10 +207,20 @@ def test_a_request_that_grows_with_the_attempts_is_compared_at_the_last(profile)
     [
         (
             "nodes: '2'",
-            "set-resources.train.nodes: '2' is not a whole number from 1; write it without quotes",
+            "set-resources.train.nodes: '2' is not a whole number from 1: '2' is text; write 2",
         ),
         ("nodes: 0", "set-resources.train.nodes: 0 is not a whole number from 1"),
-        ("tasks: many", "set-resources.train.tasks: 'many' is not a whole number"),
+        ("tasks: many", "set-resources.train.tasks: 'many' is not a whole number from 0: write one"),
+        (
+            "mem_mb: 2e6",
+            "set-resources.train.mem_mb: snakemake takes a number here, not '2e6': "
+            "YAML 1.1 reads 2e6 as text; write 2000000",
+        ),
+        (
+            "mem_mb: 16GB",
+            "set-resources.train.mem_mb: snakemake takes a number here, not '16GB': write mem and a size",
+        ),
+        ("mem_mb: 9**9**9", "set-resources.train.mem_mb: '9**9**9' cannot be evaluated"),
         ("runtime: 1-00:00:00", "set-resources.train.runtime: snakemake does not understand '1-00:00:00'"),
         ("gpu: a100", "set-resources.train.gpu: 'a100' is not a number of GPUs"),
         ("gres: gpu:a100:2,nvme:1", "set-resources.train.gres: snakemake's Slurm plugin refuses"),
@@ -221,7 +250,7 @@ def test_what_is_refused_is_named_with_file_rule_and_key(
         ("set-resources: {a: {}}\ngroup-components: {g: x}", "group-components: 'x' is not a whole number"),
         ("set-resources: {a: {}}\ndefault-resources: 5", "default-resources: 5 is neither a map nor a list"),
         ("set-resources: {a: {}}\ndefault-resources: [runtime=soon]", "default-resources.runtime: snakemake"),
-        ("jobs: [", "not a profile"),
+        ("jobs: [", "not YAML"),
         ("__use_yte__: true\nset-resources: {a: {}}", "__use_yte__"),
     ],
 )
@@ -328,6 +357,15 @@ def test_numbers_with_a_plus_or_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert partitions() == [
         Nodes("main", True, 1440, 2000, 32, int(1.5 * 2**20), {"a100": 4}, "OFF"),
     ]
+
+
+def test_what_slurm_itself_cannot_do_is_one_line() -> None:
+    said = "printf 'sinfo: error: x\\nsinfo: fatal: no configuration\\n' >&2; exit 1"
+    with pytest.raises(InputError) as error:
+        ask("sh", "-c", said)
+    assert str(error.value) == "sh: sinfo: fatal: no configuration; run this where you submit Slurm jobs"
+    with pytest.raises(InputError, match=r"^sh: exit status 3; run this"):
+        ask("sh", "-c", "exit 3")
 
 
 @pytest.mark.parametrize("line", ["nonsense", "a|b|c|d|e|f|g|idle", "main|soon|1|8|1000|(null)|OFF|idle"])

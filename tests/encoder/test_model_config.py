@@ -61,6 +61,21 @@ def test_a_name_that_cannot_be_trained_is_one_line(name, said):
         ("not json", "not JSON"),
         ("", "not JSON"),
         ("[1]", "not a model configuration"),
+        ("[" * 100_000, "not JSON"),
+        (SMALL | {"quick_gelu": "yes"}, "quick_gelu is 'yes'; give true or false"),
+        (
+            SMALL | {"text_cfg": SMALL["text_cfg"] | {"mlp_ratio": "4"}},
+            "text_cfg.mlp_ratio is '4'; give a number",
+        ),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"pool_type": 3}}, "text_cfg.pool_type is 3; give a text"),
+        (
+            SMALL | {"text_cfg": SMALL["text_cfg"] | {"act_kwargs": []}},
+            "text_cfg.act_kwargs is .*; give an object",
+        ),
+        (
+            SMALL | {"text_cfg": SMALL["text_cfg"] | {"pad_id": True}},
+            "text_cfg.pad_id is True; give a whole number",
+        ),
         ({}, "vision_cfg is missing"),
         ({"model_cfg": SMALL}, "vision_cfg is missing"),
         ({key: SMALL[key] for key in ("vision_cfg", "text_cfg")}, "embed_dim is missing"),

@@ -57,13 +57,32 @@ def test_a_row_per_corpus_and_test_set_in_the_order_of_the_paper(
     assert csv.with_suffix(".tex").exists() and csv.with_name("overlap.sources.json").exists()
 
 
-def test_what_is_no_such_result_is_an_error(tmp_path: Path) -> None:
-    path = overlap(tmp_path, "cc", "gtsrb", protocol="zeroshot")
-    with pytest.raises(InputError, match=r"gtsrb\.json: not a result of `cloob evaluate overlap`"):
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"protocol": "zeroshot"}, "of the protocol zeroshot"),
+        ({"matches": []}, "overlapping is 2, matches are 0"),
+        ({"images": "many"}, "images is 'many'"),
+        ({"share": None}, "share is missing"),
+        ({"training_images": 1.5}, "training_images is 1.5"),
+        ({"distance": [20]}, "distance is a list"),
+    ],
+)
+def test_what_is_no_such_result_is_an_error(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    path = overlap(tmp_path, "cc", "gtsrb", **changed)
+    with pytest.raises(InputError) as error:
         overlap_table([path])
-    path = overlap(tmp_path, "cc", "gtsrb", matches=[])
-    with pytest.raises(InputError, match=r"gtsrb\.json: not a result of `cloob evaluate overlap`"):
+    start = f"{path}: not a result of `cloob evaluate overlap`: {said}; delete it"
+    assert str(error.value).startswith(start)
+
+
+@pytest.mark.parametrize("text", ["", "[", "null", "\0\0", "[" * 100_000, r'{"dataset": "\ud800"}'])
+def test_a_damaged_result_is_an_error_of_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "gtsrb.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"gtsrb\.json: not .*delete it and run") as error:
         overlap_table([path])
+    assert "\n" not in str(error.value)
 
 
 def test_a_set_that_is_given_twice_is_an_error(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """What cannot be right in a config is told with the plan: one line each, with the key and the remedy."""
 
 import json
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -42,6 +45,7 @@ recipes:
   1: null
 train:
   scratch: no
+  wandb_project:
   workers: 010
   workers: 8
 download:
@@ -72,18 +76,31 @@ def misread(snakemake, tmp_path_factory):
         "recipes.cc.crop_scale: '.9e0' is not of type 'number': YAML 1.1 reads .9e0 as text; write .9e+0",
         "recipes.1e5: None is not of type 'object': it is empty",
         "train.scratch: False is not of type 'string': yes, no, on, off, true and false are truth values",
+        "train.wandb_project: None is not of type 'string': it is empty: give a text in quotes,",
         "evaluate: None is not of type 'object': it is empty: give its content, indented, or delete the line",
         "line 13: recipes.cc.beta1: .nan is not a finite number",
         "line 15: key recipes.1 is not read as text; put it in quotes",
-        "line 18: train.workers: YAML reads 010 as 8 (base 8)",
-        "line 19: key train.workers is given twice, first in line 18; delete one",
-        "line 21: download.timeout: YAML reads 1:30 as 90 (base 60)",
-        "line 22: download.user_agent: YAML reads 2026-11-01 as a date; put it in quotes",
-        "line 25: key architectures.on is not read as text; put it in quotes",
+        "line 19: train.workers: YAML reads 010 as 8 (base 8)",
+        "line 20: key train.workers is given twice, first in line 19; delete one",
+        "line 22: download.timeout: YAML reads 1:30 as 90 (base 60)",
+        "line 23: download.user_agent: YAML reads 2026-11-01 as a date; put it in quotes",
+        "line 26: key architectures.on is not read as text; put it in quotes",
     ],
 )
 def test_what_yaml_reads_otherwise_than_it_looks_is_told_by_its_key(misread, said):
     assert len([line for line in misread if said in line]) == 1, misread
+
+
+def test_numbers_of_json_and_of_the_command_line_are_checked_as_those_of_yaml(snakemake, tmp_path):
+    path = tmp_path / "changed.json"
+    changed = {"epsilon": float("nan"), "weight_decay": float("inf")}
+    path.write_text(json.dumps({"recipes": {"cc": changed}}))
+    given = ("--configfile", path, "--config", "recipes={cc: {learning_rate: 5e-4}}")
+    assert [line.partition(" (")[0] for line in lines_of(snakemake("-n", *given))] == [
+        "recipes.cc.epsilon: nan is not of type 'number'",
+        "recipes.cc.learning_rate: '5e-4' is not of type 'number': YAML 1.1 reads 5e-4 as text; write 5.0e-4",
+        "recipes.cc.weight_decay: inf is not of type 'number'",
+    ]
 
 
 def bad_names():
@@ -117,6 +134,7 @@ def inconsistent(snakemake, tmp_path_factory):
         "architectures": {
             "RN51": "RN51-quickgelu",
             "mine": "config/mine.json",
+            "long": f"{'x' * 300}.json",
             "no": str(folder / "no.json"),
             "lacks": str(folder / "lacks.json"),
             "small": "config/architectures/RN_small.json",
@@ -148,6 +166,7 @@ def inconsistent(snakemake, tmp_path_factory):
     [
         "architectures.RN51: RN51-quickgelu: no model of open_clip; did you mean RN50-quickgelu",
         "architectures.mine: no file config/mine.json; correct the path",
+        "architectures.long: no file xxx",
         "no.json: not JSON (Expecting value",
         "lacks.json: text_cfg.context_length is missing; give a whole number",
         "recipes.tiny.micro_batch: 1 image is too few for the BatchNorm layers of small; give 2 or more",
@@ -209,3 +228,19 @@ def test_without_conda_a_real_run_ends_with_what_to_do_before_its_first_job(snak
     # What the message names works.
     run = snakemake(*arguments, "--sdm", "env-modules")
     assert run.returncode == 0 and target.exists()
+
+
+@no_conda
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo broken lib >&2; exit 127", "'broken lib'"), ("echo '{}'", "'{}'"), ("exit 1", "'nothing'")],
+)
+def test_where_conda_does_not_run_the_plan_is_printed_and_says_why(snakemake, tmp_path, script, said):
+    conda = tmp_path / "conda"
+    conda.write_text(f"#!/bin/sh\n{script}\n")
+    conda.chmod(0o755)
+    path = ("env", f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}:{tmp_path}")
+    plan = snakemake("--profile", "slurm", "-n", "results/tables/throughput.csv", before=path)
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    wanted = f"conda does not run: `conda info --json` says {said}"
+    assert wanted in plan.stdout + plan.stderr and "--sdm env-modules" in plan.stdout + plan.stderr

@@ -58,10 +58,12 @@ def words_of(plan, command):
 
 RUN = "cc-infonce-RN50-cc-seed1"
 TEXT = HOSTILE + " {run} {} {{x}} <results> <x>\nnext line"
+# Escaped for Snakemake's report; `cloob report` takes the escapes back.
+LABEL = "--label=" + re.sub(r"[\\<\n]", lambda each: f"\\u{ord(each[0]):04x}", TEXT)
 # Where a text or path of the config goes: the command, and its flag.
 GIVEN = [
-    # Escaped for Snakemake's report; `cloob report` takes the escapes back.
-    ("cloob report table", "--label=" + re.sub(r"[\\<\n]", lambda each: f"\\u{ord(each[0]):04x}", TEXT)),
+    *((f"cloob report {each}", LABEL) for each in ("table", "books", "corpus-table", "overlap", "published")),
+    *((f"cloob report {each}", LABEL) for each in ("figure", "corpus-figure")),
     ("cloob train run", f"--scratch={TEXT}"),
     ("cloob train run", f"--wandb-project={TEXT}"),
     ("cloob evaluate captioned", f"--title={TEXT}"),
@@ -79,7 +81,8 @@ TARGETS = [
     f"evaluate/{RUN}/epoch_31/zeroshot/gtsrb.json",
     "download/published/cloob_rn50_yfcc.pt",
     "download/yfcc/train/links.parquet",
-    "tables/throughput.csv",
+    *(f"tables/{table}.csv" for table in ("throughput", "books", "corpus", "overlap", "published")),
+    *(f"figures/{figure}.png" for figure in ("throughput", "corpus")),
 ]
 
 
@@ -107,7 +110,10 @@ def hostile_plan(snakemake, tmp_path_factory):
     return plan
 
 
-@pytest.mark.parametrize(("command", "flag"), GIVEN, ids=[flag.partition("=")[0] for _, flag in GIVEN])
+IDS = [f"{command} {flag.partition('=')[0]}" for command, flag in GIVEN]
+
+
+@pytest.mark.parametrize(("command", "flag"), GIVEN, ids=IDS)
 def test_a_text_or_path_of_the_config_reaches_the_program_as_it_is(hostile_plan, command, flag):
     text, words = hostile_plan.stdout, []
     for start in (found.start() for found in re.finditer(f"{command} ", text)):
@@ -152,12 +158,34 @@ def test_jobs_run_below_any_results_folder(snakemake, config_with, tmp_path):
     assert not [path for folder in (ROOT, tmp_path) for path in folder.glob("made*")]
 
 
-@pytest.mark.parametrize("results", ["a{run}", "{", "a<tables>b", "a\nb", "a\n", "-a", "a/", ""])
+@pytest.mark.parametrize("results", ["a{run}", "{", "a<tables>b", "a\nb", "a\n", "-a", "./-a", "a/", ".", ""])
 def test_a_results_folder_that_snakemake_cannot_have_is_refused_by_its_key(snakemake, config_with, results):
     plan = snakemake("-n", "all", "--configfile", config_with({"results": results}))
     assert plan.returncode != 0
     lines = [line for line in (plan.stdout + plan.stderr).splitlines() if line.startswith("  - ")]
     assert len(lines) == 1 and lines[0].startswith("  - results: "), lines
+
+
+def test_paths_are_the_same_with_and_without_dots_and_slashes_that_say_nothing(snakemake, config_with):
+    content = {
+        "results": "./x//y/./z",
+        "corpora": {
+            "cc": {"validation": "data//mine.tsv"},
+            "yfcc": {"metadata": ["./data/m1", "data/./m2"]},
+        },
+        "testsets": {"imagenet": {"folder": "./data/mine/"}},
+        "evaluate": {
+            "captioned": {"mine": {"title": "Mine", "shards": "x/./y/z/shards/yfcc/train/shards.json"}}
+        },
+    }
+    plan = snakemake("-n", "all", "--configfile", config_with(content))
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    said = plan.stdout + plan.stderr
+    assert "strongly discouraged" not in said
+    for path in ("data/mine.tsv", "data/m1", "data/m2", "data/mine"):
+        assert f"  - {path}  (key " in said
+    assert "output: x/y/z/tables/zeroshot.csv" in said
+    assert "x/y/z/shards/yfcc/train/shards.json" in said  # made
 
 
 @pytest.mark.parametrize("name", ["a{b}", "a\nb", "a:b"])

@@ -2,6 +2,8 @@
 
 import difflib
 import itertools
+import math
+import os
 import sys
 from collections import Counter
 from contextlib import suppress
@@ -22,16 +24,21 @@ from cloob.evaluate.testset import load_description
 from cloob.model_config import least_micro_batch, model_config
 from cloob.yaml_file import hint, pitfalls
 
-# JSON Schema takes 5.0 for an integer, the programs do not.
-TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda checker, value: type(value) is int)
+# JSON Schema takes 5.0 for an integer, and NaN for a number within all limits; the programs do not.
+TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda checker, value: type(value) is int,
+        "number": lambda checker, value: type(value) in (int, float) and math.isfinite(value),
+    }
+)
 Validator = extend(Draft202012Validator, type_checker=TYPES)
 
 
 def check_config(config):
     """Raise one readable error for everything in the config that cannot be right, before any job runs.
 
-    What is null among the test sets and the published checkpoints is left out from here on, and a test set
-    without a folder has the one that it is fetched to.
+    What is null among the test sets and the published checkpoints is left out from here on, a test set without
+    a folder has the one that it is fetched to, and paths are written as Snakemake compares them.
     """
     problems = (
         list(misread_files()) if workflow.exec_mode == ExecMode.DEFAULT else []
@@ -42,6 +49,7 @@ def check_config(config):
         left_out = {name for name, one in config["testsets"].items() if one is None}
         for key in ("testsets", "published"):
             config[key] = {name: one for name, one in config[key].items() if one is not None}
+        simplify_paths(config)
         for name, one in config["testsets"].items():
             one["folder"] = one.get("folder") or f"{config['results']}/evaluate/testsets/{name}"
             if one.get("training") in left_out:  # ImageNetV2 without ImageNet
@@ -50,6 +58,22 @@ def check_config(config):
     problems = problems or list(inconsistencies(config))
     if problems:
         raise WorkflowError("The config cannot be right:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+def simplify_paths(config):
+    """Write paths without ./ and //, which Snakemake takes for other paths than those without."""
+    cc, yfcc = config["corpora"]["cc"], config["corpora"]["yfcc"]
+    holders = [(config, ["results"]), (cc, ["train", "validation"]), (yfcc, ["metadata", "subset"])]
+    holders += [(corpus["ready_made"], list(corpus["ready_made"])) for corpus in (cc, yfcc)]
+    holders += [(one, ["description", "folder", "original"]) for one in config["testsets"].values()]
+    holders += [(one, ["shards"]) for one in config["evaluate"]["captioned"].values()]
+    holders += [(config["architectures"], list(config["architectures"]))]
+    for holder, keys in holders:
+        for key in keys:
+            if isinstance(holder.get(key), list):
+                holder[key] = [str(Path(path)) for path in holder[key]]
+            elif holder.get(key) is not None:
+                holder[key] = str(Path(holder[key]))
 
 
 def misread_files():
@@ -112,17 +136,16 @@ def inconsistencies(config):
         if (
             one["shards"].endswith(".json")
             and not is_made(one["shards"])
-            and not Path(one["shards"]).is_file()
+            and not os.path.isfile(one["shards"])
         ):
             yield f"evaluate.captioned.{name}.shards: no file {one['shards']}; correct the path"
     folders = {f"testsets.{name}.description": one["description"] for name, one in config["testsets"].items()}
     for key, path in folders.items():
         if is_made(path):
             continue
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             yield f"{key}: no file {path}; correct the path, relative to the root of the repository"
             continue
-        yield from (f"{path}: {line}" for line in misreadings(path))
         try:
             name = load_description(path).name
             if key != f"testsets.{name}.description":
@@ -137,7 +160,7 @@ def inconsistent_runs(config):
     for name, architecture in config["architectures"].items():
         if is_made(architecture):
             continue
-        if architecture.endswith(".json") and not Path(architecture).is_file():
+        if architecture.endswith(".json") and not os.path.isfile(architecture):
             yield f"architectures.{name}: no file {architecture}; correct the path, relative to the root of the repository"
             continue
         try:

@@ -1,5 +1,6 @@
 """What all stages share: what the user supplies, the grid of runs, flags for the programs."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +36,7 @@ def supplies():
         for name, one in config["testsets"].items()
         if one.get("original") and is_made(one["folder"])
     }
-    return {key: path for key, path in paths.items() if not is_made(path) and not Path(path).exists()}
+    return {key: path for key, path in paths.items() if not is_made(path) and not os.path.exists(path)}
 
 
 def announce_supplies():

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from statistics import median
 
 from snakemake.settings.types import DeploymentMethod
@@ -79,38 +80,47 @@ def cost_of(corpus, architecture, recipe, names):
     return f"{line}, {each:,.2f} h on {config['train']['processes']} processes; {hours:,.1f} GPU-hours to go (one GPU a process)"
 
 
-def lacks_conda():
-    """Whether jobs shall run in conda environments, but the shell that jobs run in finds no conda."""
-    return (
-        workflow.exec_mode == ExecMode.DEFAULT
-        and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-        and subprocess.run(
-            [shell.get_executable() or "sh", "-c", "type conda"], capture_output=True
-        ).returncode
+def problem_of_conda():
+    """Why jobs that shall run in conda environments could not, or None: what conda says to the shell of jobs."""
+    asked_for = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    if workflow.exec_mode != ExecMode.DEFAULT or not asked_for:
+        return None
+    type_of, info = (
+        subprocess.run(
+            [shell.get_executable() or "sh", "-c", command], capture_output=True, text=True, errors="replace"
+        )
+        for command in ("type conda", "conda info --json")
     )
+    if type_of.returncode:
+        return "conda is not on the PATH"
+    with suppress(ValueError):
+        if info.returncode == 0 and "platform" in json.loads(info.stdout):
+            return None
+    said = (info.stderr or info.stdout).split("\n")
+    return f"conda does not run: `conda info --json` says {next(filter(None, said), 'nothing')!r:.200}"
 
 
 NO_CONDA = (
-    "conda is not on the PATH, but the rules' environments (envs/) are made with it: load it "
+    ", but the rules' environments (envs/) are made with it: load it "
     "(`module load conda`, or `. CONDA/etc/profile.d/conda.sh`) and activate .venv again, or run all rules in "
     ".venv, whose versions are the same (envs/lock.txt): put `--sdm env-modules` at the end of the command"
 )
 
 
 def plan_without_conda():
-    """Let a plan be printed where conda is missing, which Snakemake asks even for that; a real run is refused."""
-    logger.warning(NO_CONDA)
+    """Let a plan be printed where conda does not run, which Snakemake asks even then; a real run is refused."""
+    logger.warning(CONDA_PROBLEM + NO_CONDA)
     methods = workflow.deployment_settings.deployment_method
     workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
 
 
 def refuse_where_jobs_cannot_start():
-    """Stop a real run before its first job: conda is missing, or Snakemake cannot submit jobs with these paths.
+    """Stop a real run before its first job: conda does not run, or Snakemake cannot submit jobs with these paths.
 
     Into a submitted job it writes the path of its Python without quotes, and others in double quotes.
     """
-    if LACKS_CONDA:
-        raise WorkflowError(NO_CONDA)
+    if CONDA_PROBLEM:
+        raise WorkflowError(CONDA_PROBLEM + NO_CONDA)
     paths = [workflow.main_snakefile, *workflow.overwrite_configfiles]
     broken = [sys.executable] if shlex.quote(sys.executable) != sys.executable else []
     broken += [path for path in map(os.path.abspath, paths) if set(path) & set("$`")]
@@ -121,8 +131,8 @@ def refuse_where_jobs_cannot_start():
         )
 
 
-LACKS_CONDA = lacks_conda()
-if LACKS_CONDA:
+CONDA_PROBLEM = problem_of_conda()
+if CONDA_PROBLEM:
     plan_without_conda()
 announce_supplies()
 announce_training()

@@ -105,7 +105,7 @@ rule overlap_table:
         "../../envs/tables.yaml"
     params:
         results=lambda wildcards, input: flags({"results": list(input)}),
-        label=lambda wildcards: config["label"],
+        label=lambda wildcards: embeddable(config["label"]),
     shell:
         "cloob report overlap {params.results:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
 

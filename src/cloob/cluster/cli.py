@@ -54,7 +54,9 @@ def _check(options: argparse.Namespace) -> None:
             time = f"{request.minutes:,.0f} minutes" if request.minutes else "no runtime asked for"
             print(f"ok      {request.rule}: {size}, {time}")
         for key in request.unknown:
-            print(f"note    {request.rule}: {key}: depends on the job (input, wildcards); not checked")
+            print(
+                f"note    {request.rule}: {key}: depends on the job, or is more than arithmetic; not checked"
+            )
         if (note := check.preemption_note(request, cluster)) is not None:
             print(f"note    {request.rule}: {note}")
     if lines:

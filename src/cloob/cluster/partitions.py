@@ -26,15 +26,22 @@ class Nodes:
 
 
 def ask(*command: str) -> str:
-    """The output of one of Slurm's programs; `InputError` where it is missing or fails."""
+    """The output of one of Slurm's programs; `InputError` of one line where it is missing or fails."""
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        asked = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, timeout=300
+        )
     except FileNotFoundError:
         raise InputError(f"{command[0]}: no such program; run this where you submit Slurm jobs") from None
     except subprocess.TimeoutExpired:
-        raise InputError(f"{' '.join(command)}: no answer in 300 s; ask again later") from None
+        raise InputError(f"{command[0]}: no answer in 300 s; ask again later") from None
     if asked.returncode:
-        raise InputError(f"{' '.join(command)}: {asked.stderr.strip() or asked.returncode}")
+        # The last line is the cause; those before tell of what was tried.
+        [*_, said] = ["", *asked.stderr.strip().splitlines()]
+        said = said.removeprefix(f"{command[0]}: ") or f"exit status {asked.returncode}"
+        # srun reached Slurm: the others are asked before.
+        remedy = "" if command[0] == "srun" else "; run this where you submit Slurm jobs"
+        raise InputError(f"{command[0]}: {said}{remedy}")
     return asked.stdout
 
 

@@ -75,7 +75,8 @@ def read_profile(path: Path) -> Profile:
         groups = {rule: group.strip("'\"") for rule, group in pairs(profile.get("groups"), "groups").items()}
         components = pairs(profile.get("group-components"), "group-components")
         # A request may grow with the attempts: of all, the last one asks for the most, or the first.
-        attempts = (1, 1 + _number(profile.get("retries", 0), "retries"))
+        retries = next((key for key in ("retries", "restart-times") if profile.get(key) is not None), None)
+        attempts = (1, 1 + _number(profile[retries], retries) if retries else 1)
         requests = [
             _request(rule, defaults, asked, _threads(threads, rule, attempts), attempts)
             for rule, asked in by_rule.items()
@@ -84,7 +85,7 @@ def read_profile(path: Path) -> Profile:
         names = {"groups": groups, "set-threads": threads, "set-resources": by_rule}
         return Profile(
             jobs=_number(profile.get("jobs"), "jobs"),
-            status_command=str(profile.get("slurm-status-command", "sacct")),
+            status_command=str(profile.get("slurm-status-command") or "sacct"),
             requests=_grouped(
                 requests,
                 groups,

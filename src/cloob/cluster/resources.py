@@ -11,6 +11,8 @@ from typing import Any
 
 from humanfriendly import InvalidSize, InvalidTimespan, parse_size, parse_timespan
 
+from cloob.yaml_file import hint
+
 Value = int | str | None
 
 
@@ -23,6 +25,14 @@ _OF_THE_JOB = {"input", "wildcards", "system_tmpdir", "shutil", "async_run", "lo
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     each.__name__: each for each in (abs, float, int, max, min, round, str)
 }
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if abs(exponent) > 64:  # would take for ever
+        raise ValueError("the exponent is beyond 64")
+    return base**exponent
+
+
 _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -30,13 +40,20 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
+    ast.Pow: _power,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
 
 
 def pairs(given: Any, key: str) -> dict[str, str]:
-    """A map of a profile, or its list of `name=value`, as {name: the value as on a command line}.
+    """A map of a profile, or its `name=value` or a list of such, as {name: the value as on a command line}.
 
     Raises `ValueError`, which names `key`.
     """
@@ -44,6 +61,8 @@ def pairs(given: Any, key: str) -> dict[str, str]:
         return {}
     if isinstance(given, Mapping):
         return {str(name): _argument(value) for name, value in given.items()}
+    if isinstance(given, str):
+        given = [given]
     if isinstance(given, list) and all("=" in str(entry) for entry in given):
         return dict(str(entry).split("=", 1) for entry in given)
     raise ValueError(f"{key}: {given!r:.60} is neither a map nor a list of NAME=VALUE")
@@ -114,12 +133,10 @@ def _resource(name: str, text: str, attempt: int, threads: int) -> Value:
             form = (
                 "minutes, or a time such as 2h or 1d" if name == "runtime" else "MB, or a size such as 64GB"
             )
-            raise ValueError(f"snakemake does not understand {value!r}; write {form}")
-    if isinstance(value, str) and name in ("mem_mb", "mem_mib", "disk_mb", "disk_mib"):
-        other = name.partition("_")[0]
-        raise ValueError(
-            f"snakemake takes a number here, not the text {value!r}; write it without quotes, or {other}"
-        )
+            raise ValueError(f"snakemake does not understand {value!r:.60}; write {form}")
+    if not isinstance(value, int) and name in ("mem_mb", "mem_mib", "disk_mb", "disk_mib"):
+        how = hint(value, ["integer"]) or f"write {name.partition('_')[0]} and a size such as 64GB"
+        raise ValueError(f"snakemake takes a number here, not {value!r:.60}: {how}")
     if isinstance(value, int) and name.endswith("_mib"):
         value = math.floor(value / 0.95367431640625)
     return value
@@ -168,6 +185,10 @@ def _value(node: ast.expr, names: Mapping[str, int]) -> Any:
         return _OPERATORS[type(node.op)](_value(node.operand, names))
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_value(node.left, names), _value(node.right, names))
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _OPERATORS:
+        return _OPERATORS[type(node.ops[0])](_value(node.left, names), _value(node.comparators[0], names))
+    if isinstance(node, ast.IfExp):
+        return _value(node.body if _value(node.test, names) else node.orelse, names)
     called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
     if called in _FUNCTIONS and not node.keywords:
         return _FUNCTIONS[called](*(_value(each, names) for each in node.args))
@@ -180,7 +201,8 @@ def whole(asked: Mapping[str, Value | DependsOnJobError], name: str, default: in
     if value is None or isinstance(value, DependsOnJobError):
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}: {value!r} is not a whole number from {least}; write it without quotes")
+        how = hint(value, ["integer"]) or "write one"
+        raise ValueError(f"{name}: {value!r:.60} is not a whole number from {least}: {how}")
     return value
 
 

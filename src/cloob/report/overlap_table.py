@@ -7,22 +7,24 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.files import read_json
+from cloob.report.form import ANYTHING, NUMBER, parse, wrong
 from cloob.report.names import CORPORA, DATASETS, in_order, label
 from cloob.report.sources import write_sources
 from cloob.report.table import Document, Section, as_markdown, write_document
 
-COLUMNS = [
-    "corpus",
-    "dataset",
-    "images",
-    "compared",
-    "overlapping",
-    "share",
-    "training_images",
-    "training_compared",
-    "distance",
-]
+_COLUMNS = {
+    "corpus": (str,),
+    "dataset": (str,),
+    "images": (int,),
+    "compared": (int,),
+    "overlapping": (int,),
+    "share": NUMBER,
+    "training_images": (int,),
+    "training_compared": (int,),
+    "distance": (int,),
+}
+COLUMNS = list(_COLUMNS)
+_FORM = _COLUMNS | {"protocol": (str,), "matches": [ANYTHING], "*": ANYTHING}
 
 
 def report_overlap(results: Sequence[Path], csv: Path, mark: str) -> str:
@@ -36,7 +38,7 @@ def report_overlap(results: Sequence[Path], csv: Path, mark: str) -> str:
 
 def overlap_table(results: Sequence[Path]) -> pd.DataFrame:
     """Table of `COLUMNS`, a row per corpus and test set, in the order of the paper."""
-    table = pd.DataFrame([_row(path, read_json(path)) for path in results], columns=COLUMNS)
+    table = pd.DataFrame([_row(path) for path in results], columns=COLUMNS)
     twice = table[table.duplicated(["corpus", "dataset"])]
     if len(twice):
         row = twice.iloc[0]
@@ -47,15 +49,22 @@ def overlap_table(results: Sequence[Path]) -> pd.DataFrame:
     )
 
 
-def _row(path: Path, result: dict[str, Any]) -> list[Any]:
+def _row(path: Path) -> list[Any]:
+    remedy = "delete it and run `cloob evaluate overlap` again"
     try:
-        if result["protocol"] != "overlap" or len(result["matches"]) != result["overlapping"]:
-            raise KeyError("protocol")
-        return [result[column] for column in COLUMNS]
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a result of `cloob evaluate overlap` ({error!r}); make it again"
-        ) from None
+        result = parse(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such result; run `cloob evaluate overlap`") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); {remedy}") from None
+    found = wrong(result, _FORM)
+    if found is None and result["protocol"] != "overlap":
+        found = f"of the protocol {result['protocol']}"
+    if found is None and len(result["matches"]) != result["overlapping"]:
+        found = f"overlapping is {result['overlapping']}, matches are {len(result['matches'])}"
+    if found is not None:
+        raise InputError(f"{path}: not a result of `cloob evaluate overlap`: {found}; {remedy}")
+    return [result[column] for column in COLUMNS]
 
 
 def overlap_document(table: pd.DataFrame) -> Document:
@@ -81,6 +90,6 @@ def overlap_document(table: pd.DataFrame) -> Document:
         "In the training corpus: near-duplicates, by perceptual hashes of 256 bits that differ in at most "
         f"{distances}. Re-encoded and resized copies are found; mirrored ones and crops of more than 1 % are "
         "not. Not comparable: images without structure, such as a single color.",
-        "The images are listed in results/evaluate/overlap.",
+        "The images are listed in evaluate/overlap, below the folder of results.",
     ]
     return Document("Test images in the training corpora", sections, remarks)
