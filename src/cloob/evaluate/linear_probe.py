@@ -25,7 +25,7 @@ from cloob.evaluate.result import about_checkpoint, about_testset, is_there, wri
 from cloob.evaluate.testset import Description
 
 KINDS = ("after_projection", "before_projection")
-# Tolerance of the last fit, relative: no prediction differed from scikit-learn's optimum (benchmarks/README.md).
+# Relative tolerance of the last fit. No prediction differed from scikit-learn's (benchmarks/README.md).
 EXACT = 1e-14
 Images = tuple[Tensor, Tensor]  # features (n, d) and labels (n,)
 
