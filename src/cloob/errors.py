@@ -161,7 +161,8 @@ def one_line(error: BaseException) -> str | None:
     """What the user is shown instead of a traceback; None where a traceback is due (a defect)."""
     if isinstance(error, InputError):
         return str(error)
-    number = io_errno(error)
+    # Whatever reaches here is no connection of ours: those are answered where they are made.
+    number = errno.EPIPE if isinstance(error, BrokenPipeError) else io_errno(error)
     if number is None:
         return None
     path = _path_of(error, number)

@@ -96,7 +96,7 @@ def test_a_log_given_under_two_paths_is_refused(table: Callable, tmp_path: Path,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "line 1 is not JSON"),
+        ("{", "line 1: a line is not JSON"),
         (json.dumps({"event": "step"}), "not a log of `cloob train run`"),
         ("", "not a log of `cloob train run`"),
     ],
