@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from multiprocessing import resource_sharer
 from pathlib import Path
@@ -47,7 +48,14 @@ def test_a_pool_whose_user_fails_is_killed_though_its_tasks_are_long(kind: type[
     assert multiprocessing.active_children() == []
 
 
-def test_a_killed_worker_of_a_pool_is_one_line() -> None:
+def test_a_killed_worker_of_a_pool_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = ProcessPoolExecutor._spawn_process
+
+    def spawn_slowly(pool: ProcessPoolExecutor) -> None:
+        time.sleep(0.2)  # so that the pool's own thread is first
+        spawn(pool)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_spawn_process", spawn_slowly)
     with pytest.raises(InputError, match="one of 2 worker processes was killed"), process_pool(2) as pool:
         pool.submit(time.sleep, LONG)
         pool.submit(kill_self).result()

@@ -11,6 +11,7 @@ from recipes import recipe
 
 from cloob.encoder import tokenizer_for
 from cloob.errors import InputError, one_line
+from cloob.loading import ending_workers
 from cloob.model_config import model_config
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
@@ -102,7 +103,7 @@ def test_too_many_open_files_end_the_loading_with_the_name_of_the_shard(pairs, w
                 return super().__getitem__(slot)
 
     exhausted = Exhausted(pairs.shards, pairs.transform, pairs.tokenizer)
-    with pytest.raises(OSError) as failed:
+    with pytest.raises(OSError) as failed, ending_workers():
         list(training_loader(exhausted, order(pairs), workers))
     assert re.search(r"/00000\d\.tar: Too many open files; raise the limit", one_line(failed.value))
 
