@@ -77,7 +77,7 @@ def process_pool(
     # Not forked: threads (of tqdm, torch, FFmpeg) do not survive a fork.
     initial = (os.getpid(), initializer, arguments)
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, initial)
-    # Start all before the executor's thread watches them, as with fork. Started on demand, the last one may be
+    # Start all before the executor's thread watches them, as with fork. Started on demand, the last may be
     # killed unseen, and its result is waited for without end (CPython 3.11 and 3.12).
     pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
     try:
