@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.errors import InputError, naming
+from cloob.errors import InputError
 from cloob.report.books import Page, check_chain, read_page
-from cloob.report.form import ANYTHING, NUMBER, parse, wrong
+from cloob.report.form import ANYTHING, NUMBER, read_file, wrong
 from cloob.report.names import CORPORA, label
 from cloob.report.sources import write_sources
 from cloob.report.table import MISSING, Document, Section, as_markdown, write_document
@@ -90,14 +90,7 @@ def corpora_table(
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json with its statistics. Raises `InputError` where it has none."""
-    try:
-        with naming(path):
-            content = path.read_bytes()
-        manifest = parse(content)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such manifest; pack the shards") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); pack the shards again") from None
+    manifest = read_file(path, "no such manifest; pack the shards", "pack the shards again")
     found = wrong(manifest, _MANIFEST)
     for measure in MEASURES if found is None else ():
         of = manifest["statistics"][measure]

@@ -3,7 +3,10 @@
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from cloob.errors import InputError, naming
 
 # Of a form: a number, a number or nothing, anything.
 NUMBER = (int, float)
@@ -23,6 +26,18 @@ def parse(text: bytes) -> Any:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def read_file(path: Path, absent: str, remedy: str) -> Any:
+    """A JSON file. Raises `InputError`, with `absent` where there is none and `remedy` where it is no JSON."""
+    try:
+        with naming(path):
+            content = path.read_bytes()
+        return parse(content)
+    except FileNotFoundError:
+        raise InputError(f"{path}: {absent}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); {remedy}") from None
 
 
 def wrong(value: Any, form: Any, name: str = "") -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cloob.errors import InputError
-from cloob.report.form import ANYTHING, NUMBER, parse, wrong
+from cloob.report.form import ANYTHING, NUMBER, read_file, wrong
 from cloob.report.names import CORPORA, DATASETS, in_order, label
 from cloob.report.sources import write_sources
 from cloob.report.table import Document, Section, as_markdown, write_document
@@ -51,12 +51,7 @@ def overlap_table(results: Sequence[Path]) -> pd.DataFrame:
 
 def _row(path: Path) -> list[Any]:
     remedy = "delete it and run `cloob evaluate overlap` again"
-    try:
-        result = parse(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such result; run `cloob evaluate overlap`") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); {remedy}") from None
+    result = read_file(path, "no such result; run `cloob evaluate overlap`", remedy)
     found = wrong(result, _FORM)
     if found is None and result["protocol"] != "overlap":
         found = f"of the protocol {result['protocol']}"

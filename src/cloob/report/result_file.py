@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cloob.errors import InputError, naming
-from cloob.report.form import ANYTHING, MAYBE, NUMBER, parse, wrong
+from cloob.errors import InputError
+from cloob.report.form import ANYTHING, MAYBE, NUMBER, read_file, wrong
 from cloob.report.names import check_objective
 
 RUN = ["corpus", "architecture", "objective", "recipe", "seed"]
@@ -45,14 +45,7 @@ def read_result(
     """
     what = f"not a result of `cloob evaluate`{f', {protocol}' if protocol else ''}"
     remedy = "delete it and evaluate the run again"
-    try:
-        with naming(path):
-            content = path.read_bytes()
-        result = parse(content)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such result; evaluate the run") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); {remedy}") from None
+    result = read_file(path, "no such result; evaluate the run", remedy)
     found = wrong(result, {"run": {"*": ANYTHING}, "*": ANYTHING})
     if found is None and isinstance(objective := result["run"].get("objective"), str):
         check_objective(objective, path)
