@@ -29,7 +29,7 @@ def parse(text: bytes) -> Any:
 
 
 def read_file(path: Path, absent: str, remedy: str) -> Any:
-    """A JSON file. Raises `InputError`, with `absent` where there is none and `remedy` where it is no JSON."""
+    """A JSON file. Raises `InputError`, with `absent` where it is missing, `remedy` where it is no JSON."""
     try:
         with naming(path):
             content = path.read_bytes()
