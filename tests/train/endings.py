@@ -40,7 +40,9 @@ def ended(process, patience=PATIENCE):
             pytest.fail(f"it goes on: {process.communicate()}")
         time.sleep(0.05)
     said = process.communicate()  # which waits for all that hold its output open
-    left = [pid for pid in seen if is_alive(pid)]
+    end = time.monotonic() + 5
+    while (left := [pid for pid in seen if is_alive(pid)]) and time.monotonic() < end:
+        time.sleep(0.05)
     assert not left, f"{left} outlive it"
     return said
 

@@ -139,6 +139,14 @@ def test_launched_the_cause_is_the_last_line(shards, model, tmp_path):
     assert "Traceback" not in errors
 
 
+def test_below_the_report_of_torchrun_the_cause_is_repeated(shards, model, tmp_path):
+    process = start(with_fault(["step", "ValueError"], command(shards, model, tmp_path / "run"), 2))
+    _, errors = ended(process)
+    assert process.returncode == 1
+    assert "Root Cause" in errors
+    assert last_line(errors) == "cloob train run: error: ValueError: a fault in step"
+
+
 def test_launched_a_killed_process_is_named_in_the_last_line(shards, model, tmp_path):
     process = start(launched(shards, model, tmp_path / "run", epochs=4000))
     until_a_step(process, tmp_path / "run")

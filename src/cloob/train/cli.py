@@ -21,7 +21,7 @@ by hand, with any number of processes that divides the micro-batches of a batch:
   one node:      cloob train run --processes 4 ...   (torchrun starts them)
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
                      --kill-on-bad-exit=1 python -m cloob train run ...
-  (torchrun typed by hand prints a report of its own after the cause, which it calls "Root Cause";
+  (torchrun typed by hand prints a report of some 50 lines, and the cause once more below it;
   srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
 `snakemake -n -p <results>/train/<run>/final.pt` prints the whole command of a run.
 

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 # Those that ask a run to save and end, and those that end it.
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 _LAUNCHER = "CLOOB_LAUNCHER"  # its process id
+_REPORT_SECONDS = 60.0  # in which torchrun ends after a failure: it waits 30 for the other processes
 
 
 def launch(processes: int, arguments: Sequence[str], stopped: int) -> None:
@@ -78,9 +81,26 @@ def end_with_launcher() -> None:
 
 
 def record(error: BaseException) -> None:
-    """Tell torchrun why this process fails, if it is the cause."""
+    """Tell torchrun why this process fails, if it is the cause. Typed by hand, torchrun has the last word."""
     if "TORCHELASTIC_ERROR_FILE" in os.environ and not isinstance(error, PeerLostError):
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
         said = one_line(error)
         get_error_handler().record_exception(error if said is None else InputError(said))
+        if _LAUNCHER not in os.environ:
+            cause = said or " ".join(f"{type(error).__name__}: {error}".split())
+            _print_after(os.getppid(), f"cloob train run: error: {cause}")
+
+
+def _print_after(pid: int, line: str) -> None:
+    """Print a line once another process has ended: torchrun's report of some 50 lines follows the cause."""
+    sys.stderr.flush()
+    if os.fork():
+        return
+    os.setsid()  # torchrun kills the process groups that it started
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the other processes see that their peer is gone
+    with suppress(OSError):  # it has ended
+        select.select([os.pidfd_open(pid)], [], [], _REPORT_SECONDS)
+    with suppress(OSError):  # nobody reads any more
+        os.write(2, f"{line}\n".encode(errors="replace"))
+    os._exit(0)
