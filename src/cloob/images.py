@@ -5,7 +5,7 @@ It holds wherever a picture is decoded: in the download, the shards, evaluation 
 - Formats: `FORMATS`, told by content. Nothing that starts another program (EPS); of several frames the first.
 - Orientation: the EXIF orientation is applied, in every format. EXIF that cannot be read says nothing.
 - Transparency: composed over white, as img2dataset does. (torchvision and open_clip drop the alpha channel
-  and show whatever color lies below it; the two agree wherever an image is opaque.)
+  and show whatever color is below it; the two agree wherever an image is opaque.)
 - Depth: 16 bits per channel become 8 by v / 257, rounded. Modes without a fixed white (I, F) have the range
   of the first of `_RANGES` that holds all their values, else from their least to their greatest value.
 - Color: CMYK (Adobe's inverted form included), YCbCr, LAB and HSV are converted by Pillow, to sRGB where

@@ -85,7 +85,7 @@ def misread_files():
 
 
 def misreadings(path):
-    """What YAML misreads in a file. What is no YAML is told where it is read, or is JSON."""
+    """What YAML misreads in a file. Files that are not YAML are JSON, or fail where they are read."""
     with suppress(yaml.YAMLError, UnicodeDecodeError):
         yield from pitfalls(Path(path).read_text(encoding="utf-8"))
 
@@ -205,7 +205,7 @@ def names_of_runs(row):
 
 
 def is_made(path):
-    """Whether a path lies in the results folder, so that the pipeline makes it."""
+    """Whether a path is in the results folder, so that the pipeline makes it."""
     return path.startswith(config["results"] + "/")
 
 

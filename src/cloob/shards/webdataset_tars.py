@@ -33,7 +33,7 @@ _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZM
 
 
 class Member(NamedTuple):
-    """Where a member's content lies in its tar (bytes)."""
+    """Where the content of a member is in its tar (bytes)."""
 
     offset: int
     size: int
@@ -101,7 +101,7 @@ def _raise(error: OSError) -> None:
 def decompressed(tar: Path, plain: Path) -> Path:
     """The tar itself where it is not compressed; else its content, written to `plain`. Raises `InputError`.
 
-    The compression is told by content, as webdataset does.
+    The compression is detected by content, as in webdataset.
     """
     with naming(tar), tar.open("rb") as file:
         begin = file.read(10)
@@ -159,7 +159,7 @@ def _blocks_of_xz(tar: Path) -> Iterator[bytes]:
 
 
 def has_twin(tar: Path, plain: Path) -> bool:
-    """Whether a decompressed tar lies beside its compressed form, byte by byte the same."""
+    """Whether a decompressed tar is beside its compressed form, byte by byte the same."""
     twins = (tar.with_suffix(""), tar.with_suffix(".tar"))
     return any(twin != tar and twin.is_file() and filecmp.cmp(twin, plain, shallow=False) for twin in twins)
 
