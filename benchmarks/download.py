@@ -34,8 +34,8 @@ import pyarrow.parquet as pq
 import requests
 from PIL import Image
 
-from cloob.download.guard import Guard
-from cloob.download.round import Effort, Images, options_of
+from cloob.download.fetch.guard import Guard
+from cloob.download.fetch.round import Effort, Images, options_of
 
 IMAGES = Images(image_size=512, quality=95, maximum_aspect_ratio=3, minimum_size=16, links_per_tar=500)
 SCRIPT_PROCESSES = 32  # the authors' had 300

@@ -21,9 +21,9 @@ from pathlib import Path
 import pyarrow as pa
 from download import DISTINCT, IMAGES, fetch_one, photograph, serve
 
-from cloob.download.folder import read_whole
-from cloob.download.guard import Guard, install
-from cloob.download.pace import Pace
+from cloob.download.fetch.completed_tars import read_whole
+from cloob.download.fetch.guard import Guard, install
+from cloob.download.fetch.rate_limit import Pace
 
 # As in ours: webdataset would import torch, which uses CPU time and is used for nothing.
 sys.modules["torch"] = None  # type: ignore[assignment]

@@ -22,15 +22,15 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from cloob.encoder import build_encoder, load_encoder
-from cloob.evaluate.features import FeatureExtractor
-from cloob.evaluate.images import LabelledFolder
-from cloob.evaluate.testset import Description, load_description
-from cloob.evaluate.zeroshot import evaluate_zeroshot
-from cloob.files import read_json
-from cloob.model_config import model_config
-from cloob.world.render import write_image
-from cloob.world.testsets import names, test_set
+from cloob.common.files import read_json
+from cloob.evaluate.features.extractor import FeatureExtractor
+from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
+from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.spec import Description, load_description
+from cloob.models.clip import build_encoder, load_encoder
+from cloob.models.config import model_config
+from cloob.toy_data.render import write_image
+from cloob.toy_data.testsets import names, test_set
 
 Sets = list[tuple[Description, Path]]
 BATCH = 128

@@ -20,9 +20,9 @@ import webdataset as wds
 from PIL import Image, ImageFilter
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from cloob.encoder import tokenizer_for
-from cloob.files import write_json
-from cloob.model_config import model_config
+from cloob.common.files import write_json
+from cloob.models.clip import tokenizer_for
+from cloob.models.config import model_config
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.augmentation import RandomResizedCrop

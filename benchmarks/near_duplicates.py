@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from cloob.images import decode_rgb
-from cloob.near_duplicates import DISTANCE, as_words, near_duplicates, perceptual_hash
-from cloob.world.render import paint
-from cloob.world.scene import random_scene
+from cloob.images.decoding import decode_rgb
+from cloob.images.near_duplicates import DISTANCE, as_words, near_duplicates, perceptual_hash
+from cloob.toy_data.render import paint
+from cloob.toy_data.scene import random_scene
 
 HELD_OUT = 13_000
 AT_ONCE = 10_000  # images of a piece, as packing compares them

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from cloob.objective import OBJECTIVES, contrastive_loss
+from cloob.objectives.losses import OBJECTIVES, contrastive_loss
 
 INVERSE_TEMPERATURE, BETA = 30.0, 8.0
 # With retrieval, forward: X Yᵀ and half of X Xᵀ and of Y Yᵀ, 2; the retrieved batches, 4; the logits of both

@@ -20,13 +20,13 @@ import numpy as np
 from loader import photo
 from PIL import Image
 
-from cloob.shards.images import Rules
-from cloob.shards.ledgers import downloaded
+from cloob.shards.from_download import downloaded
 from cloob.shards.pack import Packing, pack
+from cloob.shards.training_image import Rules
 from cloob.shards.verify import verify
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "shards"))
-from downloaded_parts import leave_download  # a download's ledgers and tars
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.helpers.downloaded_parts import leave_download  # a download's ledgers and tars
 
 RULES = Rules(maximum_bytes=50_000_000, maximum_pixels=100_000_000, quality=95)
 DISTINCT = 200  # photos that take turns, each with a tail of its own

@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from cloob.evaluate.linear_probe import EXACT
-from cloob.evaluate.logistic import fit_path
+from cloob.evaluate.probe.path import fit_path
+from cloob.evaluate.protocols.linear_probe import EXACT
 
 Solutions = list[tuple[Tensor, Tensor]]  # weights (d, K), bias (K,), per strength
 

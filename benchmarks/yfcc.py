@@ -30,7 +30,7 @@ from yfcc_files import synthesise
 
 def ours(folder: Path, metadata: str) -> int:
     """The package's join; links written."""
-    from cloob.download.yfcc import join_yfcc
+    from cloob.download.corpora.yfcc100m import join_yfcc
 
     out = folder / "links.parquet", folder / "fates.csv"
     address = "http://bucket.example"

@@ -8,7 +8,7 @@ import sys
 from io import TextIOWrapper
 from typing import NoReturn
 
-from cloob.errors import InputError, one_line
+from cloob.common.errors import InputError, one_line
 
 STAGES = {
     "download": "lists of captions and links -> images with captions, every row accounted for",
@@ -16,8 +16,8 @@ STAGES = {
     "train": "shards -> checkpoints of CLOOB, CLIP and the ablations",
     "evaluate": "checkpoints, test sets -> one small result file per (run, epoch, dataset, protocol)",
     "report": "result files -> tables and figures",
-    "cluster": "does the cluster profile fit this cluster?",
-    "world": "the small world that the demo and the tests run on",
+    "slurm": "check that the cluster profile fits this cluster",
+    "toy-data": "the synthetic toy dataset that the demo and the tests run on",
 }
 
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         # Only the stage that is asked for is imported: each runs in an environment of its own.
         if name in arguments[:1]:
             verbs = stage.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
-            importlib.import_module(f"cloob.{name}.cli").add_verbs(verbs)
+            importlib.import_module(f"cloob.{name.replace('-', '_')}.cli").add_verbs(verbs)
     options = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
     try:
         if options.stage != "report":  # which reads and writes with Python alone

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from served import RememberingServer
+
+from tests.helpers.served_parts import RememberingServer
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cloob.download.fates import read_fates, write_fates
+from cloob.common.accounting import read_fates, write_fates
+from cloob.common.errors import InputError
 from cloob.download.ledger import SCHEMA, bounds, read_part, write_ledger
 from cloob.download.summary import merge_fates, write_summary
-from cloob.errors import InputError
 
 # How often each fate comes, with the status that a server gave.
 FATES = [("kept", 200), ("http_404", 404), ("timeout", None), ("not_an_image", 200), ("http_503", 503)]
@@ -148,7 +148,7 @@ def test_the_summary_tells_where_every_row_of_every_list_ended(cut: tuple[Path, 
 MERGE = """
 import resource, sys
 from pathlib import Path
-from cloob.download.fates import write_fates
+from cloob.common.accounting import write_fates
 from cloob.download.summary import merge_fates, write_summary
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 links, *ledgers = map(Path, sys.argv[1:])

@@ -8,9 +8,9 @@ import torch
 import yaml
 from PIL import Image
 from threadpoolctl import threadpool_limits
-from tiny_models import MODEL_CONFIG
 
-from cloob.encoder import build_encoder
+from cloob.models.clip import build_encoder
+from tests.helpers.tiny_models import MODEL_CONFIG
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from pillow_modes import GRAY, MODES, file_of, of_mode
 
-from cloob.images import FORMATS, ImageError, decode_rgb, opened, upright_rgb
+from cloob.images.decoding import FORMATS, ImageError, decode_rgb, opened, upright_rgb
+from tests.helpers.pillow_modes import GRAY, MODES, file_of, of_mode
 
 ORIENTATION = 0x0112
 LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cloob.download.fates import RefusedError
-from cloob.errors import InputError
-from cloob.evaluate.images import load_image
-from cloob.image_structure import MAXIMUM_PARTS, MAXIMUM_SCANS, excess
-from cloob.images import ImageError, decode_rgb
-from cloob.shards.images import Rules, training_image
+from cloob.common.accounting import RefusedError
+from cloob.common.errors import InputError
+from cloob.evaluate.testsets.image_folder import load_image
+from cloob.images.decoding import ImageError, decode_rgb
+from cloob.images.structure import MAXIMUM_PARTS, MAXIMUM_SCANS, excess
+from cloob.shards.training_image import Rules, training_image
 
 
 def encoded(form: str, **options: object) -> bytes:

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import Written, write_world
 
-from cloob.errors import InputError
-from cloob.report.corpus_table import read_manifest
-from cloob.report.figures import fates
-from cloob.report.paper import Paper, read_paper
-from cloob.report.result_file import read_result
+from cloob.common.errors import InputError
+from cloob.report.figures import outcomes as fates
+from cloob.report.load.paper import Paper, read_paper
+from cloob.report.load.result_file import read_result
 from cloob.report.sources import write_sources
+from cloob.report.tables.corpus import read_manifest
+from tests.helpers.repository import ROOT
+from tests.helpers.synthetic_results import Written, write_world
 
-PAPER = Path(__file__).parents[2] / "config" / "paper_results.csv"
+PAPER = ROOT / "config" / "paper_results.csv"
 
 
 @pytest.fixture

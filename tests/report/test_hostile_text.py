@@ -13,22 +13,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hostile import HOSTILE, one_line
 from markdown import markdown
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic import write_world
 
-from cloob.report.books import report_books
-from cloob.report.corpus_figure import corpus_figure
-from cloob.report.latex import escaped
-from cloob.report.page import html_of, report_page
-from cloob.report.published_table import Column, report_published
-from cloob.report.style import save_figure, shown, styled
-from cloob.report.table import Cell, Document, Section, as_markdown, as_tex, write_document
-from cloob.report.tables import report_table
-from cloob.report.targets import in_braces
-from cloob.report.text import Code
+from cloob.report.figures.corpus import corpus_figure
+from cloob.report.load.targets import in_braces
+from cloob.report.render.html import html_of, report_page
+from cloob.report.render.latex import escaped
+from cloob.report.render.style import save_figure, shown, styled
+from cloob.report.render.table import Cell, Document, Section, as_markdown, as_tex, write_document
+from cloob.report.render.text import Code
+from cloob.report.tables.accounting import report_books
+from cloob.report.tables.registry import report_table
+from cloob.report.tables.released import Column, report_published
+from tests.helpers.hostile_text import HOSTILE, one_line
+from tests.helpers.repository import ROOT
+from tests.helpers.synthetic_results import write_world
 
 BLOCKS = ("h1", "h2", "th", "td", "li", "p")
 
@@ -358,6 +359,6 @@ def test_the_published_table_holds_it_as_text(tmp_path: Path) -> None:
             }
         )
     )
-    paper = Path(__file__).parents[2] / "config" / "paper_results.csv"
+    paper = ROOT / "config" / "paper_results.csv"
     report_published([(Column(ALL, ALL, ALL, 1), path)], paper, tmp_path / "published.csv", ALL)
     holds_only_text(tmp_path / "published.md")

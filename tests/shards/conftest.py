@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from downloaded_parts import ROWS, Row, caption, leave_download
-from pictures import jpeg
+
+from tests.helpers.downloaded_parts import ROWS, Row, caption, leave_download
+from tests.helpers.sample_images import jpeg
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from downloaded_parts import leave_download
-from packing import files_of, pack_download
-from pictures import encoded, jpeg, noise
 
 from cloob.cli import main
-from cloob.files import read_json
+from cloob.common.files import read_json
+from tests.helpers.downloaded_parts import leave_download
+from tests.helpers.packing import files_of, pack_download
+from tests.helpers.sample_images import encoded, jpeg, noise
 
 Download = tuple[list[Path], Path]
 

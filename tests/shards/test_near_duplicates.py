@@ -7,21 +7,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from downloaded_parts import leave_download, uid
-from packing import RULES, by_caption, fates_of, files_of, pack_download, pack_source
-from pictures_of_scenes import COPIES, encoded, scene
 from PIL import Image
-from test_killed import pack_until_killed_often
-from test_ready_made import freeze
 
-from cloob.download.fates import read_fates
-from cloob.errors import InputError
-from cloob.files import read_json, write_json
+from cloob.common.accounting import read_fates
+from cloob.common.errors import InputError
+from cloob.common.files import read_json, write_json
 from cloob.shards.content import sealed
-from cloob.shards.ledgers import downloaded
+from cloob.shards.from_download import downloaded
+from cloob.shards.from_webdataset import ready_made
 from cloob.shards.pack import Packing, pack
-from cloob.shards.ready_made import ready_made
 from cloob.shards.verify import verify
+from tests.helpers.downloaded_parts import leave_download, uid
+from tests.helpers.packing import RULES, by_caption, fates_of, files_of, pack_download, pack_source
+from tests.helpers.scene_images import COPIES, encoded, scene
+from tests.shards.test_from_webdataset import freeze
+from tests.shards.test_killed import pack_until_killed_often
 
 Row = tuple[str, bytes]
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from downloaded_parts import ROWS, caption, leave_download, uid
-from packing import by_caption, fates_of, files_of, pack_download
-from pictures import jpeg
 
-from cloob.download.fates import read_fates
-from cloob.errors import InputError
-from cloob.files import read_json
-from cloob.shards import ledgers
-from cloob.shards.judging import position
-from cloob.shards.ledgers import downloaded
+from cloob.common.accounting import read_fates
+from cloob.common.errors import InputError
+from cloob.common.files import read_json
+from cloob.shards import from_download as ledgers
+from cloob.shards.from_download import downloaded
 from cloob.shards.reader import Shards
+from cloob.shards.validate import position
+from tests.helpers.downloaded_parts import ROWS, caption, leave_download, uid
+from tests.helpers.packing import by_caption, fates_of, files_of, pack_download
+from tests.helpers.sample_images import jpeg
 
 Download = tuple[list[Path], Path]
 

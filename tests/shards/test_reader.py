@@ -5,10 +5,10 @@ import pickle
 from pathlib import Path
 
 import pytest
-from packing import pack_download
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.shards.reader import Shards
+from tests.helpers.packing import pack_download
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.shards.held_out import without_held_out
-from cloob.shards.judging import VERDICTS
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import statistics_of
+from cloob.shards.validate import VERDICTS
 
 PIECES, ROWS, PER_SHARD = 100, 10_000, 7_000
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from downloaded_parts import leave_download
-from packing import files_of, pack_download
-from pictures import jpeg
 
-from cloob.errors import InputError
-from cloob.files import read_json, sha256_of, write_json
+from cloob.common.errors import InputError
+from cloob.common.files import read_json, sha256_of, write_json
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.reader import Shards
 from cloob.shards.verify import verify
 from cloob.shards.writer import Sample, write_shard
+from tests.helpers.downloaded_parts import leave_download
+from tests.helpers.packing import files_of, pack_download
+from tests.helpers.sample_images import jpeg
 
 
 @pytest.fixture(scope="module")

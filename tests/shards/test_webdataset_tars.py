@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from packing import PER_SHARD, RULES, by_caption, fates_of
-from pictures import encoded, jpeg, noise
 from PIL import Image
 from webdataset import tariterators
 
 from cloob.cli import main
-from cloob.errors import InputError
-from cloob.files import read_json
-from cloob.shards.images import Rules
+from cloob.common.errors import InputError
+from cloob.common.files import read_json
+from cloob.shards.from_webdataset import ready_made
 from cloob.shards.pack import Packing, pack
-from cloob.shards.ready_made import ready_made
+from cloob.shards.training_image import Rules
 from cloob.shards.webdataset_tars import key_and_suffix, read_samples
+from tests.helpers.packing import PER_SHARD, RULES, by_caption, fates_of
+from tests.helpers.sample_images import encoded, jpeg, noise
 
 Member = tuple[str | tarfile.TarInfo, bytes]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cloob.files import sha256_of, write_json
+from cloob.common.files import sha256_of, write_json
 from cloob.shards.writer import Sample, write_shard
 
 CAPTIONS = ["a red square", "a blue circle on grass", "two dogs", "an old barn at dusk"]

@@ -6,18 +6,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.distributed as dist
-from io_errors import NUMBERS, fail_reads_below, no_descriptor_left
-from recipes import recipe
 
-from cloob.encoder import tokenizer_for
-from cloob.errors import InputError, one_line
-from cloob.loading import ending_workers
-from cloob.model_config import model_config
+from cloob.common.data_loading import ending_workers
+from cloob.common.errors import InputError, one_line
+from cloob.models.clip import tokenizer_for
+from cloob.models.config import model_config
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, check_replaced, collate, training_loader
 from cloob.train.distributed import World
 from cloob.train.order import BatchOrder
+from tests.helpers.io_errors import NUMBERS, fail_reads_below, no_descriptor_left
+from tests.helpers.recipes import recipe
 
 
 @pytest.fixture

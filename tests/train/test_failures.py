@@ -12,17 +12,17 @@ import sys
 import time
 from functools import partial
 
-import faulty
 import pytest
-from endings import PATIENCE, ended, forked, is_alive, last_line, start, tree
-from faulty import TARGETS
-from recipes import BASE
-from test_loop import command, started
 
 from cloob.train import loop
 from cloob.train.distributed import joined
 from cloob.train.recipe import Recipe, Run
-from cloob.train.stop import StopRequest
+from cloob.train.signals import StopRequest
+from tests.helpers import faulty_training as faulty
+from tests.helpers.faulty_training import TARGETS
+from tests.helpers.process_endings import PATIENCE, ended, forked, is_alive, last_line, start, tree
+from tests.helpers.recipes import BASE
+from tests.train.test_loop import command, started
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -15,9 +15,9 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from recipes import BASE
 
-from cloob.encoder import evaluation_transform, load_encoder
+from cloob.models.clip import evaluation_transform, load_encoder
+from tests.helpers.recipes import BASE
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -175,7 +175,8 @@ def test_two_processes_wait_for_the_copy_and_the_dead_ones_copy_is_gone(finished
 SLOWLY = """
 import sys, time
 from cloob.cli import main
-from cloob.train import loop, scratch
+from cloob.train import local_copy as scratch
+from cloob.train import loop
 
 def slow(function):
     def called(*arguments):

@@ -1,8 +1,7 @@
-from recipes import recipe
-
-from cloob.encoder import build_encoder
-from cloob.model_config import model_config
+from cloob.models.clip import build_encoder
+from cloob.models.config import model_config
 from cloob.train.optimizer import make_optimizer
+from tests.helpers.recipes import recipe
 
 
 def test_biases_norms_and_the_temperature_are_not_decayed_but_shortcut_norms_are(model):

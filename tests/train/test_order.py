@@ -3,12 +3,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from recipes import recipe
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.shards.reader import BLOCK
 from cloob.train.distributed import World
 from cloob.train.order import SUBSTITUTES, WINDOW, BatchOrder, epoch_order
+from tests.helpers.recipes import recipe
 
 
 def order(samples_seen=0, rank=0, processes=1, **changes):

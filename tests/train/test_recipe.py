@@ -1,10 +1,10 @@
 import argparse
 
 import pytest
-from recipes import BASE, recipe
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.train.recipe import Recipe, Run, add_record, record_from
+from tests.helpers.recipes import BASE, recipe
 
 
 def spelled(**changes):

@@ -11,11 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from endings import ended, forked, refused, start
-from test_loop import command
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.train import distributed, rendezvous
+from tests.helpers.process_endings import ended, forked, refused, start
+from tests.helpers.repository import ROOT
+from tests.train.test_loop import command
 
 pytestmark = pytest.mark.timeout(300)
 PATIENCE_OF_STARTS = rendezvous._PATIENCE
@@ -216,7 +217,7 @@ def test_a_variable_of_srun_that_is_not_set_is_one_line(shards, model, tmp_path,
     "name", ["RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE"]
 )
 def test_a_rule_does_not_inherit_where_its_processes_meet(name):
-    rule = (Path(__file__).parents[2] / "workflow" / "rules" / "train.smk").read_text()
+    rule = (ROOT / "workflow" / "rules" / "train.smk").read_text()
     launchers = re.search('LAUNCHERS = """(.*?)"""', rule, re.DOTALL)[1].replace("{{", "{").replace("}}", "}")
     call = f"torchrun_processes 1 1 1 -c 'import os; print(os.getenv(\"{name}\"))'"
     script = f"set -euo pipefail; {launchers} {call}"

@@ -1,9 +1,9 @@
 import math
 
 import pytest
-from recipes import recipe
 
 from cloob.train.schedule import learning_rate
+from tests.helpers.recipes import recipe
 
 
 def test_the_rate_rises_linearly_from_zero_and_reaches_its_peak_after_the_warmup():

@@ -6,17 +6,17 @@ from hashlib import sha256
 import pytest
 import torch
 from PIL import Image
-from recipes import recipe
 
-from cloob.encoder import build_encoder
-from cloob.errors import InputError
-from cloob.files import write_json
-from cloob.model_config import least_micro_batch, model_config
+from cloob.common.errors import InputError
+from cloob.common.files import write_json
+from cloob.models.clip import build_encoder
+from cloob.models.config import least_micro_batch, model_config
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.distributed import World, joined
 from cloob.train.loop import Places, train
 from cloob.train.recipe import Run, check_recipe
-from cloob.train.stop import StopRequest
+from cloob.train.signals import StopRequest
+from tests.helpers.recipes import recipe
 
 VIT = {"layers": 1, "width": 16, "patch_size": 32, "head_width": 8}
 RUN = Run("cc", "infoloob_hopfield", "tiny", "test", 1)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from cloob.objective import OBJECTIVES
+from cloob.objectives.losses import OBJECTIVES
 from cloob.train.validation import saturation
 
 

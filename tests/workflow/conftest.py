@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.repository import ROOT
 
 
 @pytest.fixture(scope="session")

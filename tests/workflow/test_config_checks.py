@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_plan import CONFIG, ROOT
+
+from tests.workflow.test_plan import CONFIG, ROOT
 
 no_conda = pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is on the PATH here")
 SMALL = json.loads((ROOT / "config" / "architectures" / "RN_small.json").read_text())

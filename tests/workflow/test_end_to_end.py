@@ -3,15 +3,15 @@
 import base64
 import json
 import socket
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from browser import CHROMIUM, Browser
-from tenth import LABEL, tenth_of
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.repository import ROOT
+from tests.helpers.tenth_of_demo import LABEL, tenth_of
+
 TESTSETS = 8
 FIGURES = (
     *("zeroshot", "predictions", "effective_eigenvalues", "effective_eigenvalues_epochs", "ajne", "spectra"),

@@ -2,13 +2,13 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 from rattler import MatchSpec
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.repository import ROOT
+
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
 LOCK = dict(
     re.findall(r"^([\w.-]+)==([\w.+!-]+)", (ROOT / "envs" / "lock.txt").read_text(), flags=re.MULTILINE)

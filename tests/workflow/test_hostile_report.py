@@ -4,10 +4,10 @@ import json
 from html import unescape
 
 import pytest
-from browser import CHROMIUM, Browser
 
-from cloob.report.page import report_page
-from cloob.report.table import Cell, Document, Section, as_markdown
+from cloob.report.render.html import report_page
+from cloob.report.render.table import Cell, Document, Section, as_markdown
+from tests.helpers.browser import CHROMIUM, Browser
 
 MARKS = (
     "</script><script>document.title = 'taken'</script>",

@@ -1,14 +1,13 @@
 """What a user meets before any job runs: the paper's plan, and errors that name the key and the remedy."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
-from cloob.cluster.profile import SITE
+from cloob.slurm.profile import SITE
+from tests.helpers.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 

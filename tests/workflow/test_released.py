@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from authors import Oracle, released
 from PIL import Image
-from ranged import RangedServer, Served
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from cloob.encoder import evaluation_transform
-from cloob.evaluate.images import load_image
-from cloob.model_config import model_config
+from cloob.evaluate.testsets.image_folder import load_image
+from cloob.models.clip import evaluation_transform
+from cloob.models.config import model_config
+from tests.helpers.authors_checkpoints import Oracle, released
+from tests.helpers.range_server import RangedServer, Served
+from tests.helpers.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 NAMES = ["hawk", "gull", "wren"]
 

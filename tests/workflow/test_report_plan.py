@@ -3,7 +3,8 @@
 import re
 
 import yaml
-from test_plan import ROOT, counts
+
+from tests.workflow.test_plan import ROOT, counts
 
 
 def test_a_partial_table_runs_nothing_but_itself(snakemake, config_with, tmp_path):

@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 import yaml
-from test_plan import CONFIG, ROOT
+
+from tests.workflow.test_plan import CONFIG, ROOT
 
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 # What a shell, argparse, Snakemake's formatting, its wildcards and Slurm would each take for something.

@@ -19,10 +19,10 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 SOURCE = Path(workflow.basedir).parent / "src"
 sys.path.insert(0, str(SOURCE))
 
-from cloob.errors import InputError
-from cloob.evaluate.testset import load_description
-from cloob.model_config import least_micro_batch, model_config
-from cloob.yaml_file import hint, pitfalls
+from cloob.common.errors import InputError
+from cloob.evaluate.testsets.spec import load_description
+from cloob.models.config import least_micro_batch, model_config
+from cloob.common.yaml_file import hint, pitfalls
 
 # JSON Schema takes 5.0 for an integer, and NaN for a number within all limits; the programs do not.
 TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(

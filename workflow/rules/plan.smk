@@ -11,7 +11,7 @@ from statistics import median
 from snakemake.settings.types import DeploymentMethod
 from snakemake.shell import shell
 
-from cloob.events import first_and_last_events
+from cloob.common.json_lines import first_and_last_events
 
 # Of a log's end: some thousand steps.
 TAIL = 2**18

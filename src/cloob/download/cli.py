@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from cloob.arguments import count, positive, positive_number
-from cloob.download.captions import RULES
-from cloob.errors import InputError
+from cloob.common.arguments import count, positive, positive_number
+from cloob.common.errors import InputError
+from cloob.download.corpora.captions import RULES
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -150,15 +150,15 @@ def _add_link_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _cc(options: argparse.Namespace) -> None:
-    from cloob.download.cc import read_cc
-    from cloob.download.fates import in_words
+    from cloob.common.accounting import in_words
+    from cloob.download.corpora.conceptual_captions import read_cc
 
     print(f"{options.links}: {in_words(read_cc(options.list, options.links, options.fates))}")
 
 
 def _yfcc(options: argparse.Namespace) -> None:
-    from cloob.download.fates import in_words
-    from cloob.download.yfcc import join_yfcc
+    from cloob.common.accounting import in_words
+    from cloob.download.corpora.yfcc100m import join_yfcc
 
     found = join_yfcc(
         options.metadata,
@@ -172,10 +172,10 @@ def _yfcc(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from cloob.download.fates import in_words
-    from cloob.download.fetch import fetch
-    from cloob.download.guard import Guard
-    from cloob.download.round import Effort, Images
+    from cloob.common.accounting import in_words
+    from cloob.download.fetch.guard import Guard
+    from cloob.download.fetch.part import fetch
+    from cloob.download.fetch.round import Effort, Images
 
     images = Images(
         image_size=options.image_size,
@@ -207,14 +207,14 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _fates(options: argparse.Namespace) -> None:
-    from cloob.download.fates import in_words
+    from cloob.common.accounting import in_words
     from cloob.download.summary import merge_fates
 
     print(f"{options.fates}: {in_words(merge_fates(options.links, options.ledgers, options.fates))}")
 
 
 def _summary(options: argparse.Namespace) -> None:
-    from cloob.download.fates import in_words
+    from cloob.common.accounting import in_words
     from cloob.download.summary import write_summary
 
     list_fates = {split: paths[0] for split, paths in by_split(options.list_fates).items()}
@@ -234,6 +234,6 @@ def by_split(named: list[str]) -> dict[str, list[Path]]:
 
 
 def _file(options: argparse.Namespace) -> None:
-    from cloob.download.file import Source, download_file
+    from cloob.common.http_file import Source, download_file
 
     download_file(Source(options.address, options.maximum_bytes, options.checksum), options.out)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.errors import InputError, raise_if_io
-from cloob.files import replacing
+from cloob.common.errors import InputError, raise_if_io
+from cloob.common.files import replacing
 
 SCHEMA = pa.schema(
     [

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cloob.download.fates import KEPT, read_fates, write_fates
+from cloob.common.accounting import KEPT, read_fates, write_fates
+from cloob.common.errors import InputError
+from cloob.common.files import replacing
 from cloob.download.ledger import batches, counts, read_part
-from cloob.errors import InputError
-from cloob.files import replacing
 
 COLUMNS = ("split", "stage", "fate", "http_status", "rows")
 

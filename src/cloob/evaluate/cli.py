@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloob.arguments import count, positive
-from cloob.errors import InputError
+from cloob.common.arguments import count, positive
+from cloob.common.errors import InputError
 
 if TYPE_CHECKING:
-    from cloob.evaluate.features import FeatureExtractor
-    from cloob.evaluate.testset import Description
+    from cloob.evaluate.features.extractor import FeatureExtractor
+    from cloob.evaluate.testsets.spec import Description
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -151,7 +151,7 @@ def add_checkpoint(verb: argparse.ArgumentParser) -> None:
 
 def extractor_of(options: argparse.Namespace) -> "FeatureExtractor":
     """The checkpoint of `add_checkpoint`'s options, loaded."""
-    from cloob.evaluate.features import FeatureExtractor
+    from cloob.evaluate.features.extractor import FeatureExtractor
 
     return FeatureExtractor(
         options.checkpoint,
@@ -177,7 +177,7 @@ def testset_and_folder(text: str) -> tuple[Path, Path]:
 
 def described(testsets: list[tuple[Path, Path]]) -> list[tuple["Description", Path]]:
     """The descriptions read, each with its folder. Raises `InputError`, also where a set is given twice."""
-    from cloob.evaluate.testset import load_description
+    from cloob.evaluate.testsets.spec import load_description
 
     read = [(load_description(description), folder) for description, folder in testsets]
     names = [description.name for description, _ in read]
@@ -190,7 +190,7 @@ def described(testsets: list[tuple[Path, Path]]) -> list[tuple["Description", Pa
 
 def _zeroshot(options: argparse.Namespace) -> None:
     testsets = described(options.testset)  # before the import that takes seconds
-    from cloob.evaluate.zeroshot import evaluate_zeroshot
+    from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 
     evaluate_zeroshot(extractor_of(options), testsets, options.out_dir, options.predictions_dir)
 
@@ -210,7 +210,7 @@ def _captioned(options: argparse.Namespace) -> None:
     names = [name for name, _ in options.pairs]
     if len(set(names)) != len(names):
         raise InputError(f"--pairs: a name is given twice among {', '.join(names)}; give each set once")
-    from cloob.evaluate.captioned import evaluate_captioned
+    from cloob.evaluate.protocols.image_text import evaluate_captioned
 
     captioned = [
         (name, title, path) for (name, path), title in zip(options.pairs, options.title, strict=True)
@@ -219,8 +219,8 @@ def _captioned(options: argparse.Namespace) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from cloob.evaluate.prepare import prepare
-    from cloob.evaluate.testset import load_description
+    from cloob.evaluate.testsets.prepare import prepare
+    from cloob.evaluate.testsets.spec import load_description
 
     description = load_description(options.description)
     prepare(description, options.source, options.archives, options.out, options.original, options.workers)

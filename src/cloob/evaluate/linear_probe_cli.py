@@ -2,7 +2,7 @@
 
 import argparse
 
-from cloob.arguments import count, positive, positive_number, share
+from cloob.common.arguments import count, positive, positive_number, share
 from cloob.evaluate.cli import add_checkpoint, add_testsets, described, extractor_of
 
 
@@ -67,7 +67,7 @@ def _name_and_name(text: str) -> tuple[str, str]:
 
 def _linear_probe(options: argparse.Namespace) -> None:
     testsets = described(options.testset)
-    from cloob.evaluate.linear_probe import Settings, evaluate_linear_probe, l2_sweep
+    from cloob.evaluate.protocols.linear_probe import Settings, evaluate_linear_probe, l2_sweep
 
     settings = Settings(
         tuple(dict.fromkeys(options.kinds)),

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cloob.arguments import count, positive
+from cloob.common.arguments import count, positive
 from cloob.evaluate.cli import add_testsets, described
 
 
@@ -38,8 +38,8 @@ def add_overlap(verbs: argparse._SubParsersAction) -> None:
 
 def _overlap(options: argparse.Namespace) -> None:
     testsets = described(options.testset)  # before the import that takes seconds
-    from cloob.evaluate.overlap import evaluate_overlap
-    from cloob.near_duplicates import DISTANCE
+    from cloob.evaluate.protocols.overlap import evaluate_overlap
+    from cloob.images.near_duplicates import DISTANCE
 
     distance = DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
     evaluate_overlap(

@@ -75,18 +75,18 @@ def _split_file(text: str) -> tuple[tuple[str, str], Path]:
 
 
 def _corpus_table(options: argparse.Namespace) -> None:
-    from cloob.report.corpus_table import report_corpora
+    from cloob.report.tables.corpus import report_corpora
 
     print(report_corpora(options.shards, options.fates, options.csv, options.label))
 
 
 def _corpus_figure(options: argparse.Namespace) -> None:
-    from cloob.report.corpus_figure import report_corpus_figure
+    from cloob.report.figures.corpus import report_corpus_figure
 
     report_corpus_figure(options.shards, options.fates, options.png, options.label)
 
 
 def _overlap(options: argparse.Namespace) -> None:
-    from cloob.report.overlap_table import report_overlap
+    from cloob.report.tables.overlap import report_overlap
 
     print(report_overlap(options.results, options.csv, options.label))

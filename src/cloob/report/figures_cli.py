@@ -61,7 +61,7 @@ def add_page(verbs: argparse._SubParsersAction) -> None:
 
 
 def _figure(options: argparse.Namespace) -> None:
-    from cloob.report.style import save_figure, styled
+    from cloob.report.render.style import save_figure, styled
 
     module = import_module(f"cloob.report.figures.{options.name}")
     data = module.read(options.inputs)
@@ -70,6 +70,6 @@ def _figure(options: argparse.Namespace) -> None:
 
 
 def _page(options: argparse.Namespace) -> None:
-    from cloob.report.page import report_page
+    from cloob.report.render.html import report_page
 
     report_page(options.markdown, options.html)

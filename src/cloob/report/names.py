@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 
 # The four objectives of the paper's ablation; the first and the last are its two methods.
 OBJECTIVES = {

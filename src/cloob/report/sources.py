@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
-from cloob.commit import commit
-from cloob.files import sha256_of, write_json
+from cloob.common.files import sha256_of, write_json
+from cloob.common.provenance import commit
 
 
 def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Sequence[str]) -> None:

@@ -131,19 +131,19 @@ def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from cloob.report.tables import report_table
+    from cloob.report.tables.registry import report_table
 
     report_table(options.name, options.results, options.partial, options.paper, options.csv, options.label)
 
 
 def _published(options: argparse.Namespace) -> None:
-    from cloob.report.published_table import Column, report_published
+    from cloob.report.tables.released import Column, report_published
 
     results = [(Column(*column), path) for column, path in options.results]
     report_published(results, options.paper, options.csv, options.label)
 
 
 def _books(options: argparse.Namespace) -> None:
-    from cloob.report.books import report_books
+    from cloob.report.tables.accounting import report_books
 
     print(report_books(options.fates, options.csv, options.label))

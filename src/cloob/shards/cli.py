@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from cloob.arguments import count, positive
+from cloob.common.arguments import count, positive
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -61,13 +61,13 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
-    from cloob.download.fates import in_words
-    from cloob.errors import InputError
-    from cloob.near_duplicates import DISTANCE
-    from cloob.shards.images import Rules
-    from cloob.shards.ledgers import downloaded
+    from cloob.common.accounting import in_words
+    from cloob.common.errors import InputError
+    from cloob.images.near_duplicates import DISTANCE
+    from cloob.shards.from_download import downloaded
+    from cloob.shards.from_webdataset import ready_made
     from cloob.shards.pack import Packing, pack
-    from cloob.shards.ready_made import ready_made
+    from cloob.shards.training_image import Rules
 
     if options.ledgers and not options.links:
         raise InputError("--links: give the table of links that the ledgers are of")

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cloob.download.fates import KEPT
-from cloob.errors import naming
-from cloob.near_duplicates import as_words, near_duplicates
-from cloob.shards.pool import shared, tick
+from cloob.common.accounting import KEPT
+from cloob.common.errors import naming
+from cloob.common.pool import shared, tick
+from cloob.images.near_duplicates import as_words, near_duplicates
 from cloob.shards.reader import read_index, read_manifest
 from cloob.shards.writer import INDEX
 

@@ -15,18 +15,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.download.fates import KEPT, write_fates
-from cloob.errors import InputError, naming
-from cloob.files import entries, only_one, sha256_of, write_json
-from cloob.near_duplicates import DISTANCE
+from cloob.common.accounting import KEPT, write_fates
+from cloob.common.errors import InputError, naming
+from cloob.common.files import entries, only_one, sha256_of, write_json
+from cloob.common.pool import shared, tick
+from cloob.images.near_duplicates import DISTANCE
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.held_out import read_held_out, rows_in, without_held_out
-from cloob.shards.images import Rules
-from cloob.shards.judging import judge
-from cloob.shards.pool import shared, tick
 from cloob.shards.rows import Source, read_place
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import statistics_of
+from cloob.shards.training_image import Rules
+from cloob.shards.validate import judge
 from cloob.shards.writer import Entry, Sample, finished_shard, write_shard
 
 MANIFEST = "shards.json"

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.errors import InputError, io_errno, naming
-from cloob.files import read_json
+from cloob.common.errors import InputError, io_errno, naming
+from cloob.common.files import read_json
 
 # Well under the usual limit of 1024 open files; the paper's YFCC has some 1500 shards.
 _OPEN_SHARDS = 256

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cloob.errors import InputError, naming
+from cloob.common.errors import InputError, naming
 
 Place = tuple[Path, int, int]  # a file, offset and length of the bytes in it
 

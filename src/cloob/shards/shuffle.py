@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cloob.download.fates import KEPT
-from cloob.errors import InputError, naming
-from cloob.files import replacing
-from cloob.shards.judging import VERDICTS
+from cloob.common.accounting import KEPT
+from cloob.common.errors import InputError, naming
+from cloob.common.files import replacing
+from cloob.shards.validate import VERDICTS
 
 # Rows of a bucket, 0.7 KB each.
 _BUCKET = 100_000

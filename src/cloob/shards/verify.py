@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from cloob.download.fates import KEPT, read_fates
-from cloob.errors import InputError, naming, raise_if_io
-from cloob.files import sha256_of, write_json
-from cloob.images import opened
+from cloob.common.accounting import KEPT, read_fates
+from cloob.common.errors import InputError, naming, raise_if_io
+from cloob.common.files import sha256_of, write_json
+from cloob.common.pool import shared, tick
+from cloob.images.decoding import opened
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.pack import LEDGER
-from cloob.shards.pool import shared, tick
 from cloob.shards.reader import Shards, read_manifest
 from cloob.shards.writer import INDEX, places_in
 

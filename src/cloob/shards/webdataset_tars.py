@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from cloob.errors import InputError, naming, raise_if_io
-from cloob.files import replacing
-from cloob.tars import Tar, open_tar
+from cloob.common.errors import InputError, naming, raise_if_io
+from cloob.common.files import replacing
+from cloob.common.tar_reader import Tar, open_tar
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 _UNREAD = (".tar.zst", ".tar.zstd", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzma", ".tar.br", ".tar.z")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.errors import naming, raise_if_io
-from cloob.files import replacing, sha256_of
-from cloob.near_duplicates import HASH_BYTES
+from cloob.common.errors import naming, raise_if_io
+from cloob.common.files import replacing, sha256_of
+from cloob.images.near_duplicates import HASH_BYTES
 
 INDEX = pa.schema(
     [

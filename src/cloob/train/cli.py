@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from cloob.arguments import count, positive, share
+from cloob.common.arguments import count, positive, share
 from cloob.train.launch import end_with_launcher, launch, record
 from cloob.train.recipe import Recipe, Run, add_record, record_from
-from cloob.train.stop import StopRequest, stop_request
+from cloob.train.signals import StopRequest, stop_request
 
 # sysexits.h's EX_TEMPFAIL: stopped when asked, saved; started again, the run goes on.
 EXIT_STOPPED = 75
@@ -103,10 +103,10 @@ def _run(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     run, recipe = record_from(options, Run), record_from(options, Recipe)
-    from cloob.files import only_one
+    from cloob.common.files import only_one
     from cloob.train.distributed import joined
+    from cloob.train.local_copy import on_scratch
     from cloob.train.loop import Places, train
-    from cloob.train.scratch import on_scratch
 
     places = {name: getattr(options, name) for name in ("folder", "shards", "validation")}
     identity = {

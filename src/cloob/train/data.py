@@ -8,8 +8,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from cloob.errors import InputError, io_errno
-from cloob.loading import Loader
+from cloob.common.data_loading import Loader
+from cloob.common.errors import InputError, io_errno
 from cloob.shards.reader import VERIFY, Shards
 from cloob.train.distributed import World
 from cloob.train.order import Address, BatchOrder, Slot

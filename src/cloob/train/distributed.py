@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from cloob.errors import InputError, PeerLostError
+from cloob.common.errors import InputError, PeerLostError
 from cloob.train.rendezvous import Identity, in_time, meet
 
 # The longest that one process waits for another: while a node copies a terabyte of shards to its own disk, or

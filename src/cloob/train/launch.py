@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from cloob.errors import InputError, PeerLostError, one_line
-from cloob.processes import end_with
+from cloob.common.errors import InputError, PeerLostError, one_line
+from cloob.common.processes import end_with
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure

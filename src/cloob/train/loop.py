@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloob.commit import commit
-from cloob.encoder import (
+from cloob.common.data_loading import check_shared_memory, ending_workers
+from cloob.common.errors import InputError
+from cloob.common.files import replacing
+from cloob.common.provenance import commit
+from cloob.models.clip import (
     Encoder,
     ModelConfig,
     build_encoder,
@@ -20,14 +23,20 @@ from cloob.encoder import (
     checkpoint_activations,
     tokenizer_for,
 )
-from cloob.errors import InputError
-from cloob.files import replacing
-from cloob.loading import check_shared_memory, ending_workers
-from cloob.model_config import least_micro_batch, model_config
-from cloob.objective import OBJECTIVES
+from cloob.models.config import least_micro_batch, model_config
+from cloob.models.export import export_open_clip
+from cloob.objectives.losses import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
-from cloob.train.checkpoint import (
+from cloob.train.data import Pairs, check_replaced, training_loader
+from cloob.train.distributed import World
+from cloob.train.metrics_log import Metrics
+from cloob.train.order import BatchOrder
+from cloob.train.progress import Progress
+from cloob.train.recipe import Recipe, Run
+from cloob.train.schedule import learning_rate
+from cloob.train.signals import StopRequest
+from cloob.train.state import (
     checkpoint_path,
     checkpoints_in,
     count_restart,
@@ -36,16 +45,7 @@ from cloob.train.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from cloob.train.data import Pairs, check_replaced, training_loader
-from cloob.train.distributed import World
-from cloob.train.export import export_open_clip
-from cloob.train.metrics import Metrics
-from cloob.train.order import BatchOrder
-from cloob.train.progress import Progress
-from cloob.train.recipe import Recipe, Run
-from cloob.train.schedule import learning_rate
 from cloob.train.step import Learner
-from cloob.train.stop import StopRequest
 from cloob.train.validation import validate
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.shards.reader import BLOCK
 from cloob.train.distributed import World
 from cloob.train.recipe import Recipe

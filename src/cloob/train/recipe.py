@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 
 SCHEDULES = ("cosine", "cosine_restarts")
 # The weights are float32, and float64 in the last, for comparisons; the halves are autocast's.

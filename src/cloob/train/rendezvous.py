@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 
 # Launchers start all processes at once; what they import first takes longest, from a slow file system.
 _PATIENCE = timedelta(minutes=10)

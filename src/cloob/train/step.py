@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cloob.encoder import Encoder, normalise_pixels
-from cloob.objective import contrastive_loss
+from cloob.models.clip import Encoder, normalise_pixels
+from cloob.objectives.losses import contrastive_loss
 from cloob.train.batchnorm import RunningStatistics
 from cloob.train.distributed import World
 from cloob.train.optimizer import make_optimizer

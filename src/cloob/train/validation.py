@@ -5,12 +5,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
-from cloob.encoder import Encoder, normalise_pixels
-from cloob.loading import Loader
-from cloob.objective import contrastive_loss
-from cloob.recall import retrieval_metrics
-from cloob.retrieval import hopfield_retrieval
-from cloob.tiles import Scalar
+from cloob.common.data_loading import Loader
+from cloob.metrics.retrieval import retrieval_metrics
+from cloob.models.clip import Encoder, normalise_pixels
+from cloob.objectives.hopfield import hopfield_retrieval
+from cloob.objectives.losses import contrastive_loss
+from cloob.objectives.tiling import Scalar
 from cloob.train.data import Pairs, check_replaced, collate
 from cloob.train.distributed import World
 from cloob.train.order import SUBSTITUTES

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from cloob.report.figures.inputs import RUN, objectives_of
-from cloob.report.intervals import over_seeds
-from cloob.report.style import FAINT, INK, PALETTE
+from cloob.report.render.style import FAINT, INK, PALETTE
+from cloob.report.stats.intervals import over_seeds
 
 _GROUP, _BAR = 0.8, 0.24  # width of all bars of a place at most, and of one; the next place is 1 away
 _BESIDE = 0.17  # of a bar's width: the dots stand left of its middle, the whisker right

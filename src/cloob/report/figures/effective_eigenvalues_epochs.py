@@ -10,7 +10,7 @@ from cloob.report.figures.effective_eigenvalues import relative_increase
 from cloob.report.figures.inputs import objectives_of, panels
 from cloob.report.figures.lines import draw_lines
 from cloob.report.figures.structure import TOWERS, read_metric
-from cloob.report.style import handles, new_figure, title
+from cloob.report.render.style import handles, new_figure, title
 
 
 def read(inputs: Sequence[Path]) -> pd.DataFrame:

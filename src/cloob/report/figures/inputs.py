@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.errors import InputError
-from cloob.report.logs import read_events
+from cloob.common.errors import InputError
+from cloob.report.load.logs import read_events
+from cloob.report.load.result_file import RUN, read_result
 from cloob.report.names import ARCHITECTURES, CORPORA, OBJECTIVES, in_order, label, ranks
-from cloob.report.result_file import RUN, read_result
-from cloob.report.style import shown
+from cloob.report.render.style import shown
 
 PANEL = ["corpus", "architecture", "recipe"]
 _NAME = 24  # characters of a name in a panel's title, at most

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cloob.report.figures.inputs import objectives_of
-from cloob.report.intervals import over_seeds
-from cloob.report.style import FAINT, MARKERS, PALETTE
+from cloob.report.render.style import FAINT, MARKERS, PALETTE
+from cloob.report.stats.intervals import over_seeds
 
 
 def draw_lines(axis: Axes, data: pd.DataFrame) -> None:

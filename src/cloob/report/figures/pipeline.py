@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from cloob.errors import InputError, raise_if_io
-from cloob.report.style import FAINT, INK, new_figure, title
+from cloob.common.errors import InputError, raise_if_io
+from cloob.report.render.style import FAINT, INK, new_figure, title
 
 # "#     download  lists of captions and links  ->  images with captions, every row accounted for"
 _STAGE = re.compile(r"^# +(\w+) +(\S.*?) +-> +(\S.*)$", flags=re.MULTILINE)

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cloob.errors import InputError
-from cloob.images import ImageError, decode_rgb
+from cloob.common.errors import InputError
+from cloob.images.decoding import ImageError, decode_rgb
 from cloob.report.figures.inputs import RUN
+from cloob.report.load.result_file import read_result
 from cloob.report.names import CORPORA, DATASETS, OBJECTIVES, in_order, label
-from cloob.report.result_file import read_result
-from cloob.report.style import FAINT, INK, new_figure, shown, title
+from cloob.report.render.style import FAINT, INK, new_figure, shown, title
 
 SAMPLES = 2  # of each test set
 TOP = 3  # guesses shown of each

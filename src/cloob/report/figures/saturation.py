@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
 from cloob.report.figures.lines import draw_lines
-from cloob.report.style import ONE_COLUMN, TWO_COLUMNS, handles, new_figure, title
+from cloob.report.render.style import ONE_COLUMN, TWO_COLUMNS, handles, new_figure, title
 
 
 def read(inputs: Sequence[Path]) -> pd.DataFrame:

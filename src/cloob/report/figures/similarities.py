@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.figures.structure import PROTOCOL
 from cloob.report.names import OBJECTIVES, label
-from cloob.report.style import FAINT, PALETTE, new_figure, title
+from cloob.report.render.style import FAINT, PALETTE, new_figure, title
 
 PAIRS = ("matched", "unmatched")
 _BEYOND = 0.001  # less than this share of the pairs at either end is not shown

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.figures.structure import PROTOCOL, TOWERS
-from cloob.report.style import FAINT, INK, MARKERS, PALETTE, handles, new_figure, title
+from cloob.report.render.style import FAINT, INK, MARKERS, PALETTE, handles, new_figure, title
 
 _EFFECTIVE = 0.99  # the effective eigenvalues are the fewest with this share of the sum (method of the paper)
 _FLOOR = 1e-6  # shares of the sum below this are rounding errors of float32 embeddings

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cloob.errors import InputError
+from cloob.common.errors import InputError
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
-from cloob.report.paper import read_paper
-from cloob.report.style import INK, handles, new_figure, title
+from cloob.report.load.paper import read_paper
+from cloob.report.render.style import INK, handles, new_figure, title
 
 TOWERS = ("image", "text")
 PROTOCOL = "embedding_structure"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
-from cloob.report.style import handles, new_figure, title
+from cloob.report.render.style import handles, new_figure, title
 
 _STEP = ("samples_per_second", "data_seconds", "batch_seconds")
 QUANTITIES = {

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
 from cloob.report.names import OBJECTIVES, label
-from cloob.report.style import DASHES, FAINT, INK, PALETTE, handles, new_figure, title
+from cloob.report.render.style import DASHES, FAINT, INK, PALETTE, handles, new_figure, title
 
 _STEP = ["step", "epoch", "loss", "learning_rate"]
 RECALLS = ("image_to_text_r1", "text_to_image_r1")

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.names import DATASETS, in_order, label
-from cloob.report.style import DASHES, INK, handles, new_figure, shown, title
+from cloob.report.render.style import DASHES, INK, handles, new_figure, shown, title
 
 _NAME = 32  # characters of a test set's name, at most
 METRIC = "accuracy"  # what the paper reports for every set

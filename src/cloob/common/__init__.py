@@ -1,0 +1,1 @@
+"""What all stages share: errors, atomic files, locks, processes, archives and HTTP downloads."""

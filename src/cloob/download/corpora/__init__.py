@@ -1,0 +1,1 @@
+"""Readers of URL lists, one module per format."""

@@ -1,0 +1,1 @@
+"""Downloading images with img2dataset."""

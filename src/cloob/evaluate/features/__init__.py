@@ -1,0 +1,1 @@
+"""Image and text features, extracted once and cached."""

@@ -1,0 +1,1 @@
+"""Multinomial logistic regression over a path of L2 strengths."""

@@ -1,0 +1,1 @@
+"""Test sets: specifications, downloads and image folders."""

@@ -1,0 +1,1 @@
+"""Decoding and validating images, and finding near-duplicates."""

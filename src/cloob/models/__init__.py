@@ -1,0 +1,1 @@
+"""CLIP models: building, loading, converting and exporting them."""

@@ -1,0 +1,30 @@
+"""Weights for others: a folder that open_clip loads as it is."""
+
+from pathlib import Path
+
+import open_clip
+from safetensors.torch import save_file
+
+from cloob.common.files import replacing, write_json
+from cloob.models.clip import Encoder, ModelConfig
+
+
+def export_open_clip(model: Encoder, config: ModelConfig, folder: Path) -> None:
+    """Write `open_clip_model.safetensors` and `open_clip_config.json` into `folder`.
+
+    `open_clip.create_model_and_transforms(f"local-dir:{folder}")` makes the same encoders of them,
+    with the transform of the evaluation.
+    """
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    with replacing(folder / "open_clip_model.safetensors") as beside:
+        save_file(weights, beside, metadata={"format": "pt"})
+    preprocess = {
+        "size": config["vision_cfg"]["image_size"],
+        "mode": "RGB",
+        "mean": list(open_clip.OPENAI_DATASET_MEAN),
+        "std": list(open_clip.OPENAI_DATASET_STD),
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "fill_color": 0,
+    }
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})

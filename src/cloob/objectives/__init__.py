@@ -1,0 +1,1 @@
+"""The contrastive objectives: InfoNCE and InfoLOOB, with and without Hopfield retrieval."""

@@ -1,0 +1,1 @@
+"""Rendering tables and figures."""

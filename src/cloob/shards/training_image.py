@@ -1,0 +1,73 @@
+"""Can training decode this image, upright and in RGB? If not, it is encoded again, or refused."""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from cloob.common.accounting import RefusedError
+from cloob.images.decoding import JPEG, ImageError, opened, orientation, upright_rgb
+from cloob.images.near_duplicates import perceptual_hash
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an image may cost, and the JPEG quality of one that has to be encoded again.
+
+    The others are the download's rules, for images that have not come through it; None and 0 ask for nothing.
+    """
+
+    maximum_bytes: int
+    maximum_pixels: int
+    quality: int
+    image_size: int | None = None  # longest side in pixels; larger images are scaled down
+    minimum_size: int = 0  # shortest side in pixels
+    maximum_aspect_ratio: float | None = None  # longer side over shorter side
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """A JPEG, upright, RGB or grey; its size in pixels, whether it was re-encoded, its perceptual hash."""
+
+    content: bytes
+    width: int
+    height: int
+    reencoded: bool
+    perceptual_hash: bytes | None
+
+
+def training_image(content: bytes, rules: Rules) -> TrainingImage:
+    """Decode the image in full; keep its bytes where it is an upright RGB or grey JPEG, else encode it again.
+
+    Decoding: `cloob.images.decoding`. Raises `RefusedError` with the fate: too_many_bytes, too_many_pixels,
+    too_complex, not_an_image, truncated_image, undecodable, too_small, aspect_ratio.
+    """
+    if len(content) > rules.maximum_bytes:
+        raise RefusedError("too_many_bytes")
+    try:
+        with opened(content, rules.maximum_pixels) as image:
+            is_plain = image.format in JPEG and image.mode in ("RGB", "L") and orientation(image) == 1
+            seen = image if is_plain else upright_rgb(image)
+    except ImageError as error:
+        raise RefusedError(error.reason) from None
+    size = _fitting(seen.width, seen.height, rules)
+    if is_plain and size == seen.size:
+        return TrainingImage(content, *size, False, perceptual_hash(seen))
+    rgb = upright_rgb(seen)
+    if size != rgb.size:
+        rgb = rgb.resize(size, Image.Resampling.BOX)  # means over areas, as the download scales
+    encoded = io.BytesIO()
+    rgb.save(encoded, "JPEG", quality=rules.quality)
+    return TrainingImage(encoded.getvalue(), *size, True, perceptual_hash(rgb))
+
+
+def _fitting(width: int, height: int, rules: Rules) -> tuple[int, int]:
+    """The size at which an image is kept; raises `RefusedError` as the download refuses one of this size."""
+    if min(width, height) < rules.minimum_size:
+        raise RefusedError("too_small")
+    if rules.maximum_aspect_ratio and max(width, height) / min(width, height) > rules.maximum_aspect_ratio:
+        raise RefusedError("aspect_ratio")
+    if rules.image_size is None or max(width, height) <= rules.image_size:
+        return width, height
+    scale = rules.image_size / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,0 +1,236 @@
+"""What the system reports, what a file's content is to blame for, and the one line that the user is shown."""
+
+import errno
+import os
+import pickle
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image, UnidentifiedImageError
+from safetensors.torch import save_file
+
+from cloob.cli import main
+from cloob.common.data_loading import Loader, ending_workers
+from cloob.common.errors import InputError, io_errno, naming, one_line
+from cloob.common.files import only_one, read_json, replacing, waiting_for, write_json
+from tests.helpers.io_errors import limited
+
+
+def write_torch(path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save({"weight": torch.zeros(100_000)}, file)
+
+
+def write_figure(path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.add_subplot().imshow(np.random.default_rng(0).random((300, 300)))
+    figure.savefig(path)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "a.pt": write_torch,
+    "a.safetensors": lambda path: save_file({"weight": torch.zeros(100_000)}, path),
+    "a.parquet": lambda path: pq.write_table(pa.table({"a": np.random.default_rng(0).random(50_000)}), path),
+    "a.json": lambda path: path.write_text("x" * 100_000),
+    "a.csv": lambda path: __import__("pandas").DataFrame(np.ones((20_000, 3))).to_csv(path),
+    "a.png": write_figure,
+    "a.svg": write_figure,
+    "a.pdf": write_figure,
+    "a.jpg": lambda path: Image.effect_noise((500, 500), 90).save(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "results" / name
+    with limited(resource.RLIMIT_FSIZE, 10_000), pytest.raises(OSError) as failed, replacing(path) as beside:
+        WRITERS[name](beside)
+    assert one_line(failed.value) == (
+        f"{path}: File too large; raise the file size limit (`ulimit -f`; the job's, too), or use another "
+        "file system"
+    )
+    assert list(path.parent.iterdir()) == []  # nothing half-written stays
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EMFILE", "ETIMEDOUT", "EUCLEAN"])
+def test_each_error_of_the_system_has_a_remedy(name: str) -> None:
+    number = getattr(errno, name)
+    said = one_line(OSError(number, os.strerror(number), "/data/x"))
+    assert said is not None and said.startswith(f"/data/x: {os.strerror(number)}; ")
+
+
+def test_a_full_disk_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n" * 20_000)
+    command = f"download cc --list {tmp_path}/links.tsv --links {tmp_path}/l.parquet --fates {tmp_path}/f.csv"
+    with limited(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"cloob download cc: error: {tmp_path}/l.parquet: File too large; raise the file")
+
+
+def to_output(output: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command that says something, with this standard output."""
+    (folder / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
+    command = f"download cc --list {folder}/links.tsv --links {folder}/l.parquet --fates {folder}/f.csv"
+    return subprocess.run(
+        [sys.executable, "-m", "cloob", *command.split()],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = to_output(full.fileno(), tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "cloob download cc: error: No space left on device; free space"
+    )
+
+
+def test_output_that_nobody_reads_any_more_is_one_line(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = to_output(write, tmp_path)
+    os.close(write)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "cloob download cc: error: Broken pipe; the program that read the output has ended"
+    )
+
+
+def truncated_image(folder: Path) -> None:
+    Image.effect_noise((50, 50), 90).save(folder / "x.jpg")
+    (folder / "x.jpg").write_bytes((folder / "x.jpg").read_bytes()[:500])
+    with Image.open(folder / "x.jpg") as image:
+        image.load()
+
+
+def torn_parquet(folder: Path) -> None:
+    pq.write_table(pa.table({"a": range(1000)}), folder / "x.parquet")
+    (folder / "x.parquet").write_bytes((folder / "x.parquet").read_bytes()[:-100])
+    pq.read_table(folder / "x.parquet")
+
+
+def torn_weights(folder: Path) -> None:
+    write_torch(folder / "x.pt")
+    (folder / "x.pt").write_bytes((folder / "x.pt").read_bytes()[:1000])
+    torch.load(folder / "x.pt", weights_only=True)
+
+
+def no_gzip(folder: Path) -> None:
+    import gzip
+
+    (folder / "x.gz").write_bytes(b"plain")
+    with gzip.open(folder / "x.gz") as file:
+        file.read()
+
+
+@pytest.mark.parametrize("read", [truncated_image, torn_parquet, torn_weights, no_gzip])
+def test_damage_is_no_error_of_the_system(tmp_path: Path, read: Callable[[Path], None]) -> None:
+    with pytest.raises((OSError, RuntimeError, pa.ArrowException, UnidentifiedImageError)) as damage:
+        read(tmp_path)
+    assert io_errno(damage.value) is None
+    assert one_line(damage.value) is None  # a defect of ours, were it not caught: the traceback is due
+
+
+def test_memory_that_is_used_up_is_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as failed, naming(tmp_path / "x"):
+        raise MemoryError
+    assert one_line(failed.value) == (
+        f"{tmp_path}/x: Cannot allocate memory; give the job more memory (mem_mb in slurm/config.yaml), then "
+        "run again"
+    )
+
+
+class Failing:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __getitem__(self, index: int) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("a.tar: changed; pack it again"), "a.tar: changed; pack it again"),
+        (
+            OSError(24, "Too many open files", "/x/a b.tar"),
+            "/x/a b.tar: Too many open files; raise",
+        ),
+        (PermissionError(13, "Permission denied", "/x/a.tar"), "/x/a.tar: Permission denied; check owner"),
+    ],
+    ids=["input", "descriptors", "mode"],
+)
+def test_an_error_in_a_loader_process_is_the_same_line(error: Exception, said: str) -> None:
+    with pytest.raises(type(error)) as raised, ending_workers():
+        list(Loader(Failing(error), list, [[0]], workers=1))
+    assert (one_line(raised.value) or "").startswith(said)
+
+
+def test_an_error_in_a_process_of_a_pool_keeps_its_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as raised, naming(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert one_line(pickle.loads(pickle.dumps(raised.value))) == one_line(raised.value)  # noqa: S301
+
+
+def test_a_copy_names_the_side_that_failed() -> None:
+    full, lost = OSError(errno.ENOSPC, "full", "/from/a"), OSError(errno.EIO, "lost", "/from/a")
+    full.filename2 = lost.filename2 = "/to/a"
+    assert (one_line(full) or "").startswith("/to/a: No space left on device")
+    assert (one_line(lost) or "").startswith("/from/a: Input/output error")
+
+
+@pytest.mark.parametrize("lock", [only_one, lambda folder: waiting_for(folder / "features")])
+def test_a_lock_follows_no_link_and_truncates_nothing(tmp_path: Path, lock: Callable) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic link"), lock(tmp_path / "folder"):
+        pass
+    (tmp_path / "folder" / "lock").unlink()
+    os.link(tmp_path / "mine", tmp_path / "folder" / "lock")
+    with lock(tmp_path / "folder"):
+        pass
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_temporary_file_is_never_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with replacing(tmp_path / "probe.json") as beside:
+        name = beside.name
+    (tmp_path / name.replace("probe", "a")).symlink_to(tmp_path / "mine")
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+    assert not (tmp_path / "a.json").is_symlink()
+
+
+def test_names_that_are_not_utf8_survive_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_json(tmp_path / "a.json", {"image": name, "title": "café"})
+    assert read_json(tmp_path / "a.json") == {"image": name, "title": "café"}
+    assert "café" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_an_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cloob", "download", "cc", "--list", bytes(tmp_path) + b"/caf\xe9"]
+    command += ["--links", f"{tmp_path}/l.parquet", "--fates", f"{tmp_path}/f.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it, or name another")

@@ -1,0 +1,43 @@
+"""Text that people bring is read whatever system wrote it, and anything else is named."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from cloob.common.errors import InputError
+from cloob.common.files import read_json
+from cloob.common.text import read_text, what_else
+
+
+@pytest.mark.parametrize("content", [b"a\nb\n", b"a\r\nb\r\n", b"a\rb\r", b"\xef\xbb\xbfa\r\nb\n"])
+def test_lines_of_any_system_are_read_without_a_byte_order_mark(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "text").write_bytes(content)
+    assert read_text(tmp_path / "text") == "a\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a\tb\n".encode("utf-16"), "UTF-16 text; convert it"),
+        ("a\tb\n".encode("utf-16-be"), "iconv -f UTF-16BE -t UTF-8"),
+        ("a\tb\n".encode("utf-32"), "UTF-32 text; convert it"),
+        (gzip.compress(b"a", mtime=0), "gzip-compressed"),
+        ("caf\u00e9".encode("latin-1"), r"not UTF-8 \(byte 3\); save it as UTF-8"),
+    ],
+)
+def test_what_is_no_utf8_text_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(InputError, match=f"text: .*{said}"):
+        read_text(tmp_path / "text")
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"a\tb", b"BZ", "\u00e9\u00e9".encode(), b"<3 you\thttp://x"])
+def test_text_is_no_other_form(content: bytes) -> None:
+    assert what_else(content) is None
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": 1}).encode())
+    assert read_json(tmp_path / "a.json") == {"a": 1}

@@ -1,0 +1,67 @@
+"""img2dataset's messages in a vocabulary that stays."""
+
+import pytest
+
+from cloob.download.fetch.error_codes import fate_of, is_transient
+
+
+@pytest.mark.parametrize(
+    ("message", "fate"),
+    [
+        ("HTTP Error 404: Not Found", "http_404"),
+        ("HTTP Error 503: Service Unavailable", "http_503"),
+        (
+            "HTTP Error 302: … a redirect error that would lead to an infinite loop.\nFound",
+            "redirect_loop",
+        ),
+        ("<urlopen error timed out>", "timeout"),
+        ("The read operation timed out", "timeout"),
+        ("<urlopen error [Errno -2] Name or service not known>", "dns"),
+        ("<urlopen error [Errno -3] Temporary failure in name resolution>", "dns"),
+        ("<urlopen error [Errno 111] Connection refused>", "refused_connection"),
+        ("[Errno 104] Connection reset by peer", "connection_lost"),
+        ("IncompleteRead(512 bytes read, 1024 more expected)", "connection_lost"),
+        ("<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>", "tls"),
+        ("Use of image disallowed by X-Robots-Tag directive", "opted_out"),
+        ("something new", "other_download_error"),
+        (None, "other_download_error"),
+    ],
+)
+def test_failed_downloads(message: str | None, fate: str) -> None:
+    assert fate_of("failed_to_download", message) == fate
+
+
+@pytest.mark.parametrize(
+    ("message", "fate"),
+    [
+        ("Image decoding error", "not_an_image"),
+        (
+            "OpenCV(4.11.0) …: error: (-215:Assertion failed) !buf.empty() in function 'imdecode_'\n",
+            "empty_file",
+        ),
+        ("image too small", "too_small"),
+        ("aspect ratio too large", "aspect_ratio"),
+        ("something new", "other_image_error"),
+    ],
+)
+def test_failed_images(message: str, fate: str) -> None:
+    assert fate_of("failed_to_resize", message) == fate
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "<urlopen error [Errno 24] Too many open files>",
+        "<urlopen error [Errno 99] Cannot assign requested address>",
+        "<urlopen error [Errno 100] Network is down>",
+        "<urlopen error [Errno 103] Software caused connection abort>",
+        "<urlopen error [Errno 105] No buffer space available>",
+        "<urlopen error [Errno 112] Host is down>",
+    ],
+)
+def test_a_link_is_not_blamed_for_this_machine(message: str) -> None:
+    assert is_transient(fate_of("failed_to_download", message))
+
+
+def test_success_is_kept() -> None:
+    assert fate_of("success", None) == "kept"

@@ -1,0 +1,28 @@
+"""Shards of a few captioned images."""
+
+import hashlib
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from cloob.common.files import write_json
+from cloob.shards.reader import Shards
+from cloob.shards.writer import Sample, write_shard
+
+
+def shards_of(folder: Path, pairs: list[tuple[int, str]], sha256: str = "of the content") -> Shards:
+    """Captioned images, told apart by a level; equal levels are equal bytes."""
+    samples = []
+    for number, (level, caption) in enumerate(pairs):
+        jpeg = io.BytesIO()
+        gradient = Image.linear_gradient("L").rotate(50 * level)
+        picture = Image.merge("RGB", [gradient, gradient.rotate(70 * level), Image.radial_gradient("L")])
+        picture.resize((40 + level, 36)).save(jpeg, "JPEG")
+        image = jpeg.getvalue()
+        digest = hashlib.sha256(image).hexdigest()
+        samples.append(Sample(f"{number:06d}", image, caption, digest, 40 + level, 36))
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = write_shard(folder / "000000.tar", samples)
+    write_json(folder / "shards.json", {"samples": len(pairs), "sha256": sha256, "shards": [entry]})
+    return Shards(folder / "shards.json")

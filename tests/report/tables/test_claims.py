@@ -1,0 +1,177 @@
+"""The claims on runs whose truth is known: all of them, none of them, too few to say."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cloob.cli import main
+from tests.helpers.written_reports import run_of, write_log, write_result
+
+OBJECTIVES = ("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")
+# Two sets: six seeds can reach 1/64, and 2/64 after Holm's correction.
+SETS = ("birdsnap", "gtsrb")
+# Of each quantity its value by objective if all that the paper claims is so.
+TRUE = {
+    "accuracy": (0.2, 0.22, 0.24, 0.3),
+    "recall": (0.1, 0.11, 0.12, 0.2),
+    "eigenvalues": (100, 120, 110, 200),
+    "ajne": (57.6, 44.3, 4.4, 4.1),
+    "saturation": (0.5, 0.2, 0.6, 0.3),
+}
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Callable[..., tuple[pd.DataFrame, str]]:
+    """Check the claims on runs with `values`, each a bit larger with every seed; returns CSV and Markdown."""
+
+    def check(
+        values: dict[str, tuple[float, ...]],
+        seeds: int,
+        objectives: tuple[str, ...] = OBJECTIVES,
+        without: Callable[[Path], bool] = lambda path: False,
+    ) -> tuple[pd.DataFrame, str]:
+        paths = []
+        for place, objective in enumerate(OBJECTIVES):
+            for seed in range(1, seeds + 1) if objective in objectives else ():
+                run = run_of(objective, seed)
+                value = {name: each[place] * (1 + seed / 1000) for name, each in values.items()}
+                for dataset in SETS:
+                    for protocol in ("zeroshot", "linear_probe"):
+                        paths.append(
+                            write_result(tmp_path, run, 31, protocol, dataset, accuracy=value["accuracy"])
+                        )
+                recalls = {f"{way}_r1": value["recall"] for way in ("image_to_text", "text_to_image")}
+                paths.append(write_result(tmp_path, run, 31, "retrieval", "cc_validation", **recalls))
+                sides = {f"effective_eigenvalues_{side}": value["eigenvalues"] for side in ("image", "text")}
+                sides |= {f"ajne_{side}": value["ajne"] for side in ("image", "text")}
+                paths.append(write_result(tmp_path, run, 31, "embedding_structure", "cc_validation", **sides))
+                paths.append(write_log(tmp_path, run, {30: 0.9, 31: value["saturation"]}))
+        for path in filter(without, paths):
+            path.unlink()
+        csv = tmp_path / "claims.csv"
+        with pytest.raises(SystemExit) as end:
+            main(["report", "table", "claims", "--results", *map(str, paths), "--partial", "--csv", str(csv)])
+        assert end.value.code == 0
+        return pd.read_csv(csv), csv.with_suffix(".md").read_text()
+
+    return check
+
+
+def test_all_supported(claims: Callable) -> None:
+    table, text = claims(TRUE, seeds=6)
+    assert dict(zip(table.claim, table.verdict, strict=True)) == dict.fromkeys(
+        [
+            *("zeroshot_overall", "zeroshot_birdsnap", "zeroshot_gtsrb"),
+            *("linear_probe_overall", "linear_probe_birdsnap", "linear_probe_gtsrb"),
+            *("retrieval_image_to_text", "retrieval_text_to_image"),
+            *("eigenvalues_infonce_image", "eigenvalues_infoloob_image"),
+            *("eigenvalues_infonce_text", "eigenvalues_infoloob_text"),
+            *("uniformity_plain_image", "uniformity_hopfield_image"),
+            *("uniformity_plain_text", "uniformity_hopfield_text"),
+            "saturation",
+        ],
+        "supported",
+    )
+    overall, gtsrb = (table[table.claim == name].iloc[0] for name in ("zeroshot_overall", "zeroshot_gtsrb"))
+    assert (overall.p, overall.p_corrected, overall.least_p_corrected) == (1 / 64, 1 / 64, 1 / 64)
+    assert (gtsrb.p, gtsrb.p_corrected, gtsrb.least_p_corrected) == (1 / 64, 2 / 64, 2 / 64)
+    # 0.1 × (1 + the mean of 1 to 6 thousandths), in fractions as in the result files' percent.
+    assert overall.effect == pytest.approx(10.035)
+    assert overall.low < overall.effect < overall.high
+    saturation = table[table.claim == "saturation"].iloc[0]
+    assert saturation.effect == pytest.approx(-0.3 * 1.0035)
+    assert "than CLIP, in the mean over the test sets | +10.04 (points) | " in text
+    assert "not enough runs` where the least p that so many pairs can reach" in text
+
+
+def test_none_supported(claims: Callable) -> None:
+    table, _ = claims({name: values[::-1] for name, values in TRUE.items()}, seeds=6)
+    # Read backwards, saturation too: Hopfield retrieval lets InfoNCE's gradient live.
+    assert set(table.verdict) == {"not supported"}
+    assert (table.p == 1).all()
+
+
+def test_no_difference_is_not_supported(claims: Callable) -> None:
+    table, _ = claims({name: (values[0],) * 4 for name, values in TRUE.items()}, seeds=6)
+    assert set(table.verdict) == {"not supported"}
+    assert (table.effect == 0).all()
+
+
+def test_five_seeds_decide_what_needs_no_correction(claims: Callable) -> None:
+    table, text = claims(TRUE, seeds=5)
+    single = table.claim.str.contains("birdsnap|gtsrb")
+    assert set(table[single].verdict) == {"not enough runs"}
+    assert set(table[single].least_p_corrected) == {2 / 32}
+    assert set(table[~single].verdict) == {"supported"}
+    assert "| 5 | 0.062 | 0.062 | not enough runs |" in text
+
+
+def test_four_seeds_decide_nothing(claims: Callable) -> None:
+    table, _ = claims(TRUE, seeds=4)
+    assert set(table.verdict) == {"not enough runs"}
+    assert (table.least_p_corrected >= 1 / 16).all()
+    assert table.effect.notna().all()
+
+
+def test_what_is_not_in_the_grid_is_said(claims: Callable) -> None:
+    table, text = claims(TRUE, seeds=6, objectives=("infonce", "infoloob_hopfield"))
+    needs_others = table.claim.str.contains("eigenvalues|uniformity|saturation")
+    assert set(table[needs_others].verdict) == {"not enough runs"}
+    assert (table[needs_others].pairs == 0).all()
+    assert set(table[~needs_others].verdict) == {"supported"}
+    assert "InfoNCE + Hopfield: not in the grid of runs; add `infonce_hopfield` to `runs`" in text
+
+
+def test_what_is_missing_is_named(claims: Callable, tmp_path: Path) -> None:
+    table, text = claims(
+        TRUE,
+        seeds=6,
+        without=lambda path: "seed6" in str(path) and "infonce-" in str(path) and "gtsrb" in str(path),
+    )
+    verdicts = dict(zip(table.claim, table.verdict, strict=True))
+    assert verdicts["zeroshot_gtsrb"] == "not enough runs"
+    # The mean over the sets is of the five seeds that have both; Birdsnap has all six.
+    assert verdicts["zeroshot_overall"] == verdicts["zeroshot_birdsnap"] == "supported"
+    assert f"CLIP: make `{tmp_path}/evaluate/cc-infonce-RN50-cc-seed6/epoch_31/zeroshot/gtsrb.json`" in text
+
+
+def test_logs_that_know_no_saturation_are_said_to_be_older(claims: Callable, tmp_path: Path) -> None:
+    table, _ = claims({**TRUE, "saturation": (0.0,) * 4}, seeds=6)
+    assert table[table.claim == "saturation"].verdict.item() == "not supported"
+    logs = sorted(tmp_path.glob("train/*/metrics.jsonl"))
+    for log in logs:
+        log.write_text(log.read_text().replace('"saturation"', '"other"'))
+    results = [*logs, *tmp_path.glob("evaluate/*/*/*/*.json")]
+    with pytest.raises(SystemExit):
+        main(["report", "table", "claims", "--results", *map(str, results), "--csv", str(tmp_path / "c.csv")])
+    assert (
+        "no `saturation` in its files; they are older than it, make them again"
+        in (tmp_path / "c.md").read_text()
+    )
+
+
+def test_two_captioned_sets_are_claims_of_their_own(tmp_path: Path) -> None:
+    paths = []
+    for objective, recall in (("infonce", 0.1), ("infoloob_hopfield", 0.2)):
+        for seed in range(1, 6):
+            recalls = {f"{way}_r1": recall + seed / 1000 for way in ("image_to_text", "text_to_image")}
+            for dataset in ("cc_validation", "coco"):
+                paths.append(
+                    write_result(tmp_path, run_of(objective, seed), 31, "retrieval", dataset, **recalls)
+                )
+    csv = tmp_path / "claims.csv"
+    with pytest.raises(SystemExit) as end:
+        main(["report", "table", "claims", "--results", *map(str, paths), "--csv", str(csv)])
+    assert end.value.code == 0
+    found = pd.read_csv(csv)
+    found = found[found.protocol == "retrieval"]
+    assert sorted(found.claim) == [
+        f"retrieval_{way}_{dataset}"
+        for way in ("image_to_text", "text_to_image")
+        for dataset in ("cc_validation", "coco")
+    ]
+    assert found.sentence.is_unique
+    # Not a family: each stands for itself.
+    assert set(found.p_corrected) == {1 / 32}

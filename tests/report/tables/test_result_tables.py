@@ -1,0 +1,349 @@
+"""The tables of result files: every number, what stands beside it, what is bold, and what is missing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cloob.cli import main
+from tests.helpers.repository import ROOT
+from tests.helpers.written_reports import result_path, run_of, write_result
+
+PAPER = ROOT / "config" / "paper_results.csv"
+# Five seeds each, in percent: CLOOB ahead on both sets, on GTSRB not with every seed.
+ACCURACIES = {
+    ("infonce", "birdsnap"): (2.0, 2.1, 2.2, 2.3, 2.4),
+    ("infonce", "gtsrb"): (7.0, 8.0, 9.0, 7.5, 8.5),
+    ("infoloob_hopfield", "birdsnap"): (3.0, 3.3, 3.1, 3.4, 3.7),
+    ("infoloob_hopfield", "gtsrb"): (7.2, 8.3, 8.6, 8.0, 9.1),
+}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[..., tuple[pd.DataFrame, str]]:
+    """Make a table as the pipeline does; returns its CSV and its Markdown."""
+
+    def make(
+        name: str, paths: list[Path], *flags: str, label: str = "", status: int = 0
+    ) -> tuple[pd.DataFrame, str]:
+        csv = tmp_path / "tables" / f"{name}.csv"
+        with pytest.raises(SystemExit) as end:
+            fixed = ["--paper", str(PAPER), "--csv", str(csv), "--label", label]
+            main(["report", "table", name, "--results", *map(str, paths), *flags, *fixed])
+        assert end.value.code == status
+        if status:
+            assert not csv.exists()
+            return pd.DataFrame(), ""
+        assert r"\toprule" in csv.with_suffix(".tex").read_text()
+        return pd.read_csv(csv, float_precision="round_trip"), csv.with_suffix(".md").read_text()
+
+    return make
+
+
+def accuracies(root: Path, architecture: str = "RN50", protocol: str = "zeroshot") -> list[Path]:
+    return [
+        write_result(
+            root,
+            run_of(objective, seed, architecture=architecture),
+            31,
+            protocol,
+            dataset,
+            accuracy=value / 100,
+            accuracy_top5=None,
+        )
+        for (objective, dataset), values in ACCURACIES.items()
+        for seed, value in enumerate(values, start=1)
+    ]
+
+
+HEAD = (
+    "| Test set | CLIP | published (difference) | CLOOB | published (difference) | CLOOB − CLIP | 95 % "
+    "| p | p (Holm) | Chance |"
+)
+BIRDSNAP = (
+    "| Birdsnap | 2.20 ± 0.16 | 2.26 ± 0.20 (−0.06 in) | **3.30 ± 0.27** | 3.06 ± 0.30 (+0.24 in) "
+    "| +1.10 | +0.98 to +1.22 | 0.031 | 0.062 | 0.20 |"
+)
+# Four seeds are ahead, with the ranks 1, 2, 4 and 5: 5 of 32 signs do as well.
+GTSRB = (
+    "| GTSRB | 8.00 ± 0.79 | 7.66 ± 1.07 (+0.34 in) | 8.24 ± 0.71 | 6.38 ± 2.11 (+1.86 in) "
+    "| +0.24 | −0.10 to +0.50 | 0.156 | 0.156 | 2.33 |"
+)
+GOLDEN = f"""\
+# Zero-shot accuracy (%)
+
+## Conceptual Captions, RN50, epoch 31
+
+{HEAD}
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+{BIRDSNAP}
+{GTSRB}
+| Mean | 5.10 ± 0.44 | — | **5.77 ± 0.46** | — | +0.67 | +0.45 to +0.85 | 0.031 | — | 1.26 |
+
+Seeds asked for: CLIP 5, CLOOB 5.
+5 pairs: p can reach 0.031 at best, 0.062 after Holm's correction over 2 sets.
+
+"""
+
+
+def test_the_papers_form(table: Callable, tmp_path: Path) -> None:
+    _, text = table("zeroshot", accuracies(tmp_path))
+    assert text.startswith(GOLDEN)
+    assert "Bold: the best mean of a row, where that test of it against the next best gives p ≤ 0.05" in text
+    assert "whether in that deviation or out of it" in text
+
+
+def test_the_long_form_holds_every_value_and_what_was_made_of_them(table: Callable, tmp_path: Path) -> None:
+    long, _ = table("zeroshot", accuracies(tmp_path))
+    measured = long[long.statistic == "measured"]
+    assert len(measured) == 20
+    mine = measured[(measured.objective == "infonce") & (measured.dataset == "birdsnap")]
+    assert dict(zip(mine.seed.astype(int), mine.value, strict=True)) == {
+        seed: value / 100 for seed, value in enumerate(ACCURACIES["infonce", "birdsnap"], start=1)
+    }
+    assert set(mine.chance) == {1 / 500}
+    over = long[(long.objective == "infoloob_hopfield") & (long.dataset == "birdsnap") & long.seed.isna()]
+    numbers = dict(zip(over.statistic, over.value, strict=True))
+    assert numbers == pytest.approx(
+        {
+            "seeds": 5,
+            "mean": 0.033,
+            "std": 0.0027386127875,
+            "published": 0.0306,
+            "published_std": 0.003,
+            "difference": 0.0024,
+            "within_deviation": 1,
+            "minus_infonce": 0.011,
+            "minus_infonce_low": numbers["minus_infonce_low"],
+            "minus_infonce_high": numbers["minus_infonce_high"],
+            "minus_infonce_pairs": 5,
+            "minus_infonce_p": 1 / 32,
+            "minus_infonce_p_holm": 2 / 32,
+        }
+    )
+
+
+def test_the_order_of_the_files_changes_nothing(table: Callable, tmp_path: Path) -> None:
+    paths = accuracies(tmp_path)
+    files = [tmp_path / "tables" / f"zeroshot.{kind}" for kind in ("csv", "md", "tex", "sources.json")]
+    table("zeroshot", paths)
+    first = [each.read_bytes() for each in files]
+    table("zeroshot", paths[::-1])
+    assert [each.read_bytes() for each in files] == first
+
+
+def test_nothing_published_stands_beside_the_small_world(table: Callable, tmp_path: Path) -> None:
+    marked, other = tmp_path / "marked", tmp_path / "other"
+    _, text = table("zeroshot", accuracies(marked), label="small world, not the paper")
+    assert text.startswith("# Zero-shot accuracy (%) · small world, not the paper")
+    assert "published (" not in text
+    assert "No published numbers stand beside these" in text
+    _, text = table("zeroshot", accuracies(other, architecture="RN_small"))
+    assert "published (" not in text
+
+
+def test_the_encoders_stand_in_the_order_of_the_paper(table: Callable, tmp_path: Path) -> None:
+    encoders = ["another", "RN50x4", "RN50", "RN101"]
+    paths = [
+        write_result(
+            *(tmp_path, run_of("infonce", 1, "yfcc", encoder), 28, "zeroshot", "birdsnap"), accuracy=0.2
+        )
+        for encoder in encoders
+    ]
+    long, text = table("zeroshot", paths)
+    order = ["RN50", "RN101", "RN50x4", "another"]
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        f"## YFCC, {encoder}, epoch 28" for encoder in order
+    ]
+    assert list(long[long.statistic == "measured"].architecture) == order
+
+
+def test_one_seed_has_no_deviation_and_no_test(table: Callable, tmp_path: Path) -> None:
+    paths = [
+        write_result(tmp_path, run_of(objective, 1, "yfcc"), 28, "zeroshot", "birdsnap", accuracy=value)
+        for objective, value in (("infonce", 0.218), ("infoloob_hopfield", 0.3))
+    ]
+    _, text = table("zeroshot", paths)
+    assert (
+        "| CLIP | published (difference) | CLOOB | published (difference) | CLOOB − CLIP | Chance |" in text
+    )
+    assert "| Birdsnap | 21.80 | 21.8 (0.00) | 30.00 | 28.9 (+1.10) | +8.20 | 0.20 |" in text
+    assert "**" not in text
+
+
+def test_a_gap_is_a_dash_with_the_target_to_make(table: Callable, tmp_path: Path) -> None:
+    paths = accuracies(tmp_path)
+    for path in paths:
+        if "infoloob_hopfield" in str(path) and "gtsrb" in str(path):
+            path.unlink()
+        if "seed3" in str(path) and "infonce" in str(path):
+            path.unlink()
+    table("zeroshot", paths, status=2)
+    long, text = table("zeroshot", paths, "--partial")
+    assert "| Birdsnap | 2.20 ± 0.18 [a] | 2.26" in text
+    assert (
+        "| GTSRB | 7.75 ± 0.65 [a] | 7.66 ± 1.07 (+0.09 in) | — [b] | 6.38 ± 2.11 | — | — | — | — |" in text
+    )
+    [mean] = [line for line in text.splitlines() if line.startswith("| Mean")]
+    assert mean.endswith(" [a] | — | — [b] | — | — | — | — | — | 1.26 |")
+    root = tmp_path / "evaluate"
+    assert (
+        f"- [a] CLIP: 1 of 5 seeds not there; make `{root}/cc-infonce-RN50-cc-seed3/epoch_31/zeroshot/"
+        "{birdsnap,gtsrb}.json`\n"
+    ) in text
+    assert (
+        f"- [b] CLOOB: 5 of 5 seeds not there; make `{root}/cc-infoloob_hopfield-RN50-cc-seed{{1,2,3,4,5}}/"
+        "epoch_31/zeroshot/gtsrb.json`\n"
+    ) in text
+    assert (long.statistic == "missing").sum() == 7
+
+
+def test_with_no_results_at_all_every_cell_is_a_dash(table: Callable, tmp_path: Path) -> None:
+    paths = [
+        result_path(tmp_path, run_of(objective, seed), 31, protocol, dataset)
+        for objective in ("infonce", "infoloob_hopfield")
+        for seed in (1, 2)
+        for protocol, dataset in (
+            ("zeroshot", "gtsrb"),
+            ("linear_probe", "gtsrb"),
+            ("retrieval", "cc_validation"),
+            ("embedding_structure", "cc_validation"),
+        )
+    ]
+    for name in ("zeroshot", "linear_probe", "retrieval", "embedding_structure"):
+        long, text = table(name, [path for path in paths if f"/{name}/" in str(path)], "--partial")
+        assert "2 of 2 seeds not there" in text
+        assert set(long.statistic) - {"published", "published_std"} == {"seeds", "missing"}
+    _, text = table("ablation", paths, "--partial")
+    assert "| Zero-shot, mean (%) | — [a] |" in text
+    long, _ = table("claims", paths, "--partial")
+    assert set(long.verdict) == {"not enough runs"}
+
+
+def test_each_kind_of_features_has_its_linear_probe(table: Callable, tmp_path: Path) -> None:
+    _, text = table("linear_probe", accuracies(tmp_path, protocol="linear_probe"))
+    assert "## Conceptual Captions, RN50, epoch 31, features after the projection\n" in text
+    assert "## Conceptual Captions, RN50, epoch 31, features before the projection\n" in text
+    assert "| Birdsnap | 2.20 ± 0.16 | **3.30 ± 0.27** |" in text
+    # Half of it, in these files.
+    assert "| Birdsnap | 1.10 ± 0.08 | **1.65 ± 0.14** |" in text
+
+
+def test_probes_that_did_not_come_to_their_optimum_are_named(table: Callable, tmp_path: Path) -> None:
+    paths = accuracies(tmp_path, protocol="linear_probe")
+    _, text = table("linear_probe", paths)
+    assert "optimum" not in text
+    result = json.loads(paths[0].read_text())
+    result["probes"][1]["converged"] = False
+    paths[0].write_text(json.dumps(result))
+    _, text = table("linear_probe", paths)
+    assert f"optimum (the jobs' logs warn of it): {result['run']['name']}, epoch 31, birdsnap." in text
+
+
+def quantities(root: Path) -> list[Path]:
+    paths = []
+    for rank, objective in enumerate(("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")):
+        for seed in range(1, 6):
+            run, more = run_of(objective, seed), rank + seed / 10
+            paths.append(
+                write_result(
+                    root,
+                    run,
+                    31,
+                    "retrieval",
+                    "cc_validation",
+                    image_to_text_r1=more / 100,
+                    image_to_text_mean_rank=50 - more,
+                )
+            )
+            paths.append(
+                write_result(
+                    root,
+                    run,
+                    31,
+                    "embedding_structure",
+                    "cc_validation",
+                    effective_eigenvalues_image=100 + more,
+                    ajne_image=57.6 - more,
+                    modality_gap=0.5 + more,
+                )
+            )
+    return paths
+
+
+def test_retrieval_is_better_with_more_recall_and_less_rank(table: Callable, tmp_path: Path) -> None:
+    _, text = table("retrieval", [each for each in quantities(tmp_path) if "retrieval" in str(each)])
+    head = "| Quantity | CLIP | InfoNCE + Hopfield | InfoLOOB | CLOOB | CLOOB − CLIP | 95 % | p |"
+    assert head in text
+    assert (
+        "| Image to text, R@1 (%) | 0.30 ± 0.16 | 1.30 ± 0.16 | 2.30 ± 0.16 | **3.30 ± 0.16** | +3.00 | "
+        "+3.00 to +3.00 | 0.031 |"
+    ) in text
+    assert (
+        "| Image to text, mean rank ↓ | 49.7 ± 0.2 | 48.7 ± 0.2 | 47.7 ± 0.2 | **46.7 ± 0.2** | −3.0 |"
+        in text
+    )
+    # What the files do not hold is a gap, not a guess.
+    assert "| Text to image, R@1 (%) | — | — | — | — | — | — | — |" in text
+
+
+def test_the_structure_stands_beside_the_papers_figure(table: Callable, tmp_path: Path) -> None:
+    _, text = table(
+        "embedding_structure", [each for each in quantities(tmp_path) if "structure" in str(each)]
+    )
+    assert (
+        "| Ajne's score, image ↓ | 57.30 ± 0.16 | 56.30 ± 0.16 | 55.30 ± 0.16 | **54.30 ± 0.16** | −3.00 | "
+        "−3.00 to −3.00 | 0.031 |\n"
+        "| published (difference) | 57.6 (−0.30) | 44.3 (+12.00) | 4.4 (+50.90) | 4.1 (+50.20) |  |  |  |\n"
+    ) in text
+    # No direction is better: nothing bold, no p.
+    [gap] = [line for line in text.splitlines() if line.startswith("| Modality gap")]
+    assert "**" not in gap
+    assert gap.endswith("| — |")
+
+
+def test_the_ablation_asks_for_objectives_that_the_grid_has_not(table: Callable, tmp_path: Path) -> None:
+    _, text = table("ablation", accuracies(tmp_path))
+    assert "| Zero-shot, mean (%) | 5.10 ± 0.44 | — [a] | — [b] | **5.77 ± 0.46** |" in text
+    assert (
+        "- [a] InfoNCE + Hopfield: not in the grid of runs; add `infonce_hopfield` to `runs` in the config"
+        in text
+    )
+
+
+def test_a_result_given_under_two_paths_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
+    paths = accuracies(tmp_path)
+    other = tmp_path / "copy" / paths[0].relative_to(tmp_path)
+    other.parent.mkdir(parents=True)
+    other.write_bytes(paths[0].read_bytes())
+    table("zeroshot", [*paths, other], status=2)
+    assert "given twice" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"run": {}}', "not a result of `cloob evaluate`, zeroshot"),
+        ('{"run": {"objective": "siglip"}}', "objective 'siglip' is unknown; there are infonce"),
+        ('{"run": {"objective": "infonce"}, "protocol": "retrieval"}', "protocol retrieval"),
+    ],
+)
+def test_what_is_no_result_is_refused(
+    table: Callable, tmp_path: Path, capfd, text: str, message: str
+) -> None:
+    path = result_path(tmp_path, run_of("infonce", 1), 31, "zeroshot", "gtsrb")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    table("zeroshot", [path], status=2)
+    error = capfd.readouterr().err.strip()
+    assert message in error
+    assert str(path) in error
+    assert "\n" not in error
+
+
+def test_a_table_of_other_files_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
+    table("retrieval", accuracies(tmp_path), status=2)
+    assert "none of the files is of what the table retrieval shows" in capfd.readouterr().err
