@@ -9,12 +9,12 @@ DEMO := snakemake --configfile config/demo.yaml --cores 2
 .DELETE_ON_ERROR:
 
 demo: .venv/ready ## the whole pipeline on the small world, about ten minutes on two cores
-	cloob world serve --config config/demo.yaml -- $(DEMO) all
+	cloob toy-data serve --config config/demo.yaml -- $(DEMO) all
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@cat results/demo/tables/zeroshot.md
 	@echo "Figures: results/demo/figures   Report: results/demo/report.html"
 
-results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/books.csv workflow/report/style.css
+results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/accounting.csv workflow/report/style.css
 	$(DEMO) --quiet all --report $@ --report-stylesheet workflow/report/style.css
 
 # A process per core. A file's tests share what is expensive; the longest files begin with the alphabet.
@@ -25,7 +25,7 @@ slurm: ## Debian's Slurm for the tests of the cluster; needs root
 	command -v slurmctld munged || (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge)
 
 cluster: .venv/ready slurm ## the cluster's tests, faults included, on a Slurm of their own
-	pytest tests/cluster -m cluster
+	pytest tests/slurm -m cluster
 
 browser: .venv/ready ## the pipeline on a tenth of the small world, its report opened in Debian's Chromium; root installs it
 	command -v chromium || (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium)

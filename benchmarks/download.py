@@ -37,7 +37,7 @@ from PIL import Image
 from cloob.download.fetch.guard import Guard
 from cloob.download.fetch.round import Effort, Images, options_of
 
-IMAGES = Images(image_size=512, quality=95, maximum_aspect_ratio=3, minimum_size=16, links_per_tar=500)
+IMAGES = Images(image_size=512, quality=95, max_aspect_ratio=3, min_size=16, samples_per_tar=500)
 SCRIPT_PROCESSES = 32  # the authors' had 300
 DISTINCT = 64
 
@@ -111,17 +111,17 @@ def ours(folder: Path, address: str, processes: int, threads: int) -> None:
         "--ledger",
         folder / "ledger.parquet",
     ]
-    command = [sys.executable, "-m", "cloob", "download", "fetch", "--links", folder / "links.parquet"]
+    command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", folder / "urls.parquet"]
     subprocess.run(
         [*command, *where, *flags], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
-    assert set(pq.read_table(folder / "ledger.parquet")["fate"].to_pylist()) == {"kept"}
+    assert set(pq.read_table(folder / "ledger.parquet")["outcome"].to_pylist()) == {"kept"}
 
 
 def bare(folder: Path, address: str, processes: int, threads: int) -> None:
     """img2dataset alone, told the same."""
     options = options_of(
-        folder / "links.parquet", folder / "part" / "round_0", IMAGES, effort(processes, threads)
+        folder / "urls.parquet", folder / "part" / "round_0", IMAGES, effort(processes, threads)
     )
     options["compute_hash"] = "sha256"
     (folder / "part").mkdir()
@@ -135,7 +135,7 @@ def bare(folder: Path, address: str, processes: int, threads: int) -> None:
 
 def script(folder: Path, address: str, processes: int, threads: int) -> None:
     """A pool of processes, a file per image."""
-    table = pq.read_table(folder / "links.parquet")
+    table = pq.read_table(folder / "urls.parquet")
     (folder / "images").mkdir()
     work = list(
         zip(table["url"].to_pylist(), table["uid"].to_pylist(), [folder / "images"] * len(table), strict=True)
@@ -180,16 +180,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--links", type=int, default=4000, help="default: %(default)s")
+    parser.add_argument("--urls", type=int, default=4000, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=32, help="of each process (default: %(default)s)")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--address", help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        WAYS[options.way](options.folder, options.address, options.processes, options.threads)
+        WAYS[options.way](options.folder, options.url, options.processes, options.threads)
         return
     os.environ["no_proxy"] = "127.0.0.1"
     images = [photograph(number) for number in range(DISTINCT)]
@@ -197,17 +197,17 @@ def main() -> None:
     server = Process(target=serve, args=(images, other), daemon=True)
     server.start()
     address = f"127.0.0.1:{pipe.recv()}"
-    names = [f"{number:09d}" for number in range(options.links)]
+    names = [f"{number:09d}" for number in range(options.urls)]
     links = pa.table({"uid": names, "url": [f"http://{address}/{name}.jpg" for name in names]})
     seconds, inner, cpu, served = (defaultdict(list) for _ in range(4))
     for _ in range(options.repeats):
         for way in WAYS:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                pq.write_table(links, folder / "links.parquet")
+                pq.write_table(links, folder / "urls.parquet")
                 pipe.send("used?")
                 before, used, begun = pipe.recv(), cpu_of_children(), time.perf_counter()
-                own = ["--way", way, "--folder", folder, "--address", address]
+                own = ["--way", way, "--folder", folder, "--url", address]
                 how = ["--processes", str(options.processes), "--threads", str(options.threads)]
                 subprocess.run([sys.executable, __file__, *own, *how], check=True)
                 seconds[way].append(time.perf_counter() - begun)
@@ -218,7 +218,7 @@ def main() -> None:
     server.terminate()
     size = statistics.mean(map(len, images))
     print(
-        f"{options.links:,} images of {size / 1000:.0f} KB, {options.processes} × {options.threads} threads\n"
+        f"{options.urls:,} images of {size / 1000:.0f} KB, {options.processes} × {options.threads} threads\n"
     )
     print(
         "| what | seconds | images/s | × bare | while it downloads | × bare | CPU s | × bare | server's CPU |"
@@ -227,7 +227,7 @@ def main() -> None:
     median = statistics.median
     for way in WAYS:
         ratios = [median(one["bare img2dataset"]) / median(one[way]) for one in (seconds, inner, cpu)]
-        rates = [options.links / median(one[way]) for one in (seconds, inner)]
+        rates = [options.urls / median(one[way]) for one in (seconds, inner)]
         print(
             f"| {way} | {median(seconds[way]):.1f} | {rates[0]:.0f} | {ratios[0]:.2f} | {rates[1]:.0f} | "
             f"{ratios[1]:.2f} | {median(cpu[way]):.1f} | {ratios[2]:.2f} | {median(served[way]):.1f} |"

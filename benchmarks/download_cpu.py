@@ -46,8 +46,8 @@ def worker(folder: Path, urls: list[str], hashed: str | None) -> Callable[[], No
         True,
         encode_quality=IMAGES.quality,
         skip_reencode=True,
-        min_image_size=IMAGES.minimum_size,
-        max_aspect_ratio=IMAGES.maximum_aspect_ratio,
+        min_image_size=IMAGES.min_size,
+        max_aspect_ratio=IMAGES.max_aspect_ratio,
     )
     what = (WebDatasetSampleWriter, resizer, THREADS, False, False, str(folder), ["uid", "url"])
     how = (TIMEOUT, len(urls), 5, hashed, None, "jpg", 0, "cloob-benchmark", ["noai"])
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--links", type=int, default=400, help="default: %(default)s")
+    parser.add_argument("--urls", type=int, default=400, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default: %(default)s)")
     options = parser.parse_args()
     os.environ["no_proxy"] = "127.0.0.1"
@@ -75,7 +75,7 @@ def main() -> None:
     images = [photograph(number) for number in range(DISTINCT)]
     Process(target=serve, args=(images, other), daemon=True).start()
     address = f"127.0.0.1:{pipe.recv()}"
-    urls = [f"http://{address}/{number}.jpg" for number in range(options.links)]
+    urls = [f"http://{address}/{number}.jpg" for number in range(options.urls)]
     spent: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as name:
@@ -92,7 +92,7 @@ def main() -> None:
             spent["ours"].append(download + ledger)
             work = [(url, str(number), folders[2]) for number, url in enumerate(urls)]
             spent["plain script"].append(timed(lambda work=work: [fetch_one(one) for one in work]))
-    each = {way: 1000 * statistics.median(times) / options.links for way, times in spent.items()}
+    each = {way: 1000 * statistics.median(times) / options.urls for way, times in spent.items()}
     print("| what | CPU ms per image | × bare |\n|---|---|---|")
     for way in ("ours", "ours, the ledger's part", "bare img2dataset", "plain script"):
         print(f"| {way} | {each[way]:.2f} | {each['bare img2dataset'] / each[way]:.2f} |")

@@ -25,7 +25,7 @@ from torchvision.datasets import ImageFolder
 from cloob.common.files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import Description, load_description
 from cloob.models.clip import build_encoder, load_encoder
 from cloob.models.config import model_config
@@ -58,7 +58,7 @@ def checkpoint_of(architecture: str, path: Path) -> Path:
     torch.manual_seed(0)
     config = model_config(architecture)
     weights = build_encoder(config).state_dict()
-    run = {"name": "random", "corpus": "cc", "objective": "infoloob_hopfield", "recipe": "none", "seed": 0}
+    run = {"name": "random", "corpus": "cc3m", "objective": "cloob", "recipe": "none", "seed": 0}
     torch.save({"run": run, "epoch": 0, "model_config": config, "state_dict": weights}, path)
     return path
 
@@ -70,7 +70,7 @@ def ours(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
         evaluate_zeroshot(extractor, sets, Path(folder) / "zeroshot")
         for _ in range(protocols - 1):
             for description, root in sets:
-                extractor.of_images(LabelledFolder(description, root))
+                extractor.of_images(LabeledFolder(description, root))
         files = [Path(folder) / "zeroshot" / f"{description.name}.json" for description, _ in sets]
         results = [read_json(file) for file in files]
         return [result["metrics"]["accuracy"] for result in results]
@@ -88,11 +88,11 @@ def plain(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
         weights = open_clip.build_zero_shot_classifier(
             model,
             tokenizer,
-            LabelledFolder(description, root).class_names,
+            LabeledFolder(description, root).class_names,
             description.prompt_templates(),
             num_classes_per_batch=1,
         )
-        folder = LabelledFolder(description, root)
+        folder = LabeledFolder(description, root)
         images = ImageFolder(folder.root, transform, allow_empty=True, loader=_pillow)
         images.samples = folder.samples  # the labels of the description
         for _ in range(protocols):
@@ -131,7 +131,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sets = draw(Path(folder), options.per_class)
         checkpoint = checkpoint_of(options.architecture, Path(folder) / "random.pt")
-        images = sum(len(LabelledFolder(*each)) for each in sets)
+        images = sum(len(LabeledFolder(*each)) for each in sets)
         print(f"{images} images of {len(sets)} sets, {options.architecture}, torch {torch.__version__}\n")
         print("| protocols | way | images/s | × the plain way |\n|---|---|---|---|")
         for protocols in options.protocols:

@@ -38,7 +38,7 @@ def pairs(number: int, width: int, device: str) -> tuple[Tensor, Tensor]:
 
 def ours(x: Tensor, y: Tensor, objective: str) -> Tensor:
     """The package's."""
-    return contrastive_loss(x, y, objective=objective, inverse_temperature=INVERSE_TEMPERATURE, beta=BETA)
+    return contrastive_loss(x, y, objective=objective, inv_temperature=INVERSE_TEMPERATURE, beta=BETA)
 
 
 def plain(x: Tensor, y: Tensor, objective: str) -> Tensor:
@@ -173,7 +173,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 512, 2048, 8192], help="batches N")
     parser.add_argument("--width", type=int, default=512, help="width d of the embeddings")
-    parser.add_argument("--objective", choices=OBJECTIVES, default="infoloob_hopfield")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="cloob")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts")
     parser.add_argument("--plain-up-to", type=int, default=8192, help="largest N that stores N×N")

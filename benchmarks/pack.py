@@ -28,7 +28,7 @@ from cloob.shards.verify import verify
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.helpers.downloaded_parts import leave_download  # a download's ledgers and tars
 
-RULES = Rules(maximum_bytes=50_000_000, maximum_pixels=100_000_000, quality=95)
+RULES = Rules(max_bytes=50_000_000, max_pixels=100_000_000, quality=95)
 DISTINCT = 200  # photos that take turns, each with a tail of its own
 IMAGES: list[bytes] = []
 
@@ -87,10 +87,10 @@ def measure(folder: Path, parts: tuple[list[Path], Path], processes: int, repeat
     found: dict[str, list[tuple[float, float]]] = {"floor: decoding only": [], "pack": [], "verify": []}
     for turn in range(repeats):
         out = folder / f"shards_{processes}_{turn}"
-        fates = out / "fates.csv"
+        outcomes = out / "outcomes.csv"
         found["floor: decoding only"].append(seconds_of(decode_all, processes))
-        found["pack"].append(seconds_of(pack, source, out, fates, packing, processes))
-        found["verify"].append(seconds_of(verify, out / "shards.json", fates, processes))
+        found["pack"].append(seconds_of(pack, source, out, outcomes, packing, processes))
+        found["verify"].append(seconds_of(verify, out / "shards.json", outcomes, processes))
     floor = statistics.median(used for _, used in found["floor: decoding only"])
     for what, times in found.items():
         seconds, used = (statistics.median(each) for each in zip(*times, strict=True))

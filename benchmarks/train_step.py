@@ -21,7 +21,7 @@ import yaml
 from open_clip.loss import ClipLoss
 from open_clip_train.train import train_one_epoch
 
-from cloob.models.clip import normalise_pixels
+from cloob.models.clip import normalize_pixels
 from cloob.models.config import model_config
 from cloob.train.distributed import World, joined
 from cloob.train.loop import fresh_encoder
@@ -46,11 +46,11 @@ def tokens_of(captions: int) -> torch.Tensor:
 
 def ours(model: str, objective: str, batch: int, precision: str, world: World) -> Callable[[], float]:
     """One step with the recipe of Conceptual Captions."""
-    recipe = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["recipes"]["cc"]
+    recipe = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["recipes"]["cc3m"]
     recipe |= recipe.pop("objectives")[objective]
-    recipe.pop("report_epochs")
-    recipe |= {"batch": batch, "micro_batch": batch // world.processes, "precision": precision}
-    run, recipe, config = Run("cc", objective, "", "", 1), Recipe(**recipe), model_config(model)
+    recipe.pop("eval_epochs")
+    recipe |= {"batch_size": batch, "micro_batch_size": batch // world.processes, "precision": precision}
+    run, recipe, config = Run("cc3m", objective, "", "", 1), Recipe(**recipe), model_config(model)
     learner = Learner(fresh_encoder(config, run, recipe, world), run, recipe, world)
     size = config["vision_cfg"]["image_size"]
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
@@ -60,11 +60,11 @@ def ours(model: str, objective: str, batch: int, precision: str, world: World) -
 
 
 def open_clips(model: str, batch: int, precision: str, world: World) -> Callable[[], float]:
-    """open_clip's own step, on images that its loader has already normalised."""
+    """open_clip's own step, on images that its loader has already normalized."""
     torch.manual_seed(0)
     encoders = open_clip.create_model(model, device=world.device, output_dict=True)
     size = model_config(model)["vision_cfg"]["image_size"]
-    images = normalise_pixels(torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8))
+    images = normalize_pixels(torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8))
     optimizer = torch.optim.AdamW(encoders.parameters(), lr=1e-4, weight_decay=0.1)
     names = {"float32": "fp32", "bfloat16": "amp_bf16", "float16": "amp"}
     arguments = Namespace(
@@ -105,8 +105,8 @@ def main() -> None:
     with joined() as world:
         ways = {
             "open_clip, CLIP": open_clips(options.model, options.batch, options.precision, world),
-            "ours, CLIP": ours(options.model, "infonce", options.batch, options.precision, world),
-            "ours, CLOOB": ours(options.model, "infoloob_hopfield", options.batch, options.precision, world),
+            "ours, CLIP": ours(options.model, "clip", options.batch, options.precision, world),
+            "ours, CLOOB": ours(options.model, "cloob", options.batch, options.precision, world),
         }
         seconds = {name: [] for name in ways}
         for turn in range(options.repeats + 1):

@@ -25,14 +25,14 @@ from hashlib import md5
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-from yfcc_files import synthesise
+from yfcc15m_files import synthesise
 
 
 def ours(folder: Path, metadata: str) -> int:
     """The package's join; links written."""
     from cloob.download.corpora.yfcc100m import join_yfcc
 
-    out = folder / "links.parquet", folder / "fates.csv"
+    out = folder / "urls.parquet", folder / "outcomes.csv"
     address = "http://bucket.example"
     return join_yfcc([folder / metadata], folder / "subset.tsv", "title_description", address, *out)["kept"]
 
@@ -189,7 +189,7 @@ def check_agreement(folder: Path) -> None:
     import pandas as pd
 
     names = ["url", "caption", "photo_id"]
-    one, other = (pd.read_parquet(folder / f"{name}.parquet")[names] for name in ("links", "pandas_0"))
+    one, other = (pd.read_parquet(folder / f"{name}.parquet")[names] for name in ("urls", "pandas_0"))
     pd.testing.assert_frame_equal(one, other.astype(str), check_dtype=False)
 
 

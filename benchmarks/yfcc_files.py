@@ -1,4 +1,4 @@
-"""The files that `yfcc.py` joins."""
+"""The files that `yfcc15m.py` joins."""
 
 import bz2
 import random

@@ -7,11 +7,11 @@ import pytest
 from cloob.cli import main
 
 COMMANDS = [
-    "download yfcc --metadata {folder} --subset {file} --caption title --images-address http://x.example"
-    " --links {new}/l.parquet --fates {new}/f.csv",
-    "download summary --list-fates train={folder} --ledgers train={file} --summary {new}/s.csv",
-    "download cc --list {list} --links {file}/l.parquet --fates {new}/f.csv",
-    "shards verify --shards {folder} --fates {file} --processes 1",
+    "download yfcc15m --metadata {folder} --subset {file} --caption title --image-base-url http://x.example"
+    " --urls {new}/l.parquet --outcomes {new}/f.csv",
+    "download summary --list-outcomes train={folder} --ledgers train={file} --summary {new}/s.csv",
+    "download cc3m --list {list} --urls {file}/l.parquet --outcomes {new}/f.csv",
+    "shards verify --shards {folder} --outcomes {file} --processes 1",
 ]
 
 

@@ -45,11 +45,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", parser_class=_Parser)
     for name, purpose in STAGES.items():
         stage = stages.add_parser(name, help=purpose, description=purpose)
-        # Only the stage that is asked for is imported: each runs in an environment of its own.
+        # Only the requested stage is imported: each runs in an environment of its own.
         if name in arguments[:1]:
-            verbs = stage.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
-            importlib.import_module(f"cloob.{name.replace('-', '_')}.cli").add_verbs(verbs)
+            module = importlib.import_module(f"cloob.{name.replace('-', '_')}.cli")
+            if hasattr(module, "add_verbs"):
+                options = {"dest": "verb", "required": True, "metavar": "VERB", "parser_class": _Parser}
+                module.add_verbs(stage.add_subparsers(**options))
+            else:
+                module.add_arguments(stage)
     options = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
+    command = " ".join(["cloob", options.stage, *filter(None, [getattr(options, "verb", None)])])
     try:
         if options.stage != "report":  # which reads and writes with Python alone
             _check_utf8(arguments)
@@ -61,10 +66,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if said is None:
             raise
     except KeyboardInterrupt:
-        print(f"cloob {options.stage} {options.verb}: interrupted", file=sys.stderr)
+        print(f"{command}: interrupted", file=sys.stderr)
         _drop_unwritten_output()
         sys.exit(128 + signal.SIGINT)
-    print(f"cloob {options.stage} {options.verb}: error: {said}", file=sys.stderr)
+    print(f"{command}: error: {said}", file=sys.stderr)
     _drop_unwritten_output()
     sys.exit(2)
 

@@ -300,7 +300,7 @@ def test_a_path_that_is_too_deep_or_too_long_is_refused(tmp_path: Path, make, na
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 @pytest.mark.parametrize("name", ["{number}", "a{number}/b/c/d/e/f"])
 def test_too_many_members_are_refused_folders_counted(tmp_path: Path, monkeypatch, make, name: str) -> None:
-    monkeypatch.setattr(archives, "_MAXIMUM_MEMBERS", 100)
+    monkeypatch.setattr(archives, "_MAX_MEMBERS", 100)
     archive = make(tmp_path / "a", {name.format(number=number): b"" for number in range(101)})
     with pytest.raises(InputError, match="more than 100 members"):
         unpack(archive, tmp_path / "out", 10_000)
@@ -309,7 +309,7 @@ def test_too_many_members_are_refused_folders_counted(tmp_path: Path, monkeypatc
 
 def test_a_zip_of_too_many_members_is_refused_before_they_are_listed(tmp_path: Path, monkeypatch) -> None:
     archive = make_zip(tmp_path / "a.zip", {f"{number:0200d}": b"" for number in range(6_000)})
-    monkeypatch.setattr(archives, "_MAXIMUM_MEMBERS", 5_000)
+    monkeypatch.setattr(archives, "_MAX_MEMBERS", 5_000)
     with little_memory(4_000_000), pytest.raises(InputError, match="more than 5,000 members"):
         unpack(archive, tmp_path / "out", 10_000)
 

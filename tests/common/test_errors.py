@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from cloob.cli import main
 from cloob.common.data_loading import Loader, ending_workers
 from cloob.common.errors import InputError, io_errno, naming, one_line
-from cloob.common.files import only_one, read_json, replacing, waiting_for, write_json
+from cloob.common.files import atomic_write, exclusive_dir_lock, file_lock, read_json, write_json
 from tests.helpers.io_errors import limited
 
 
@@ -53,7 +53,11 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Path, name: str) -> None:
     path = tmp_path / "results" / name
-    with limited(resource.RLIMIT_FSIZE, 10_000), pytest.raises(OSError) as failed, replacing(path) as beside:
+    with (
+        limited(resource.RLIMIT_FSIZE, 10_000),
+        pytest.raises(OSError) as failed,
+        atomic_write(path) as beside,
+    ):
         WRITERS[name](beside)
     assert one_line(failed.value) == (
         f"{path}: File too large; raise the file size limit (`ulimit -f`; the job's, too), or use another "
@@ -71,18 +75,22 @@ def test_each_error_of_the_system_has_a_remedy(name: str) -> None:
 
 def test_a_full_disk_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n" * 20_000)
-    command = f"download cc --list {tmp_path}/links.tsv --links {tmp_path}/l.parquet --fates {tmp_path}/f.csv"
+    command = (
+        f"download cc3m --list {tmp_path}/links.tsv --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
+    )
     with limited(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
         main(command.split())
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"cloob download cc: error: {tmp_path}/l.parquet: File too large; raise the file")
+    assert last.startswith(
+        f"cloob download cc3m: error: {tmp_path}/l.parquet: File too large; raise the file"
+    )
 
 
 def to_output(output: int, folder: Path) -> subprocess.CompletedProcess[str]:
     """A command that says something, with this standard output."""
     (folder / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
-    command = f"download cc --list {folder}/links.tsv --links {folder}/l.parquet --fates {folder}/f.csv"
+    command = f"download cc3m --list {folder}/links.tsv --urls {folder}/l.parquet --outcomes {folder}/f.csv"
     return subprocess.run(
         [sys.executable, "-m", "cloob", *command.split()],
         stdout=output,
@@ -97,7 +105,7 @@ def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
         done = to_output(full.fileno(), tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
-        "cloob download cc: error: No space left on device; free space"
+        "cloob download cc3m: error: No space left on device; free space"
     )
 
 
@@ -109,7 +117,7 @@ def test_output_that_nobody_reads_any_more_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith(
-        "cloob download cc: error: Broken pipe; the program that read the output has ended"
+        "cloob download cc3m: error: Broken pipe; the program that read the output has ended"
     )
 
 
@@ -196,7 +204,7 @@ def test_a_copy_names_the_side_that_failed() -> None:
     assert (one_line(lost) or "").startswith("/from/a: Input/output error")
 
 
-@pytest.mark.parametrize("lock", [only_one, lambda folder: waiting_for(folder / "features")])
+@pytest.mark.parametrize("lock", [exclusive_dir_lock, lambda folder: file_lock(folder / "features")])
 def test_a_lock_follows_no_link_and_truncates_nothing(tmp_path: Path, lock: Callable) -> None:
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "folder").mkdir()
@@ -212,7 +220,7 @@ def test_a_lock_follows_no_link_and_truncates_nothing(tmp_path: Path, lock: Call
 
 def test_a_temporary_file_is_never_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
-    with replacing(tmp_path / "probe.json") as beside:
+    with atomic_write(tmp_path / "probe.json") as beside:
         name = beside.name
     (tmp_path / name.replace("probe", "a")).symlink_to(tmp_path / "mine")
     write_json(tmp_path / "a.json", {"a": 1})
@@ -229,8 +237,8 @@ def test_names_that_are_not_utf8_survive_json(tmp_path: Path) -> None:
 
 
 def test_an_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cloob", "download", "cc", "--list", bytes(tmp_path) + b"/caf\xe9"]
-    command += ["--links", f"{tmp_path}/l.parquet", "--fates", f"{tmp_path}/f.csv"]
+    command = [sys.executable, "-m", "cloob", "download", "cc3m", "--list", bytes(tmp_path) + b"/caf\xe9"]
+    command += ["--urls", f"{tmp_path}/l.parquet", "--outcomes", f"{tmp_path}/f.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it, or name another")

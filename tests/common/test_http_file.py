@@ -120,7 +120,7 @@ def test_busy_servers_are_asked_again(web, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [True, False])
 def test_what_is_too_large_leaves_nothing(web, tmp_path: Path, length: bool) -> None:
-    with pytest.raises(InputError, match=r"more than the 9,999,999 bytes .* raise maximum_bytes"):
+    with pytest.raises(InputError, match=r"more than the 9,999,999 bytes .* raise max_bytes"):
         fetch(web, Served(CONTENT, length=length), tmp_path / "a.bin", maximum=9_999_999)
     assert left(tmp_path / "a.bin") == []
 
@@ -233,7 +233,7 @@ def test_no_redirect_leads_out_of_the_web(web, tmp_path: Path, place: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("address", "checksum"),
+    ("url", "checksum"),
     [
         ("file:///etc/passwd", None),
         ("http://127.0.0.1/a", "sha256:123"),
@@ -247,9 +247,9 @@ def test_what_is_no_source_is_refused(address: str, checksum) -> None:
 
 def test_the_command(web, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     web.files["a.bin"] = Served(CONTENT)
-    command = ["download", "file", "--address", web.address("a.bin"), "--out", str(tmp_path / "x" / "a.bin")]
+    command = ["download", "file", "--url", web.address("a.bin"), "--out", str(tmp_path / "x" / "a.bin")]
     with pytest.raises(SystemExit) as end:
-        main([*command, "--maximum-bytes", "20000000"])
+        main([*command, "--max-bytes", "20000000"])
     assert end.value.code == 0
     assert f"found {SHA256}" in capfd.readouterr().err
     assert (tmp_path / "x" / "a.bin").read_bytes() == CONTENT

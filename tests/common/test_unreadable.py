@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cloob.common.accounting import read_fates
+from cloob.common.accounting import read_outcomes
 from cloob.common.archive import is_archive
 from cloob.common.errors import one_line
 from cloob.common.files import read_json, sha256_of, write_json
@@ -115,13 +115,13 @@ CASES = {
     ),
     "place": Case("000000.tar", a_tar, lambda path: read_place((path, 0, 512))),
     "somebody's shard": Case("a.tar", a_tar, lambda path: ready_made(path.parent, 1000).pieces[0].rows(path)),
-    "links": Case(
-        "links.parquet",
+    "urls": Case(
+        "urls.parquet",
         lambda path: pq.write_table(pa.table({"uid": ["1"]}), path),
         lambda path: downloaded([], path),
     ),
     "part of links": Case(
-        "links.parquet",
+        "urls.parquet",
         lambda p: pq.write_table(pa.table({"uid": ["1"], "url": ["u"]}), p),
         lambda path: read_part(path, 0, 1),
     ),
@@ -155,12 +155,14 @@ CASES = {
         "test", lambda path: (path / "cat").mkdir(parents=True), lambda p: class_folders(p, p)
     ),
     "log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_events),
-    "fates": Case(
-        "f.csv", lambda path: path.write_text("fate,rows\nkept,1\n"), lambda p: read_page("a/b/c", p)
+    "outcomes": Case(
+        "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), lambda p: read_page("a/b/c", p)
     ),
     "result for a table": Case("r.json", lambda path: write_json(path, {}), read_result),
     "corpus": Case("shards.json", a_manifest, read_manifest),
-    "fates of a stage": Case("f.csv", lambda path: path.write_text("fate,rows\nkept,1\n"), read_fates),
+    "outcomes of a stage": Case(
+        "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), read_outcomes
+    ),
     "description": Case("a.yaml", lambda path: path.write_text("a: 1\n"), lambda p: read_yaml(p, "test set")),
     "architecture": Case("a.json", lambda path: path.write_text("{}"), lambda p: model_config(str(p))),
     "names": Case("classes.txt", lambda path: path.write_text("cat\n"), lambda p: _names_in_file(p, p)),
@@ -196,7 +198,7 @@ def test_too_many_open_files_make_no_file_a_damaged_one(tmp_path: Path, name: st
 
 
 # What C and C++ read by themselves, past what the test can let fail.
-READ_BY_OTHERS = {"features", "class folders", "verdicts", "links", "part of links", "ledger"}
+READ_BY_OTHERS = {"features", "class folders", "verdicts", "urls", "part of links", "ledger"}
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - READ_BY_OTHERS))

@@ -68,9 +68,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_encoder(MODEL_CONFIG)
     path = tmp_path_factory.mktemp("run") / "final.pt"
     run = {
-        "name": "cc-infoloob_hopfield-tiny-demo-seed1",
-        "corpus": "cc",
-        "objective": "infoloob_hopfield",
+        "name": "cc3m-cloob-tiny-demo-seed1",
+        "corpus": "cc3m",
+        "objective": "cloob",
         "architecture": "tiny",
         "recipe": "demo",
         "seed": 1,

@@ -208,9 +208,9 @@ class Oracle:
         return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
 
     def _layer_norm(self, x: Tensor, name: str) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        deviation = torch.sqrt((centred**2).mean(-1, keepdim=True) + 1e-5)
-        return centred / deviation * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+        centerd = x - x.mean(-1, keepdim=True)
+        deviation = torch.sqrt((centerd**2).mean(-1, keepdim=True) + 1e-5)
+        return centerd / deviation * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 LEDGER = pa.schema(
     [
         ("uid", pa.string()),
-        ("fate", pa.string()),
+        ("outcome", pa.string()),
         ("http_status", pa.int16()),
         ("sha256", pa.string()),
         ("round", pa.int8()),
@@ -21,7 +21,7 @@ LEDGER = pa.schema(
         ("length", pa.int64()),
     ]
 )
-Row = tuple[str, bytes | str]  # the caption, and the image or the fate of a link that gave none
+Row = tuple[str, bytes | str]  # the caption, and the image or the outcome of a link that gave none
 ROWS = 23
 
 
@@ -37,7 +37,7 @@ def uid(row: int) -> str:
 
 def leave_download(folder: Path, rows: Sequence[Row], parts: int = 2) -> tuple[list[Path], Path]:
     """The ledgers of as many parts, and the table of links."""
-    links = folder / "links.parquet"
+    links = folder / "urls.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     numbers = range(1, len(rows) + 1)
     table = {

@@ -16,7 +16,7 @@ from tests.helpers.private_slurm import descendants, free_ports
 from tests.helpers.repository import ROOT
 from tests.helpers.tenth_of_demo import tenth_of
 
-RUN = "cc-infoloob_hopfield-RN_small-cc_small-seed1"
+RUN = "cc3m-cloob-RN_small-cc3m_small-seed1"
 EPOCHS = 4
 
 
@@ -27,9 +27,9 @@ class Pipeline:
         demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
         self.slurm, self.results, self.config = slurm, folder / "results", folder / "config.yaml"
         content = tenth_of(demo, str(self.results), free_ports(1)[0])
-        content["recipes"]["cc_small"] |= {"epochs": EPOCHS, "report_epochs": [EPOCHS]}
-        content["recipes"]["yfcc_small"] |= {"epochs": 2, "report_epochs": [1, 2]}
-        content["runs"] = [row | {"objectives": ["infoloob_hopfield"]} for row in content["runs"]]
+        content["recipes"]["cc3m_small"] |= {"epochs": EPOCHS, "eval_epochs": [EPOCHS]}
+        content["recipes"]["yfcc15m_small"] |= {"epochs": 2, "eval_epochs": [1, 2]}
+        content["runs"] = [row | {"objectives": ["cloob"]} for row in content["runs"]]
         self.config.write_text(yaml.safe_dump(content))
         self.environment = slurm.environment | {
             "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"
@@ -72,7 +72,7 @@ class Pipeline:
             profile = self.config.parent / "profile"
             profile.mkdir(exist_ok=True)
             (profile / "config.yaml").write_text(yaml.safe_dump(content))
-        command = ["cloob", "world", "serve", "--config", str(self.config), "--"]
+        command = ["cloob", "toy-data", "serve", "--config", str(self.config), "--"]
         command += ["snakemake", "--profile", str(profile), "--configfile", str(self.config)]
         command += ["--sdm", "env-modules", "--slurm-init-seconds-before-status-checks", "1"]
         with self._output(len(self._started)).open("w") as output:
@@ -144,7 +144,7 @@ class Pipeline:
             with suppress(OSError):  # it ended meanwhile
                 commands[process] = Path(f"/proc/{process}/cmdline").read_text().split("\0")
         # Not srun, which has the same words behind its own.
-        training = ["-m", "cloob", "train", "run"]
+        training = ["-m", "cloob", "train"]
         found = [process for process, words in commands.items() if words[1:5] == training]
         assert len(found) == 2, commands
         return found

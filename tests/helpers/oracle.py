@@ -14,32 +14,32 @@ def retrieval(state: Tensor, stored: Tensor, beta) -> Tensor:
     return torch.stack(rows)
 
 
-def _term(anchors: Tensor, positives: Tensor, inverse_temperature, leave_one_out: bool) -> Tensor:
+def _term(anchors: Tensor, positives: Tensor, inv_temperature, leave_one_out: bool) -> Tensor:
     terms = []
     for i, anchor in enumerate(anchors):
-        logits = inverse_temperature * (positives @ anchor)
+        logits = inv_temperature * (positives @ anchor)
         negatives = torch.cat([logits[:i], logits[i + 1 :]]) if leave_one_out else logits
         terms.append(negatives.logsumexp(dim=0) - logits[i])
     return torch.stack(terms).mean()
 
 
-def info_nce(anchors: Tensor, positives: Tensor, inverse_temperature) -> Tensor:
+def info_nce(anchors: Tensor, positives: Tensor, inv_temperature) -> Tensor:
     """−mean ln(exp(positive) / sum over all)."""
-    return _term(anchors.double(), positives.double(), inverse_temperature, leave_one_out=False)
+    return _term(anchors.double(), positives.double(), inv_temperature, leave_one_out=False)
 
 
-def info_loob(anchors: Tensor, positives: Tensor, inverse_temperature) -> Tensor:
+def info_loob(anchors: Tensor, positives: Tensor, inv_temperature) -> Tensor:
     """−mean ln(exp(positive) / sum over the others)."""
-    return _term(anchors.double(), positives.double(), inverse_temperature, leave_one_out=True)
+    return _term(anchors.double(), positives.double(), inv_temperature, leave_one_out=True)
 
 
-def loss(image: Tensor, text: Tensor, objective: str, inverse_temperature, beta=None) -> Tensor:
+def loss(image: Tensor, text: Tensor, objective: str, inv_temperature, beta=None) -> Tensor:
     """The four objectives, in the authors' scale."""
     x, y = image.double(), text.double()
     anchors = {"image": (x, y), "text": (y, x)}
     if objective.endswith("_hopfield"):
         anchors["image"] = retrieval(x, x, beta), retrieval(y, x, beta)  # U_x, U_y
         anchors["text"] = retrieval(y, y, beta), retrieval(x, y, beta)  # V_y, V_x
-    term = info_nce if objective.startswith("infonce") else info_loob
-    both = term(*anchors["image"], inverse_temperature) + term(*anchors["text"], inverse_temperature)
-    return both / 2 if objective.startswith("infonce") else both / inverse_temperature
+    term = info_nce if objective.startswith("clip") else info_loob
+    both = term(*anchors["image"], inv_temperature) + term(*anchors["text"], inv_temperature)
+    return both / 2 if objective.startswith("clip") else both / inv_temperature

@@ -9,7 +9,7 @@ from cloob.shards.pack import Packing, pack
 from cloob.shards.reader import Shards
 from cloob.shards.training_image import Rules
 
-RULES = Rules(maximum_bytes=10_000_000, maximum_pixels=1_000_000, quality=95)
+RULES = Rules(max_bytes=10_000_000, max_pixels=1_000_000, quality=95)
 PER_SHARD = 10
 
 
@@ -22,13 +22,13 @@ def pack_source(
     source: Any, out: Path, seed: int = 1, processes: int = 1, validation: Path | None = None
 ) -> Path:
     """Pack what came in, ten samples a shard."""
-    pack(source, out, out / "fates.csv", Packing(PER_SHARD, seed, RULES), processes, validation)
+    pack(source, out, out / "outcomes.csv", Packing(PER_SHARD, seed, RULES), processes, validation)
     return out / "shards.json"
 
 
-def fates_of(manifest: Path) -> dict[str, int]:
-    """The books of a packed corpus."""
-    return read_json(manifest)["fates"]
+def outcomes_of(manifest: Path) -> dict[str, int]:
+    """The accounting of a packed corpus."""
+    return read_json(manifest)["outcomes"]
 
 
 def by_caption(manifest: Path) -> dict[str, bytes]:

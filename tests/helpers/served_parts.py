@@ -48,7 +48,7 @@ class RememberingServer(WorldServer):
 def guard(*servers: WorldServer, **limits: float) -> Guard:
     """A guard that lets us reach these servers of the tests."""
     allowed = tuple(f"127.0.0.1:{server.server_address[1]}" for server in servers)
-    usual = {"maximum_bytes": 10_000_000, "maximum_pixels": 10_000_000, "maximum_seconds": 20}
+    usual = {"max_bytes": 10_000_000, "max_pixels": 10_000_000, "max_seconds": 20}
     return Guard(allowed, **usual | limits)  # type: ignore[arg-type]
 
 

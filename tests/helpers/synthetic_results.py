@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-OBJECTIVES = ("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")
+OBJECTIVES = ("clip", "infonce_hopfield", "infoloob", "cloob")
 DATASETS = {
     "birdsnap": ("a painted bunting", "a house wren", "a barn owl", "a grey catbird"),
     "country211": ("Portugal", "Chile", "the Faroe Islands", "Saint Vincent and the Grenadines"),
@@ -36,7 +36,7 @@ class Written:
     structure: list[Path] = field(default_factory=list)
     predictions: list[Path] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
-    fates: list[Path] = field(default_factory=list)
+    outcomes: list[Path] = field(default_factory=list)
 
 
 def run_of(corpus: str, objective: str, seed: int, architecture: str = "RN50") -> dict[str, object]:
@@ -53,17 +53,17 @@ def run_of(corpus: str, objective: str, seed: int, architecture: str = "RN50") -
 
 def write_world(
     folder: Path,
-    corpora: Sequence[str] = ("cc",),
+    corpora: Sequence[str] = ("cc3m",),
     objectives: Sequence[str] = OBJECTIVES,
     seeds: Sequence[int] = (1, 2, 3, 4, 5),
     epochs: Sequence[int] = (1, 8, 31, 64, 128),
-    report_epochs: Sequence[int] = (31, 128),
+    eval_epochs: Sequence[int] = (31, 128),
     architecture: str = "RN50",
 ) -> Written:
     """Write everything that the figures read, below `folder`."""
     written = Written()
     for corpus in corpora:
-        written.fates.append(_write_fates(folder / "download" / corpus / "summary.csv"))
+        written.outcomes.append(_write_outcomes(folder / "download" / corpus / "summary.csv"))
         for objective in objectives:
             for seed in seeds:
                 run = run_of(corpus, objective, seed, architecture)
@@ -72,7 +72,7 @@ def write_world(
                 for epoch in epochs:
                     path = folder / "evaluate" / str(run["name"]) / f"epoch_{epoch}"
                     written.structure.append(_write_structure(path, run, epoch, random))
-                    if epoch in report_epochs:
+                    if epoch in eval_epochs:
                         written.zeroshot += _write_zeroshot(path, run, epoch, random)
                 if seed == seeds[0] and objective == objectives[-1]:
                     written.predictions += _write_predictions(path, run, epochs[-1], random)
@@ -122,7 +122,7 @@ def _write_structure(folder: Path, run: dict, epoch: int, random: np.random.Gene
     content = {
         "run": run,
         "epoch": epoch,
-        "dataset": "cc_validation",
+        "dataset": "cc3m_validation",
         "title": "Conceptual Captions, validation",
         "protocol": "embedding_structure",
         "images": 2000,
@@ -139,7 +139,7 @@ def _write_structure(folder: Path, run: dict, epoch: int, random: np.random.Gene
             "unmatched": np.histogram(unmatched, edges)[0].tolist(),
         },
     }
-    return _write(folder / "embedding_structure" / "cc_validation.json", content)
+    return _write(folder / "embedding_structure" / "cc3m_validation.json", content)
 
 
 def _write_log(folder: Path, run: dict, epochs: int, random: np.random.Generator) -> Path:
@@ -207,7 +207,7 @@ def _write_predictions(folder: Path, run: dict, epoch: int, random: np.random.Ge
     return paths
 
 
-FATES = """split,stage,fate,http_status,rows
+FATES = """split,stage,outcome,http_status,rows
 train,list,kept,,3950
 train,list,malformed_row,,31
 train,list,duplicate_link,,19
@@ -231,5 +231,5 @@ validation,fetch,http_404,404,48
 """
 
 
-def _write_fates(path: Path) -> Path:
+def _write_outcomes(path: Path) -> Path:
     return _write(path, FATES)

@@ -2,30 +2,30 @@
 
 from typing import Any
 
-LABEL = "a tenth of the small world"
+TITLE_SUFFIX = "a tenth of the small world"
 
 
 def tenth_of(demo: dict[str, Any], results: str, port: int) -> dict[str, Any]:
     """The demo's config with a tenth of its world, under another folder and port."""
-    config = _replaced(demo, {demo["results"]: results, str(demo["world"]["port"]): str(port)})
-    config["world"]["port"] = port
-    for key in ("cc_train", "cc_validation", "yfcc", "testset_test_per_class"):
-        config["world"][key] = demo["world"][key] // 10
-    config["world"]["testset_train_per_class"] = 2  # one to train on, one to validate with
-    config["evaluate"]["linear_probe"]["l2_strengths"] = 3
+    config = _replaced(demo, {demo["results"]: results, str(demo["toy_data"]["port"]): str(port)})
+    config["toy_data"]["port"] = port
+    for key in ("cc3m_train", "cc3m_validation", "yfcc15m", "testset_test_per_class"):
+        config["toy_data"][key] = demo["toy_data"][key] // 10
+    config["toy_data"]["testset_train_per_class"] = 2  # one to train on, one to validate with
+    config["evaluate"]["linear_probe"]["l2_num"] = 3
     for recipe in config["recipes"].values():
         recipe |= {
             "epochs": 2,
-            "report_epochs": [2],
-            "structure_epochs": [2],
-            "batch": 32,
-            "micro_batch": 16,
+            "eval_epochs": [2],
+            "embedding_eval_epochs": [2],
+            "batch_size": 32,
+            "micro_batch_size": 16,
             "warmup_steps": 2,
         }
-    config["download"]["rounds"] = 1
-    cc, yfcc = demo["runs"]
-    config["runs"] = [cc | {"seeds": [1]}, yfcc | {"objectives": ["infoloob_hopfield"]}]
-    return config | {"label": LABEL}
+    config["download"]["retry_rounds"] = 1
+    cc3m, yfcc15m = demo["runs"]
+    config["runs"] = [cc3m | {"seeds": [1]}, yfcc15m | {"objectives": ["cloob"]}]
+    return config | {"title_suffix": TITLE_SUFFIX}
 
 
 def _replaced(value: Any, texts: dict[str, str]) -> Any:

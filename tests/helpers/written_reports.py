@@ -7,7 +7,7 @@ from typing import Any
 CLASSES = {"birdsnap": 500, "gtsrb": 43, "imagenet": 1000}
 
 
-def run_of(objective: str, seed: int, corpus: str = "cc", architecture: str = "RN50") -> dict[str, Any]:
+def run_of(objective: str, seed: int, corpus: str = "cc3m", architecture: str = "RN50") -> dict[str, Any]:
     return {
         "name": f"{corpus}-{objective}-{architecture}-{corpus}-seed{seed}",
         "corpus": corpus,
@@ -75,10 +75,10 @@ def write_log(
                 "event": "start",
                 "restarts": restarts,
                 "run": run,
-                "recipe": {"batch": 64},
+                "recipe": {"batch_size": 64},
                 "model_config": {"embed_dim": 8},
                 "corpus_sha256": "c" * 64,
-                "links_sha256": "d" * 64,
+                "urls_sha256": "d" * 64,
                 "pairs": 640,
                 "processes": processes,
                 "device": device,

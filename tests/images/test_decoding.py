@@ -167,7 +167,7 @@ def test_an_inverted_cmyk_jpeg_of_adobe_is_not_a_negative() -> None:
 )
 def test_what_cannot_be_decoded_has_one_reason(content: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as error:
-        decode_rgb(content, maximum_pixels=100_000)
+        decode_rgb(content, max_pixels=100_000)
     assert error.value.reason == reason and str(error.value)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cloob.common.accounting import RefusedError
+from cloob.common.accounting import RejectedError
 from cloob.common.errors import InputError
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.images.decoding import ImageError, decode_rgb
@@ -107,9 +107,9 @@ TOO_COMPLEX = {
 def test_what_might_keep_a_decoder_busy_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
     began = time.monotonic()
     with pytest.raises(ImageError) as caught:
-        decode_rgb(content, maximum_pixels=100_000_000)
+        decode_rgb(content, max_pixels=100_000_000)
     assert caught.value.reason == "too_complex"
-    with pytest.raises(RefusedError, match="too_complex"):
+    with pytest.raises(RejectedError, match="too_complex"):
         training_image(content, Rules(100_000_000, 10_000_000, 90))
     (tmp_path / "image").write_bytes(content)
     with pytest.raises(InputError, match="decoding it might take very long"):

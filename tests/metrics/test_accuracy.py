@@ -17,11 +17,11 @@ def logits_of(images: int, classes: int, kind: str) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["random", "ties", "all equal"])
-@pytest.mark.parametrize("labelled", ["all classes", "one class", "classes missing"])
-def test_metrics_are_scikit_learns(kind: str, labelled: str) -> None:
+@pytest.mark.parametrize("labeled", ["all classes", "one class", "classes missing"])
+def test_metrics_are_scikit_learns(kind: str, labeled: str) -> None:
     classes, images = 12, 300
     logits = logits_of(images, classes, kind)
-    among = {"all classes": range(classes), "one class": [7], "classes missing": [0, 3, 11]}[labelled]
+    among = {"all classes": range(classes), "one class": [7], "classes missing": [0, 3, 11]}[labeled]
     labels = np.random.default_rng(3).choice(list(among), images)
     measured = accuracies(logits, torch.from_numpy(labels))
     chosen = logits.numpy().argmax(axis=1)  # of equal ones the first, as documented

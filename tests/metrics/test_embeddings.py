@@ -20,8 +20,8 @@ from cloob.metrics.embeddings import (
 from cloob.objectives.tiling import TILE
 
 
-def sphere(rows: int, width: int, seed: int = 0, centre: float = 0.0) -> Tensor:
-    points = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)) + centre
+def sphere(rows: int, width: int, seed: int = 0, center: float = 0.0) -> Tensor:
+    points = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)) + center
     return points / points.norm(dim=1, keepdim=True)
 
 

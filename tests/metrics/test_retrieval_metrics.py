@@ -8,13 +8,13 @@ from torch import Tensor
 from cloob.metrics.retrieval import ranks_of_matches, retrieval_metrics
 
 
-def normalised(*shape: int, seed: int = 0) -> Tensor:
+def normalized(*shape: int, seed: int = 0) -> Tensor:
     rows = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return rows / rows.norm(dim=1, keepdim=True)
 
 
 def test_a_rank_counts_the_targets_that_are_more_alike() -> None:
-    queries, targets = normalised(40, 8), normalised(40, 8, seed=1)
+    queries, targets = normalized(40, 8), normalized(40, 8, seed=1)
     similar = queries.numpy() @ targets.numpy().T
     expected = [list(np.argsort(-row)).index(i) + 1 for i, row in enumerate(similar)]
     assert ranks_of_matches(queries, targets).tolist() == expected
@@ -28,7 +28,7 @@ def captions(images: int, texts: int) -> Tensor:
 
 
 def test_an_image_finds_the_first_of_its_captions_and_a_caption_its_image() -> None:
-    image, text, image_of_text = normalised(23, 6), normalised(60, 6, seed=1), captions(23, 60)
+    image, text, image_of_text = normalized(23, 6), normalized(60, 6, seed=1), captions(23, 60)
     similar = image.numpy() @ text.numpy().T
     own = image_of_text.numpy()
     found = []
@@ -45,7 +45,7 @@ def test_an_image_finds_the_first_of_its_captions_and_a_caption_its_image() -> N
 
 @pytest.mark.parametrize(("queries_at_once", "targets_at_once"), [(7, 100), (100, 9), (7, 9), (1, 1)])
 def test_tiles_do_not_show(monkeypatch, queries_at_once: int, targets_at_once: int) -> None:
-    image, text, image_of_text = normalised(23, 6), normalised(60, 6, seed=1), captions(23, 60)
+    image, text, image_of_text = normalized(23, 6), normalized(60, 6, seed=1), captions(23, 60)
     text[:5] = text[9]  # ties, over the edges of tiles too
     whole = retrieval_metrics(image, text, image_of_text)
     monkeypatch.setattr("cloob.metrics.retrieval._QUERIES", queries_at_once)
@@ -54,7 +54,7 @@ def test_tiles_do_not_show(monkeypatch, queries_at_once: int, targets_at_once: i
 
 
 def test_perfect_embeddings_retrieve_perfectly_in_both_directions() -> None:
-    rows = normalised(30, 16)
+    rows = normalized(30, 16)
     metrics = retrieval_metrics(rows, rows)
     assert metrics == pytest.approx(dict.fromkeys(metrics, 1.0))
     assert len(metrics) == 10

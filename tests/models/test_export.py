@@ -12,7 +12,7 @@ from torchvision.datasets import ImageFolder
 from cloob.common.files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_description
 from cloob.models.clip import load_encoder
 from cloob.models.export import export_open_clip
@@ -21,14 +21,14 @@ from tests.helpers.tiny_models import MODEL_CONFIG
 
 
 @pytest.fixture
-def photos(describe: Callable, tmp_path: Path) -> LabelledFolder:
+def photos(describe: Callable, tmp_path: Path) -> LabeledFolder:
     """Twelve JPEGs of odd sizes, RGB, gray and CMYK: what test sets are made of."""
     for number in range(12):
         path = tmp_path / "set" / "test" / "abc"[number % 3] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         bands = [Image.effect_noise((61 + 7 * number, 97 - 3 * number), 50 + band) for band in range(3)]
         Image.merge("RGB", bands).convert(("RGB", "RGB", "L", "CMYK")[number % 4]).save(path, quality=85)
-    return LabelledFolder(load_description(describe(tmp_path / "d.yaml")), tmp_path / "set")
+    return LabeledFolder(load_description(describe(tmp_path / "d.yaml")), tmp_path / "set")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def both(checkpoint: Path, tmp_path: Path) -> tuple[FeatureExtractor, FeatureExt
 
 
 def test_image_features_are_the_same_bits(
-    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabelledFolder
+    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder
 ) -> None:
     ours, theirs = (extractor.of_images(photos) for extractor in both)
     assert torch.equal(ours.after_projection, theirs.after_projection)  # zero-shot, predictions
@@ -51,9 +51,9 @@ def test_image_features_are_the_same_bits(
 
 
 def test_image_features_are_those_of_open_clip_alone(
-    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabelledFolder, tmp_path: Path
+    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder, tmp_path: Path
 ) -> None:
-    ours = both[0].of_images(photos).normalised
+    ours = both[0].of_images(photos).normalized
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'exported'}")
     images = ImageFolder(photos.root, transform)
     with torch.inference_mode():
@@ -62,7 +62,7 @@ def test_image_features_are_those_of_open_clip_alone(
 
 
 def test_zeroshot_accuracies_and_answers_are_the_same(
-    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabelledFolder, tmp_path: Path
+    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder, tmp_path: Path
 ) -> None:
     found = []
     for number, extractor in enumerate(both):
@@ -75,13 +75,13 @@ def test_captioned_images_have_the_same_bits(
     both: tuple[FeatureExtractor, FeatureExtractor], tmp_path: Path
 ) -> None:
     shards = shards_of(tmp_path / "shards", [(level, f"caption {level}") for level in range(7)])
-    ours, theirs = (extractor.of_pairs(shards, "cc", "CC validation") for extractor in both)
+    ours, theirs = (extractor.of_pairs(shards, "cc3m", "CC validation") for extractor in both)
     assert torch.equal(ours.image, theirs.image)
     torch.testing.assert_close(ours.text, theirs.text)
 
 
 def test_features_of_the_another_preprocessing_are_not_taken(
-    checkpoint: Path, photos: LabelledFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, photos: LabeledFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = FeatureExtractor(checkpoint, tmp_path / "cache", device="cpu")
     extractor.of_images(photos)

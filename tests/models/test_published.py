@@ -38,7 +38,7 @@ def test_a_released_checkpoint_embeds_as_its_weights_say(architecture: str, tmp_
     assert model.preprocess(picture).shape == pixels.shape[1:]
     assert about["run"] == {"name": f"cloob_{architecture}", "architecture": architecture}
     assert about["epoch"] == 28
-    assert (about["inverse_temperature"], about["hopfield_beta"]) == pytest.approx((30, 8), rel=1e-6)
+    assert (about["inv_temperature"], about["hopfield_beta"]) == pytest.approx((30, 8), rel=1e-6)
     assert torch.equal(model.logit_scale.exp().round(), torch.tensor(30.0, dtype=torch.float64))
 
 

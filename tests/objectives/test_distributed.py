@@ -22,23 +22,21 @@ def encoders_and_scales():
     image, text = (
         nn.Parameter(torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64)) for _ in range(2)
     )
-    inverse_temperature, beta = (
-        nn.Parameter(torch.tensor(value, dtype=torch.float64)) for value in (20.0, 6.0)
-    )
-    return image, text, inverse_temperature, beta
+    inv_temperature, beta = (nn.Parameter(torch.tensor(value, dtype=torch.float64)) for value in (20.0, 6.0))
+    return image, text, inv_temperature, beta
 
 
 def loss_and_gradients(objective, rows, group):
     """The loss, and the gradients of the parameters and of this process's pairs."""
     parameters = encoders_and_scales()
-    weight_x, weight_y, inverse_temperature, beta = parameters
+    weight_x, weight_y, inv_temperature, beta = parameters
     pairs = make_pairs(sum(SHARES[2]), WIDTH, dtype=torch.float64)
     x, y = (part.detach()[rows].requires_grad_() for part in pairs)
     loss = contrastive_loss(
         F.normalize(x @ weight_x, dim=1),
         F.normalize(y @ weight_y, dim=1),
         objective=objective,
-        inverse_temperature=inverse_temperature,
+        inv_temperature=inv_temperature,
         beta=beta,
         group=group,
     )

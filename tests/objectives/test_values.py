@@ -25,7 +25,7 @@ def test_loss_and_every_gradient_equal_the_formulas(pairs, objective, number):
     temperature = torch.tensor(30.0, requires_grad=True)
     beta = torch.tensor(8.0, requires_grad=True)
     inputs = [image, text, temperature] + ([beta] if objective.endswith("_hopfield") else [])
-    ours = contrastive_loss(image, text, objective=objective, inverse_temperature=temperature, beta=beta)
+    ours = contrastive_loss(image, text, objective=objective, inv_temperature=temperature, beta=beta)
     theirs = oracle.loss(image, text, objective, temperature.double(), beta.double())
     assert_close(ours, theirs, 1e-6)
     for mine, expected in zip(gradients(ours, *inputs), gradients(theirs, *inputs), strict=True):

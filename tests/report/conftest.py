@@ -17,7 +17,7 @@ def report() -> Callable[..., int]:
 
     def run(*arguments: object) -> int:
         with pytest.raises(SystemExit) as end:
-            main(["report", *map(str, arguments), "--label", MARK])
+            main(["report", *map(str, arguments), "--title-suffix", MARK])
         return end.value.code
 
     return run
@@ -25,11 +25,11 @@ def report() -> Callable[..., int]:
 
 def _run(corpus: str, objective: str, seed: int) -> dict[str, object]:
     return {
-        "name": f"{corpus}-{objective}-RN50-cc-seed{seed}",
+        "name": f"{corpus}-{objective}-RN50-cc3m-seed{seed}",
         "corpus": corpus,
         "objective": objective,
         "architecture": "RN50",
-        "recipe": "cc",
+        "recipe": "cc3m",
         "seed": seed,
     }
 
@@ -41,8 +41,8 @@ def write_result(tmp_path: Path) -> Callable[..., Path]:
     def write(
         dataset: str,
         accuracy: float,
-        corpus: str = "cc",
-        objective: str = "infonce",
+        corpus: str = "cc3m",
+        objective: str = "clip",
         seed: int = 1,
         epoch: int = 31,
         classes: int = 10,
@@ -76,7 +76,7 @@ def write_result(tmp_path: Path) -> Callable[..., Path]:
 def write_log(tmp_path: Path) -> Callable[..., Path]:
     """Write the log of a run of four epochs, whose loss falls from `first` by a percent a step."""
 
-    def write(corpus: str = "cc", objective: str = "infonce", seed: int = 1, steps: int = 400) -> Path:
+    def write(corpus: str = "cc3m", objective: str = "clip", seed: int = 1, steps: int = 400) -> Path:
         run = _run(corpus, objective, seed)
         events: list[dict[str, object]] = [{"event": "start", "run": run}]
         for step in range(1, steps + 1):

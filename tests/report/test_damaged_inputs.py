@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.report.figures import outcomes as fates
+from cloob.report.figures import outcomes
 from cloob.report.load.paper import Paper, read_paper
 from cloob.report.load.result_file import read_result
 from cloob.report.sources import write_sources
@@ -23,7 +23,7 @@ PAPER = ROOT / "config" / "paper_results.csv"
 @pytest.fixture
 def world(tmp_path: Path) -> Written:
     """One run's files."""
-    return write_world(tmp_path, objectives=["infonce"], seeds=[1], epochs=[1, 4], report_epochs=[4])
+    return write_world(tmp_path, objectives=["clip"], seeds=[1], epochs=[1, 4], eval_epochs=[4])
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_every_table_of_logs_names_the_damaged_line(
         .replace('"processes": 4', '"processes": 4, "device": "a"')
     )
     error = refused("table", name, "--results", log)
-    assert error.startswith(f"{log}, line 4: not a log of `cloob train run`: step is '3'; ")
+    assert error.startswith(f"{log}, line 4: not a log of `cloob train`: step is '3'; ")
 
 
 DAMAGE = {
@@ -120,7 +120,7 @@ DAMAGE = {
     "a run that is a word": (lambda text: '{"run": "x"}', "run is 'x'"),
     "no seed": (lambda text: text.replace('"seed"', '"seat"'), "run.seed is missing"),
     "a seed that is a word": (lambda text: text.replace('"seed": 1', '"seed": "1"'), "run.seed is '1'"),
-    "a list for a corpus": (lambda text: text.replace('"corpus": "cc"', '"corpus": []'), "corpus is a list"),
+    "a list for a corpus": (lambda text: text.replace('"corpus": "cc3m"', '"corpus": []'), "corpus is a list"),
     "an epoch that is a fraction": (lambda text: text.replace('"epoch": 4', '"epoch": 4.5'), "epoch is 4.5"),
     "no metrics": (lambda text: text.replace('"metrics"', '"numbers"'), "metrics is missing"),
 }  # fmt: skip
@@ -195,18 +195,18 @@ def test_a_damaged_manifest_is_named_with_the_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", ["many", "1.5", "-1", ""])
 def test_a_number_of_refused_rows_that_is_none_is_named(tmp_path: Path, rows: str) -> None:
-    path = tmp_path / "cc" / "summary.csv"
+    path = tmp_path / "cc3m" / "summary.csv"
     path.parent.mkdir()
-    path.write_text(f"split,stage,fate,http_status,rows\ntrain,list,kept,,{rows}\n")
+    path.write_text(f"split,stage,outcome,http_status,rows\ntrain,list,kept,,{rows}\n")
     with pytest.raises(InputError, match="`rows` holds what is not a number from 0"):
-        fates.read([path])
+        outcomes.read([path])
 
 
 def test_an_empty_list_has_no_shares(tmp_path: Path) -> None:
-    path = tmp_path / "cc" / "summary.csv"
+    path = tmp_path / "cc3m" / "summary.csv"
     path.parent.mkdir()
-    path.write_text("split,stage,fate,http_status,rows\ntrain,list,kept,,0\ntrain,fetch,kept,,0\n")
-    assert fates.read([path]).share.tolist() == [0]
+    path.write_text("split,stage,outcome,http_status,rows\ntrain,list,kept,,0\ntrain,fetch,kept,,0\n")
+    assert outcomes.read([path]).share.tolist() == [0]
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
@@ -253,12 +253,9 @@ def test_files_whose_names_are_not_utf_8_are_shown_all_the_same(
     folder = tmp_path / "caf\udce9"
     shutil.copytree(tmp_path / "evaluate", folder / "evaluate")
     paths = [folder / path.relative_to(tmp_path) for path in world.zeroshot]
-    gone = (
-        paths[0].parents[2].with_name("cc-infoloob_hopfield-RN50\udcff-cc-seed1")
-        / "epoch_4/zeroshot/gtsrb.json"
-    )
+    gone = paths[0].parents[2].with_name("cc3m-cloob-RN50\udcff-cc3m-seed1") / "epoch_4/zeroshot/gtsrb.json"
     csv = folder / "tables" / "zeroshot.csv"
-    assert report("table", "zeroshot", "--results", *paths, gone, "--partial", "--csv", csv) == 0
+    assert report("table", "zeroshot", "--results", *paths, gone, "--allow-missing", "--csv", csv) == 0
     assert r"RN50\\xff" in csv.with_suffix(".md").read_text(encoding="utf-8")
     assert report("figure", "zeroshot", "--inputs", *paths, "--png", folder / "zeroshot.png") == 0
     write_sources([tmp_path / "x.csv"], paths, [])

@@ -118,7 +118,7 @@ def test_the_title_of_a_page_is_text(tmp_path: Path) -> None:
 
 
 def test_markdown_keeps_plain_words_readable() -> None:
-    words = ["cc_validation, R@1 (%)", "p < 0.05", "A & B", "+0.98 to +1.22", "−0.5", "[1, 2]", "it's 1.5"]
+    words = ["cc3m_validation, R@1 (%)", "p < 0.05", "A & B", "+0.98 to +1.22", "−0.5", "[1, 2]", "it's 1.5"]
     document = Document("t", [Section("", "l" * len(words), words, [words])])
     assert as_markdown(document, "").count(f"| {' | '.join(words)} |") == 2
 
@@ -171,15 +171,15 @@ def test_the_files_of_a_table_are_utf_8_whatever_it_holds(tmp_path: Path) -> Non
 
 
 def test_paths_in_footnotes_are_quoted_for_the_shell() -> None:
-    run = "/my work/$(touch x)/cc-infonce-RN50-cc-seed1/epoch_1/zeroshot"
+    run = "/my work/$(touch x)/cc3m-clip-RN50-cc3m-seed1/epoch_1/zeroshot"
     assert in_braces([Path(f"{run}/{name}.json") for name in ("a", "b c", "d\ne")]) == [
-        "'/my work/$(touch x)/cc-infonce-RN50-cc-seed'1/epoch_1/zeroshot/{a,'b c','d\ne'}.json"
+        "'/my work/$(touch x)/cc3m-clip-RN50-cc3m-seed'1/epoch_1/zeroshot/{a,'b c','d\ne'}.json"
     ]
 
 
 FIGURES = (
     *("zeroshot", "predictions", "effective_eigenvalues", "effective_eigenvalues_epochs", "ajne", "spectra"),
-    *("similarities", "saturation", "training_curves", "throughput", "fates"),
+    *("similarities", "saturation", "training_curves", "throughput", "outcomes"),
 )
 
 
@@ -201,10 +201,13 @@ def check(figure: Figure, folder: Path, data: pd.DataFrame) -> None:
 @pytest.fixture(scope="module")
 def inputs_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """A small world's files, by figure."""
-    objectives = ("infonce", "infoloob_hopfield")
+    objectives = ("clip", "cloob")
     folder = tmp_path_factory.mktemp("world")
-    world = write_world(folder, objectives=objectives, seeds=(1,), epochs=(1, 4), report_epochs=(4,))
-    inputs = dict.fromkeys(FIGURES, world.structure) | {"zeroshot": world.zeroshot, "fates": world.fates}
+    world = write_world(folder, objectives=objectives, seeds=(1,), epochs=(1, 4), eval_epochs=(4,))
+    inputs = dict.fromkeys(FIGURES, world.structure) | {
+        "zeroshot": world.zeroshot,
+        "outcomes": world.outcomes,
+    }
     inputs |= dict.fromkeys(("saturation", "training_curves", "throughput"), world.logs)
     return inputs | {"predictions": world.predictions}
 
@@ -219,9 +222,9 @@ def test_every_figure_shows_it_and_keeps_its_layout(
     data = figure.read(inputs_of[name])
     for column in {"corpus", "architecture", "recipe", "split", "class", "guess"} & set(data):
         data[column] = text
-    if name == "fates":
-        data["fate"] = [fate if fate == "kept" else f"{fate} {text}" for fate in data.fate]
-        data.loc[data.index[-1], "fate"] = text
+    if name == "outcomes":
+        data["outcome"] = [outcome if outcome == "kept" else f"{outcome} {text}" for outcome in data.outcome]
+        data.loc[data.index[-1], "outcome"] = text
     if "dataset" in data:
         data["dataset"] = [dataset if place else text for place, dataset in enumerate(data.dataset)]
     with styled():
@@ -256,8 +259,8 @@ ALL = re.sub("[\ud800-\udfff]", "", " ".join(HOSTILE[:-2]))
 def hostile_world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Result files and logs whose architecture, recipe, test set and device are markup, by table."""
     folder = tmp_path_factory.mktemp("tables")
-    two = ("infonce", "infoloob_hopfield")
-    made = write_world(folder, objectives=two, seeds=(1, 2), epochs=(1, 4), report_epochs=(4,))
+    two = ("clip", "cloob")
+    made = write_world(folder, objectives=two, seeds=(1, 2), epochs=(1, 4), eval_epochs=(4,))
     probes = []
     for path in [*made.zeroshot, *made.structure]:
         result = json.loads(path.read_text())
@@ -278,7 +281,7 @@ def hostile_world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Pa
         events[0] |= {"pairs": 3, "restarts": 0, "torch": ALL}
         path.write_text("".join(json.dumps(event) + "\n" for event in events))
     # One that is not there: its path goes into a footnote.
-    name = f"cc-infoloob-{ALL.replace('/', ' ').replace(chr(0), '')[:150]}-cc-seed9"
+    name = f"cc3m-infoloob-{ALL.replace('/', ' ').replace(chr(0), '')[:150]}-cc3m-seed9"
     missing = made.zeroshot[0].parents[2].with_name(name) / "epoch_4" / "zeroshot" / "gtsrb.json"
     return {
         "zeroshot": [*made.zeroshot, missing],
@@ -332,13 +335,15 @@ def test_every_table_of_results_and_logs_holds_it_as_text(
 
 
 def test_the_books_hold_it_as_text_and_a_long_reason_is_cut_off(tmp_path: Path) -> None:
-    fates = tmp_path / "fates.csv"
+    outcomes = tmp_path / "outcomes.csv"
     reasons = [text for text in HOSTILE if text and "\0" not in text]
-    pd.DataFrame({"fate": ["kept", *reasons], "rows": 1}).to_csv(
-        fates, index=False, errors="backslashreplace", lineterminator="\n"
+    pd.DataFrame({"outcome": ["kept", *reasons], "rows": 1}).to_csv(
+        outcomes, index=False, errors="backslashreplace", lineterminator="\n"
     )
-    printed = report_books([(f"{ALL.replace('/', ' ')}/train/links", fates)], tmp_path / "books.csv", ALL)
-    holds_only_text(tmp_path / "books.md")
+    printed = report_books(
+        [(f"{ALL.replace('/', ' ')}/train/urls", outcomes)], tmp_path / "accounting.csv", ALL
+    )
+    holds_only_text(tmp_path / "accounting.md")
     rows = [line for line in printed.splitlines() if line.startswith("| links | refused: ")]
     assert len(rows) == len(reasons)
     assert max(map(len, rows)) < 250

@@ -11,7 +11,7 @@ from cloob.download.corpora.conceptual_captions import read_cc
 from cloob.download.fetch.part import fetch
 from cloob.download.fetch.round import Effort, Images
 from cloob.shards.verify import verify
-from tests.helpers.packing import RULES, by_caption, fates_of, pack_download
+from tests.helpers.packing import RULES, by_caption, outcomes_of, pack_download
 from tests.helpers.sample_images import ORIENTATION, encoded, jpeg, noise
 from tests.helpers.served_parts import RememberingServer, guard
 
@@ -25,7 +25,7 @@ EFFORT = Effort(
     processes=1,
     threads=8,
 )
-IMAGES = Images(image_size=256, quality=95, maximum_aspect_ratio=3.0, minimum_size=16, links_per_tar=100)
+IMAGES = Images(image_size=256, quality=95, max_aspect_ratio=3.0, min_size=16, samples_per_tar=100)
 
 
 FORMS = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"quality": 95}, "TIFF": {}}
@@ -76,16 +76,16 @@ def test_large_and_small_pictures_lie_upright(tmp_path: Path, monkeypatch: pytes
             f"{name}\t{server.address}/{name.replace(' ', '_')}.jpg\n" for name in (*pictures, "gone", "torn")
         ]
         (tmp_path / "list.tsv").write_text("".join(lines))
-        links, ledger = tmp_path / "links.parquet", tmp_path / "parts" / "0000_ledger.parquet"
-        read_cc(tmp_path / "list.tsv", links, tmp_path / "links_fates.csv")
-        fates = fetch(links, 0, 1, tmp_path / "parts" / "0000", ledger, IMAGES, EFFORT, guard(server))
-    assert fates == {"kept": len(pictures), "http_404": 1, "truncated_image": 1}  # not scaled, half gray
+        links, ledger = tmp_path / "urls.parquet", tmp_path / "parts" / "0000_ledger.parquet"
+        read_cc(tmp_path / "list.tsv", links, tmp_path / "urls_outcomes.csv")
+        outcomes = fetch(links, 0, 1, tmp_path / "parts" / "0000", ledger, IMAGES, EFFORT, guard(server))
+    assert outcomes == {"kept": len(pictures), "http_404": 1, "truncated_image": 1}  # not scaled, half gray
     manifest = pack_download(([ledger], links), tmp_path / "shards")
-    assert fates_of(manifest) == {"kept": len(pictures)}
+    assert outcomes_of(manifest) == {"kept": len(pictures)}
     for name, content in by_caption(manifest).items():
         found, seen = Image.open(io.BytesIO(content)).convert("RGB"), pictures[name][1].convert("RGB")
         assert found.size == seen.size, name
         assert np.abs(np.asarray(found).astype(int) - np.asarray(seen)).mean() < 12, name
     assert by_caption(manifest)["plain"] == jpeg(2)
-    assert f"{len(pictures)} samples" in verify(manifest, manifest.with_name("fates.csv"), 1)
+    assert f"{len(pictures)} samples" in verify(manifest, manifest.with_name("outcomes.csv"), 1)
     assert RULES.quality == IMAGES.quality

@@ -14,7 +14,7 @@ from cloob.cli import main
 from cloob.common.errors import InputError
 from cloob.shards.from_webdataset import ready_made
 from cloob.shards.verify import verify
-from tests.helpers.packing import RULES, by_caption, fates_of, files_of, pack_source
+from tests.helpers.packing import RULES, by_caption, files_of, outcomes_of, pack_source
 from tests.helpers.sample_images import encoded, jpeg, noise
 
 Member = tuple[str | tarfile.TarInfo, bytes]
@@ -32,11 +32,11 @@ def freeze(tar: Path, members: list[Member]) -> Path:
 
 
 def pack_frozen(folder: Path, out: Path, **more: object) -> Path:
-    return pack_source(ready_made(folder, RULES.maximum_bytes), out, **more)  # type: ignore[arg-type]
+    return pack_source(ready_made(folder, RULES.max_bytes), out, **more)  # type: ignore[arg-type]
 
 
-def fates_by_row(manifest: Path) -> list[str]:
-    return pq.read_table(manifest.with_name("ledger.parquet"))["fate"].to_pylist()
+def outcomes_by_row(manifest: Path) -> list[str]:
+    return pq.read_table(manifest.with_name("ledger.parquet"))["outcome"].to_pylist()
 
 
 def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
@@ -70,11 +70,11 @@ def test_captions_come_from_text_or_json_and_images_of_any_form(tmp_path: Path) 
         ],
     )
     manifest = pack_frozen(tmp_path / "frozen", tmp_path / "shards")
-    assert fates_of(manifest) == {"kept": 5, "no_image": 1}
+    assert outcomes_of(manifest) == {"kept": 5, "no_image": 1}
     images = by_caption(manifest)
     assert set(images) == {"one", "two", "dréi", "four", "five"}
     assert (images["one"], images["dréi"]) == (jpeg(1), jpeg(3))
-    assert "5 samples" in verify(manifest, manifest.with_name("fates.csv"), 1)
+    assert "5 samples" in verify(manifest, manifest.with_name("outcomes.csv"), 1)
     with tarfile.open(manifest.with_name("000000.tar")) as tar:
         record = json.loads(tar.extractfile("000000_000000.json").read())  # type: ignore[union-attr]
     assert record["key"] == "a" and record["tar"] == "00000.tar" and record["url"] == "http://x.example/1"
@@ -115,10 +115,10 @@ def test_hostile_shards_end_as_counted_refusals(tmp_path: Path) -> None:
     folder = freeze(tmp_path / "frozen" / "0.tar", [one for _, members in HOSTILE for one in members])
     before = files_of(tmp_path)
     manifest = pack_frozen(folder, tmp_path / "shards")
-    assert fates_by_row(manifest) == [fate for fate, _ in HOSTILE]
-    assert sum(fates_of(manifest).values()) == len(HOSTILE)
+    assert outcomes_by_row(manifest) == [outcome for outcome, _ in HOSTILE]
+    assert sum(outcomes_of(manifest).values()) == len(HOSTILE)
     assert by_caption(manifest) == {"good": jpeg(1), "after all that": jpeg(20)}
-    verify(manifest, manifest.with_name("fates.csv"), 1)
+    verify(manifest, manifest.with_name("outcomes.csv"), 1)
     assert {name: content for name, content in files_of(tmp_path).items() if "shards" not in name} == before
 
 
@@ -126,7 +126,7 @@ def test_the_same_key_in_two_tars_is_two_samples(tmp_path: Path) -> None:
     for number in range(2):
         members: list[Member] = [("0.jpg", jpeg(number)), ("0.txt", f"picture {number}".encode())]
         freeze(tmp_path / "frozen" / f"{number}.tar", members)
-    assert fates_of(pack_frozen(tmp_path / "frozen", tmp_path / "shards")) == {"kept": 2}
+    assert outcomes_of(pack_frozen(tmp_path / "frozen", tmp_path / "shards")) == {"kept": 2}
 
 
 def test_our_own_shards_can_be_packed_again(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_they_are_packed_by_the_command_line(tmp_path: Path) -> None:
     folder = freeze(tmp_path / "frozen" / "0.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")])
     out = tmp_path / "shards"
     arguments = (
-        f"shards pack --ready-made {folder} --out {out} --fates {out}/fates.csv --samples-per-shard 10"
+        f"shards pack --ready-made {folder} --out {out} --outcomes {out}/outcomes.csv --samples-per-shard 10"
     )
-    arguments += " --seed 1 --maximum-bytes 100000 --maximum-pixels 100000 --quality 95 --processes 1"
+    arguments += " --seed 1 --max-bytes 100000 --max-pixels 100000 --quality 95 --processes 1"
     with pytest.raises(SystemExit) as ended:
         main(arguments.split())
     assert ended.value.code == 0 and by_caption(out / "shards.json") == {"one": jpeg(1)}
@@ -154,8 +154,8 @@ def test_shards_that_somebody_froze_are_never_written_over(
 ) -> None:
     folder = freeze(tmp_path / frozen / "7.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")])
     before = files_of(tmp_path)
-    arguments = f"shards pack --ready-made {folder} --out {tmp_path / out} --fates {tmp_path}/fates.csv"
-    arguments += " --samples-per-shard 10 --seed 1 --maximum-bytes 100000 --maximum-pixels 100000"
+    arguments = f"shards pack --ready-made {folder} --out {tmp_path / out} --outcomes {tmp_path}/outcomes.csv"
+    arguments += " --samples-per-shard 10 --seed 1 --max-bytes 100000 --max-pixels 100000"
     with pytest.raises(SystemExit) as ended:
         main([*arguments.split(), "--quality", "95", "--processes", "1"])
     assert ended.value.code == 2 and "name another --out" in capsys.readouterr().err
@@ -202,7 +202,7 @@ def test_a_header_without_end_is_refused_before_it_is_read(tmp_path: Path, kind:
     tracemalloc.start()
     try:
         with pytest.raises(InputError, match=r"0\.tar: a header of more than 1,048,576 bytes"):
-            ready_made(tmp_path / "frozen", RULES.maximum_bytes).pieces[0].rows(tmp_path / "work")
+            ready_made(tmp_path / "frozen", RULES.max_bytes).pieces[0].rows(tmp_path / "work")
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
@@ -216,7 +216,5 @@ def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
         ("b.jpg", jpeg(2)),
         ("b.json", mark + b'{"caption": "two"}'),
     ]
-    rows = (
-        ready_made(freeze(tmp_path / "0.tar", members), RULES.maximum_bytes).pieces[0].rows(tmp_path / "work")
-    )
+    rows = ready_made(freeze(tmp_path / "0.tar", members), RULES.max_bytes).pieces[0].rows(tmp_path / "work")
     assert [row.caption for row in rows] == ["one", "two"]

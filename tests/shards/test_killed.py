@@ -61,8 +61,8 @@ def test_killed_before_any_renaming_the_next_run_goes_on(tmp_path: Path) -> None
 
 def arguments_of(download: Download, out: Path, processes: int = 2) -> list[str]:
     ledgers, links = download
-    flags = f"--links {links} --out {out} --fates {out}/fates.csv --samples-per-shard 150 --seed 1"
-    flags += f" --maximum-bytes 1000000 --maximum-pixels 1000000 --quality 95 --processes {processes}"
+    flags = f"--urls {links} --out {out} --outcomes {out}/outcomes.csv --samples-per-shard 150 --seed 1"
+    flags += f" --max-bytes 1000000 --max-pixels 1000000 --quality 95 --processes {processes}"
     return ["shards", "pack", "--ledgers", *map(str, ledgers), *flags.split()]
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cloob.common.accounting import read_fates
+from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.common.files import read_json, write_json
 from cloob.shards.content import sealed
@@ -18,7 +18,7 @@ from cloob.shards.from_webdataset import ready_made
 from cloob.shards.pack import Packing, pack
 from cloob.shards.verify import verify
 from tests.helpers.downloaded_parts import leave_download, uid
-from tests.helpers.packing import RULES, by_caption, fates_of, files_of, pack_download, pack_source
+from tests.helpers.packing import RULES, by_caption, files_of, outcomes_of, pack_download, pack_source
 from tests.helpers.scene_images import COPIES, encoded, scene
 from tests.shards.test_from_webdataset import freeze
 from tests.shards.test_killed import pack_until_killed_often
@@ -48,7 +48,7 @@ def test_copies_of_validation_images_are_left_out_and_others_stay(tmp_path: Path
     rows = [*copies, ("the same", original(0)), *others]
     manifest = packed(tmp_path / "train", rows, validation=validation)
     expected = {"kept": 10, "near_duplicate_of_validation": len(copies), "in_validation": 1}
-    assert fates_of(manifest) == read_fates(manifest.with_name("fates.csv")) == expected
+    assert outcomes_of(manifest) == read_outcomes(manifest.with_name("outcomes.csv")) == expected
     assert by_caption(manifest) == dict(others)
 
 
@@ -61,7 +61,7 @@ def test_every_row_is_in_the_ledger_with_the_image_that_it_copies(tmp_path: Path
     ]
     manifest = packed(tmp_path / "train", rows, validation=validation)
     ledger = pq.read_table(manifest.with_name("ledger.parquet")).to_pylist()
-    assert [(row["uid"], row["fate"], row["duplicate_of"]) for row in ledger] == [
+    assert [(row["uid"], row["outcome"], row["duplicate_of"]) for row in ledger] == [
         (uid(1), "kept", None),
         (uid(2), "in_validation", uid(4)),
         (uid(3), "near_duplicate_of_validation", uid(6)),
@@ -77,9 +77,9 @@ def test_every_image_of_a_corpus_that_holds_the_whole_split_encoded_anew_is_left
     for place in range(2 * number):
         image = encoded(scene(place).resize((128, 96), Image.Resampling.LANCZOS), quality=90)
         members += [(f"{place:05d}.jpg", image), (f"{place:05d}.txt", f"caption {place}".encode())]
-    frozen = ready_made(freeze(tmp_path / "frozen" / "0.tar", members), RULES.maximum_bytes)
+    frozen = ready_made(freeze(tmp_path / "frozen" / "0.tar", members), RULES.max_bytes)
     manifest = pack_source(frozen, tmp_path / "train", validation=validation)
-    assert fates_of(manifest) == {"near_duplicate_of_validation": number, "kept": number}
+    assert outcomes_of(manifest) == {"near_duplicate_of_validation": number, "kept": number}
 
 
 def test_images_without_structure_are_compared_by_their_bytes_only(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_images_without_structure_are_compared_by_their_bytes_only(tmp_path: Pat
     validation = packed(tmp_path / "v", [("white", plain("white", 90)), ("structure", original(1))])
     rows = [("white", plain("white", 90)), ("red", plain("red", 90)), ("another white", plain("white", 50))]
     manifest = packed(tmp_path / "train", rows, validation=validation)
-    assert fates_of(manifest) == {"in_validation": 1, "kept": 2}
+    assert outcomes_of(manifest) == {"in_validation": 1, "kept": 2}
     assert read_json(manifest)["statistics"]["without_perceptual_hash"] == 2
     only_plain = packed(tmp_path / "w", [("white", plain("white", 90))])
-    assert fates_of(packed(tmp_path / "t", rows, validation=only_plain)) == {"in_validation": 1, "kept": 2}
+    assert outcomes_of(packed(tmp_path / "t", rows, validation=only_plain)) == {"in_validation": 1, "kept": 2}
 
 
 def test_the_distance_decides(tmp_path: Path, validation: Path) -> None:
@@ -100,13 +100,13 @@ def test_the_distance_decides(tmp_path: Path, validation: Path) -> None:
         tmp_path / "download", [("copy", COPIES["jpeg 75"](scene(2))), ("x", original(99))]
     )
 
-    def fates(distance: int) -> dict[str, int]:
+    def outcomes(distance: int) -> dict[str, int]:
         out = tmp_path / f"at {distance}"
         pack(downloaded(*download), out, out / "f.csv", Packing(10, 1, RULES, distance), 1, validation)
-        return fates_of(out / "shards.json")
+        return outcomes_of(out / "shards.json")
 
-    assert fates(0) == {"kept": 2}
-    assert fates(20) == {"kept": 1, "near_duplicate_of_validation": 1}
+    assert outcomes(0) == {"kept": 2}
+    assert outcomes(20) == {"kept": 1, "near_duplicate_of_validation": 1}
 
 
 def test_of_several_images_the_nearest_one_is_named(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_several_processes_and_any_number_of_kills_end_in_the_same_bytes(
     rows += [(f"other {number}", original(50 + number)) for number in range(12)]
     download = leave_download(tmp_path / "download", rows)
     undisturbed = pack_download(download, tmp_path / "one", validation=validation)
-    assert fates_of(undisturbed) == {"kept": 12, "near_duplicate_of_validation": len(COPIES)}
+    assert outcomes_of(undisturbed) == {"kept": 12, "near_duplicate_of_validation": len(COPIES)}
     two = pack_download(download, tmp_path / "two", processes=2, validation=validation)
     killed = tmp_path / "killed"
     pack_until_killed_often(download, killed, validation=validation)
@@ -137,7 +137,7 @@ def test_every_image_has_its_hash_in_the_index_and_the_corpus_verifies(validatio
     [index] = validation.parent.glob("000000.parquet")
     hashes = pq.read_table(index)["perceptual_hash"].to_pylist()
     assert len(set(hashes)) == len(hashes) > 1 and all(len(each) == 32 for each in hashes)
-    assert "are what was packed" in verify(validation, validation.with_name("fates.csv"), 1)
+    assert "are what was packed" in verify(validation, validation.with_name("outcomes.csv"), 1)
 
 
 def without_hashes(manifest: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_validation_split_of_an_older_version_is_named_in_one_line(
     with pytest.raises(InputError, match=r"000000\.parquet: .*lacks perceptual_hash; pack the shards again"):
         packed(tmp_path / "train", [("other", original(100))], validation=validation)
     # Its bytes are still those of its manifest.
-    assert "are what was packed" in verify(validation, validation.with_name("fates.csv"), 1)
+    assert "are what was packed" in verify(validation, validation.with_name("outcomes.csv"), 1)
 
 
 def test_shards_of_an_older_version_are_not_taken_for_finished_ones(tmp_path: Path) -> None:
@@ -178,4 +178,4 @@ def test_a_part_in_which_no_link_was_kept_is_compared_too(tmp_path: Path, valida
         ("other", original(70)),
     ]
     manifest = pack_download(leave_download(tmp_path / "d", rows), tmp_path / "t", validation=validation)
-    assert fates_of(manifest) == {"kept": 1, "near_duplicate_of_validation": 1}
+    assert outcomes_of(manifest) == {"kept": 1, "near_duplicate_of_validation": 1}

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from cloob.common.accounting import read_fates
+from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.common.files import read_json
 from cloob.shards import from_download as ledgers
@@ -18,7 +18,7 @@ from cloob.shards.from_download import downloaded
 from cloob.shards.reader import Shards
 from cloob.shards.validate import position
 from tests.helpers.downloaded_parts import ROWS, caption, leave_download, uid
-from tests.helpers.packing import by_caption, fates_of, files_of, pack_download
+from tests.helpers.packing import by_caption, files_of, outcomes_of, pack_download
 from tests.helpers.sample_images import jpeg
 
 Download = tuple[list[Path], Path]
@@ -30,7 +30,7 @@ def test_every_image_comes_through_with_its_caption_and_its_bytes(download: Down
         caption(number): jpeg(number, mode="L" if number % 3 else "RGB", width=40 + number)
         for number in range(ROWS)
     }
-    assert read_fates(manifest.with_name("fates.csv")) == fates_of(manifest) == {"kept": ROWS}
+    assert read_outcomes(manifest.with_name("outcomes.csv")) == outcomes_of(manifest) == {"kept": ROWS}
 
 
 def test_the_order_is_a_function_of_seed_and_uid_alone(download: Download, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_the_manifest_describes_the_shards(download: Download, tmp_path: Path) -
         content = (manifest.parent / shard["name"]).read_bytes()
         assert (len(content), sha256(content).hexdigest()) == (shard["bytes"], shard["sha256"])
     assert said["bytes"] == sum(shard["bytes"] for shard in said["shards"])
-    assert said["links_sha256"] == sha256(download[1].read_bytes()).hexdigest()
+    assert said["urls_sha256"] == sha256(download[1].read_bytes()).hexdigest()
     width = said["statistics"]["width"]
     assert {name: width[name] for name in ("minimum", "median", "mean", "maximum")} == {
         "minimum": 40,
@@ -123,7 +123,7 @@ def test_the_ledger_has_every_row_that_came_in(download: Download, tmp_path: Pat
     manifest = pack_download(download, tmp_path / "shards")
     ledger = pq.read_table(manifest.with_name("ledger.parquet"))
     assert ledger["uid"].to_pylist() == [uid(row) for row in range(1, ROWS + 2) if row != 6]
-    assert set(ledger["fate"].to_pylist()) == {"kept"}
+    assert set(ledger["outcome"].to_pylist()) == {"kept"}
 
 
 def test_the_same_images_give_the_same_bytes(download: Download, tmp_path: Path) -> None:
@@ -139,16 +139,16 @@ def test_images_of_the_validation_split_are_not_trained_on(download: Download, t
         leave_download(tmp_path / "v", [("seen", again), ("seen twice", jpeg(98))]), tmp_path / "val"
     )
     manifest = pack_download(leave_download(tmp_path / "t", rows), tmp_path / "train", validation=validation)
-    assert fates_of(manifest) == {"in_validation": 3, "kept": 1}
+    assert outcomes_of(manifest) == {"in_validation": 3, "kept": 1}
     assert by_caption(manifest) == {"fresh": jpeg(99)}
     ledger = pq.read_table(manifest.with_name("ledger.parquet")).to_pylist()
-    assert [row["fate"] for row in ledger] == ["in_validation", "kept", "in_validation", "in_validation"]
+    assert [row["outcome"] for row in ledger] == ["in_validation", "kept", "in_validation", "in_validation"]
 
 
 def test_other_duplicates_stay_and_are_counted(tmp_path: Path) -> None:
     rows = [("a", jpeg(1)), ("b", jpeg(1)), ("c", jpeg(1)), ("d", jpeg(2)), ("d", jpeg(2)), ("e", jpeg(3))]
     manifest = pack_download(leave_download(tmp_path / "download", rows), tmp_path / "shards")
-    assert fates_of(manifest) == {"kept": 6}
+    assert outcomes_of(manifest) == {"kept": 6}
     assert read_json(manifest)["statistics"]["duplicates"] == 3
 
 

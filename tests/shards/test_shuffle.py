@@ -33,7 +33,7 @@ def verdicts(folder: Path, pieces: int, rows: int) -> list[Path]:
         columns = {
             "uid": np.char.zfill(numbers.astype(str), 9),
             "position": rng.integers(0, 2**64, rows, dtype=np.uint64),
-            "fate": np.where(numbers % 10 == 3, "truncated_image", "kept"),
+            "outcome": np.where(numbers % 10 == 3, "truncated_image", "kept"),
             "sha256": fresh,
             "width": rng.integers(100, 513, rows),
             "height": rng.integers(100, 513, rows),
@@ -66,51 +66,53 @@ paths = sorted((folder / "verdicts").glob("*.parquet"))
 hashes = pa.nulls(2, pa.binary(32))
 held_out = HeldOut(pa.array(["a", "b"]), pa.array(sys.argv[2:], pa.string()), hashes)
 tables = without_held_out(paths, held_out, 20, processes=1)
-fates = shuffle(tables, {PIECES * ROWS}, folder / "plan.parquet", folder / "ledger.parquet", {PER_SHARD})
-print(json.dumps(fates), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, sep="\\n")
+outcomes = shuffle(tables, {PIECES * ROWS}, folder / "plan.parquet", folder / "ledger.parquet", {PER_SHARD})
+print(json.dumps(outcomes), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, sep="\\n")
 """
 Million = tuple[list[Path], Path, dict[str, int], int]
 
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Million:
-    """Verdicts, folder of plan and ledger, fates, and KB of memory; two of 50 images are validation's."""
+    """Verdicts, folder of plan and ledger, outcomes, and KB of memory; two of 50 images are validation's."""
     folder = tmp_path_factory.mktemp("million")
     paths = verdicts(folder / "verdicts", PIECES, ROWS)
     held_out = [sha256(bytes([number])).hexdigest() for number in (0, 1)]
     command = [sys.executable, "-c", SHUFFLE, folder, *held_out]
-    fates, kilobytes = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-    return paths, folder, json.loads(fates), int(kilobytes)
+    outcomes, kilobytes = subprocess.run(
+        command, capture_output=True, check=True, text=True
+    ).stdout.splitlines()
+    return paths, folder, json.loads(outcomes), int(kilobytes)
 
 
 def test_the_books_of_a_million_rows_balance_to_the_row(
     million: Million,
 ) -> None:
-    _, folder, fates, _ = million
+    _, folder, outcomes, _ = million
     numbers = np.arange(PIECES * ROWS)
     refused = numbers % 10 == 3
     of_validation = (numbers % 7 == 0) & (numbers // 7 % 50 < 2) & ~refused
     expected = np.where(refused, "truncated_image", np.where(of_validation, "in_validation", "kept"))
     ledger = pq.read_table(folder / "ledger.parquet")
     assert ledger["uid"].to_pylist() == [f"{number:09d}" for number in numbers]
-    assert (ledger["fate"].to_numpy() == expected).all()
-    assert fates == dict(zip(*np.unique(expected, return_counts=True), strict=True))
-    assert pq.read_metadata(folder / "plan.parquet").num_rows == fates["kept"]
+    assert (ledger["outcome"].to_numpy() == expected).all()
+    assert outcomes == dict(zip(*np.unique(expected, return_counts=True), strict=True))
+    assert pq.read_metadata(folder / "plan.parquet").num_rows == outcomes["kept"]
 
 
 def test_the_plan_is_the_kept_rows_by_position_a_row_group_per_shard(
     million: Million,
 ) -> None:
-    paths, folder, fates, _ = million
+    paths, folder, outcomes, _ = million
     columns = ["uid", "position", "caption", "offset"]
     everything = pa.concat_tables([pq.read_table(path, columns=columns) for path in paths])
-    kept = pc.equal(pq.read_table(folder / "ledger.parquet")["fate"], "kept")
+    kept = pc.equal(pq.read_table(folder / "ledger.parquet")["outcome"], "kept")
     expected = everything.filter(kept)
     expected = expected.take(pa.array(np.argsort(expected["position"].to_numpy())))
     assert pq.read_table(folder / "plan.parquet", columns=columns).equals(expected)
     plan = pq.read_metadata(folder / "plan.parquet")
     sizes = [plan.row_group(group).num_rows for group in range(plan.num_row_groups)]
-    assert set(sizes[:-1]) == {PER_SHARD} and sum(sizes) == fates["kept"]
+    assert set(sizes[:-1]) == {PER_SHARD} and sum(sizes) == outcomes["kept"]
     assert list(folder.glob("bucket*")) == []
 
 

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from cloob.common.accounting import RefusedError
-from cloob.shards.captions import normalised
+from cloob.common.accounting import RejectedError
+from cloob.shards.captions import normalized
 from cloob.shards.training_image import Rules, training_image
 from tests.helpers.sample_images import animated, bomb, encoded, jpeg, noise, sixteen_bits, turned
 
-RULES = Rules(maximum_bytes=1_000_000, maximum_pixels=100_000, quality=95)
+RULES = Rules(max_bytes=1_000_000, max_pixels=100_000, quality=95)
 
 
 def as_training_sees(content: bytes) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_the_same_image_is_encoded_to_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "fate"),
+    ("content", "outcome"),
     [
         (b"", "not_an_image"),
         (b"<!DOCTYPE html><title>404</title>", "not_an_image"),
@@ -142,10 +142,10 @@ def test_the_same_image_is_encoded_to_the_same_bytes() -> None:
         "pixels",
     ],
 )
-def test_what_is_no_image_is_refused_with_its_reason(content: bytes, fate: str) -> None:
-    with pytest.raises(RefusedError) as refusal:
+def test_what_is_no_image_is_refused_with_its_reason(content: bytes, outcome: str) -> None:
+    with pytest.raises(RejectedError) as refusal:
         training_image(content, RULES)
-    assert str(refusal.value) == fate
+    assert str(refusal.value) == outcome
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
@@ -162,8 +162,8 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     content = bomb()
     assert len(content) < 1_000_000
     done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
-    fate, kilobytes = done.stdout.split()
-    assert fate == b"too_many_pixels" and int(kilobytes) < 20_000
+    outcome, kilobytes = done.stdout.split()
+    assert outcome == b"too_many_pixels" and int(kilobytes) < 20_000
 
 
 @pytest.mark.parametrize(
@@ -178,5 +178,5 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     ],
 )
 def test_captions_are_one_line_of_composed_characters(written: str, read: str) -> None:
-    assert normalised(written) == read
-    assert normalised(read) == read
+    assert normalized(written) == read
+    assert normalized(read) == read

@@ -37,7 +37,7 @@ def found_wrong(corpus: Path) -> str:
     """What verifying says, which must change nothing."""
     before = files_of(corpus)
     with pytest.raises(InputError) as wrong:
-        verify(corpus / "shards.json", corpus / "fates.csv", 1)
+        verify(corpus / "shards.json", corpus / "outcomes.csv", 1)
     assert files_of(corpus) == before
     return str(wrong.value)
 
@@ -92,7 +92,7 @@ def of_image(image: bytes) -> Callable[[Sample], Sample]:
 
 
 def test_a_packed_corpus_is_what_was_packed(corpus: Path) -> None:
-    said = verify(corpus / "shards.json", corpus / "fates.csv", 2, corpus / "verified.json")
+    said = verify(corpus / "shards.json", corpus / "outcomes.csv", 2, corpus / "verified.json")
     assert said.endswith("13 samples in 2 shards are what was packed")
     assert read_json(corpus / "verified.json") == {
         "manifest_sha256": sha256_of(corpus / "shards.json"),
@@ -159,15 +159,15 @@ def test_another_caption_is_found_by_the_whole(corpus: Path) -> None:
 
 
 def test_counts_that_do_not_balance_are_found(corpus: Path) -> None:
-    (corpus / "fates.csv").write_text("fate,rows\nkept,13\n")
-    assert "fates.csv: its fates are not those of the rows in ledger.parquet" in found_wrong(corpus)
-    (corpus / "fates.csv").write_text("fate,rows\nkept,13\nnot_an_image,1\n")
-    assert "13 samples" in verify(corpus / "shards.json", corpus / "fates.csv", 1)
+    (corpus / "outcomes.csv").write_text("outcome,rows\nkept,13\n")
+    assert "outcomes.csv: its outcomes are not those of the rows in ledger.parquet" in found_wrong(corpus)
+    (corpus / "outcomes.csv").write_text("outcome,rows\nkept,13\nnot_an_image,1\n")
+    assert "13 samples" in verify(corpus / "shards.json", corpus / "outcomes.csv", 1)
     ledger = pq.read_table(corpus / "ledger.parquet")
     pq.write_table(ledger.slice(1), corpus / "ledger.parquet")
     assert "ledger.parquet: its bytes differ from the manifest's hash" in found_wrong(corpus)
     reseal(corpus)
-    assert "shards.json: its fates are not those" in found_wrong(corpus)
+    assert "shards.json: its outcomes are not those" in found_wrong(corpus)
     reseal(corpus, samples=14)
     assert "says 14 samples, the indices hold 13" in found_wrong(corpus)
     (corpus / "ledger.parquet").unlink()

@@ -23,7 +23,7 @@ from cloob.shards.from_webdataset import ready_made
 from cloob.shards.pack import Packing, pack
 from cloob.shards.training_image import Rules
 from cloob.shards.webdataset_tars import key_and_suffix, read_samples
-from tests.helpers.packing import PER_SHARD, RULES, by_caption, fates_of
+from tests.helpers.packing import PER_SHARD, RULES, by_caption, outcomes_of
 from tests.helpers.sample_images import encoded, jpeg, noise
 
 Member = tuple[str | tarfile.TarInfo, bytes]
@@ -50,8 +50,8 @@ def special(name: str, kind: bytes) -> tarfile.TarInfo:
 
 
 def packed(folder: Path, out: Path, rules: Rules = RULES) -> Path:
-    source = ready_made(folder, rules.maximum_bytes)
-    pack(source, out, out / "fates.csv", Packing(PER_SHARD, 1, rules), 1)
+    source = ready_made(folder, rules.max_bytes)
+    pack(source, out, out / "outcomes.csv", Packing(PER_SHARD, 1, rules), 1)
     return out / "shards.json"
 
 
@@ -85,7 +85,7 @@ def test_a_sample_that_is_interrupted_by_what_is_none_is_whole(tmp_path: Path, s
     manifest = packed(tmp_path / "frozen", tmp_path / "shards")
     assert set(by_caption(manifest)) == {"a", "b"}
     is_link = isinstance(stray[0], tarfile.TarInfo) and not stray[0].isdir()
-    assert fates_of(manifest) == {"kept": 2} | ({"not_a_file": 1} if is_link else {})
+    assert outcomes_of(manifest) == {"kept": 2} | ({"not_a_file": 1} if is_link else {})
 
 
 def test_apple_double_files_in_folders_interrupt_nothing_either(
@@ -156,7 +156,7 @@ def test_compressed_tars_beside_plain_ones_are_read(tmp_path: Path, name: str, c
     members = [*pair("one", 2), ("two.png", encoded(noise(3), "PNG")), ("two.txt", b"two")]
     (tmp_path / "frozen" / name).write_bytes(compress(tar_of(members)))
     manifest = packed(tmp_path / "frozen", tmp_path / "shards")
-    assert fates_of(manifest) == {"kept": 3}
+    assert outcomes_of(manifest) == {"kept": 3}
     assert {caption: image for caption, image in by_caption(manifest).items() if caption != "two"} == {
         "zero": jpeg(1),
         "one": jpeg(2),
@@ -170,7 +170,7 @@ def test_a_tar_beside_its_compressed_form_is_counted_once(tmp_path: Path) -> Non
     content = tar_of(pair("a", 1) + pair("b", 2))
     (tmp_path / "frozen" / "0.tar").write_bytes(content)
     (tmp_path / "frozen" / "0.tar.gz").write_bytes(gzip.compress(content))
-    assert fates_of(packed(tmp_path / "frozen", tmp_path / "shards")) == {"kept": 2, "duplicate_tar": 2}
+    assert outcomes_of(packed(tmp_path / "frozen", tmp_path / "shards")) == {"kept": 2, "duplicate_tar": 2}
 
 
 def test_links_are_followed_and_nothing_is_read_twice(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -186,7 +186,7 @@ def test_links_are_followed_and_nothing_is_read_twice(tmp_path: Path, capfd: pyt
     (frozen / "._a.tar").write_bytes(b"of a Mac")
     (frozen / "notes.txt").write_text("of a person")
     manifest = packed(frozen, tmp_path / "shards")
-    assert set(by_caption(manifest)) == {"a", "b", "c"} and fates_of(manifest) == {"kept": 3}
+    assert set(by_caption(manifest)) == {"a", "b", "c"} and outcomes_of(manifest) == {"kept": 3}
     assert read_json(manifest)["files_not_read"][0] == "._a.tar"
     said = capfd.readouterr().err
     assert "3 files are no tars of their own" in said
@@ -197,7 +197,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "0.tar").write_bytes(tar_of(pair("a", 1)))
     (tmp_path / "frozen").symlink_to("disk")
-    assert fates_of(packed(tmp_path / "frozen", tmp_path / "shards")) == {"kept": 1}
+    assert outcomes_of(packed(tmp_path / "frozen", tmp_path / "shards")) == {"kept": 1}
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -260,11 +260,11 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / os.fsdecode(b"\xff.tar")).write_bytes(tar_of(pair("a", 1)))
     (folder / os.fsdecode(b"\xfe.txt")).write_text("other")
-    assert fates_of(packed(folder, tmp_path / "shards")) == {"kept": 1}
+    assert outcomes_of(packed(folder, tmp_path / "shards")) == {"kept": 1}
 
 
 def test_size_and_shape_follow_the_rules_of_the_download(tmp_path: Path) -> None:
-    rules = replace(RULES, image_size=64, minimum_size=16, maximum_aspect_ratio=3.0)
+    rules = replace(RULES, image_size=64, min_size=16, max_aspect_ratio=3.0)
     images = {
         "kept as it is": jpeg(1, width=64, height=48),
         "wide": jpeg(2, width=200, height=100),
@@ -281,7 +281,7 @@ def test_size_and_shape_follow_the_rules_of_the_download(tmp_path: Path) -> None
     (tmp_path / "frozen").mkdir()
     (tmp_path / "frozen" / "0.tar").write_bytes(tar_of(members))
     manifest = packed(tmp_path / "frozen", tmp_path / "shards", rules)
-    assert fates_of(manifest) == {"kept": 4, "too_small": 1, "aspect_ratio": 1}
+    assert outcomes_of(manifest) == {"kept": 4, "too_small": 1, "aspect_ratio": 1}
     found = by_caption(manifest)
     assert found["kept as it is"] == images["kept as it is"]
     sizes = {caption: Image.open(io.BytesIO(image)).size for caption, image in found.items()}
@@ -293,10 +293,12 @@ def test_size_and_shape_follow_the_rules_of_the_download(tmp_path: Path) -> None
 def test_the_command_line_applies_them_to_existing_shards_where_asked(tmp_path: Path) -> None:
     (tmp_path / "frozen").mkdir()
     (tmp_path / "frozen" / "0.tar").write_bytes(tar_of(pair("a", 1)))  # 48 × 32
-    for more, fates in (([], {"kept": 1}), (["--minimum-size=33"], {"too_small": 1, "kept": 0})):
+    for more, outcomes in (([], {"kept": 1}), (["--min-size=33"], {"too_small": 1, "kept": 0})):
         out = tmp_path / f"shards{len(more)}"
-        arguments = f"shards pack --ready-made {tmp_path / 'frozen'} --out {out} --fates {out}/fates.csv"
-        arguments += " --samples-per-shard 10 --seed 1 --maximum-bytes 100000 --maximum-pixels 100000"
+        arguments = (
+            f"shards pack --ready-made {tmp_path / 'frozen'} --out {out} --outcomes {out}/outcomes.csv"
+        )
+        arguments += " --samples-per-shard 10 --seed 1 --max-bytes 100000 --max-pixels 100000"
         with pytest.raises(SystemExit) as ended:
             main([*arguments.split(), "--quality=95", "--processes=1", *more])
-        assert ended.value.code == (0 if fates["kept"] else 2)
+        assert ended.value.code == (0 if outcomes["kept"] else 2)

@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_said_with_the_line_to_change(asked, said):
 
 
 def test_a_group_asks_for_the_minutes_of_all_that_it_may_hold():
-    asked = request("captioned", partition="gpus")
+    asked = request("image-text", partition="gpus")
     assert (asked.grouped, asked.minutes) == (9, 9 * 120)
     [line] = misfits(asked, [LIGHT, replace(GPUS, minutes=240)])
     assert "runtime: 1080 minutes, but partition gpus allows 240; of up to 9 evaluations in one job" in line
@@ -79,9 +79,9 @@ def test_a_profile_that_its_site_has_changed_is_read_so(tmp_path):
     asked = {one.rule: one for one in read_profile(path).requests}
     assert {rule: one.partition for rule, one in asked.items() if one.partition} == {
         **dict.fromkeys(
-            ("zeroshot", "linear_probe", "captioned", "published_zeroshot", "published_linear_probe"), "gpus"
+            ("zeroshot", "linear_probe", "image-text", "released_zeroshot", "released_linear_probe"), "gpus"
         ),
-        **dict.fromkeys(("fetch", "testset", "published_checkpoint"), "net"),
+        **dict.fromkeys(("fetch", "testset", "released_checkpoint"), "net"),
         "train": "big",
     }
     assert asked["zeroshot"].model == "a100"
@@ -114,7 +114,7 @@ def test_a_partition_that_lets_nobody_look_is_named_and_the_check_goes_on(monkey
 
 def test_what_fits_needs_no_word():
     assert list(misfits(request("train", partition="gpus"), [LIGHT, GPUS])) == []
-    assert list(misfits(request("cc_links"), [LIGHT, GPUS])) == []
+    assert list(misfits(request("cc3m_urls"), [LIGHT, GPUS])) == []
 
 
 def test_an_account_that_is_not_the_users_or_allows_fewer_jobs_is_named():
@@ -150,7 +150,7 @@ def test_a_partition_that_cancels_preempted_jobs_is_noted():
     assert preemption_note(request("train"), [LIGHT]) is None
     assert preemption_note(request("train"), [replace(LIGHT, preemption="REQUEUE")]) is None
     note = preemption_note(request("train"), [replace(LIGHT, preemption="CANCEL")])
-    assert note.startswith("a job that light preempts is cancelled")
+    assert note.startswith("a job that light preempts is canceled")
 
 
 def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path):
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path):
 
 def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
     done = subprocess.run(
-        [sys.executable, "-m", "cloob", "cluster", "check", "--look", "nowhere.invalid"],
+        [sys.executable, "-m", "cloob", "slurm", "check", "--probe-nodes", "nowhere.invalid"],
         cwd=ROOT,
         env=slurm.environment,
         capture_output=True,
@@ -173,7 +173,7 @@ def test_on_a_cluster_that_the_profile_fits_it_says_so(slurm):
     assert [line for line in lines if line.startswith("change")] == [
         f"change  {rule}: slurm_partition: its nodes do not reach nowhere.invalid; name a partition with "
         "internet"
-        for rule in ("fetch", "testset", "published_checkpoint")
+        for rule in ("fetch", "testset", "released_checkpoint")
     ], done.stderr
     assert any(line.startswith("ok      train: 1 × (36 CPUs, 4 GPUs, 256,000 MB)") for line in lines)
     assert done.returncode == 1

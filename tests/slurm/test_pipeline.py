@@ -38,11 +38,11 @@ def test_downloads_ran_side_by_side(pipeline):
 
 
 def test_the_evaluations_of_a_run_are_one_job_with_one_gpu(pipeline):
-    [epoch_1, _] = sorted((pipeline.results / "evaluate").glob("yfcc-*/epoch_*/zeroshot"))
+    [epoch_1, _] = sorted((pipeline.results / "evaluate").glob("yfcc15m-*/epoch_*/zeroshot"))
     [job] = pipeline.jobs_of(f"evaluate_{epoch_1.parts[-3]}")
     # Two epochs, of each two hours for zeroshot and half an hour for captioned, one after the other.
     assert [job[key] for key in ("tres-per-job", "NumNodes", "TimeLimit")] == ["gres:gpu:1", "1", "5:00:00"]
-    assert pipeline.jobs_of("zeroshot") == pipeline.jobs_of("captioned") == []
+    assert pipeline.jobs_of("zeroshot") == pipeline.jobs_of("image-text") == []
 
 
 def test_tables_and_figures_are_made_where_snakemake_runs(pipeline):

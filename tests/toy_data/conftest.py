@@ -7,7 +7,9 @@ import pytest
 
 from cloob.toy_data.build import Sizes, build
 
-SIZES = Sizes(cc_train=240, cc_validation=30, yfcc=220, testset_train_per_class=1, testset_test_per_class=1)
+SIZES = Sizes(
+    cc3m_train=240, cc3m_validation=30, yfcc=220, testset_train_per_class=1, testset_test_per_class=1
+)
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +23,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def record(world: Path) -> dict:
     """What the world says of itself."""
-    return json.loads((world / "world.json").read_text(encoding="utf-8"))
+    return json.loads((world / "toy_data.json").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ import pytest
 from cloob.common.errors import InputError
 from cloob.toy_data.build import Sizes, build
 
-TINY = Sizes(cc_train=30, cc_validation=5, yfcc=20, testset_train_per_class=1, testset_test_per_class=1)
+TINY = Sizes(cc3m_train=30, cc3m_validation=5, yfcc=20, testset_train_per_class=1, testset_test_per_class=1)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -28,16 +28,16 @@ def test_an_older_world_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path
     out = tmp_path / "world"
     (out / "www").mkdir(parents=True)
     (out / "www" / "left-over.jpg").touch()
-    (out / "world.json").write_text("{}")
+    (out / "toy_data.json").write_text("{}")
     build(out, seed=3, sizes=TINY, port=8765, processes=1)
     assert not (out / "www" / "left-over.jpg").exists()
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_empty_folders_that_wait_for_the_outputs_are_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / "world" / "cc").mkdir(parents=True)
+    (tmp_path / "toy_data" / "cc3m").mkdir(parents=True)
     build(tmp_path / "world", seed=3, sizes=TINY, port=8765, processes=1)
-    assert (tmp_path / "world" / "world.json").is_file()
+    assert (tmp_path / "toy_data" / "toy_data.json").is_file()
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SERVE = [sys.executable, "-m", "cloob", "world", "serve", "--config"]
+SERVE = [sys.executable, "-m", "cloob", "toy-data", "serve", "--config"]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_it_ends_with_the_commands_exit_status(config: Path, port: int, status: 
 
 
 def test_the_command_finds_the_server_open_and_pictures_that_it_makes_itself(config: Path, port: int) -> None:
-    www = config.parent / "results" / "world" / "www"
+    www = config.parent / "results" / "toy_data" / "www"
     program = f"""
 import pathlib, urllib.request
 www = pathlib.Path({str(www)!r}); www.mkdir(parents=True)
@@ -99,10 +99,12 @@ def test_a_port_in_use_is_one_line_with_the_remedy_and_the_command_never_runs(
         ("{", "not YAML"),
     ],
 )
-def test_a_bad_config_is_one_line_that_names_the_key(tmp_path: Path, text: str, told: str) -> None:
+def test_a_bad_config_is_one_line_that_names_the_key(
+    tmp_path: Path, text: str, checkpoint_metadata: str
+) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     done = run(tmp_path / "bad.yaml", "true")
-    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and checkpoint_metadata in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_command_that_does_not_exist_is_one_line(config: Path) -> None:

@@ -17,8 +17,8 @@ from cloob.toy_data.server import WorldServer
 def server(tmp_path: Path) -> Iterator[WorldServer]:
     (tmp_path / "secret.txt").write_text("secret")
     with WorldServer(tmp_path / "www", port=0) as running:
-        (tmp_path / "www" / "cc").mkdir(parents=True)
-        (tmp_path / "www" / "cc" / "a b.jpg").write_bytes(b"\xff\xd8picture")
+        (tmp_path / "www" / "cc3m").mkdir(parents=True)
+        (tmp_path / "www" / "cc3m" / "a b.jpg").write_bytes(b"\xff\xd8picture")
         yield running
 
 
@@ -37,7 +37,7 @@ def link(server: WorldServer, path: str) -> str:
 
 
 def test_a_file_that_came_after_the_server_is_served_as_what_it_is(server: WorldServer) -> None:
-    answer = get(server, "/cc/a%20b.jpg?w=300")
+    answer = get(server, "/cc3m/a%20b.jpg?w=300")
     assert (answer.status, answer.version, answer.body) == (200, 11, b"\xff\xd8picture")
     assert answer.headers["Content-Type"] == "image/jpeg"
     (server.root / "page.jpg").write_bytes(b"<!DOCTYPE html>")
@@ -45,19 +45,19 @@ def test_a_file_that_came_after_the_server_is_served_as_what_it_is(server: World
 
 
 def test_what_is_not_there_is_not_found(server: WorldServer) -> None:
-    assert get(server, "/cc/none.jpg").status == 404
-    assert get(server, "/cc").status == 404
+    assert get(server, "/cc3m/none.jpg").status == 404
+    assert get(server, "/cc3m").status == 404
 
 
 @pytest.mark.parametrize(
-    "path", ["/../secret.txt", "/cc/../../secret.txt", "/%2e%2e/secret.txt", "//secret.txt", "/a%00b"]
+    "path", ["/../secret.txt", "/cc3m/../../secret.txt", "/%2e%2e/secret.txt", "//secret.txt", "/a%00b"]
 )
 def test_nothing_outside_the_folder_is_given_away(server: WorldServer, path: str) -> None:
     assert get(server, path).status == 404
 
 
 def test_a_redirect_leads_to_the_picture(server: WorldServer) -> None:
-    with urllib.request.urlopen(link(server, "redirect/cc/a%20b.jpg"), timeout=5) as answer:
+    with urllib.request.urlopen(link(server, "redirect/cc3m/a%20b.jpg"), timeout=5) as answer:
         assert answer.read() == b"\xff\xd8picture"
 
 
@@ -71,7 +71,7 @@ def test_a_connection_is_kept_for_the_next_request(server: WorldServer) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
     began = time.monotonic()
     for _ in range(50):
-        connection.request("GET", "/cc/a%20b.jpg")
+        connection.request("GET", "/cc3m/a%20b.jpg")
         assert connection.getresponse().read() == b"\xff\xd8picture"
     connection.close()
     assert time.monotonic() - began < 1.0
@@ -79,7 +79,7 @@ def test_a_connection_is_kept_for_the_next_request(server: WorldServer) -> None:
 
 def test_a_hundred_clients_at_once_are_all_answered(server: WorldServer) -> None:
     with ThreadPoolExecutor(100) as clients:
-        answers = list(clients.map(lambda _: get(server, "/cc/a%20b.jpg").status, range(400)))
+        answers = list(clients.map(lambda _: get(server, "/cc3m/a%20b.jpg").status, range(400)))
     assert answers == [200] * 400
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_description
 from cloob.toy_data.testsets import names
 from cloob.toy_data.vocabulary import places
@@ -65,7 +65,7 @@ def test_a_training_split_has_the_same_classes_and_none_empty(
 def test_the_evaluation_takes_every_split_as_its_description_says(world: Path, dataset: str) -> None:
     described = load_description(world / "testsets" / f"{dataset}.yaml")
     for split in ("test", "train") if described.train else ("test",):
-        found = LabelledFolder(described, world / "testsets" / dataset, split)
+        found = LabeledFolder(described, world / "testsets" / dataset, split)
         assert len(found) == described.expected.images_of(split) > 0
 
 

@@ -22,9 +22,9 @@ def test_a_step_moves_them_towards_the_mean_of_its_micro_batches(group):
         micro_batches = [torch.randn(5, 3, generator=generator) * 2 + 1 for _ in range(3)]
         statistics.begin()
         for rows in micro_batches:
-            normalised = layer(rows)
+            normalized = layer(rows)
             statistics.count()
-            torch.testing.assert_close(normalised.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+            torch.testing.assert_close(normalized.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
         layer(micro_batches[0])  # a second pass, for the gradient, does not count
         statistics.end(3)
         mean = 0.7 * mean + 0.3 * sum(rows.mean(0) for rows in micro_batches) / 3

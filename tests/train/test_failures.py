@@ -49,7 +49,7 @@ def test_after_an_exception_no_worker_is_left(shards, model, tmp_path, monkeypat
     monkeypatch.setattr(*TARGETS[where], getattr(*TARGETS[where]))  # put back at the end
     faulty.install(where, what)
     before = multiprocessing.active_children()
-    run = Run(corpus="cc", objective="infonce", architecture="tiny", recipe="test", seed=3)
+    run = Run(corpus="cc3m", objective="clip", architecture="tiny", recipe="test", seed=3)
     with (
         pytest.raises((ValueError, KeyboardInterrupt), match=f"a fault in {where}") as kept,
         joined() as world,
@@ -66,8 +66,8 @@ def test_after_an_exception_no_worker_is_left(shards, model, tmp_path, monkeypat
     ("where", "what", "status", "said"),
     [
         ("step", "ValueError", 1, "ValueError: a fault in step"),
-        ("worker", "MemoryError", 2, "cloob train run: error: Cannot allocate memory; give the job more"),
-        ("saving", "KeyboardInterrupt", 130, "cloob train run: interrupted"),
+        ("worker", "MemoryError", 2, "cloob train: error: Cannot allocate memory; give the job more"),
+        ("saving", "KeyboardInterrupt", 130, "cloob train: interrupted"),
     ],
 )
 def test_alone_a_failed_run_ends(shards, model, tmp_path, where, what, status, said):
@@ -132,9 +132,7 @@ def test_launched_the_cause_is_the_last_line(shards, model, tmp_path):
     process = start(launched(shards, model, tmp_path / "run", learning_rate=1e30, warmup_steps=0, minutes=0))
     _, errors = ended(process)
     assert process.returncode == 2
-    assert last_line(errors).startswith(
-        "cloob train run: error: cc-infoloob_hopfield-tiny-test-seed3: a weight"
-    )
+    assert last_line(errors).startswith("cloob train: error: cc3m-cloob-tiny-test-seed3: a weight")
     assert "torch/distributed" not in errors
     assert "Traceback" not in errors
 
@@ -144,7 +142,7 @@ def test_below_the_report_of_torchrun_the_cause_is_repeated(shards, model, tmp_p
     _, errors = ended(process)
     assert process.returncode == 1
     assert "Root Cause" in errors
-    assert last_line(errors) == "cloob train run: error: ValueError: a fault in step"
+    assert last_line(errors) == "cloob train: error: ValueError: a fault in step"
 
 
 def test_launched_a_killed_process_is_named_in_the_last_line(shards, model, tmp_path):
@@ -180,7 +178,7 @@ def test_launched_and_asked_to_stop_it_says_so_where_it_cannot_save(shards, mode
     process.send_signal(signal.SIGTERM)
     _, errors = ended(process)
     assert process.returncode == 2
-    assert re.search(r"cloob train run: error: .*epoch_.*\.pt: File too large", last_line(errors))
+    assert re.search(r"cloob train: error: .*epoch_.*\.pt: File too large", last_line(errors))
 
 
 @pytest.mark.parametrize("by", ["cloob", "torchrun"])
@@ -205,7 +203,7 @@ def test_torchrun_killed_while_its_processes_import_takes_them_along(shards, mod
 
 def test_without_git_it_trains(shards, model, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    run = Run(corpus="cc", objective="infonce", architecture="tiny", recipe="test", seed=3)
+    run = Run(corpus="cc3m", objective="clip", architecture="tiny", recipe="test", seed=3)
     places, recipe = loop.Places(shards, shards, tmp_path), Recipe(**BASE | {"epochs": 1})
     with joined() as world:
         assert loop.train(run, recipe, model, places, set(), 15, 0, world, StopRequest())

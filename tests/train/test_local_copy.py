@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from cloob.common.errors import InputError
-from cloob.common.files import only_one
+from cloob.common.files import exclusive_dir_lock
 from cloob.shards.reader import Shards
 from cloob.train.distributed import World
 from cloob.train.local_copy import on_scratch, scratch_folder
@@ -87,7 +87,7 @@ def test_a_copy_that_is_in_use_stays_and_a_dead_one_goes(shards, world, tmp_path
         (tmp_path / name / "000000.tar").write_text("half")
     child = os.fork()
     if child == 0:
-        with only_one(tmp_path / "cloob-shards-used"):
+        with exclusive_dir_lock(tmp_path / "cloob-shards-used"):
             (tmp_path / "held").touch()
             while not (tmp_path / "end").exists():
                 os.sched_yield()

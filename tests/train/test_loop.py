@@ -1,4 +1,4 @@
-"""Whole runs of `cloob train run`, as the pipeline starts them, on 22 pairs."""
+"""Whole runs of `cloob train`, as the pipeline starts them, on 22 pairs."""
 
 import json
 import os
@@ -22,19 +22,17 @@ from tests.helpers.recipes import BASE
 pytestmark = pytest.mark.timeout(300)
 
 
-def command(
-    shards, model, folder, *, processes=1, objective="infoloob_hopfield", minutes=15, workers=0, **changes
-):
+def command(shards, model, folder, *, processes=1, objective="cloob", minutes=15, workers=0, **changes):
     recipe = [f"--{name.replace('_', '-')}={value}" for name, value in (BASE | changes).items()]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     launcher += ["--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1", "-m", "cloob"]
     return [
         sys.executable,
         *(launcher if processes > 1 else ["-m", "cloob"]),
-        *("train", "run", f"--shards={shards}", f"--validation={shards}", f"--folder={folder}"),
-        *(f"--model={model}", f"--workers={workers}", "--corpus=cc", f"--objective={objective}"),
+        *("train", f"--shards={shards}", f"--validation={shards}", f"--folder={folder}"),
+        *(f"--model={model}", f"--workers={workers}", "--corpus=cc3m", f"--objective={objective}"),
         *("--architecture=tiny", "--recipe=test", "--seed=3", "--keep-epochs", "1"),
-        *(f"--checkpoint-minutes={minutes}", *recipe),
+        *(f"--checkpoint-interval-minutes={minutes}", *recipe),
     ]
 
 
@@ -63,7 +61,7 @@ def finished(shards, model, tmp_path_factory):
 def test_a_run_leaves_a_final_checkpoint_and_its_metrics(finished):
     final = torch.load(finished / "final.pt", weights_only=True)
     assert (final["epoch"], final["samples_seen"]) == (3, 48)
-    assert final["run"]["name"] == "cc-infoloob_hopfield-tiny-test-seed3"
+    assert final["run"]["name"] == "cc3m-cloob-tiny-test-seed3"
     assert [step["step"] for step in events(finished, "step")] == [1, 2, 3, 4, 5, 6]
     assert [event["epoch"] for event in events(finished, "validation")] == [1, 2, 3]
     assert all(0 < event["loss"] < 1 for event in events(finished, "validation"))
@@ -146,7 +144,7 @@ def test_from_scratch_it_is_the_same_run_and_the_copy_is_gone(finished, shards, 
     scratch = tmp_path / "node"
     arguments = command(shards, model, tmp_path / "run")
     done = subprocess.run(
-        [*arguments, "--scratch=$NODE_DISK"],
+        [*arguments, "--node-local-dir=$NODE_DISK"],
         env=os.environ | {"NODE_DISK": str(scratch)},
         capture_output=True,
         text=True,
@@ -164,7 +162,7 @@ def test_two_processes_wait_for_the_copy_and_the_dead_ones_copy_is_gone(finished
     (dead / "000000.tar").write_bytes(b"half")
     arguments = command(shards, model, tmp_path / "run", processes=2)
     done = subprocess.run(
-        [*arguments, f"--scratch={tmp_path / 'node'}"], capture_output=True, text=True, check=False
+        [*arguments, f"--node-local-dir={tmp_path / 'node'}"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "node").iterdir()) == []
@@ -209,7 +207,7 @@ def test_asked_to_stop_no_process_ends_before_the_checkpoint_is_written(shards, 
 
 
 def test_asked_to_stop_while_it_copies_it_stops_copying(shards, model, tmp_path):
-    arguments = [*command(shards, model, tmp_path / "run"), f"--scratch={tmp_path / 'node'}"]
+    arguments = [*command(shards, model, tmp_path / "run"), f"--node-local-dir={tmp_path / 'node'}"]
     process = subprocess.Popen(slowly(arguments))
     while not list(tmp_path.glob("node/*/*.tar")):
         time.sleep(0.01)
@@ -226,7 +224,7 @@ def test_a_copy_that_is_not_what_the_manifest_says_is_refused(shards, model, tmp
     tar = damaged / "000001.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
     done = subprocess.run(
-        [*command(damaged / "shards.json", model, tmp_path / "run"), f"--scratch={tmp_path / 'node'}"],
+        [*command(damaged / "shards.json", model, tmp_path / "run"), f"--node-local-dir={tmp_path / 'node'}"],
         capture_output=True,
         text=True,
         check=False,
@@ -237,7 +235,7 @@ def test_a_copy_that_is_not_what_the_manifest_says_is_refused(shards, model, tmp
 
 
 def test_cloob_keeps_its_temperature(finished):
-    temperatures = [step["inverse_temperature"] for step in events(finished, "step")]
+    temperatures = [step["inv_temperature"] for step in events(finished, "step")]
     assert temperatures == pytest.approx([30.0] * 6)
 
 
@@ -352,7 +350,7 @@ def statistics(folder):
 
 
 # In float64: over fifty steps AdamW makes differences of 1e-4 out of the order of float32 sums.
-ELASTIC = {"epochs": 50, "batch": 16, "micro_batch": 4, "precision": "float64"}
+ELASTIC = {"epochs": 50, "batch_size": 16, "micro_batch_size": 4, "precision": "float64"}
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +392,7 @@ def test_killed_with_two_processes_it_ends_with_another_number(alone, shards, mo
 def test_several_processes_interrupted_and_resumed_equal_uninterrupted_to_the_bit(
     shards, model, tmp_path, processes
 ):
-    changes = {"processes": processes, "batch": 16, "micro_batch": 4, "epochs": 6}
+    changes = {"processes": processes, "batch_size": 16, "micro_batch_size": 4, "epochs": 6}
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert run(shards, model, whole, minutes=0, **changes).returncode == 0
     (resumed / "checkpoints").mkdir(parents=True)
@@ -453,14 +451,14 @@ def test_another_recipe_is_refused_in_one_line(finished, shards, model, tmp_path
     shutil.copytree(finished, folder)
     done = run(shards, model, folder, learning_rate=5e-4)
     assert done.returncode == 2
-    assert done.stderr.startswith("cloob train run: error: ")
+    assert done.stderr.startswith("cloob train: error: ")
     assert "recipe.learning_rate 0.001 there, 0.0005 now" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_two_processes_train_with_either_objective_and_repeat_themselves(shards, model, tmp_path):
     finals = []
-    for name, objective in (("a", "infonce"), ("b", "infonce")):
+    for name, objective in (("a", "clip"), ("b", "clip")):
         done = run(
             shards,
             model,
@@ -468,13 +466,13 @@ def test_two_processes_train_with_either_objective_and_repeat_themselves(shards,
             processes=2,
             objective=objective,
             epochs=1,
-            learn_temperature=True,
-            inverse_temperature=14.3,
+            learnable_temperature=True,
+            inv_temperature=14.3,
         )
         assert done.returncode == 0, done.stderr
         finals.append(torch.load(tmp_path / name / "final.pt", weights_only=True)["state_dict"])
     assert all(torch.equal(finals[0][name], finals[1][name]) for name in finals[0])
-    rates = [step["inverse_temperature"] for step in events(tmp_path / "a", "step")]
+    rates = [step["inv_temperature"] for step in events(tmp_path / "a", "step")]
     assert rates[0] == pytest.approx(14.3)
 
 
@@ -507,7 +505,7 @@ def test_a_shard_that_was_changed_ends_the_run_by_its_name(shards, model, tmp_pa
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"cloob train run: error: {tar}: changed since it was packed, ")
+    assert last.startswith(f"cloob train: error: {tar}: changed since it was packed, ")
     assert "`cloob shards verify` names what differs" in last
     assert not list(tmp_path.glob("run/**/*.pt"))
 
@@ -522,7 +520,7 @@ def test_a_share_of_replaced_pairs_is_allowed_by_the_config(shards, model, tmp_p
     stopped = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert stopped.returncode == 2
     assert stopped.stderr.splitlines()[-1].startswith(
-        f"cloob train run: error: {tar}: changed since it was packed, 1 of its pairs do not decode; "
+        f"cloob train: error: {tar}: changed since it was packed, 1 of its pairs do not decode; "
     )
     done = subprocess.run(
         [*arguments, "--max-replaced-fraction=0.5"], capture_output=True, text=True, check=False
@@ -547,14 +545,14 @@ def test_a_disk_that_is_full_at_a_checkpoint_is_one_line_and_the_last_one(shards
     assert done.returncode == 2, done.stderr
     path = tmp_path / "run" / "checkpoints" / "epoch_0000_step_00000001.pt"
     assert done.stderr.splitlines()[-1].startswith(
-        f"cloob train run: error: {path}: File too large; raise the file size limit"
+        f"cloob train: error: {path}: File too large; raise the file size limit"
     )
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("run/**/*.pt"))
 
 
 def test_a_scratch_folder_of_a_variable_that_is_not_set_is_one_line(shards, model, tmp_path):
-    arguments = [*command(shards, model, tmp_path / "run"), "--scratch=$CLOOB_NO_SUCH_DISK"]
+    arguments = [*command(shards, model, tmp_path / "run"), "--node-local-dir=$CLOOB_NO_SUCH_DISK"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "$CLOOB_NO_SUCH_DISK is not set in this job on" in done.stderr.splitlines()[-1]
@@ -577,5 +575,5 @@ def test_a_model_file_that_is_wrong_is_one_line_at_the_start(shards, tmp_path, c
     done = run(shards, path, tmp_path / "run")
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"cloob train run: error: {path}: ")
+    assert last.startswith(f"cloob train: error: {path}: ")
     assert said in last

@@ -27,6 +27,8 @@ def test_what_is_not_trained_is_not_given_to_the_optimizer(model):
 
 def test_the_moments_are_the_recipes(model):
     encoder = build_encoder(model_config(model))
-    optimizer = make_optimizer(encoder.named_parameters(), recipe(beta1=0.8, beta2=0.98, epsilon=1e-6))
+    optimizer = make_optimizer(
+        encoder.named_parameters(), recipe(adam_beta1=0.8, adam_beta2=0.98, epsilon=1e-6)
+    )
     assert optimizer.defaults["betas"] == (0.8, 0.98)
     assert optimizer.defaults["eps"] == 1e-6

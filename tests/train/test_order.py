@@ -12,7 +12,7 @@ from tests.helpers.recipes import recipe
 
 
 def order(samples_seen=0, rank=0, processes=1, **changes):
-    made = recipe(**{"batch": 8, "micro_batch": 2, "epochs": 3} | changes)
+    made = recipe(**{"batch_size": 8, "micro_batch_size": 2, "epochs": 3} | changes)
     return BatchOrder(22, made, 5, samples_seen, World(rank, processes, torch.device("cpu")))
 
 
@@ -52,7 +52,7 @@ def test_the_processes_share_each_global_batch_in_order(processes):
 
 
 def test_substitutes_repeat_no_pair_in_a_batch():
-    made = recipe(batch=8, micro_batch=2, epochs=1)
+    made = recipe(batch_size=8, micro_batch_size=2, epochs=1)
     batches = together([BatchOrder(100, made, 5, 0, World(0, 1, torch.device("cpu")))])
     assert len(batches) == 12
     for batch in batches:
@@ -74,7 +74,7 @@ def test_a_batch_that_cannot_be_shared_or_filled_is_refused():
     ):
         order(processes=3)
     with pytest.raises(InputError, match="corpus holds only 22"):
-        order(batch=32)
+        order(batch_size=32)
 
 
 @pytest.fixture(scope="module")

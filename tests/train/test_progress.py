@@ -5,7 +5,7 @@ from cloob.train import progress
 VALUES = {
     "steps": 40,
     "loss": 1.5,
-    "inverse_temperature": 30.0,
+    "inv_temperature": 30.0,
     "learning_rate": 5e-4,
     "data_seconds": 1.0,
     "batch_seconds": 3.0,
@@ -15,7 +15,7 @@ VALUES = {
 def test_a_line_says_all_that_one_asks_of_a_run(capsys, monkeypatch):
     clock = iter([100.0, 101.0, 110.0, 111.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    run = progress.Progress("a-run", first=10, batch=64, processes=2)
+    run = progress.Progress("a-run", first=10, batch_size=64, processes=2)
     for step in (11, 12, 13):  # a line at second 10 only
         run.step(VALUES | {"step": step, "epoch": step / 20})
     assert capsys.readouterr().out == (
@@ -25,6 +25,6 @@ def test_a_line_says_all_that_one_asks_of_a_run(capsys, monkeypatch):
 
 
 def test_the_last_step_has_its_line(capsys):
-    run = progress.Progress("a-run", first=0, batch=8, processes=1)
+    run = progress.Progress("a-run", first=0, batch_size=8, processes=1)
     run.step(VALUES | {"step": 1, "steps": 1, "epoch": 1.0})
     assert re.search(r"step 1/1 .* 0:00:00 left", capsys.readouterr().out)

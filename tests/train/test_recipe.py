@@ -19,7 +19,7 @@ def parse(arguments):
 
 
 def test_flags_and_recipe_are_the_same_thing():
-    assert parse(spelled(learn_temperature=True)) == recipe(learn_temperature=True)
+    assert parse(spelled(learnable_temperature=True)) == recipe(learnable_temperature=True)
 
 
 def test_every_hyperparameter_has_to_be_said():
@@ -31,9 +31,9 @@ def test_every_hyperparameter_has_to_be_said():
     "wrong",
     [
         {"epochs": 0},
-        {"batch": -1},
-        {"micro_batch": 3},
-        {"micro_batch": 0},
+        {"batch_size": -1},
+        {"micro_batch_size": 3},
+        {"micro_batch_size": 0},
         {"crop_scale": 1.5},
         {"warmup_steps": -1},
         {"learning_rate": "nan"},
@@ -45,4 +45,4 @@ def test_a_value_that_cannot_be_is_refused_by_name(wrong):
 
 
 def test_a_run_is_named_by_all_that_it_is():
-    assert Run("cc", "infoloob_hopfield", "RN50", "cc", 3).name == "cc-infoloob_hopfield-RN50-cc-seed3"
+    assert Run("cc3m", "cloob", "RN50", "cc3m", 3).name == "cc3m-cloob-RN50-cc3m-seed3"

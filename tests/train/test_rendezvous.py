@@ -104,9 +104,7 @@ def test_a_taken_port_is_one_line(shards, model, tmp_path):
         taken.listen()
         variables = variables_of(0, taken.getsockname()[1])
         line = refusal(command(shards, model, tmp_path / "run"), tmp_path, **variables)
-    assert re.fullmatch(
-        r"cloob train run: error: MASTER_PORT: .* \(Address already in use\); set another", line
-    )
+    assert re.fullmatch(r"cloob train: error: MASTER_PORT: .* \(Address already in use\); set another", line)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +152,7 @@ def test_ctrl_c_ends_a_process_that_waits_for_the_others(shards, model, tmp_path
     os.kill(process.pid, signal.SIGINT)
     process.join(10)
     assert process.exitcode == 130
-    assert errors.read_text() == "cloob train run: interrupted\n"
+    assert errors.read_text() == "cloob train: interrupted\n"
 
 
 def test_a_process_that_dies_while_all_connect_is_not_waited_for(
@@ -201,7 +199,7 @@ SLURM = {
 
 def test_without_scontrol_it_is_one_line(shards, model, tmp_path):
     line = refusal(command(shards, model, tmp_path / "run"), tmp_path, **SLURM, PATH=tmp_path)
-    assert re.fullmatch(r"cloob train run: error: scontrol .*: No such file.*; set MASTER_ADDR.*", line)
+    assert re.fullmatch(r"cloob train: error: scontrol .*: No such file.*; set MASTER_ADDR.*", line)
 
 
 @pytest.mark.parametrize("name", ["SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST"])

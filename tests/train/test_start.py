@@ -19,7 +19,7 @@ from cloob.train.signals import StopRequest
 from tests.helpers.recipes import recipe
 
 VIT = {"layers": 1, "width": 16, "patch_size": 32, "head_width": 8}
-RUN = Run("cc", "infoloob_hopfield", "tiny", "test", 1)
+RUN = Run("cc3m", "cloob", "tiny", "test", 1)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def refused(shards, model, tmp_path):
 
 
 def test_a_micro_batch_of_one_image_has_no_statistics(refused, model):
-    assert f"BatchNorm layers of {model} need 2 images or more" in refused(micro_batch=1)
+    assert f"BatchNorm layers of {model} need 2 images or more" in refused(micro_batch_size=1)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_micro_batch_of_one_image_is_refused_where_batchnorm_refuses_it(model,
 
 def test_a_batch_of_one_pair_has_nothing_to_be_told_apart_from():
     with pytest.raises(InputError, match="recipe: batch is 1"):
-        check_recipe(recipe(batch=1, micro_batch=1))
+        check_recipe(recipe(batch_size=1, micro_batch_size=1))
 
 
 def with_pairs(folder, number):

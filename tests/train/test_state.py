@@ -19,7 +19,7 @@ from cloob.train.state import (
 )
 from tests.helpers.io_errors import NUMBERS, as_nobody, fail_reads_below, limited, no_descriptor_left
 
-IDENTITY = {"recipe": {"batch": 8, "epochs": 3}, "model_config": {"width": 64}, "corpus_sha256": "a1"}
+IDENTITY = {"recipe": {"batch_size": 8, "epochs": 3}, "model_config": {"width": 64}, "corpus_sha256": "a1"}
 
 
 def save(folder, epoch, step=0):
@@ -81,8 +81,8 @@ def test_what_a_kill_left_half_written_is_deleted(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"recipe": {"batch": 16, "epochs": 3}}, "recipe.batch 8 there, 16 now"),
-        ({"recipe": {"batch": 8, "epochs": 3, "new": 1}}, "recipe.new None there, 1 now"),
+        ({"recipe": {"batch_size": 16, "epochs": 3}}, "recipe.batch_size 8 there, 16 now"),
+        ({"recipe": {"batch_size": 8, "epochs": 3, "new": 1}}, "recipe.new None there, 1 now"),
         ({"model_config": {"width": 32}}, "model_config.width 64 there, 32 now"),
         ({"corpus_sha256": "b2"}, "corpus_sha256 a1 there, b2 now"),
     ],

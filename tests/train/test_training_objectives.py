@@ -15,7 +15,7 @@ from tests.helpers.recipes import BASE
 
 def losses(objective, shards, model, folder):
     """The losses of six steps."""
-    run = Run(corpus="cc", objective=objective, architecture="tiny", recipe="test", seed=3)
+    run = Run(corpus="cc3m", objective=objective, architecture="tiny", recipe="test", seed=3)
     places = loop.Places(shards, shards, folder)
     with joined() as world:
         loop.train(run, Recipe(**BASE), model, places, set(), 15, 0, world, StopRequest())
@@ -27,8 +27,8 @@ def losses(objective, shards, model, folder):
 def test_every_objective_trains_as_its_formulas_do(objective, shards, model, tmp_path, monkeypatch):
     ours = losses(objective, shards, model, tmp_path / "ours")
 
-    def formulas(image, text, *, objective, inverse_temperature, beta, group):
-        return oracle.loss(image, text, objective, inverse_temperature, beta)
+    def formulas(image, text, *, objective, inv_temperature, beta, group):
+        return oracle.loss(image, text, objective, inv_temperature, beta)
 
     monkeypatch.setattr(step, "contrastive_loss", formulas)
     assert ours == pytest.approx(losses(objective, shards, model, tmp_path / "formulas"), rel=1e-5)

@@ -30,22 +30,22 @@ def refused(snakemake, tmp_path_factory, text):
 
 
 MISREAD = """
-label: 2024
-partial: "no"
+title_suffix: 2024
+allow_missing: "no"
 recipes:
-  cc:
+  cc3m:
     epochs: 1e2
-    report_epochs: 31
+    eval_epochs: 31
     learning_rate: 5e-4
     weight_decay: "0.1"
-    micro_batch: 128.0
+    micro_batch_size: 128.0
     compile: "true"
     crop_scale: .9e0
-    beta1: .nan
+    adam_beta1: .nan
   1e5: null
   1: null
 train:
-  scratch: no
+  node_local_dir: no
   wandb_project:
   workers: 010
   workers: 8
@@ -68,18 +68,18 @@ def misread(snakemake, tmp_path_factory):
     [
         "label: 2024 is not of type 'string': put the text in quotes",
         "partial: 'no' is not of type 'boolean': 'no' is text; write no, without quotes",
-        "recipes.cc.epochs: '1e2' is not of type 'integer': YAML 1.1 reads 1e2 as text; write 100",
-        "recipes.cc.report_epochs: 31 is not of type 'array': write a list: [31]",
-        "recipes.cc.learning_rate: '5e-4' is not of type 'number': YAML 1.1 reads 5e-4 as text; write 5.0e-4",
-        "recipes.cc.weight_decay: '0.1' is not of type 'number': '0.1' is text; write 0.1, without quotes",
-        "recipes.cc.micro_batch: 128.0 is not of type 'integer': write 128",
-        "recipes.cc.compile: 'true' is not of type 'boolean': 'true' is text; write true, without quotes",
-        "recipes.cc.crop_scale: '.9e0' is not of type 'number': YAML 1.1 reads .9e0 as text; write .9e+0",
+        "recipes.cc3m.epochs: '1e2' is not of type 'integer': YAML 1.1 reads 1e2 as text; write 100",
+        "recipes.cc3m.eval_epochs: 31 is not of type 'array': write a list: [31]",
+        "recipes.cc3m.learning_rate: '5e-4' is not of type 'number': YAML 1.1 reads 5e-4 as text; write 5.0e-4",
+        "recipes.cc3m.weight_decay: '0.1' is not of type 'number': '0.1' is text; write 0.1, without quotes",
+        "recipes.cc3m.micro_batch_size: 128.0 is not of type 'integer': write 128",
+        "recipes.cc3m.compile: 'true' is not of type 'boolean': 'true' is text; write true, without quotes",
+        "recipes.cc3m.crop_scale: '.9e0' is not of type 'number': YAML 1.1 reads .9e0 as text; write .9e+0",
         "recipes.1e5: None is not of type 'object': it is empty",
-        "train.scratch: False is not of type 'string': yes, no, on, off, true and false are truth values",
+        "train.node_local_dir: False is not of type 'string': yes, no, on, off, true and false are truth values",
         "train.wandb_project: None is not of type 'string': it is empty: give a text in quotes,",
         "evaluate: None is not of type 'object': it is empty: give its content, indented, or delete the line",
-        "line 13: recipes.cc.beta1: .nan is not a finite number",
+        "line 13: recipes.cc3m.adam_beta1: .nan is not a finite number",
         "line 15: key recipes.1 is not read as text; put it in quotes",
         "line 19: train.workers: YAML reads 010 as 8 (base 8)",
         "line 20: key train.workers is given twice, first in line 19; delete one",
@@ -94,13 +94,13 @@ def test_what_yaml_reads_otherwise_than_it_looks_is_told_by_its_key(misread, sai
 
 def test_numbers_of_json_and_of_the_command_line_are_checked_as_those_of_yaml(snakemake, tmp_path):
     path = tmp_path / "changed.json"
-    changed = {"epsilon": float("nan"), "weight_decay": float("inf")}
-    path.write_text(json.dumps({"recipes": {"cc": changed}}))
-    given = ("--configfile", path, "--config", "recipes={cc: {learning_rate: 5e-4}}")
+    changed = {"adam_eps": float("nan"), "weight_decay": float("inf")}
+    path.write_text(json.dumps({"recipes": {"cc3m": changed}}))
+    given = ("--configfile", path, "--config", "recipes={cc3m: {learning_rate: 5e-4}}")
     assert [line.partition(" (")[0] for line in lines_of(snakemake("-n", *given))] == [
-        "recipes.cc.epsilon: nan is not of type 'number'",
-        "recipes.cc.learning_rate: '5e-4' is not of type 'number': YAML 1.1 reads 5e-4 as text; write 5.0e-4",
-        "recipes.cc.weight_decay: inf is not of type 'number'",
+        "recipes.cc3m.epsilon: nan is not of type 'number'",
+        "recipes.cc3m.learning_rate: '5e-4' is not of type 'number': YAML 1.1 reads 5e-4 as text; write 5.0e-4",
+        "recipes.cc3m.weight_decay: inf is not of type 'number'",
     ]
 
 
@@ -109,20 +109,24 @@ def bad_names():
     return {
         "architectures": dict.fromkeys(names, "RN50"),
         "testsets": dict.fromkeys(names),
-        "published": dict.fromkeys(names),
-        "recipes": dict.fromkeys(names, CONFIG["recipes"]["cc"]),
-        "evaluate": {"captioned": dict.fromkeys(names, CONFIG["evaluate"]["captioned"]["cc_validation"])},
+        "released": dict.fromkeys(names),
+        "recipes": dict.fromkeys(names, CONFIG["recipes"]["cc3m"]),
+        "evaluate": {
+            "image-text": dict.fromkeys(names, CONFIG["evaluate"]["retrieval_sets"]["cc3m_validation"])
+        },
     }
 
 
 def test_names_that_cannot_be_folders_and_wildcards_are_refused(snakemake, tmp_path_factory):
     content = bad_names()
     lines = refused(snakemake, tmp_path_factory, yaml.safe_dump(content))
-    for key in ("architectures", "testsets", "published", "recipes"):
+    for key in ("architectures", "testsets", "released", "recipes"):
         for name in content[key]:
             said = f"{key}: {name!r} does not match (a name of "
             assert len([line for line in lines if line.startswith(said)]) == 1, lines
-    assert sum(line.startswith("evaluate.captioned: ") for line in lines) == len(content["architectures"])
+    assert sum(line.startswith("evaluate.retrieval_sets: ") for line in lines) == len(
+        content["architectures"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +145,14 @@ def inconsistent(snakemake, tmp_path_factory):
             "small": "config/architectures/RN_small.json",
         },
         "recipes": {
-            "tiny": CONFIG["recipes"]["cc"]
-            | {"micro_batch": 1, "batch": 4, "epochs": 9, "report_epochs": [1, 10], "structure_epochs": [11]}
+            "tiny": CONFIG["recipes"]["cc3m"]
+            | {
+                "micro_batch_size": 1,
+                "batch_size": 4,
+                "epochs": 9,
+                "eval_epochs": [1, 10],
+                "embedding_eval_epochs": [11],
+            }
         },
         "runs": [
             CONFIG["runs"][0],
@@ -151,8 +161,8 @@ def inconsistent(snakemake, tmp_path_factory):
             CONFIG["runs"][0] | {"architectures": ["RN52"]},
         ],
         "evaluate": {
-            "captioned": {"flickr": {"title": "Flickr", "shards": "flickr/shards.json"}},
-            "linear_probe": {"l2_weakest": 2.0, "l2_strongest": 1.0},
+            "image-text": {"flickr": {"title": "Flickr", "shards": "flickr/shards.json"}},
+            "linear_probe": {"l2_min": 2.0, "l2_max": 1.0},
         },
         "testsets": {
             "birdsnap": {"description": "config/datasets/gtsrb.yaml"},
@@ -170,14 +180,14 @@ def inconsistent(snakemake, tmp_path_factory):
         "architectures.long: no file xxx",
         "no.json: not JSON (Expecting value",
         "lacks.json: text_cfg.context_length is missing; give a whole number",
-        "recipes.tiny.micro_batch: 1 image is too few for the BatchNorm layers of small; give 2 or more",
-        "recipes.tiny.report_epochs: 10 is beyond epochs: 9",
-        "recipes.tiny.structure_epochs: 11 is beyond epochs: 9",
-        "runs: cc-infonce-RN50-cc-seed5 is given 2 times; leave it in one row",
-        "runs: cc-infoloob_hopfield-RN50-cc-seed5 is given 2 times",
+        "recipes.tiny.micro_batch_size: 1 image is too few for the BatchNorm layers of small; give 2 or more",
+        "recipes.tiny.eval_epochs: 10 is beyond epochs: 9",
+        "recipes.tiny.embedding_eval_epochs: 11 is beyond epochs: 9",
+        "runs: cc3m-clip-RN50-cc3m-seed5 is given 2 times; leave it in one row",
+        "runs: cc3m-cloob-RN50-cc3m-seed5 is given 2 times",
         "runs.3.architectures: no architecture RN52; there are ",
-        "evaluate.captioned.flickr.shards: no file flickr/shards.json; correct the path",
-        "evaluate.linear_probe.l2_weakest: greater than l2_strongest; exchange them",
+        "evaluate.retrieval_sets.flickr.shards: no file flickr/shards.json; correct the path",
+        "evaluate.linear_probe.l2_min: greater than l2_max; exchange them",
         "testsets.birdsnap.description: config/datasets/gtsrb.yaml describes the test set gtsrb",
         "spec.yaml: line 2: key name is given twice, first in line 1; delete one",
     ],

@@ -10,12 +10,12 @@ import yaml
 
 from tests.helpers.browser import CHROMIUM, Browser
 from tests.helpers.repository import ROOT
-from tests.helpers.tenth_of_demo import LABEL, tenth_of
+from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of
 
 TESTSETS = 8
 FIGURES = (
     *("zeroshot", "predictions", "effective_eigenvalues", "effective_eigenvalues_epochs", "ajne", "spectra"),
-    *("similarities", "saturation", "training_curves", "throughput", "fates", "pipeline"),
+    *("similarities", "saturation", "training_curves", "throughput", "outcomes", "pipeline"),
 )
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("end_to_end")]
@@ -41,7 +41,7 @@ def pipeline(snakemake, awkward_checkout):
     def run(*arguments):
         return snakemake(
             *("--configfile", path, "--cores", 2, "--nolock", *arguments),
-            before=("cloob", "world", "serve", "--config", str(path), "--"),
+            before=("cloob", "toy-data", "serve", "--config", str(path), "--"),
             root=awkward_checkout,
         )
 
@@ -68,31 +68,31 @@ def test_every_run_has_a_value_for_every_test_set(pipeline):
     accuracy = table[(table.metric == "accuracy") & (table.statistic == "measured")]
     assert len(accuracy) == 3 * TESTSETS
     assert accuracy.value.between(0, 1).all()
-    assert accuracy.groupby("corpus").objective.nunique().to_dict() == {"cc": 2, "yfcc": 1}
+    assert accuracy.groupby("corpus").objective.nunique().to_dict() == {"cc3m": 2, "yfcc15m": 1}
 
 
 def test_the_books_balance(pipeline):
     results, _, _ = pipeline
-    books = pd.read_csv(results / "tables" / "books.csv")
+    accounting = pd.read_csv(results / "tables" / "accounting.csv")
     config = yaml.safe_load(pipeline[1].read_text())
     listed = {
-        ("cc", "train"): config["world"]["cc_train"],
-        ("cc", "validation"): config["world"]["cc_validation"],
-        ("yfcc", "train"): config["world"]["yfcc"],
+        ("cc3m", "train"): config["toy_data"]["cc3m_train"],
+        ("cc3m", "validation"): config["toy_data"]["cc3m_validation"],
+        ("yfcc15m", "train"): config["toy_data"]["yfcc15m"],
     }
     for (corpus, split), rows in listed.items():
         shards = json.loads((results / "shards" / corpus / split / "shards.json").read_text())
-        mine = books[(books.corpus == corpus) & (books.split == split)]
-        refused = mine[~mine.fate.isin(["kept", "listed"])]
+        mine = accounting[(accounting.corpus == corpus) & (accounting.split == split)]
+        refused = mine[~mine.outcome.isin(["kept", "listed"])]
         assert shards["samples"] + refused.rows.sum() == rows
         assert shards["samples"] > 0.75 * rows
-    assert {"http_404", "dns", "malformed_row", "duplicate_link"} <= set(books.fate)
+    assert {"http_404", "dns", "malformed_row", "duplicate_link"} <= set(accounting.outcome)
 
 
 def test_hardly_a_picture_of_the_toy_dataset_is_taken_for_another(pipeline):
     results, _, _ = pipeline
-    books = pd.read_csv(results / "tables" / "books.csv")
-    assert books[books.fate == "near_duplicate_of_validation"].rows.sum() <= 1
+    accounting = pd.read_csv(results / "tables" / "accounting.csv")
+    assert accounting[accounting.outcome == "near_duplicate_of_validation"].rows.sum() <= 1
     overlap = pd.read_csv(results / "tables" / "overlap.csv")
     assert len(overlap) == 2 * TESTSETS
     assert overlap.compared.sum() > 0.95 * overlap.images.sum()
@@ -111,11 +111,11 @@ def test_the_loss_is_finite_and_falls(pipeline):
 def test_what_comes_out_says_which_world_it_is_from(pipeline):
     results, _, _ = pipeline
     tables = sorted((results / "tables").glob("*.csv"))
-    expected = {"zeroshot", "linear_probe", "retrieval", "claims", "books", "overlap"}
+    expected = {"zeroshot", "linear_probe", "retrieval", "claims", "accounting", "overlap"}
     assert {path.stem for path in tables} >= expected
     for path in tables:
-        assert LABEL in path.with_suffix(".md").read_text().splitlines()[0]
-        assert LABEL in path.with_suffix(".tex").read_text().splitlines()[0]
+        assert TITLE_SUFFIX in path.with_suffix(".md").read_text().splitlines()[0]
+        assert TITLE_SUFFIX in path.with_suffix(".tex").read_text().splitlines()[0]
     for stem in FIGURES:
         assert (results / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
@@ -132,7 +132,7 @@ def test_a_second_run_finds_nothing_to_do(pipeline):
 
 def test_the_report_is_one_file_with_every_figure_and_table(report):
     page = report.read_text()
-    tables = ("zeroshot", "linear_probe", "retrieval", "claims", "books", "overlap")
+    tables = ("zeroshot", "linear_probe", "retrieval", "claims", "accounting", "overlap")
     for name in (*(f"{table}.html" for table in tables), *(f"{figure}.png" for figure in FIGURES)):
         assert name in page
 
@@ -146,7 +146,7 @@ def test_the_report_opens_in_a_browser_without_errors_or_network(report, tmp_pat
         browser.wait_for("!!document.querySelector('.prose table')")
         start = browser.ask("document.querySelector('.prose').innerText")
         assert "CLOOB, reproduced from nothing" in start
-        assert LABEL in start
+        assert TITLE_SUFFIX in start
         assert "ImageNet" in start  # the key table
         top = browser.ask("document.querySelector('.prose h1').getBoundingClientRect().top")
         assert 0 <= top < height

@@ -16,8 +16,8 @@ MARKS = (
     "|raw| $x^2$ {{ 7 * 7 }} {% raw %} a_b RN50_ *c* **d** `e` ``f`` \\ \\input{g} &amp; 100% #1 http://evil.invalid",
     "line\n\n.. raw:: html\n\n   <b>directive</b>\n\n.. image:: http://evil.invalid/h.png",
 )
-LABEL = " ".join(MARKS)
-SHOWN = " ".join(LABEL.split())
+TITLE_SUFFIX = " ".join(MARKS)
+SHOWN = " ".join(TITLE_SUFFIX.split())
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,7 +28,7 @@ def report(snakemake, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     results = folder / "results"
     config = folder / "config.json"
-    config.write_text(json.dumps({"results": str(results), "partial": True, "label": LABEL}))
+    config.write_text(json.dumps({"results": str(results), "partial": True, "label": TITLE_SUFFIX}))
     targets = [results / "tables" / "zeroshot.html", results / "tables" / "claims.html"]
     targets.append(results / "figures" / "pipeline.png")
     made = snakemake("--cores", 2, "--nolock", *targets, "--configfile", config)
@@ -81,9 +81,9 @@ def test_a_browser_shows_it_as_text_and_asks_the_network_for_nothing(report, tmp
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `make browser` installs Debian's")
 def test_a_browser_shows_the_cells_of_a_table_as_text(tmp_path):
     section = Section(MARKS[0], "lr", ["x", MARKS[1]], [[each, Cell(each, True, "a")] for each in MARKS])
-    document = Document("Names", [section], [(LABEL,)])
+    document = Document("Names", [section], [(TITLE_SUFFIX,)])
     markdown, page = tmp_path / "t.md", tmp_path / "t.html"
-    markdown.write_text(as_markdown(document, LABEL), encoding="utf-8")
+    markdown.write_text(as_markdown(document, TITLE_SUFFIX), encoding="utf-8")
     report_page(markdown, page)
     with Browser(tmp_path / "profile") as browser:
         browser.open(page, 1280, 900)

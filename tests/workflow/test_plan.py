@@ -29,19 +29,17 @@ def test_the_default_plan_is_the_true_paper(plan):
     # Conceptual Captions in 8 parts and its validation in one, YFCC in 16.
     assert counts(plan)["fetch"] == 8 + 1 + 16
     for seed in range(1, 6):
-        for objective in ("infonce", "infoloob_hopfield"):
-            assert f"results/train/cc-{objective}-RN50-cc-seed{seed}/final.pt" in plan.stdout
+        for objective in ("clip", "cloob"):
+            assert f"results/train/cc3m-{objective}-RN50-cc3m-seed{seed}/final.pt" in plan.stdout
     for encoder in ("RN50", "RN101", "RN50x4"):
-        assert f"results/train/yfcc-infoloob_hopfield-{encoder}-yfcc-seed1/final.pt" in plan.stdout
+        assert f"results/train/yfcc15m-cloob-{encoder}-yfcc15m-seed1/final.pt" in plan.stdout
 
 
 def test_epochs_whose_embeddings_are_looked_at_are_kept_too(snakemake):
-    structure = (
-        "results/evaluate/cc-infoloob_hopfield-RN50-cc-seed1/epoch_8/embedding_structure/cc_validation.json"
-    )
+    structure = "results/evaluate/cc3m-cloob-RN50-cc3m-seed1/epoch_8/embedding_structure/cc3m_validation.json"
     plan = snakemake("-n", "-p", structure)
     assert plan.returncode == 0, plan.stderr
-    assert counts(plan) == counts(plan) | {"train": 1, "captioned": 1, "pack": 2}
+    assert counts(plan) == counts(plan) | {"train": 1, "image-text": 1, "pack": 2}
     kept = " ".join(f"--keep-epochs={epoch}" for epoch in (1, 8, 16, 31, 64, 96, 128))
     assert f" {kept} " in plan.stdout
     assert "checkpoints/epoch_0008.pt" in plan.stdout
@@ -50,8 +48,8 @@ def test_epochs_whose_embeddings_are_looked_at_are_kept_too(snakemake):
 def test_the_plan_says_in_one_message_what_only_the_user_can_supply(plan):
     message = (plan.stdout + plan.stderr).split("These are yours to supply", 1)[1]
     wanted = {
-        "corpora.cc.train": CONFIG["corpora"]["cc"]["train"],
-        "corpora.yfcc.metadata": CONFIG["corpora"]["yfcc"]["metadata"],
+        "corpora.cc3m.train": CONFIG["corpora"]["cc3m"]["train"],
+        "corpora.yfcc15m.metadata": CONFIG["corpora"]["yfcc15m"]["metadata"],
         "testsets.imagenet.folder": CONFIG["testsets"]["imagenet"]["folder"],
     }
     for key, path in wanted.items():
@@ -66,27 +64,30 @@ def test_official_files_are_the_users_to_supply(snakemake, config_with):
     plan = snakemake("-n", "-p", "results/evaluate/testsets/ucf101", "--configfile", there)
     assert plan.returncode == 0, plan.stderr
     assert "data/ucf101  (key testsets.ucf101.original)" in plan.stdout + plan.stderr
-    assert "--source=official --original=data/ucf101" in plan.stdout
+    assert "--source=official --local-files=data/ucf101" in plan.stdout
 
 
 def test_somebodys_shards_are_packed_instead_of_a_download(snakemake, config_with):
-    frozen = config_with({"corpora": {"cc": {"ready_made": {"train": "data/cc/frozen"}}}})
+    frozen = config_with({"corpora": {"cc3m": {"ready_made": {"train": "data/cc3m/frozen"}}}})
     plan = snakemake("-n", "-p", "results/tables/corpus.csv", "--configfile", frozen)
     assert plan.returncode == 0, plan.stderr
     said = plan.stdout + plan.stderr
-    assert "data/cc/frozen  (key corpora.cc.ready_made.train)" in said
-    assert "(key corpora.cc.train)" not in said and "(key corpora.cc.validation)" in said
-    assert "--ready-made=data/cc/frozen --validation=results/shards/cc/validation/shards.json" in said
+    assert "data/cc3m/frozen  (key corpora.cc3m.ready_made.train)" in said
+    assert "(key corpora.cc3m.train)" not in said and "(key corpora.cc3m.validation)" in said
+    assert "--ready-made=data/cc3m/frozen --validation=results/shards/cc3m/validation/shards.json" in said
     # The lists of CC's validation split and of YFCC are still fetched.
     parts = CONFIG["download"]["parts"]
-    assert counts(plan)["fetch"] == parts["cc"]["validation"] + parts["yfcc"]["train"]
-    assert "download/cc/train" not in said and "cc/train/shards=results/shards/cc/train/fates.csv" in said
+    assert counts(plan)["fetch"] == parts["cc3m"]["validation"] + parts["yfcc15m"]["train"]
+    assert (
+        "download/cc3m/train" not in said
+        and "cc3m/train/shards=results/shards/cc3m/train/outcomes.csv" in said
+    )
 
 
 def test_existing_shards_are_packed_by_the_downloads_rules_of_size_and_shape(snakemake, config_with):
-    frozen = config_with({"corpora": {"cc": {"ready_made": {"train": "data/cc/frozen"}}}})
+    frozen = config_with({"corpora": {"cc3m": {"ready_made": {"train": "data/cc3m/frozen"}}}})
     plan = snakemake("-n", "-p", "results/tables/corpus.csv", "--configfile", frozen)
-    rules = ("--image-size=512", "--minimum-size=16", "--maximum-aspect-ratio=3")
+    rules = ("--image-size=512", "--min-size=16", "--max-aspect-ratio=3")
     packs = re.findall(r"cloob shards pack .*", plan.stdout)
     assert [all(rule in pack for rule in rules) for pack in packs] == [
         "--ready-made" in pack for pack in packs
@@ -96,11 +97,11 @@ def test_existing_shards_are_packed_by_the_downloads_rules_of_size_and_shape(sna
 
 def test_every_training_corpus_is_packed_without_the_images_of_validation(snakemake):
     packs = re.findall(r"cloob shards pack .*", snakemake("-n", "-p", "results/tables/corpus.csv").stdout)
-    without = "--validation=results/shards/cc/validation/shards.json"
+    without = "--validation=results/shards/cc3m/validation/shards.json"
     assert {re.search(r"--out=(\S+)", pack)[1]: without in pack for pack in packs} == {
-        "results/shards/cc/train": True,
-        "results/shards/cc/validation": False,
-        "results/shards/yfcc/train": True,
+        "results/shards/cc3m/train": True,
+        "results/shards/cc3m/validation": False,
+        "results/shards/yfcc15m/train": True,
     }
 
 
@@ -109,7 +110,7 @@ def test_every_corpus_of_the_grid_is_compared_with_every_test_set(snakemake):
     assert plan.returncode == 0, plan.stderr
     assert counts(plan) == counts(plan) | {"overlap": 2, "pack": 3, "overlap_table": 1}
     assert "train" not in counts(plan)  # it needs no checkpoint
-    for corpus in ("cc", "yfcc"):
+    for corpus in ("cc3m", "yfcc15m"):
         for testset in CONFIG["testsets"]:
             assert f"results/evaluate/overlap/{corpus}/{testset}.json" in plan.stdout
     distance = f"--near-duplicate-distance={CONFIG['shards']['near_duplicate_distance']}"
@@ -133,12 +134,12 @@ def test_a_set_that_is_null_is_left_out(snakemake, config_with):
 
 
 def test_the_linear_probe_is_for_sets_with_training_images(snakemake, config_with):
-    name = "results/evaluate/cc-infonce-RN50-cc-seed1/epoch_31/linear_probe"
+    name = "results/evaluate/cc3m-clip-RN50-cc3m-seed1/epoch_31/linear_probe"
     plan = snakemake("-n", "-p", f"{name}/imagenetv2.json")
     assert plan.returncode == 0, plan.stderr
     for testset in ("country211", "flowers102", "gtsrb", "imagenet", "imagenetv2", "imagenetv2_top_images"):
         assert f"{name}/{testset}.json" in plan.stdout
-    assert "--training=imagenetv2=imagenet" in plan.stdout
+    assert "--probe-train-set=imagenetv2=imagenet" in plan.stdout
     assert "birdsnap" not in plan.stdout  # no training images
     without = config_with({"testsets": {"imagenet": None}})
     plan = snakemake("-n", f"{name}/gtsrb.json", "--configfile", without)
@@ -146,7 +147,7 @@ def test_the_linear_probe_is_for_sets_with_training_images(snakemake, config_wit
     assert "imagenetv2" not in plan.stdout  # trained on ImageNet
 
 
-UNPROBED = {name: one | {"training": None} for name, one in CONFIG["testsets"].items()}
+UNPROBED = {name: one | {"probe_train_set": None} for name, one in CONFIG["testsets"].items()}
 
 
 def test_where_no_set_has_training_images_all_is_without_the_linear_probe(snakemake, config_with):
@@ -159,16 +160,16 @@ def test_where_no_set_has_training_images_all_is_without_the_linear_probe(snakem
 @pytest.mark.parametrize(
     ("table", "changed", "said"),
     [
-        ("linear_probe", {"testsets": UNPROBED}, "No test set is probed: .*testsets.NAME.training"),
+        ("linear_probe", {"testsets": UNPROBED}, "No test set is probed: .*testsets.NAME.probe_train_set"),
         (
-            "published_linear_probe",
+            "released_linear_probe",
             {"testsets": UNPROBED},
-            "No test set is probed: .*testsets.NAME.training",
+            "No test set is probed: .*testsets.NAME.probe_train_set",
         ),
         (
-            "published",
-            {"published": dict.fromkeys(CONFIG["published"])},
-            "No released checkpoint .*published.NAME.address",
+            "released",
+            {"released": dict.fromkeys(CONFIG["released"])},
+            "No released checkpoint .*released_checkpoints.NAME.address",
         ),
     ],
 )
@@ -182,7 +183,7 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
     elsewhere = config_with({"results": f"{tmp_path}/results"})
     run = snakemake("all", "--cores", 1, "--nolock", "--configfile", elsewhere)
     assert run.returncode != 0
-    assert "(key corpora.cc.train)" in run.stdout + run.stderr
+    assert "(key corpora.cc3m.train)" in run.stdout + run.stderr
     assert not list(tmp_path.glob("results/**/*.parquet"))
     assert "Finished jobid" not in run.stdout + run.stderr
 
@@ -193,19 +194,22 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
         ({"shards": {"near_duplicate_distance": 200}}, "shards.near_duplicate_distance: 200 is greater than"),
         ({"lable": "x"}, "unknown key lable; did you mean label?"),
         ({"download": {"timeout": "soon"}}, "download.timeout: 'soon' is not of type 'integer'"),
-        ({"recipes": {"cc": {"momentum": 0.9}}}, "recipes.cc: unknown key momentum"),
+        ({"recipes": {"cc3m": {"momentum": 0.9}}}, "recipes.cc3m: unknown key momentum"),
         (
             {"runs": [CONFIG["runs"][0] | {"objectives": ["clop"]}]},
-            "runs.0.objectives.0: 'clop' is not one of ['infonce', 'infonce_hopfield',",
+            "runs.0.objectives.0: 'clop' is not one of ['clip', 'infonce_hopfield',",
         ),
-        ({"runs": [CONFIG["runs"][0] | {"recipe": "dd"}]}, "runs.0.recipe: no recipe dd; there are cc, yfcc"),
+        (
+            {"runs": [CONFIG["runs"][0] | {"recipe": "dd"}]},
+            "runs.0.recipe: no recipe dd; there are cc3m, yfcc15m",
+        ),
         (
             {"runs": [CONFIG["runs"][0] | {"architectures": ["RN51"]}]},
             "runs.0.architectures: no architecture RN51; there are RN50, RN101, RN50x4",
         ),
         ({"architectures": {"mine": "config/mine.json"}}, "architectures.mine: no file config/mine.json"),
         (
-            {"testsets": {"gtsrb": {"training": "birdsnap"}}},
+            {"testsets": {"gtsrb": {"probe_train_set": "birdsnap"}}},
             "testsets.gtsrb.training: birdsnap has no training images of its own; those have country211",
         ),
         (
@@ -214,19 +218,19 @@ def test_a_real_run_refuses_to_start_without_it(snakemake, config_with, tmp_path
         ),
         (
             {"train": {"processes": 3}},
-            "train.processes: 3 processes cannot share the 4 micro-batches of recipe cc equally",
+            "train.processes: 3 processes cannot share the 4 micro-batches of recipe cc3m equally",
         ),
         (
-            {"recipes": {"cc": {"report_epochs": [200]}}},
-            "recipes.cc.report_epochs: 200 is beyond epochs: 128",
+            {"recipes": {"cc3m": {"eval_epochs": [200]}}},
+            "recipes.cc3m.eval_epochs: 200 is beyond epochs: 128",
         ),
         (
-            {"recipes": {"yfcc": {"structure_epochs": [1, 29]}}},
-            "recipes.yfcc.structure_epochs: 29 is beyond epochs: 28",
+            {"recipes": {"yfcc15m": {"embedding_eval_epochs": [1, 29]}}},
+            "recipes.yfcc15m.embedding_eval_epochs: 29 is beyond epochs: 28",
         ),
         (
-            {"evaluate": {"captioned": {"flickr": {"title": "Flickr", "shards": "flickr/test"}}}},
-            "evaluate.captioned.flickr.shards: 'flickr/test' does not match",
+            {"evaluate": {"image-text": {"flickr": {"title": "Flickr", "shards": "flickr/test"}}}},
+            "evaluate.retrieval_sets.flickr.shards: 'flickr/test' does not match",
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -254,7 +258,7 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     profile = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
     assert profile["executor"] == "slurm"
     assert profile["software-deployment-method"] == "conda"
-    assert set(profile["set-resources"]) - set(SITE) == set(listed) - {"all", "supply"}
+    assert set(profile["set-resources"]) - set(SITE) == set(listed) - {"all", "user_inputs"}
     # One process on each GPU, with the CPUs of its loaders.
     train, processes = profile["set-resources"]["train"], CONFIG["train"]["processes"]
     assert train["tasks"] == processes
@@ -266,7 +270,7 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     assert profile["set-threads"]["zeroshot"] == 1 + CONFIG["evaluate"]["workers"]
     # A run's evaluations fit in one job.
     epochs = [
-        len(set(one["report_epochs"])) + len({*one["report_epochs"], *one["structure_epochs"]})
+        len(set(one["eval_epochs"])) + len({*one["eval_epochs"], *one["embedding_eval_epochs"]})
         for one in CONFIG["recipes"].values()
     ]
     assert profile["group-components"] == {"evaluate_{run}": max(epochs)}

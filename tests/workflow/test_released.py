@@ -1,4 +1,4 @@
-"""The released checkpoints' tables from nothing: one is fetched, recognised, evaluated and compared.
+"""The released checkpoints' tables from nothing: one is fetched, recognized, evaluated and compared.
 
 The server is local and the weights are random (in the authors' layout): the numbers are the oracle's.
 """
@@ -28,7 +28,7 @@ from tests.helpers.repository import ROOT
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 NAMES = ["hawk", "gull", "wren"]
 
-pytestmark = pytest.mark.xdist_group("published")
+pytestmark = pytest.mark.xdist_group("released")
 
 
 def make_set(folder: Path, server: RangedServer) -> Path:
@@ -53,7 +53,7 @@ def make_set(folder: Path, server: RangedServer) -> Path:
         "source": {
             "processed": {
                 "layout": "class_folders",
-                "files": [{"address": server.address("birdsnap.zip"), "maximum_bytes": 5_000_000}],
+                "files": [{"url": server.address("birdsnap.zip"), "max_bytes": 5_000_000}],
             }
         },
     }
@@ -116,17 +116,17 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
         changes = {
             "results": str(results),
             "label": "random weights",
-            "published": {
-                "cloob_rn50_yfcc": {"address": server.address("cloob_rn50_yfcc_epoch_28.pt")},
+            "released": {
+                "cloob_rn50_yfcc": {"url": server.address("cloob_rn50_yfcc_epoch_28.pt")},
                 "cloob_rn50x4_yfcc": None,
             },
             "testsets": dict.fromkeys(CONFIG["testsets"])
-            | {"birdsnap": {"description": str(description), "folder": None, "training": "birdsnap"}},
+            | {"birdsnap": {"description": str(description), "folder": None, "probe_train_set": "birdsnap"}},
             # Not so strong that all logits are equal but for the tolerance of the fit.
-            "evaluate": {"workers": 0, "linear_probe": {"l2_strengths": 3, "l2_strongest": 1.0}},
+            "evaluate": {"workers": 0, "linear_probe": {"l2_num": 3, "l2_max": 1.0}},
         }
         target = results / "tables" / "published.csv"
-        probe = results / "tables" / "published_linear_probe.csv"
+        probe = results / "tables" / "released_linear_probe.csv"
         run = snakemake(target, probe, "--cores", 2, "--nolock", "--configfile", config_with(changes))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert served.asked == ["", "bytes=300000000-"]
@@ -142,7 +142,7 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
     probes = pd.read_csv(probe)
     assert probes.features.tolist() == ["after_projection", "before_projection"]
     assert set(probes.published_accuracy_pct) == {56.2}
-    result = results / "evaluate" / "published" / "cloob_rn50_yfcc" / "linear_probe" / "birdsnap.json"
+    result = results / "evaluate" / "released" / "cloob_rn50_yfcc" / "linear_probe" / "birdsnap.json"
     strengths = [each["l2_strength"] for each in json.loads(result.read_text())["probes"]]
     expected = [
         100 * scikit_learns_accuracy(train, test, *each)
@@ -152,11 +152,11 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
     assert probes.converged.all()
 
 
-@pytest.mark.parametrize("table", ["published", "published_linear_probe"])
+@pytest.mark.parametrize("table", ["released", "released_linear_probe"])
 def test_the_plan_fetches_what_the_authors_released_and_trains_nothing(snakemake, table):
     plan = snakemake("-n", "-p", f"results/tables/{table}.csv")
     assert plan.returncode == 0, plan.stderr
-    for name, one in CONFIG["published"].items():
-        assert f"results/download/published/{name}.pt" in plan.stdout
-        assert one["address"] in plan.stdout
+    for name, one in CONFIG["released"].items():
+        assert f"results/download/released/{name}.pt" in plan.stdout
+        assert one["url"] in plan.stdout
     assert "rule train:" not in plan.stdout

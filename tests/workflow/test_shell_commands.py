@@ -57,32 +57,35 @@ def words_of(plan, command):
     return shlex.split(text[: text.index(" 2>&1 |")])
 
 
-RUN = "cc-infonce-RN50-cc-seed1"
+RUN = "cc3m-clip-RN50-cc3m-seed1"
 TEXT = HOSTILE + " {run} {} {{x}} <results> <x>\nnext line"
 # Escaped for Snakemake's report; `cloob report` takes the escapes back.
-LABEL = "--label=" + re.sub(r"[\\<\n]", lambda each: f"\\u{ord(each[0]):04x}", TEXT)
+TITLE_SUFFIX = "--title-suffix=" + re.sub(r"[\\<\n]", lambda each: f"\\u{ord(each[0]):04x}", TEXT)
 # Where a text or path of the config goes: the command, and its flag.
 GIVEN = [
-    *((f"cloob report {each}", LABEL) for each in ("table", "books", "corpus-table", "overlap", "published")),
-    *((f"cloob report {each}", LABEL) for each in ("figure", "corpus-figure")),
-    ("cloob train run", f"--scratch={TEXT}"),
-    ("cloob train run", f"--wandb-project={TEXT}"),
-    ("cloob evaluate captioned", f"--title={TEXT}"),
-    ("cloob download file", f"--address=http://{TEXT}"),
-    ("cloob download yfcc", f"--images-address=http://{TEXT}"),
-    ("cloob download cc", f"--list={HOSTILE}"),
-    ("cloob download yfcc", f"--subset={HOSTILE}"),
-    ("cloob download yfcc", f"--metadata={HOSTILE}"),
+    *(
+        (f"cloob report {each}", TITLE_SUFFIX)
+        for each in ("table", "accounting", "corpus-table", "overlap", "released")
+    ),
+    *((f"cloob report {each}", TITLE_SUFFIX) for each in ("figure", "corpus-figure")),
+    ("cloob train", f"--node-local-dir={TEXT}"),
+    ("cloob train", f"--wandb-project={TEXT}"),
+    ("cloob evaluate image-text", f"--title={TEXT}"),
+    ("cloob download file", f"--url=http://{TEXT}"),
+    ("cloob download yfcc15m", f"--image-base-url=http://{TEXT}"),
+    ("cloob download cc3m", f"--list={HOSTILE}"),
+    ("cloob download yfcc15m", f"--subset={HOSTILE}"),
+    ("cloob download yfcc15m", f"--metadata={HOSTILE}"),
     ("cloob shards pack", f"--ready-made={HOSTILE}"),
-    ("cloob evaluate testset", f"--original={HOSTILE}"),
+    ("cloob evaluate prepare-testset", f"--local-files={HOSTILE}"),
     ("cloob evaluate zeroshot", f"--testset=config/datasets/imagenet.yaml={HOSTILE}"),
 ]
 TARGETS = [
-    f"evaluate/{RUN}/epoch_31/retrieval/cc_validation.json",
+    f"evaluate/{RUN}/epoch_31/retrieval/cc3m_validation.json",
     f"evaluate/{RUN}/epoch_31/zeroshot/gtsrb.json",
-    "download/published/cloob_rn50_yfcc.pt",
-    "download/yfcc/train/links.parquet",
-    *(f"tables/{table}.csv" for table in ("throughput", "books", "corpus", "overlap", "published")),
+    "download/released/cloob_rn50_yfcc.pt",
+    "download/yfcc15m/train/urls.parquet",
+    *(f"tables/{table}.csv" for table in ("throughput", "accounting", "corpus", "overlap", "released")),
     *(f"figures/{figure}.png" for figure in ("throughput", "corpus")),
 ]
 
@@ -94,11 +97,11 @@ def hostile_plan(snakemake, tmp_path_factory):
     content = {
         "label": TEXT,
         "train": {"scratch": TEXT, "wandb_project": TEXT},
-        "evaluate": {"captioned": {"cc_validation": {"title": TEXT}}},
-        "published": {"cloob_rn50_yfcc": {"address": f"http://{TEXT}"}},
+        "evaluate": {"image-text": {"cc3m_validation": {"title": TEXT}}},
+        "released": {"cloob_rn50_yfcc": {"url": f"http://{TEXT}"}},
         "corpora": {
-            "cc": {"validation": HOSTILE, "ready_made": {"train": HOSTILE}},
-            "yfcc": {"images_address": f"http://{TEXT}", "subset": HOSTILE, "metadata": HOSTILE},
+            "cc3m": {"validation": HOSTILE, "ready_made": {"train": HOSTILE}},
+            "yfcc15m": {"image_base_url": f"http://{TEXT}", "subset": HOSTILE, "metadata": HOSTILE},
         },
         "testsets": {
             "ucf101": {"source": "official", "original": HOSTILE},
@@ -125,10 +128,10 @@ def test_a_text_or_path_of_the_config_reaches_the_program_as_it_is(hostile_plan,
 @pytest.mark.parametrize("metadata", [["a b", "-c;d", "e=f"], ["one"]])
 def test_a_list_of_paths_reaches_the_program_as_it_is(snakemake, config_with, metadata):
     plan = snakemake(
-        *("-n", "-p", "results/download/yfcc/train/links.parquet"),
-        *("--configfile", config_with({"corpora": {"yfcc": {"metadata": metadata}}})),
+        *("-n", "-p", "results/download/yfcc15m/train/urls.parquet"),
+        *("--configfile", config_with({"corpora": {"yfcc15m": {"metadata": metadata}}})),
     )
-    words = words_of(plan, "cloob download yfcc")
+    words = words_of(plan, "cloob download yfcc15m")
     assert [word for word in words if "--metadata" in word] == [f"--metadata={each}" for each in metadata]
 
 
@@ -142,9 +145,9 @@ def test_a_model_and_a_description_may_have_any_path(snakemake, config_with, tmp
         {"architectures": {"RN50": str(model)}, "testsets": {"gtsrb": {"description": str(description)}}}
     )
     plan = snakemake("-n", "-p", f"results/train/{RUN}/final.pt", "--configfile", config)
-    assert f"--model={model}" in words_of(plan, "cloob train run")
+    assert f"--model={model}" in words_of(plan, "cloob train")
     plan = snakemake("-n", "-p", "results/evaluate/testsets/gtsrb", "--configfile", config)
-    assert f"--description={description}" in words_of(plan, "cloob evaluate testset")
+    assert f"--spec={description}" in words_of(plan, "cloob evaluate prepare-testset")
 
 
 def test_jobs_run_below_any_results_folder(snakemake, config_with, tmp_path):
@@ -171,12 +174,12 @@ def test_paths_are_the_same_with_and_without_dots_and_slashes_that_say_nothing(s
     content = {
         "results": "./x//y/./z",
         "corpora": {
-            "cc": {"validation": "data//mine.tsv"},
-            "yfcc": {"metadata": ["./data/m1", "data/./m2"]},
+            "cc3m": {"validation": "data//mine.tsv"},
+            "yfcc15m": {"metadata": ["./data/m1", "data/./m2"]},
         },
         "testsets": {"imagenet": {"folder": "./data/mine/"}},
         "evaluate": {
-            "captioned": {"mine": {"title": "Mine", "shards": "x/./y/z/shards/yfcc/train/shards.json"}}
+            "image-text": {"mine": {"title": "Mine", "shards": "x/./y/z/shards/yfcc15m/train/shards.json"}}
         },
     }
     plan = snakemake("-n", "all", "--configfile", config_with(content))
@@ -186,7 +189,7 @@ def test_paths_are_the_same_with_and_without_dots_and_slashes_that_say_nothing(s
     for path in ("data/mine.tsv", "data/m1", "data/m2", "data/mine"):
         assert f"  - {path}  (key " in said
     assert "output: x/y/z/tables/zeroshot.csv" in said
-    assert "x/y/z/shards/yfcc/train/shards.json" in said  # made
+    assert "x/y/z/shards/yfcc15m/train/shards.json" in said  # made
 
 
 @pytest.mark.parametrize("name", ["a{b}", "a\nb", "a:b"])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-RUN = "cc-infonce-RN50-cc-seed1"
+RUN = "cc3m-clip-RN50-cc3m-seed1"
 
 
 @pytest.fixture
@@ -21,15 +21,16 @@ def said(snakemake, config_with, tmp_path):
 
 
 def test_before_a_corpus_is_packed_its_pairs_are_not_known(said):
-    assert "10 × cc RN50, 128 epochs: pairs not known before the corpus is packed" in said()
+    assert "10 × cc3m RN50, 128 epochs: pairs not known before the corpus is packed" in said()
 
 
 def test_a_measured_rate_becomes_gpu_hours(said, tmp_path):
-    manifest = tmp_path / "shards" / "cc" / "train" / "shards.json"
+    manifest = tmp_path / "shards" / "cc3m" / "train" / "shards.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"samples": 2_250_000}))
     assert (
-        "10 × cc RN50, 128 epochs: 288,000,000 pairs each; no run of RN50 measured yet, so no hours" in said()
+        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs each; no run of RN50 measured yet, so no hours"
+        in said()
     )
     log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
     log.parent.mkdir(parents=True)
@@ -42,13 +43,13 @@ def test_a_measured_rate_becomes_gpu_hours(said, tmp_path):
     # 288 million pairs / (2 000 / 4 pairs a second and GPU, the median) / 3 600 s = 160 hours of one GPU; a
     # tenth of one of the ten runs is done.
     assert (
-        "10 × cc RN50, 128 epochs: 288,000,000 pairs each, 28,800,000 of all trained, "
+        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs each, 28,800,000 of all trained, "
         "40.00 h on 4 processes; 1,584.0 GPU-hours to go (one GPU a process)"
     ) in said()
 
 
 def test_what_is_trained_is_read_in_a_moment_however_long_the_log(said, tmp_path):
-    manifest = tmp_path / "shards" / "cc" / "train" / "shards.json"
+    manifest = tmp_path / "shards" / "cc3m" / "train" / "shards.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"samples": 2_250_000}))
     log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"

@@ -47,13 +47,13 @@ def check_config(config):
     errors = sorted(Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if not errors and not problems:
         left_out = {name for name, one in config["testsets"].items() if one is None}
-        for key in ("testsets", "published"):
+        for key in ("testsets", "released_checkpoints"):
             config[key] = {name: one for name, one in config[key].items() if one is not None}
         simplify_paths(config)
         for name, one in config["testsets"].items():
             one["folder"] = one.get("folder") or f"{config['results']}/evaluate/testsets/{name}"
-            if one.get("training") in left_out:  # ImageNetV2 without ImageNet
-                one["training"] = None
+            if one.get("probe_train_set") in left_out:  # ImageNetV2 without ImageNet
+                one["probe_train_set"] = None
     problems += [explained(error) for error in errors]
     problems = problems or list(inconsistencies(config))
     if problems:
@@ -62,11 +62,11 @@ def check_config(config):
 
 def simplify_paths(config):
     """Write paths without ./ and //, which Snakemake takes for other paths than those without."""
-    cc, yfcc = config["corpora"]["cc"], config["corpora"]["yfcc"]
-    holders = [(config, ["results"]), (cc, ["train", "validation"]), (yfcc, ["metadata", "subset"])]
-    holders += [(corpus["ready_made"], list(corpus["ready_made"])) for corpus in (cc, yfcc)]
-    holders += [(one, ["description", "folder", "original"]) for one in config["testsets"].values()]
-    holders += [(one, ["shards"]) for one in config["evaluate"]["captioned"].values()]
+    cc3m, yfcc15m = config["corpora"]["cc3m"], config["corpora"]["yfcc15m"]
+    holders = [(config, ["results"]), (cc3m, ["train", "validation"]), (yfcc15m, ["metadata", "subset"])]
+    holders += [(corpus["ready_made"], list(corpus["ready_made"])) for corpus in (cc3m, yfcc15m)]
+    holders += [(one, ["spec", "folder", "local_files"]) for one in config["testsets"].values()]
+    holders += [(one, ["shards"]) for one in config["evaluate"]["retrieval_sets"].values()]
     holders += [(config["architectures"], list(config["architectures"]))]
     for holder, keys in holders:
         for key in keys:
@@ -116,30 +116,30 @@ def explained(error):
 def inconsistencies(config):
     """What no schema can see: names that nothing defines, sizes that do not divide, files that are not there."""
     for name, recipe in config["recipes"].items():
-        for key in ("report_epochs", "structure_epochs"):
+        for key in ("eval_epochs", "embedding_eval_epochs"):
             if max(recipe[key], default=0) > recipe["epochs"]:
                 yield f"recipes.{name}.{key}: {max(recipe[key])} is beyond epochs: {recipe['epochs']}"
-        if recipe["batch"] % recipe["micro_batch"]:
-            yield f"recipes.{name}.micro_batch: {recipe['micro_batch']} does not divide batch: {recipe['batch']}"
+        if recipe["batch_size"] % recipe["micro_batch_size"]:
+            yield f"recipes.{name}.micro_batch_size: {recipe['micro_batch_size']} does not divide batch: {recipe['batch_size']}"
     yield from inconsistent_runs(config)
-    if config["evaluate"]["linear_probe"]["l2_weakest"] > config["evaluate"]["linear_probe"]["l2_strongest"]:
-        yield "evaluate.linear_probe.l2_weakest: greater than l2_strongest; exchange them"
+    if config["evaluate"]["linear_probe"]["l2_min"] > config["evaluate"]["linear_probe"]["l2_max"]:
+        yield "evaluate.linear_probe.l2_min: greater than l2_max; exchange them"
     for name, one in config["testsets"].items():
-        training = one.get("training")
-        if training and (config["testsets"].get(training) or {}).get("training") != training:
-            having = [each for each, its in config["testsets"].items() if its.get("training") == each]
+        training = one.get("probe_train_set")
+        if training and (config["testsets"].get(training) or {}).get("probe_train_set") != training:
+            having = [each for each, its in config["testsets"].items() if its.get("probe_train_set") == each]
             yield (
-                f"testsets.{name}.training: {training} has no training images of its own; "
+                f"testsets.{name}.probe_train_set: {training} has no training images of its own; "
                 f"those have {', '.join(having) or 'none'}"
             )
-    for name, one in config["evaluate"]["captioned"].items():
+    for name, one in config["evaluate"]["retrieval_sets"].items():
         if (
             one["shards"].endswith(".json")
             and not is_made(one["shards"])
             and not os.path.isfile(one["shards"])
         ):
-            yield f"evaluate.captioned.{name}.shards: no file {one['shards']}; correct the path"
-    folders = {f"testsets.{name}.description": one["description"] for name, one in config["testsets"].items()}
+            yield f"evaluate.retrieval_sets.{name}.shards: no file {one['shards']}; correct the path"
+    folders = {f"testsets.{name}.spec": one["spec"] for name, one in config["testsets"].items()}
     for key, path in folders.items():
         if is_made(path):
             continue
@@ -148,7 +148,7 @@ def inconsistencies(config):
             continue
         try:
             name = load_description(path).name
-            if key != f"testsets.{name}.description":
+            if key != f"testsets.{name}.spec":
                 yield f"{key}: {path} describes the test set {name}; name both alike"
         except InputError as error:
             yield f"{key}: {error}"
@@ -173,10 +173,10 @@ def inconsistent_runs(config):
         if recipe is None:
             yield f"runs.{position}.recipe: no recipe {row['recipe']}; there are {', '.join(config['recipes'])}"
             continue
-        if (recipe["batch"] // recipe["micro_batch"]) % config["train"]["processes"]:
+        if (recipe["batch_size"] // recipe["micro_batch_size"]) % config["train"]["processes"]:
             yield (
                 f"train.processes: {config['train']['processes']} processes cannot share the "
-                f"{recipe['batch'] // recipe['micro_batch']} micro-batches of recipe {row['recipe']} equally"
+                f"{recipe['batch_size'] // recipe['micro_batch_size']} micro-batches of recipe {row['recipe']} equally"
             )
         for objective in row["objectives"]:
             if objective not in recipe["objectives"]:
@@ -185,9 +185,11 @@ def inconsistent_runs(config):
             if architecture not in config["architectures"]:
                 known = ", ".join(config["architectures"])
                 yield f"runs.{position}.architectures: no architecture {architecture}; there are {known}"
-            elif architecture in models and recipe["micro_batch"] < least_micro_batch(models[architecture]):
+            elif architecture in models and recipe["micro_batch_size"] < least_micro_batch(
+                models[architecture]
+            ):
                 yield (
-                    f"recipes.{row['recipe']}.micro_batch: {recipe['micro_batch']} image is too few for the "
+                    f"recipes.{row['recipe']}.micro_batch_size: {recipe['micro_batch_size']} image is too few for the "
                     f"BatchNorm layers of {architecture}; give 2 or more"
                 )
         names.update(list(names_of_runs(row)))

@@ -14,16 +14,19 @@ shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python
 
 def supplies():
     """What only the user can supply and is not there yet: key of the config -> path."""
-    cc, yfcc = config["corpora"]["cc"], config["corpora"]["yfcc"]
+    cc3m, yfcc15m = config["corpora"]["cc3m"], config["corpora"]["yfcc15m"]
     paths = {
-        f"corpora.cc.{split}": cc[split] for split in ("train", "validation") if not ready_made("cc", split)
+        f"corpora.cc3m.{split}": cc3m[split]
+        for split in ("train", "validation")
+        if not ready_made("cc3m", split)
     }
-    metadata = [yfcc["metadata"]] if isinstance(yfcc["metadata"], str) else yfcc["metadata"]
-    if not ready_made("yfcc", "train"):
+    metadata = [yfcc15m["metadata"]] if isinstance(yfcc15m["metadata"], str) else yfcc15m["metadata"]
+    if not ready_made("yfcc15m", "train"):
         paths |= {
-            "corpora.yfcc.metadata" + (f".{part}" if part else ""): path for part, path in enumerate(metadata)
+            "corpora.yfcc15m.metadata" + (f".{part}" if part else ""): path
+            for part, path in enumerate(metadata)
         }
-        paths["corpora.yfcc.subset"] = yfcc["subset"]
+        paths["corpora.yfcc15m.subset"] = yfcc15m["subset"]
     paths |= {
         f"corpora.{corpus}.ready_made.{split}": folder
         for corpus, one in config["corpora"].items()
@@ -32,9 +35,9 @@ def supplies():
     }
     paths |= {f"testsets.{name}.folder": one["folder"] for name, one in config["testsets"].items()}
     paths |= {
-        f"testsets.{name}.original": one["original"]
+        f"testsets.{name}.local_files": one["local_files"]
         for name, one in config["testsets"].items()
-        if one.get("original") and is_made(one["folder"])
+        if one.get("local_files") and is_made(one["folder"])
     }
     return {key: path for key, path in paths.items() if not is_made(path) and not os.path.exists(path)}
 
@@ -57,7 +60,7 @@ def wanted_supplies(paths):
 
 def refuse_without_supplies(dag):
     """Stop a real run before its first job where something is missing that only the user can supply."""
-    paths = {str(path) for job in dag.needrun_jobs() if job.rule.name == "supply" for path in job.output}
+    paths = {str(path) for job in dag.needrun_jobs() if job.rule.name == "user_inputs" for path in job.output}
     if paths:
         raise WorkflowError(wanted_supplies(paths))
 
@@ -98,22 +101,22 @@ def recipe_of(wildcards):
     return config["recipes"][RUNS[wildcards.run]["recipe"]]
 
 
-def structure_epochs(recipe):
+def embedding_eval_epochs(recipe):
     """The epochs whose embeddings are looked at: those of the recipe and all that are reported."""
-    return sorted({*recipe["report_epochs"], *recipe["structure_epochs"]})
+    return sorted({*recipe["eval_epochs"], *recipe["embedding_eval_epochs"]})
 
 
 def train_flags(wildcards):
-    """The run, its recipe, what its objective needs, and where it trains, as flags of `cloob train run`."""
+    """The run, its recipe, what its objective needs, and where it trains, as flags of `cloob train`."""
     run, recipe = RUNS[wildcards.run], dict(recipe_of(wildcards))
     of_objective = recipe.pop("objectives")[run["objective"]]
-    del recipe["report_epochs"], recipe["structure_epochs"]
+    del recipe["eval_epochs"], recipe["embedding_eval_epochs"]
     where = {
         "model": config["architectures"][run["architecture"]],
-        "keep_epochs": structure_epochs(recipe_of(wildcards)),
-        "checkpoint_minutes": config["train"]["checkpoint_minutes"],
+        "keep_epochs": embedding_eval_epochs(recipe_of(wildcards)),
+        "checkpoint_interval_minutes": config["train"]["checkpoint_interval_minutes"],
         "max_replaced_fraction": config["train"]["max_replaced_fraction"],
-        "scratch": config["train"]["scratch"],
+        "node_local_dir": config["train"]["node_local_dir"],
         "wandb_project": config["train"]["wandb_project"],
     }
     return flags(run | recipe | of_objective | where)

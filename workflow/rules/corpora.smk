@@ -4,7 +4,7 @@
 def splits():
     """Every (corpus, split) that the grid of runs needs; validation is always Conceptual Captions'."""
     corpora = sorted({run["corpus"] for run in RUNS.values()})
-    return [(corpus, "train") for corpus in corpora] + [("cc", "validation")]
+    return [(corpus, "train") for corpus in corpora] + [("cc3m", "validation")]
 
 
 def ready_made(corpus, split):
@@ -22,18 +22,18 @@ def packed(wildcards):
     corpus, split = wildcards.corpus, wildcards.split
     inputs = {"ready_made": ready_made(corpus, split)}
     if not inputs["ready_made"]:
-        links = f"{config['results']}/download/{corpus}/{split}/links.parquet"
-        inputs = {"ledgers": ledgers_of(corpus, split), "links": links}
+        links = f"{config['results']}/download/{corpus}/{split}/urls.parquet"
+        inputs = {"ledgers": ledgers_of(corpus, split), "urls": links}
     if split == "train":
-        inputs["validation"] = f"{config['results']}/shards/cc/validation/shards.json"
+        inputs["validation"] = f"{config['results']}/shards/cc3m/validation/shards.json"
     return inputs
 
 
 def pack_flags(wildcards):
     """How pairs are packed, as flags of `cloob shards pack`; existing shards by the download's rules."""
-    bounds = ["maximum_bytes", "maximum_pixels", "quality"]
+    bounds = ["max_bytes", "max_pixels", "quality"]
     if ready_made(wildcards.corpus, wildcards.split):
-        bounds += ["image_size", "minimum_size", "maximum_aspect_ratio"]
+        bounds += ["image_size", "min_size", "max_aspect_ratio"]
     return flags(config["shards"] | {key: config["download"][key] for key in bounds})
 
 
@@ -45,16 +45,16 @@ def manifests():
     }
 
 
-def fates_files():
-    """The books of every split, stage after stage: {corpus/split/stage: path}."""
+def outcomes_files():
+    """The accounting of every split, stage after stage: {corpus/split/stage: path}."""
     files = {}
     for corpus, split in splits():
         if (corpus, split) in downloaded():
-            for stage in ("links", "images"):
+            for stage in ("urls", "images"):
                 files[f"{corpus}/{split}/{stage}"] = (
-                    f"{config['results']}/download/{corpus}/{split}/{stage}_fates.csv"
+                    f"{config['results']}/download/{corpus}/{split}/{stage}_outcomes.csv"
                 )
-        files[f"{corpus}/{split}/shards"] = f"{config['results']}/shards/{corpus}/{split}/fates.csv"
+        files[f"{corpus}/{split}/shards"] = f"{config['results']}/shards/{corpus}/{split}/outcomes.csv"
     return files
 
 

@@ -2,13 +2,13 @@
 
 
 localrules:
-    supply,
-    fates,
+    user_inputs,
+    image_outcomes,
     summary,
 
 
 # Stands in the plan for what only the user can supply; a real run that needs it does not start.
-rule supply:
+rule user_inputs:
     output:
         sorted(set(supplies().values())),
     log:
@@ -21,29 +21,29 @@ rule supply:
         "printf '%s\\n' {params.message:q} | tee {log:q} >&2; exit 1"
 
 
-rule cc_links:
+rule cc3m_urls:
     input:
-        lambda wildcards: config["corpora"]["cc"][wildcards.split],
+        lambda wildcards: config["corpora"]["cc3m"][wildcards.split],
     output:
-        links="<results>/download/cc/{split}/links.parquet",
-        fates="<results>/download/cc/{split}/links_fates.csv",
+        urls="<results>/download/cc3m/{split}/urls.parquet",
+        outcomes="<results>/download/cc3m/{split}/urls_outcomes.csv",
     log:
-        "<results>/logs/download/cc_{split}_links.log",
+        "<results>/logs/download/cc3m_{split}_links.log",
     conda:
         "../../envs/lists.yaml"
     shell:
-        "cloob download cc --list={input:q} --links={output.links:q} --fates={output.fates:q} 2>&1 | tee {log:q}"
+        "cloob download cc3m --list={input:q} --urls={output.urls:q} --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
 
 
-rule yfcc_links:
+rule yfcc15m_urls:
     input:
-        metadata=config["corpora"]["yfcc"]["metadata"],
-        subset=config["corpora"]["yfcc"]["subset"],
+        metadata=config["corpora"]["yfcc15m"]["metadata"],
+        subset=config["corpora"]["yfcc15m"]["subset"],
     output:
-        links="<results>/download/yfcc/train/links.parquet",
-        fates="<results>/download/yfcc/train/links_fates.csv",
+        urls="<results>/download/yfcc15m/train/urls.parquet",
+        outcomes="<results>/download/yfcc15m/train/urls_outcomes.csv",
     log:
-        "<results>/logs/download/yfcc_train_links.log",
+        "<results>/logs/download/yfcc15m_train_links.log",
     conda:
         "../../envs/lists.yaml"
     # For the decompression; with twice as many the join would be the slower of the two.
@@ -53,19 +53,19 @@ rule yfcc_links:
             {
                 "metadata": input.metadata,
                 "subset": input.subset,
-                "caption": config["corpora"]["yfcc"]["caption"],
-                "images_address": config["corpora"]["yfcc"]["images_address"],
+                "caption": config["corpora"]["yfcc15m"]["caption"],
+                "image_base_url": config["corpora"]["yfcc15m"]["image_base_url"],
             }
         ),
     shell:
-        "cloob download yfcc {params.flags:q} --links={output.links:q} --fates={output.fates:q} 2>&1 | tee {log:q}"
+        "cloob download yfcc15m {params.flags:q} --urls={output.urls:q} --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
 
 
 # A part of a list. The images lie beside the ledger in a folder that is not declared: what was fetched survives
 # a failed job.
 rule fetch:
     input:
-        "<results>/download/{corpus}/{split}/links.parquet",
+        "<results>/download/{corpus}/{split}/urls.parquet",
     output:
         "<results>/download/{corpus}/{split}/parts/{part}_ledger.parquet",
     log:
@@ -81,30 +81,30 @@ rule fetch:
         parts=parts,
         flags=fetch_flags,
     shell:
-        "cloob download fetch --links={input:q} --part={params.part:q} --parts={params.parts:q}"
+        "cloob download fetch --urls={input:q} --part={params.part:q} --parts={params.parts:q}"
         " --folder={params.folder:q} --ledger={output:q} {params.flags:q} 2>&1 | tee {log:q}"
 
 
-rule fates:
+rule image_outcomes:
     input:
-        links="<results>/download/{corpus}/{split}/links.parquet",
+        urls="<results>/download/{corpus}/{split}/urls.parquet",
         ledgers=lambda wildcards: ledgers_of(wildcards.corpus, wildcards.split),
     output:
-        "<results>/download/{corpus}/{split}/images_fates.csv",
+        "<results>/download/{corpus}/{split}/images_outcomes.csv",
     log:
-        "<results>/logs/download/{corpus}_{split}_fates.log",
+        "<results>/logs/download/{corpus}_{split}_outcomes.log",
     conda:
         "../../envs/lists.yaml"
     params:
         flags=lambda wildcards, input: flags({"ledgers": input.ledgers}),
     shell:
-        "cloob download fates --links={input.links:q} {params.flags:q} --fates={output:q} 2>&1 | tee {log:q}"
+        "cloob download outcomes --urls={input.urls:q} {params.flags:q} --outcomes={output:q} 2>&1 | tee {log:q}"
 
 
 rule summary:
     input:
-        fates=lambda wildcards: [
-            f"<results>/download/{corpus}/{split}/links_fates.csv"
+        outcomes=lambda wildcards: [
+            f"<results>/download/{corpus}/{split}/urls_outcomes.csv"
             for corpus, split in downloaded()
             if corpus == wildcards.corpus
         ],
@@ -123,7 +123,7 @@ rule summary:
     params:
         flags=lambda wildcards, input: flags(
             {
-                "list_fates": [f"{Path(path).parts[-2]}={path}" for path in input.fates],
+                "list_outcomes": [f"{Path(path).parts[-2]}={path}" for path in input.outcomes],
                 "ledgers": [f"{Path(path).parts[-3]}={path}" for path in input.ledgers],
             }
         ),
@@ -132,18 +132,18 @@ rule summary:
 
 
 # What broke off is gone on with: the unfinished part lies beside, under a name that is not declared.
-rule published_checkpoint:
+rule released_checkpoint:
     output:
-        "<results>/download/published/{published}.pt",
+        "<results>/download/released/{released}.pt",
     log:
-        "<results>/logs/download/published_{published}.log",
+        "<results>/logs/download/released_{released}.log",
     conda:
         "../../envs/fetch.yaml"
     params:
         flags=lambda wildcards: flags(
             {
-                key: config["published"][wildcards.published][key]
-                for key in ("address", "maximum_bytes", "checksum")
+                key: config["released_checkpoints"][wildcards.released][key]
+                for key in ("url", "max_bytes", "checksum")
             }
         ),
     shell:

@@ -2,10 +2,10 @@
 
 
 # What was fetched stays in a folder that is not declared, so that a failed job goes on where it broke off.
-rule testset:
+rule prepare_testset:
     input:
-        description=lambda wildcards: config["testsets"][wildcards.testset]["description"],
-        original=lambda wildcards: config["testsets"][wildcards.testset].get("original") or [],
+        spec=lambda wildcards: config["testsets"][wildcards.testset]["spec"],
+        local_files=lambda wildcards: config["testsets"][wildcards.testset].get("local_files") or [],
     output:
         directory("<results>/evaluate/testsets/{testset}"),
     log:
@@ -19,13 +19,13 @@ rule testset:
         flags=lambda wildcards, input: flags(
             {
                 "source": config["testsets"][wildcards.testset].get("source", "processed"),
-                "original": input.original or None,
+                "local_files": input.local_files or None,
                 "archives": f"{config['results']}/evaluate/testset_archives/{wildcards.testset}",
                 "workers": config["evaluate"]["workers"],
             }
         ),
     shell:
-        "cloob evaluate testset --description={input.description:q} {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"
+        "cloob evaluate prepare-testset --spec={input.spec:q} {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"
 
 
 # One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features lie in
@@ -33,7 +33,7 @@ rule testset:
 rule zeroshot:
     input:
         final="<results>/train/{run}/final.pt",
-        descriptions=[testset["description"] for testset in config["testsets"].values()],
+        specs=[testset["spec"] for testset in config["testsets"].values()],
         folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
         results=expand(
@@ -59,21 +59,21 @@ rule zeroshot:
         " --out-dir={params.folder:q} --predictions-dir={params.predictions:q} 2>&1 | tee {log:q}"
 
 
-use rule zeroshot as published_zeroshot with:
+use rule zeroshot as released_zeroshot with:
     input:
-        checkpoint="<results>/download/published/{published}.pt",
-        descriptions=[testset["description"] for testset in config["testsets"].values()],
+        checkpoint="<results>/download/released/{released}.pt",
+        specs=[testset["spec"] for testset in config["testsets"].values()],
         folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
         results=expand(
-            "<results>/evaluate/published/{{published}}/zeroshot/{testset}.json", testset=config["testsets"]
+            "<results>/evaluate/released/{{released}}/zeroshot/{testset}.json", testset=config["testsets"]
         ),
         predictions=expand(
-            "<results>/evaluate/published/{{published}}/predictions/{testset}.json",
+            "<results>/evaluate/released/{{released}}/predictions/{testset}.json",
             testset=config["testsets"],
         ),
     log:
-        "<results>/logs/evaluate/published_{published}_zeroshot.log",
+        "<results>/logs/evaluate/released_{released}_zeroshot.log",
     params:
         checkpoint=lambda wildcards, input: input.checkpoint,
         testsets=testset_flags,
@@ -86,7 +86,7 @@ use rule zeroshot as published_zeroshot with:
 rule linear_probe:
     input:
         final="<results>/train/{run}/final.pt",
-        descriptions=[config["testsets"][name]["description"] for name in probed()],
+        specs=[config["testsets"][name]["spec"] for name in probed()],
         folders=[config["testsets"][name]["folder"] for name in probed()],
     output:
         expand(
@@ -109,18 +109,18 @@ rule linear_probe:
         " {params.probe:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"
 
 
-use rule linear_probe as published_linear_probe with:
+use rule linear_probe as released_linear_probe with:
     input:
-        checkpoint="<results>/download/published/{published}.pt",
-        descriptions=[config["testsets"][name]["description"] for name in probed()],
+        checkpoint="<results>/download/released/{released}.pt",
+        specs=[config["testsets"][name]["spec"] for name in probed()],
         folders=[config["testsets"][name]["folder"] for name in probed()],
     output:
         expand(
-            "<results>/evaluate/published/{{published}}/linear_probe/{testset}.json",
+            "<results>/evaluate/released/{{released}}/linear_probe/{testset}.json",
             testset=list(probed()) or ["none"],
         ),
     log:
-        "<results>/logs/evaluate/published_{published}_linear_probe.log",
+        "<results>/logs/evaluate/released_{released}_linear_probe.log",
     params:
         checkpoint=lambda wildcards, input: input.checkpoint,
         testsets=testset_flags,
@@ -130,32 +130,32 @@ use rule linear_probe as published_linear_probe with:
 
 
 # Both protocols of captioned images in one job: each takes a moment, importing the model takes seconds.
-rule captioned:
+rule image_text:
     input:
         final="<results>/train/{run}/final.pt",
-        shards=captioned_shards(),
+        shards=retrieval_set_shards(),
     output:
         retrieval=expand(
-            "<results>/evaluate/{{run}}/epoch_{{epoch}}/retrieval/{captioned}.json",
-            captioned=config["evaluate"]["captioned"],
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/retrieval/{retrieval_set}.json",
+            retrieval_set=config["evaluate"]["retrieval_sets"],
         ),
         structure=expand(
-            "<results>/evaluate/{{run}}/epoch_{{epoch}}/embedding_structure/{captioned}.json",
-            captioned=config["evaluate"]["captioned"],
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/embedding_structure/{retrieval_set}.json",
+            retrieval_set=config["evaluate"]["retrieval_sets"],
         ),
     log:
-        "<results>/logs/evaluate/{run}_epoch_{epoch}_captioned.log",
+        "<results>/logs/evaluate/{run}_epoch_{epoch}_image_text.log",
     conda:
         "../../envs/evaluate.yaml"
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        captioned=captioned_flags,
+        retrieval_sets=image_text_flags,
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=evaluate_flags,
     shell:
-        "cloob evaluate captioned --checkpoint={params.checkpoint:q} {params.captioned:q} {params.flags:q}"
+        "cloob evaluate image-text --checkpoint={params.checkpoint:q} {params.retrieval_sets:q} {params.flags:q}"
         " --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q} 2>&1 | tee {log:q}"
 
 
@@ -163,7 +163,7 @@ rule captioned:
 rule overlap:
     input:
         shards="<results>/shards/{corpus}/train/shards.json",
-        descriptions=[testset["description"] for testset in config["testsets"].values()],
+        specs=[testset["spec"] for testset in config["testsets"].values()],
         folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
         expand("<results>/evaluate/overlap/{{corpus}}/{testset}.json", testset=config["testsets"]),

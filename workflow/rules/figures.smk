@@ -4,13 +4,13 @@
 def structure_at(epochs_of):
     """An input function: the structure of every run's embeddings of the first captioned set, at some epochs."""
     return lambda wildcards: result_files(
-        "embedding_structure", list(config["evaluate"]["captioned"])[:1], epochs_of
+        "embedding_structure", list(config["evaluate"]["retrieval_sets"])[:1], epochs_of
     )
 
 
 def first_and_reported(recipe):
     """The first of them, which increases are counted from, and the reported ones."""
-    return sorted({structure_epochs(recipe)[0], *recipe["report_epochs"]})
+    return sorted({embedding_eval_epochs(recipe)[0], *recipe["eval_epochs"]})
 
 
 def beside_the_paper(results):
@@ -20,9 +20,9 @@ def beside_the_paper(results):
 
 def sample_predictions(wildcards):
     """Of one run: the first of CLOOB, if there is one, at its last reported epoch."""
-    cloob = [name for name, run in RUNS.items() if run["objective"] == "infoloob_hopfield"]
+    cloob = [name for name, run in RUNS.items() if run["objective"] == "cloob"]
     name = (cloob or list(RUNS))[0]
-    epoch = max(config["recipes"][RUNS[name]["recipe"]]["report_epochs"])
+    epoch = max(config["recipes"][RUNS[name]["recipe"]]["eval_epochs"])
     folder = f"{config['results']}/evaluate/{name}/epoch_{epoch}/predictions"
     return [f"{folder}/{testset}.json" for testset in config["testsets"]]
 
@@ -48,18 +48,18 @@ FIGURES = {
     "zeroshot": ("Zero-shot", zeroshot_results),
     "predictions": ("Zero-shot", sample_predictions),
     "effective_eigenvalues": ("Embeddings", beside_the_paper(structure_at(first_and_reported))),
-    "effective_eigenvalues_epochs": ("Embeddings", structure_at(structure_epochs)),
-    "ajne": ("Embeddings", beside_the_paper(structure_at(report_epochs))),
-    "spectra": ("Embeddings", structure_at(report_epochs)),
-    "similarities": ("Embeddings", structure_at(report_epochs)),
+    "effective_eigenvalues_epochs": ("Embeddings", structure_at(embedding_eval_epochs)),
+    "ajne": ("Embeddings", beside_the_paper(structure_at(eval_epochs))),
+    "spectra": ("Embeddings", structure_at(eval_epochs)),
+    "similarities": ("Embeddings", structure_at(eval_epochs)),
     "saturation": ("Training", logs),
     "training_curves": ("Training", logs),
     "throughput": ("Training", logs),
-    "fates": ("Data", summaries_of_downloads),
+    "outcomes": ("Data", summaries_of_downloads),
     "pipeline": ("Pipeline", sources_of_the_pipeline),
 }
 
 
 def figures():
-    """The figures of this config: where all shards are ready made, no list has fates."""
-    return [name for name in [*FIGURES, "corpus"] if name != "fates" or downloaded()]
+    """The figures of this config: where all shards are ready made, no list has outcomes."""
+    return [name for name in [*FIGURES, "corpus"] if name != "outcomes" or downloaded()]

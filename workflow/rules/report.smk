@@ -3,16 +3,16 @@
 
 localrules:
     table,
-    published_table,
-    books,
+    released_table,
+    accounting,
     corpus_table,
     overlap_table,
-    table_page,
+    table_html,
     figure,
     corpus_figure,
 
 
-# One rule for every table of result files and logs; `--config partial=True` makes it of those that are there.
+# One rule for every table of result files and logs; `--config allow_missing=True` makes it of those that are there.
 rule table:
     input:
         results=table_of,
@@ -28,16 +28,16 @@ rule table:
         "../../envs/tables.yaml"
     params:
         results=lambda wildcards: flags({"results": TABLES[wildcards.table][1](wildcards)}),
-        partial=lambda wildcards: "--partial" if config["partial"] else "",
-        label=lambda wildcards: embeddable(config["label"]),
+        allow_missing=lambda wildcards: "--allow-missing" if config["allow_missing"] else "",
+        title_suffix=lambda wildcards: embeddable(config["title_suffix"]),
     shell:
-        "cloob report table {wildcards.table:q} {params.results:q} {params.partial:q} --paper={input.paper:q}"
-        " --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
+        "cloob report table {wildcards.table:q} {params.results:q} {params.allow_missing:q} --paper={input.paper:q}"
+        " --csv={output.csv:q} --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
 
 
-rule published_table:
+rule released_table:
     input:
-        results=lambda wildcards: list(published_results(wildcards)),
+        results=lambda wildcards: list(released_results(wildcards)),
         paper="config/paper_results.csv",
     output:
         csv="<results>/tables/{table}.csv",
@@ -45,40 +45,40 @@ rule published_table:
     log:
         "<results>/logs/report/table_{table}.log",
     wildcard_constraints:
-        table="|".join(PUBLISHED),
+        table="|".join(RELEASED),
     conda:
         "../../envs/tables.yaml"
     params:
         results=lambda wildcards: flags(
-            {"results": [f"{column}={path}" for path, column in published_results(wildcards).items()]}
+            {"results": [f"{column}={path}" for path, column in released_results(wildcards).items()]}
         ),
-        label=lambda wildcards: embeddable(config["label"]),
+        title_suffix=lambda wildcards: embeddable(config["title_suffix"]),
     shell:
-        "cloob report published {params.results:q} --paper={input.paper:q} --csv={output.csv:q}"
-        " --label={params.label:q} 2>&1 | tee {log:q}"
+        "cloob report released {params.results:q} --paper={input.paper:q} --csv={output.csv:q}"
+        " --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
 
 
-rule books:
+rule accounting:
     input:
-        list(fates_files().values()),
+        list(outcomes_files().values()),
     output:
-        csv="<results>/tables/books.csv",
-        text=multiext("<results>/tables/books", ".md", ".tex"),
+        csv="<results>/tables/accounting.csv",
+        text=multiext("<results>/tables/accounting", ".md", ".tex"),
     log:
-        "<results>/logs/report/books.log",
+        "<results>/logs/report/accounting.log",
     conda:
         "../../envs/tables.yaml"
     params:
-        fates=lambda wildcards: flags({"fates": named(fates_files())}),
-        label=lambda wildcards: embeddable(config["label"]),
+        outcomes=lambda wildcards: flags({"outcomes": named(outcomes_files())}),
+        title_suffix=lambda wildcards: embeddable(config["title_suffix"]),
     shell:
-        "cloob report books {params.fates:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
+        "cloob report accounting {params.outcomes:q} --csv={output.csv:q} --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
 
 
 rule corpus_table:
     input:
         shards=list(manifests().values()),
-        fates=list(fates_files().values()),
+        outcomes=list(outcomes_files().values()),
     output:
         csv="<results>/tables/corpus.csv",
         text=multiext("<results>/tables/corpus", ".md", ".tex"),
@@ -87,10 +87,10 @@ rule corpus_table:
     conda:
         "../../envs/tables.yaml"
     params:
-        corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
-        label=lambda wildcards: embeddable(config["label"]),
+        corpora=lambda wildcards: flags({"shards": named(manifests()), "outcomes": named(outcomes_files())}),
+        title_suffix=lambda wildcards: embeddable(config["title_suffix"]),
     shell:
-        "cloob report corpus-table {params.corpora:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
+        "cloob report corpus-table {params.corpora:q} --csv={output.csv:q} --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
 
 
 rule overlap_table:
@@ -105,13 +105,13 @@ rule overlap_table:
         "../../envs/tables.yaml"
     params:
         results=lambda wildcards, input: flags({"results": list(input)}),
-        label=lambda wildcards: embeddable(config["label"]),
+        title_suffix=lambda wildcards: embeddable(config["title_suffix"]),
     shell:
-        "cloob report overlap {params.results:q} --csv={output.csv:q} --label={params.label:q} 2>&1 | tee {log:q}"
+        "cloob report overlap {params.results:q} --csv={output.csv:q} --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
 
 
 # A table as a page that the report can show: browsers have no eyes for CSV or Markdown.
-rule table_page:
+rule table_html:
     input:
         "<results>/tables/{table}.md",
     output:
@@ -122,7 +122,7 @@ rule table_page:
             labels=lambda wildcards: {"result": wildcards.table.replace("_", " "), "kind": "table"},
         ),
     log:
-        "<results>/logs/report/{table}_page.log",
+        "<results>/logs/report/{table}_html.log",
     wildcard_constraints:
         table="|".join(PAGES),
     conda:
@@ -130,7 +130,7 @@ rule table_page:
     params:
         caption=lambda wildcards: caption_of(f"table_{wildcards.table}"),
     shell:
-        "cloob report page --markdown={input:q} --html={output:q} 2>&1 | tee {log:q}"
+        "cloob report html --markdown={input:q} --html={output:q} 2>&1 | tee {log:q}"
 
 
 # Every figure: as PNG and SVG for screens and PDF for print, with the data behind it.
@@ -153,17 +153,17 @@ rule figure:
         "../../envs/figures.yaml"
     params:
         inputs=lambda wildcards, input: flags({"inputs": list(input)}),
-        label=lambda wildcards: embeddable(config["label"]),
+        title_suffix=lambda wildcards: embeddable(config["title_suffix"]),
         caption=lambda wildcards: caption_of(wildcards.figure),
     shell:
         "cloob report figure {wildcards.figure:q} {params.inputs:q} --png={output.png:q}"
-        " --label={params.label:q} 2>&1 | tee {log:q}"
+        " --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
 
 
 rule corpus_figure:
     input:
         shards=list(manifests().values()),
-        fates=list(fates_files().values()),
+        outcomes=list(outcomes_files().values()),
     output:
         png=report(
             "<results>/figures/corpus.png",
@@ -177,7 +177,7 @@ rule corpus_figure:
     conda:
         "../../envs/figures.yaml"
     params:
-        corpora=lambda wildcards: flags({"shards": named(manifests()), "fates": named(fates_files())}),
-        label=lambda wildcards: embeddable(config["label"]),
+        corpora=lambda wildcards: flags({"shards": named(manifests()), "outcomes": named(outcomes_files())}),
+        title_suffix=lambda wildcards: embeddable(config["title_suffix"]),
     shell:
-        "cloob report corpus-figure {params.corpora:q} --png={output.png:q} --label={params.label:q} 2>&1 | tee {log:q}"
+        "cloob report corpus-figure {params.corpora:q} --png={output.png:q} --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"

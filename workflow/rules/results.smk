@@ -11,45 +11,49 @@ def result_files(protocol, datasets, epochs_of):
     ]
 
 
-def report_epochs(recipe):
+def eval_epochs(recipe):
     """The epochs that the tables report."""
-    return recipe["report_epochs"]
+    return recipe["eval_epochs"]
 
 
 def zeroshot_results(wildcards):
     """The result file of every (run, reported epoch, test set)."""
-    return result_files("zeroshot", config["testsets"], report_epochs)
+    return result_files("zeroshot", config["testsets"], eval_epochs)
 
 
 def predictions_results(wildcards):
     """Sample images with their best classes, of every (run, reported epoch, test set)."""
-    return result_files("predictions", config["testsets"], report_epochs)
+    return result_files("predictions", config["testsets"], eval_epochs)
 
 
 def probed():
     """The test sets of the linear probe: {name: the set whose training images it takes}."""
-    return {name: one["training"] for name, one in config["testsets"].items() if one.get("training")}
+    return {
+        name: one["probe_train_set"] for name, one in config["testsets"].items() if one.get("probe_train_set")
+    }
 
 
 def need_probed():
     """Refuse a table of linear probes where no test set has training images."""
     if not probed():
-        raise WorkflowError("No test set is probed: name the training images of one, testsets.NAME.training")
+        raise WorkflowError(
+            "No test set is probed: name the training images of one, testsets.NAME.probe_train_set"
+        )
 
 
 def linear_probe_results(wildcards):
     """The result file of every (run, reported epoch, test set with training images)."""
-    return result_files("linear_probe", probed(), report_epochs)
+    return result_files("linear_probe", probed(), eval_epochs)
 
 
 def retrieval_results(wildcards):
     """The result file of every (run, reported epoch, captioned set)."""
-    return result_files("retrieval", config["evaluate"]["captioned"], report_epochs)
+    return result_files("retrieval", config["evaluate"]["retrieval_sets"], eval_epochs)
 
 
 def embedding_structure_results(wildcards):
     """The result file of every (run, epoch whose embeddings are looked at, captioned set)."""
-    return result_files("embedding_structure", config["evaluate"]["captioned"], structure_epochs)
+    return result_files("embedding_structure", config["evaluate"]["retrieval_sets"], embedding_eval_epochs)
 
 
 def checkpoint_of(wildcards):
@@ -59,7 +63,7 @@ def checkpoint_of(wildcards):
 
 def testset_flags(wildcards, input):
     """The test sets, as flags of `cloob evaluate`: the description of each and its folder."""
-    pairs = zip(input.descriptions, input.folders)
+    pairs = zip(input.specs, input.folders)
     return flags({"testset": [f"{description}={folder}" for description, folder in pairs]})
 
 
@@ -68,8 +72,8 @@ def evaluate_flags(wildcards):
     one = config["evaluate"]
     return flags(
         {
-            "features": f"{config['results']}/evaluate/features",
-            "batch_size": one["batch"],
+            "feature_cache": f"{config['results']}/evaluate/features",
+            "batch_size": one["batch_size"],
             "precision": one["precision"],
             "workers": one["workers"],
         }
@@ -80,7 +84,7 @@ def linear_probe_flags(wildcards):
     """Training images, the sweep and its validation images, as flags of `cloob evaluate linear-probe`."""
     one = dict(config["evaluate"]["linear_probe"])
     training = [f"{name}={training}" for name, training in probed().items()]
-    return flags({"training": training, "kinds": one.pop("features")} | one)
+    return flags({"probe_train_set": training, "features": one.pop("features")} | one)
 
 
 def overlap_results():
@@ -97,21 +101,21 @@ def overlap_flags(wildcards):
     """How images are compared, as flags of `cloob evaluate overlap`."""
     return flags(
         {
-            "features": f"{config['results']}/evaluate/features",
+            "feature_cache": f"{config['results']}/evaluate/features",
             "near_duplicate_distance": config["shards"]["near_duplicate_distance"],
             "processes": config["shards"]["processes"],
         }
     )
 
 
-def captioned_flags(wildcards, input):
-    """The captioned sets, as flags of `cloob evaluate captioned`: the shards of each and its title."""
-    captioned = config["evaluate"]["captioned"]
+def image_text_flags(wildcards, input):
+    """The captioned sets, as flags of `cloob evaluate image-text`: the shards of each and its title."""
+    captioned = config["evaluate"]["retrieval_sets"]
     pairs = [f"{name}={path}" for name, path in zip(captioned, input.shards)]
     return flags({"pairs": pairs, "title": [one["title"] for one in captioned.values()]})
 
 
-def captioned_shards():
+def retrieval_set_shards():
     """The manifest of every captioned set: of the pipeline's own (`corpus/split`) or of any other shards."""
     return [
         (
@@ -119,23 +123,23 @@ def captioned_shards():
             if one["shards"].endswith(".json")
             else f"{config['results']}/shards/{one['shards']}/shards.json"
         )
-        for one in config["evaluate"]["captioned"].values()
+        for one in config["evaluate"]["retrieval_sets"].values()
     ]
 
 
-def published_results(wildcards):
+def released_results(wildcards):
     """The result file of every (released checkpoint, test set), after the column of the paper it stands against."""
-    protocol = PUBLISHED[wildcards.table]
-    if not config["published"]:
+    protocol = RELEASED[wildcards.table]
+    if not config["released_checkpoints"]:
         raise WorkflowError(
-            "No released checkpoint is left to evaluate: give one its address, published.NAME.address"
+            "No released checkpoint is left to evaluate: give one its address, released_checkpoints.NAME.address"
         )
     if protocol == "linear_probe":
         need_probed()
     return {
-        f"{config['results']}/evaluate/published/{name}/{protocol}/{testset}.json": "/".join(
+        f"{config['results']}/evaluate/released/{name}/{protocol}/{testset}.json": "/".join(
             str(one[key]) for key in ("pretraining", "architecture", "method", "epoch")
         )
-        for name, one in config["published"].items()
+        for name, one in config["released_checkpoints"].items()
         for testset in (config["testsets"] if protocol == "zeroshot" else probed())
     }

@@ -6,7 +6,7 @@ rule pack:
         unpack(packed),
     output:
         shards="<results>/shards/{corpus}/{split}/shards.json",
-        fates="<results>/shards/{corpus}/{split}/fates.csv",
+        outcomes="<results>/shards/{corpus}/{split}/outcomes.csv",
     log:
         "<results>/logs/shards/{corpus}_{split}_pack.log",
     conda:
@@ -17,7 +17,7 @@ rule pack:
         source=lambda wildcards, input: flags(dict(input.items())),
         flags=pack_flags,
     shell:
-        "cloob shards pack {params.source:q} --out={params.folder:q} --fates={output.fates:q} {params.flags:q}"
+        "cloob shards pack {params.source:q} --out={params.folder:q} --outcomes={output.outcomes:q} {params.flags:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -25,7 +25,7 @@ rule pack:
 rule verify:
     input:
         shards="<results>/shards/{corpus}/{split}/shards.json",
-        fates="<results>/shards/{corpus}/{split}/fates.csv",
+        outcomes="<results>/shards/{corpus}/{split}/outcomes.csv",
     output:
         "<results>/shards/{corpus}/{split}/verified.json",
     log:
@@ -36,5 +36,5 @@ rule verify:
     params:
         processes=config["shards"]["processes"],
     shell:
-        "cloob shards verify --shards={input.shards:q} --fates={input.fates:q} --out={output:q}"
+        "cloob shards verify --shards={input.shards:q} --outcomes={input.outcomes:q} --out={output:q}"
         " --processes={params.processes:q} 2>&1 | tee {log:q}"

@@ -1,23 +1,23 @@
 # The small world. Nothing of the paper asks for it; the lists and test sets of config/demo.yaml lie in it.
 
 
-rule world:
+rule toy_data:
     output:
-        "<results>/world/cc/Train_GCC-training.tsv",
-        "<results>/world/cc/Validation_GCC-1.1.0-Validation.tsv",
-        "<results>/world/yfcc/yfcc100m_dataset.bz2",
-        "<results>/world/yfcc/yfcc100m_subset_data.tsv.bz2",
-        expand("<results>/world/testsets/{testset}.yaml", testset=config["testsets"]),
-        directory(expand("<results>/world/testsets/{testset}", testset=config["testsets"])),
-        directory("<results>/world/www"),
-        facts="<results>/world/world.json",
+        "<results>/toy_data/cc3m/Train_GCC-training.tsv",
+        "<results>/toy_data/cc3m/Validation_GCC-1.1.0-Validation.tsv",
+        "<results>/toy_data/yfcc15m/yfcc100m_dataset.bz2",
+        "<results>/toy_data/yfcc15m/yfcc100m_subset_data.tsv.bz2",
+        expand("<results>/toy_data/testsets/{testset}.yaml", testset=config["testsets"]),
+        directory(expand("<results>/toy_data/testsets/{testset}", testset=config["testsets"])),
+        directory("<results>/toy_data/www"),
+        facts="<results>/toy_data/toy_data.json",
     log:
-        "<results>/logs/world/build.log",
+        "<results>/logs/toy_data/build.log",
     conda:
-        "../../envs/world.yaml"
+        "../../envs/toy_data.yaml"
     threads: 2
     params:
         folder=subpath(output.facts, parent=True),
-        flags=lambda wildcards: flags(config["world"]),
+        flags=lambda wildcards: flags(config["toy_data"]),
     shell:
-        "cloob world build --out={params.folder:q} {params.flags:q} 2>&1 | tee {log:q}"
+        "cloob toy-data generate --out={params.folder:q} {params.flags:q} 2>&1 | tee {log:q}"

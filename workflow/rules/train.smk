@@ -1,7 +1,7 @@
 # Shards become checkpoints of CLOOB, CLIP and the ablations.
 
 
-# What starts the processes of a run, by the resource `launcher`: torchrun on this machine (called by `cloob train run`,
+# What starts the processes of a run, by the resource `launcher`: torchrun on this machine (called by `cloob train`,
 # which names the cause of a failure last), srun in a Slurm job. Both pass on the signals that ask a run to save and end.
 # What snakemake itself was started with cannot be the rendezvous of each of its runs.
 LAUNCHERS = """
@@ -19,7 +19,7 @@ srun_processes() {{
 rule train:
     input:
         shards=lambda wildcards: f"<results>/shards/{RUNS[wildcards.run]['corpus']}/train/shards.json",
-        validation="<results>/shards/cc/validation/shards.json",
+        validation="<results>/shards/cc3m/validation/shards.json",
     output:
         final="<results>/train/{run}/final.pt",
         metrics="<results>/train/{run}/metrics.jsonl",
@@ -40,7 +40,7 @@ rule train:
     shell:
         LAUNCHERS
         + "{resources.launcher:q}_processes {params.processes:q} $((1 + {params.workers:q})) {resources.nodes:q}"
-        " -m cloob train run --shards={input.shards:q} --validation={input.validation:q}"
+        " -m cloob train --shards={input.shards:q} --validation={input.validation:q}"
         " --folder={params.folder:q} {params.flags:q} --workers={params.workers:q}"
         # Asked to stop, training still has something to say: tee has to outlive the signal.
         " 2>&1 | (trap '' TERM USR1; tee {log:q})"

@@ -17,8 +17,8 @@ from cloob.common.errors import InputError, naming, raise_if_io
 from cloob.common.tar_reader import open_tar
 
 _BLOCK = 1 << 20
-_MAXIMUM_MEMBERS = 2_000_000  # files and folders; ImageNet has 1.4 million images
-_MAXIMUM_DEPTH, _LONGEST = 12, 255  # folders below one another; bytes of a name, as file systems have it
+_MAX_MEMBERS = 2_000_000  # files and folders; ImageNet has 1.4 million images
+_MAX_DEPTH, _LONGEST = 12, 255  # folders below one another; bytes of a name, as file systems have it
 _SHOWN = 80
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
@@ -38,17 +38,17 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def unpack(archive: Path, folder: Path, maximum_bytes: int) -> None:
+def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
     """Unpack a zip or a tar (plain, gzip, bzip2 or xz) into `folder`, which must not exist.
 
     Raises `InputError`, and leaves no `folder`, where the archive is damaged, is larger than
-    `maximum_bytes` unpacked, or holds what data does not need: paths that lead out of the folder, links,
+    `max_bytes` unpacked, or holds what data does not need: paths that lead out of the folder, links,
     devices, encrypted members, a name twice.
     """
     folder.mkdir(parents=True)
     try:
         members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
-        _write(members, archive, folder, maximum_bytes)
+        _write(members, archive, folder, max_bytes)
     except BaseException as error:
         remove(folder)
         if isinstance(error, _DAMAGE):
@@ -59,7 +59,7 @@ def unpack(archive: Path, folder: Path, maximum_bytes: int) -> None:
 
 
 def _write(
-    members: Iterator[tuple[str, IO[bytes] | None]], archive: Path, folder: Path, maximum_bytes: int
+    members: Iterator[tuple[str, IO[bytes] | None]], archive: Path, folder: Path, max_bytes: int
 ) -> None:
     """Write the members; a member without content is a folder."""
     written, made = 0, _Folders(archive, folder)
@@ -78,10 +78,10 @@ def _write(
             with file:
                 while block := content.read(_BLOCK):
                     written += len(block)
-                    if written > maximum_bytes:
+                    if written > max_bytes:
                         raise InputError(
-                            f"{archive}: more than {maximum_bytes:,} bytes unpacked; it is refused as a "
-                            "bomb: raise maximum_bytes if it is right"
+                            f"{archive}: more than {max_bytes:,} bytes unpacked; it is refused as a "
+                            "bomb: raise max_bytes if it is right"
                         )
                     with naming(folder / path):
                         file.write(block)
@@ -113,22 +113,22 @@ class _Folders:
     def count(self) -> None:
         """One more is about to be made. Raises `InputError` where they are too many."""
         self._count += 1
-        if self._count > _MAXIMUM_MEMBERS:
+        if self._count > _MAX_MEMBERS:
             raise _too_many(self._archive)
 
 
 def _too_many(archive: Path) -> InputError:
-    return InputError(f"{archive}: more than {_MAXIMUM_MEMBERS:,} members; this is no test set")
+    return InputError(f"{archive}: more than {_MAX_MEMBERS:,} members; this is no test set")
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or set("\\\0:") & set(name) or not path.parts:
         raise InputError(f"{archive}: the path {name[:_SHOWN]!r} in it leads elsewhere; it is refused")
-    if len(path.parts) > _MAXIMUM_DEPTH or any(len(os.fsencode(each)) > _LONGEST for each in path.parts):
+    if len(path.parts) > _MAX_DEPTH or any(len(os.fsencode(each)) > _LONGEST for each in path.parts):
         raise InputError(
             f"{archive}: the path {name[:_SHOWN]!r}… in it is too long; it is refused: at most "
-            f"{_MAXIMUM_DEPTH} folders, names of at most {_LONGEST} bytes"
+            f"{_MAX_DEPTH} folders, names of at most {_LONGEST} bytes"
         )
     return path
 
@@ -154,7 +154,7 @@ class _Directory:
 
     def read(self, size: int = -1) -> bytes:
         content = self._stream.read(size)
-        if size > _BLOCK and content.count(_DIRECTORY_ENTRY) > _MAXIMUM_MEMBERS:
+        if size > _BLOCK and content.count(_DIRECTORY_ENTRY) > _MAX_MEMBERS:
             raise _too_many(self._archive)
         return content
 

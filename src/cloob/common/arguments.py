@@ -5,26 +5,26 @@ import math
 from collections.abc import Callable
 
 
-def count(text: str) -> int:
+def non_negative_int(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     """A whole number from 1."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
-def positive_number(text: str) -> float:
+def positive_float(text: str) -> float:
     """A number above 0."""
     return _number(text, "a number above 0", lambda value: 0 < value < math.inf)
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     """A number above 0 and below 1."""
     return _number(text, "a number above 0 and below 1", lambda value: 0 < value < 1)
 

@@ -30,9 +30,9 @@ class Budget:
     that is read as a whole.
     """
 
-    def __init__(self, maximum_bytes: int, seconds: float, at_once: int, slowest: float = 0) -> None:
-        self.maximum_bytes, self.at_once = maximum_bytes, at_once
-        self._bytes = maximum_bytes + maximum_bytes // 8 + _OVERHEAD
+    def __init__(self, max_bytes: int, seconds: float, at_once: int, slowest: float = 0) -> None:
+        self.max_bytes, self.at_once = max_bytes, at_once
+        self._bytes = max_bytes + max_bytes // 8 + _OVERHEAD
         self._seconds, self._slowest = seconds, slowest
         self._ends: float | None = None
 
@@ -62,7 +62,7 @@ class Budget:
 
     def too_large(self) -> TooLargeError:
         """The error for an answer beyond the budget."""
-        return TooLargeError(f"answer of more than {self.maximum_bytes} bytes")
+        return TooLargeError(f"answer of more than {self.max_bytes} bytes")
 
 
 class _CountedSocket(io.RawIOBase):

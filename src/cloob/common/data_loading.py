@@ -13,7 +13,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from cloob.common.errors import InputError
-from cloob.common.processes import end_with, killing_children
+from cloob.common.processes import die_with_parent, killing_children
 
 # Schedulers and terminals signal all processes of a job, but the workers have to feed the step that the
 # training process finishes first; that process kills them.
@@ -131,7 +131,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _begin(parent: int, worker: int) -> None:
-    end_with(parent, signal.SIGKILL)
+    die_with_parent(parent, signal.SIGKILL)
     # A batch that cannot be sent would be dropped with a traceback, and the loader would wait for it.
     Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[assignment]
 

@@ -18,7 +18,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` on success, delete it on failure.
 
     The temporary name keeps the suffix of `path`, because many writers choose the format by it, and is of one
@@ -64,7 +64,7 @@ def _lock_file(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def exclusive_dir_lock(folder: Path) -> Iterator[None]:
     """Be the only process with this folder until the end of the `with` block; raise `InputError` if not."""
     folder.mkdir(parents=True, exist_ok=True)
     with _lock_file(folder / "lock") as lock:
@@ -81,7 +81,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def waiting_for(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Be the only process that makes `path` until the end of the `with` block; wait for another one.
 
     What a killed process left of it is deleted. Where the file system knows no locks, neither is done. Blocks
@@ -118,7 +118,7 @@ def entries(folder: Path, pattern: str) -> list[Path]:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON, sorted by nothing, atomically. NaN is refused (ValueError)."""
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         # Bytes of a file's name that are not UTF-8 become \udcXX, which reads back as the same name.
         beside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

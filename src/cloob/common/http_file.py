@@ -34,22 +34,20 @@ _PASSING = (408, 429, 500, 502, 503, 504)
 class Source:
     """Where a file lies and what it must be.
 
-    `checksum` is `sha256:HEX` or `md5:HEX`, None where unknown; `maximum_bytes` is never exceeded on disk.
+    `checksum` is `sha256:HEX` or `md5:HEX`, None where unknown; `max_bytes` is never exceeded on disk.
     """
 
-    address: str
-    maximum_bytes: int
+    url: str
+    max_bytes: int
     checksum: str | None = None
 
     def __post_init__(self) -> None:
         """Raise `InputError` for an address that is not http(s), or a checksum of no known form."""
-        if urlsplit(self.address).scheme not in ("http", "https"):
-            raise InputError(f"{self.address}: not an address of http or https")
+        if urlsplit(self.url).scheme not in ("http", "https"):
+            raise InputError(f"{self.url}: not an address of http or https")
         algorithm, _, digits = (self.checksum or f"sha256:{'0' * 64}").partition(":")
         if algorithm not in ALGORITHMS or len(digits) != 2 * hashlib.new(algorithm).digest_size:
-            raise InputError(
-                f"{self.address}: checksum {self.checksum!r} is not sha256:<64> or md5:<32 digits>"
-            )
+            raise InputError(f"{self.url}: checksum {self.checksum!r} is not sha256:<64> or md5:<32 digits>")
 
 
 def download_file(source: Source, path: Path, timeout: float = 60, pause: float = 1) -> None:
@@ -70,9 +68,7 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _PASSING:
-                raise InputError(
-                    f"{source.address}: the server answers {error.code} {error.reason}"
-                ) from None
+                raise InputError(f"{source.url}: the server answers {error.code} {error.reason}") from None
             reason: object = f"{error.code} {error.reason}"
         except TooLargeError as error:
             raise _too_large(source, part, str(error)) from None
@@ -86,7 +82,7 @@ def download_file(source: Source, path: Path, timeout: float = 60, pause: float 
         furthest = max(furthest, part.size)
         if failures == _TRIES:
             raise InputError(
-                f"{source.address}: {_TRIES} tries failed ({reason}); "
+                f"{source.url}: {_TRIES} tries failed ({reason}); "
                 f"{part.size:,} bytes are kept, run again to go on"
             )
         time.sleep(pause * 2 ** (failures - 1))
@@ -129,13 +125,13 @@ class _Part:
 
 def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
     """One request for what is missing; raises what urllib raises, `ConnectionError` for a short answer."""
-    request = urllib.request.Request(source.address, headers={"Accept-Encoding": "identity"})
+    request = urllib.request.Request(source.url, headers={"Accept-Encoding": "identity"})
     if part.size and (part.version or source.checksum):
         request.add_header("Range", f"bytes={part.size}-")
         if part.version:
             request.add_header("If-Range", part.version)
     try:
-        answer = opener(lambda: Budget(source.maximum_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)).open(
+        answer = opener(lambda: Budget(source.max_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)).open(
             request, timeout=timeout
         )
     except urllib.error.HTTPError as error:
@@ -192,13 +188,13 @@ def _version_of(answer: Any) -> str:
 def _too_large(source: Source, part: _Part, found: str) -> InputError:
     part.drop()
     return InputError(
-        f"{source.address}: more than the {source.maximum_bytes:,} bytes that are allowed ({found}); raise "
-        "maximum_bytes if it is right"
+        f"{source.url}: more than the {source.max_bytes:,} bytes that are allowed ({found}); raise "
+        "max_bytes if it is right"
     )
 
 
 def _refuse_size(source: Source, part: _Part, size: int | None) -> None:
-    if size is not None and size > source.maximum_bytes:
+    if size is not None and size > source.max_bytes:
         raise _too_large(source, part, f"{size:,} so far or announced")
     free = shutil.disk_usage(part.path.parent).free
     if size is not None and size - part.size > free:
@@ -224,12 +220,10 @@ def _digest(path: Path, algorithm: str) -> str:
 def _verify(source: Source, part: _Part) -> None:
     if not source.checksum:
         found = _digest(part.path, "sha256")
-        print(
-            f"{source.address}: no checksum is known to verify it by; found sha256:{found}", file=sys.stderr
-        )
+        print(f"{source.url}: no checksum is known to verify it by; found sha256:{found}", file=sys.stderr)
     elif differs := mismatch(source, part.path):
         part.drop()
         raise InputError(
-            f"{source.address}: {differs}; it is deleted: fetch it again, or correct the checksum if the "
+            f"{source.url}: {differs}; it is deleted: fetch it again, or correct the checksum if the "
             "file was replaced for good"
         )

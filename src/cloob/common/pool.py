@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.5
 _tick: Callable[[int], Any] = lambda _: None  # noqa: E731
 
 
-def tick(done: int = 1) -> None:
+def advance(done: int = 1) -> None:
     """Called by the work: so many more are done."""
     _tick(done)
 

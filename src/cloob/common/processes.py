@@ -19,7 +19,7 @@ from cloob.common.errors import InputError
 _PR_SET_PDEATHSIG = 1
 
 
-def end_with(parent: int, number: int) -> None:
+def die_with_parent(parent: int, number: int) -> None:
     """Ask the kernel (Linux) to send this process the signal `number` when `parent`, its parent, ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
@@ -91,7 +91,7 @@ def process_pool(
 
 
 def _begin(parent: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    end_with(parent, signal.SIGKILL)
+    die_with_parent(parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which kills its pool
     if initializer:
         initializer(*arguments)

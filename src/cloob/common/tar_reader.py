@@ -17,7 +17,7 @@ from typing import Any
 
 from cloob.common.errors import InputError
 
-_MAXIMUM_HEADER = 1 << 20  # bytes before the content of a member; Linux limits a path to 4 kB
+_MAX_HEADER = 1 << 20  # bytes before the content of a member; Linux limits a path to 4 kB
 _PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _WITH_BODY = (*_PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _PAX_LENGTH = re.compile(rb"(\d{1,7}) ")
@@ -39,7 +39,7 @@ class _Headers:
         self.last = b""  # what was read last, unless it was the body of a header
 
     def begin(self) -> None:
-        self._left = _MAXIMUM_HEADER
+        self._left = _MAX_HEADER
 
     def end(self) -> None:
         self._left = math.inf
@@ -48,7 +48,7 @@ class _Headers:
         self._left -= size
         if self._left < 0:
             raise InputError(
-                f"{self._path}: a header of more than {_MAXIMUM_HEADER:,} bytes at byte "
+                f"{self._path}: a header of more than {_MAX_HEADER:,} bytes at byte "
                 f"{self._stream.tell():,}; it is refused as a bomb: no data set needs it"
             )
         content = self._stream.read(size)
@@ -72,9 +72,9 @@ class _Headers:
         if records[place:].strip(b"\0"):
             raise self._damaged()
         self._global += len(records) if kind == tarfile.XGLTYPE else 0
-        if self._global > _MAXIMUM_HEADER:
+        if self._global > _MAX_HEADER:
             raise InputError(
-                f"{self._path}: global headers of more than {_MAXIMUM_HEADER:,} bytes; refused as a bomb"
+                f"{self._path}: global headers of more than {_MAX_HEADER:,} bytes; refused as a bomb"
             )
 
     def _damaged(self) -> tarfile.ReadError:

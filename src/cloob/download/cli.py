@@ -3,30 +3,30 @@
 import argparse
 from pathlib import Path
 
-from cloob.common.arguments import count, positive, positive_number
+from cloob.common.arguments import non_negative_int, positive_float, positive_int
 from cloob.common.errors import InputError
 from cloob.download.corpora.captions import RULES
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add `cc`, `yfcc`, `fetch` and `file`."""
-    cc = verbs.add_parser(
-        "cc",
+    cc3m = verbs.add_parser(
+        "cc3m",
         help="Conceptual Captions' list -> links",
         description="Read a list of Conceptual Captions as it is; every row becomes a link or is refused "
         "with a reason.",
     )
-    cc.add_argument("--list", type=Path, required=True, help="TSV of caption and link, without header")
-    _add_link_outputs(cc)
-    cc.set_defaults(run=_cc)
+    cc3m.add_argument("--list", type=Path, required=True, help="TSV of caption and link, without header")
+    _add_link_outputs(cc3m)
+    cc3m.set_defaults(run=_cc)
 
-    yfcc = verbs.add_parser(
-        "yfcc",
+    yfcc15m = verbs.add_parser(
+        "yfcc15m",
         help="OpenAI's subset of YFCC100M and the metadata -> links",
         description="Join OpenAI's subset with YFCC100M's metadata in one pass; every row of the subset "
         "becomes a link or is refused with a reason.",
     )
-    yfcc.add_argument(
+    yfcc15m.add_argument(
         "--metadata",
         type=Path,
         nargs="+",
@@ -34,16 +34,16 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         required=True,
         help="25 columns, plain or .bz2, whole or its parts in order; or the SQLite dump of 23 columns",
     )
-    yfcc.add_argument("--subset", type=Path, required=True, help="line, photo id, hash; plain or .bz2")
-    yfcc.add_argument(
+    yfcc15m.add_argument("--subset", type=Path, required=True, help="line, photo id, hash; plain or .bz2")
+    yfcc15m.add_argument(
         "--caption",
         choices=list(RULES),
         required=True,
         help="which of the user's texts is the caption",
     )
-    yfcc.add_argument("--images-address", required=True, help="address above the folders of hashes")
-    _add_link_outputs(yfcc)
-    yfcc.set_defaults(run=_yfcc)
+    yfcc15m.add_argument("--image-base-url", required=True, help="address above the folders of hashes")
+    _add_link_outputs(yfcc15m)
+    yfcc15m.set_defaults(run=_yfcc)
 
     fetch = verbs.add_parser(
         "fetch",
@@ -51,37 +51,48 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         description="Fetch the images of a part of the links with img2dataset. Interrupted and started "
         "again, it goes on; with other links or other options for images it begins afresh.",
     )
-    fetch.add_argument("--links", type=Path, required=True, help="table of links")
-    fetch.add_argument("--part", type=count, required=True, help="which part of the links, from 0")
-    fetch.add_argument("--parts", type=positive, required=True, help="parts that the links are cut into")
+    fetch.add_argument("--urls", type=Path, required=True, help="table of links")
+    fetch.add_argument("--part", type=non_negative_int, required=True, help="which part of the links, from 0")
+    fetch.add_argument("--parts", type=positive_int, required=True, help="parts that the links are cut into")
     fetch.add_argument("--folder", type=Path, required=True, help="folder for img2dataset's tars")
     fetch.add_argument(
         "--ledger", type=Path, required=True, help="Parquet to write beside the folder: a row per link"
     )
     fetch.add_argument(
-        "--image-size", type=positive, required=True, help="larger images are scaled to fit it"
+        "--image-size", type=positive_int, required=True, help="larger images are scaled to fit it"
     )
-    fetch.add_argument("--quality", type=positive, required=True, help="JPEG quality of what is scaled")
+    fetch.add_argument("--quality", type=positive_int, required=True, help="JPEG quality of what is scaled")
     fetch.add_argument(
-        "--maximum-aspect-ratio",
-        type=positive_number,
+        "--max-aspect-ratio",
+        type=positive_float,
         required=True,
         help="refused: longer / shorter side above it",
     )
-    fetch.add_argument("--minimum-size", type=count, required=True, help="refused: shorter side below it")
-    fetch.add_argument("--links-per-tar", type=positive, required=True, help="links per tar")
+    fetch.add_argument(
+        "--min-size", type=non_negative_int, required=True, help="refused: shorter side below it"
+    )
+    fetch.add_argument("--samples-per-tar", type=positive_int, required=True, help="links per tar")
     fetch.add_argument("--user-agent", required=True, help="what servers are told of us, beside img2dataset")
     fetch.add_argument(
-        "--requests-per-second", type=positive_number, required=True, help="of one host, by this part's job"
+        "--requests-per-second", type=positive_float, required=True, help="of one host, by this part's job"
     )
-    fetch.add_argument("--timeout", type=positive, required=True, help="seconds without an answer")
-    fetch.add_argument("--retries", type=count, required=True, help="immediate further tries per link")
-    fetch.add_argument("--rounds", type=positive, required=True, help="in all: what may pass is tried again")
+    fetch.add_argument("--timeout", type=positive_int, required=True, help="seconds without an answer")
     fetch.add_argument(
-        "--seconds-between-rounds", type=count, required=True, help="that a round waits after the one before"
+        "--retries", type=non_negative_int, required=True, help="immediate further tries per link"
     )
-    fetch.add_argument("--processes", type=positive, required=True, help="each works on one tar at a time")
-    fetch.add_argument("--threads", type=positive, required=True, help="per process")
+    fetch.add_argument(
+        "--retry-rounds", type=positive_int, required=True, help="in all: what may pass is tried again"
+    )
+    fetch.add_argument(
+        "--seconds-between-rounds",
+        type=non_negative_int,
+        required=True,
+        help="that a round waits after the one before",
+    )
+    fetch.add_argument(
+        "--processes", type=positive_int, required=True, help="each works on one tar at a time"
+    )
+    fetch.add_argument("--threads", type=positive_int, required=True, help="per process")
     fetch.add_argument(
         "--allowed-addresses",
         nargs="*",
@@ -89,36 +100,36 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         default=[],
         help="IP:port that may be reached though not public",
     )
-    fetch.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a longer answer")
-    fetch.add_argument("--maximum-pixels", type=positive, required=True, help="refused: a larger image")
-    fetch.add_argument("--maximum-seconds", type=positive, required=True, help="refused: a slower answer")
+    fetch.add_argument("--max-bytes", type=positive_int, required=True, help="refused: a longer answer")
+    fetch.add_argument("--max-pixels", type=positive_int, required=True, help="refused: a larger image")
+    fetch.add_argument("--max-seconds", type=positive_int, required=True, help="refused: a slower answer")
     fetch.set_defaults(run=_fetch)
 
-    fates = verbs.add_parser(
-        "fates",
-        help="ledgers of all parts -> links by fate",
+    outcomes = verbs.add_parser(
+        "outcomes",
+        help="ledgers of all parts -> links by outcome",
         description="Check that the ledgers of a list's parts are the list, row by row, and count its links "
-        "by fate.",
+        "by outcome.",
     )
-    fates.add_argument("--links", type=Path, required=True, help="table of links")
-    fates.add_argument(
+    outcomes.add_argument("--urls", type=Path, required=True, help="table of links")
+    outcomes.add_argument(
         "--ledgers", type=Path, nargs="+", action="extend", required=True, help="of all parts in their order"
     )
-    fates.add_argument("--fates", type=Path, required=True, help="CSV to write: links by fate")
-    fates.set_defaults(run=_fates)
+    outcomes.add_argument("--outcomes", type=Path, required=True, help="CSV to write: links by outcome")
+    outcomes.set_defaults(run=_outcomes)
 
     summary = verbs.add_parser(
         "summary",
-        help="books of a corpus's lists and ledgers -> where every row ended",
-        description="Write where every row of a corpus's lists ended, by split, stage, fate and HTTP status.",
+        help="accounting of a corpus's lists and ledgers -> where every row ended",
+        description="Write where every row of a corpus's lists ended, by split, stage, outcome and HTTP status.",
     )
     summary.add_argument(
-        "--list-fates",
+        "--list-outcomes",
         nargs="+",
         action="extend",
         required=True,
         metavar="SPLIT=CSV",
-        help="rows of each list by fate",
+        help="rows of each list by outcome",
     )
     summary.add_argument(
         "--ledgers",
@@ -137,23 +148,23 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         description="Fetch one file. Interrupted and started again, it goes on, if the server says that the "
         "file is still the same. It has its name only once it is whole and has the checksum.",
     )
-    file.add_argument("--address", required=True, help="of http or https")
+    file.add_argument("--url", required=True, help="of http or https")
     file.add_argument("--out", type=Path, required=True, help="file to write")
-    file.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a larger file")
+    file.add_argument("--max-bytes", type=positive_int, required=True, help="refused: a larger file")
     file.add_argument("--checksum", help="sha256:HEX or md5:HEX; without it the file is not verified")
     file.set_defaults(run=_file)
 
 
 def _add_link_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--links", type=Path, required=True, help="Parquet to write: the links")
-    parser.add_argument("--fates", type=Path, required=True, help="CSV to write: rows by fate")
+    parser.add_argument("--urls", type=Path, required=True, help="Parquet to write: the links")
+    parser.add_argument("--outcomes", type=Path, required=True, help="CSV to write: rows by outcome")
 
 
 def _cc(options: argparse.Namespace) -> None:
     from cloob.common.accounting import in_words
     from cloob.download.corpora.conceptual_captions import read_cc
 
-    print(f"{options.links}: {in_words(read_cc(options.list, options.links, options.fates))}")
+    print(f"{options.urls}: {in_words(read_cc(options.list, options.urls, options.outcomes))}")
 
 
 def _yfcc(options: argparse.Namespace) -> None:
@@ -164,11 +175,11 @@ def _yfcc(options: argparse.Namespace) -> None:
         options.metadata,
         options.subset,
         options.caption,
-        options.images_address,
-        options.links,
-        options.fates,
+        options.image_base_url,
+        options.urls,
+        options.outcomes,
     )
-    print(f"{options.links}: {in_words(found)}")
+    print(f"{options.urls}: {in_words(found)}")
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -180,45 +191,45 @@ def _fetch(options: argparse.Namespace) -> None:
     images = Images(
         image_size=options.image_size,
         quality=options.quality,
-        maximum_aspect_ratio=options.maximum_aspect_ratio,
-        minimum_size=options.minimum_size,
-        links_per_tar=options.links_per_tar,
+        max_aspect_ratio=options.max_aspect_ratio,
+        min_size=options.min_size,
+        samples_per_tar=options.samples_per_tar,
     )
     effort = Effort(
         user_agent=options.user_agent,
         requests_per_second=options.requests_per_second,
         timeout=options.timeout,
         retries=options.retries,
-        rounds=options.rounds,
+        rounds=options.retry_rounds,
         seconds_between_rounds=options.seconds_between_rounds,
         processes=options.processes,
         threads=options.threads,
     )
     guard = Guard(
         allowed=tuple(options.allowed_addresses),
-        maximum_bytes=options.maximum_bytes,
-        maximum_pixels=options.maximum_pixels,
-        maximum_seconds=options.maximum_seconds,
+        max_bytes=options.max_bytes,
+        max_pixels=options.max_pixels,
+        max_seconds=options.max_seconds,
     )
     found = fetch(
-        options.links, options.part, options.parts, options.folder, options.ledger, images, effort, guard
+        options.urls, options.part, options.parts, options.folder, options.ledger, images, effort, guard
     )
     print(f"{options.ledger}: {in_words(found)}")
 
 
-def _fates(options: argparse.Namespace) -> None:
+def _outcomes(options: argparse.Namespace) -> None:
     from cloob.common.accounting import in_words
-    from cloob.download.summary import merge_fates
+    from cloob.download.summary import merge_outcomes
 
-    print(f"{options.fates}: {in_words(merge_fates(options.links, options.ledgers, options.fates))}")
+    print(f"{options.outcomes}: {in_words(merge_outcomes(options.urls, options.ledgers, options.outcomes))}")
 
 
 def _summary(options: argparse.Namespace) -> None:
     from cloob.common.accounting import in_words
     from cloob.download.summary import write_summary
 
-    list_fates = {split: paths[0] for split, paths in by_split(options.list_fates).items()}
-    found = write_summary(list_fates, by_split(options.ledgers), options.summary)
+    list_outcomes = {split: paths[0] for split, paths in by_split(options.list_outcomes).items()}
+    found = write_summary(list_outcomes, by_split(options.ledgers), options.summary)
     print(f"{options.summary}: {in_words(found)}")
 
 
@@ -228,7 +239,7 @@ def by_split(named: list[str]) -> dict[str, list[Path]]:
     for one in named:
         split, equals, path = one.partition("=")
         if not (split and equals and path):
-            raise InputError(f"{one}: not of the form SPLIT=FILE, such as train=links_fates.csv")
+            raise InputError(f"{one}: not of the form SPLIT=FILE, such as train=urls_outcomes.csv")
         paths.setdefault(split, []).append(Path(path))
     return paths
 
@@ -236,4 +247,4 @@ def by_split(named: list[str]) -> dict[str, list[Path]]:
 def _file(options: argparse.Namespace) -> None:
     from cloob.common.http_file import Source, download_file
 
-    download_file(Source(options.address, options.maximum_bytes, options.checksum), options.out)
+    download_file(Source(options.url, options.max_bytes, options.checksum), options.out)

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 
 SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
-        ("fate", pa.string()),  # kept, or the reason
+        ("outcome", pa.string()),  # kept, or the reason
         ("http_status", pa.int16()),  # null where no server has answered
         # Of kept rows only: the SHA-256 of the bytes kept, in hexadecimal, and their place, a tar relative to
         # the ledger's folder.
@@ -58,13 +58,13 @@ def read_part(links: Path, part: int, parts: int) -> pa.Table:
     except (OSError, KeyError, pa.ArrowException) as error:
         raise_if_io(error, links)
         raise InputError(
-            f"{links}: no table of links ({error}); make it with `cloob download cc|yfcc`"
+            f"{links}: no table of links ({error}); make it with `cloob download cc3m|yfcc15m`"
         ) from None
 
 
 def write_ledger(path: Path, table: pa.Table) -> None:
     """Write the rows of a part; the columns are those of `SCHEMA`."""
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         pq.write_table(table.cast(SCHEMA), beside, row_group_size=_ROWS_AT_ONCE)
 
 
@@ -81,11 +81,11 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
 
 
 def counts(ledgers: Sequence[Path]) -> Counter[tuple[str, int | None]]:
-    """Rows of all ledgers by fate and HTTP status."""
+    """Rows of all ledgers by outcome and HTTP status."""
     found: Counter[tuple[str, int | None]] = Counter()
     for path in ledgers:
-        for batch in batches(path, ("fate", "http_status")):
-            grouped = pa.table(batch).group_by(["fate", "http_status"]).aggregate([([], "count_all")])
+        for batch in batches(path, ("outcome", "http_status")):
+            grouped = pa.table(batch).group_by(["outcome", "http_status"]).aggregate([([], "count_all")])
             for row in grouped.to_pylist():
-                found[row["fate"], row["http_status"]] += row["count_all"]
+                found[row["outcome"], row["http_status"]] += row["count_all"]
     return found

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cloob.common.accounting import KEPT, read_fates, write_fates
+from cloob.common.accounting import KEPT, read_outcomes, write_outcomes
 from cloob.common.errors import InputError
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.download.ledger import batches, counts, read_part
 
-COLUMNS = ("split", "stage", "fate", "http_status", "rows")
+COLUMNS = ("split", "stage", "outcome", "http_status", "rows")
 
 
-def merge_fates(links: Path, ledgers: Sequence[Path], fates: Path) -> Counter[str]:
-    """Write the links of all parts by fate; return them.
+def merge_outcomes(links: Path, ledgers: Sequence[Path], outcomes: Path) -> Counter[str]:
+    """Write the links of all parts by outcome; return them.
 
     Raises `InputError` where the ledgers, one after the other, are not the list row by row.
     """
@@ -33,44 +33,44 @@ def merge_fates(links: Path, ledgers: Sequence[Path], fates: Path) -> Counter[st
             )
         total += len(met)
     found: Counter[str] = Counter()
-    for (fate, _), rows in counts(ledgers).items():
-        found[fate] += rows
-    write_fates(fates, found, total)
+    for (outcome, _), rows in counts(ledgers).items():
+        found[outcome] += rows
+    write_outcomes(outcomes, found, total)
     return found
 
 
 def write_summary(
-    list_fates: Mapping[str, Path], ledgers: Mapping[str, Sequence[Path]], path: Path
+    list_outcomes: Mapping[str, Path], ledgers: Mapping[str, Sequence[Path]], path: Path
 ) -> Counter[str]:
-    """Write where every row of a corpus's lists ended; return the rows by fate.
+    """Write where every row of a corpus's lists ended; return the rows by outcome.
 
-    `list_fates` and `ledgers` are those of each split. Columns split, stage (`list`, `fetch`), fate,
+    `list_outcomes` and `ledgers` are those of each split. Columns split, stage (`list`, `fetch`), outcome,
     http_status (empty where there is none), rows; of each split and stage `kept` first, then the commonest.
     Raises `InputError` where not every link that the list kept was fetched or refused.
     """
-    if alone := list_fates.keys() ^ ledgers.keys():
-        raise InputError(f"{path}: {', '.join(sorted(alone))}: give both the list's fates and the ledgers")
+    if alone := list_outcomes.keys() ^ ledgers.keys():
+        raise InputError(f"{path}: {', '.join(sorted(alone))}: give both the list's outcomes and the ledgers")
     lines: list[tuple[str, str, str, int | None, int]] = []
     ends: Counter[str] = Counter()
-    for split, fates in list_fates.items():
-        listed, fetched = read_fates(fates), counts(ledgers[split])
+    for split, outcomes in list_outcomes.items():
+        listed, fetched = read_outcomes(outcomes), counts(ledgers[split])
         if listed.get(KEPT, 0) != sum(fetched.values()):
             raise InputError(
-                f"{path}: the books of {split} do not balance: {listed.get(KEPT, 0):,} links in {fates}, "
-                f"{sum(fetched.values()):,} fates in the ledgers; delete these and fetch again"
+                f"{path}: the accounting of {split} do not balance: {listed.get(KEPT, 0):,} links in {outcomes}, "
+                f"{sum(fetched.values()):,} outcomes in the ledgers; delete these and fetch again"
             )
-        of_list = {(fate, None): rows for fate, rows in listed.items()}
+        of_list = {(outcome, None): rows for outcome, rows in listed.items()}
         for stage, found in (("list", of_list), ("fetch", fetched)):
             lines += [
-                (split, stage, fate, status, rows)
-                for (fate, status), rows in sorted(
+                (split, stage, outcome, status, rows)
+                for (outcome, status), rows in sorted(
                     found.items(),
                     key=lambda item: (item[0][0] != KEPT, -item[1], item[0][0], item[0][1] or 0),
                 )
             ]
-            for (fate, _), rows in found.items():
-                ends[fate] += rows if (stage, fate) != ("list", KEPT) else 0
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+            for (outcome, _), rows in found.items():
+                ends[outcome] += rows if (stage, outcome) != ("list", KEPT) else 0
+    with atomic_write(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(lines)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloob.common.arguments import count, positive
+from cloob.common.arguments import non_negative_int, positive_int
 from cloob.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_overlap(verbs)
 
     captioned = verbs.add_parser(
-        "captioned",
+        "image-text",
         help="retrieval and the structure of the embeddings, on captioned images",
         description="How well images and captions find each other, and how their embeddings fill the sphere: "
         "two JSON files per set of captioned images. A file that is there of the same checkpoint and data is "
@@ -66,12 +66,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     captioned.set_defaults(run=_captioned)
 
     testset = verbs.add_parser(
-        "testset",
+        "prepare-testset",
         help="a test set from where it is handed out to class folders, checked",
         description="Fetch a test set as its description says, or read official files that are there, and "
         "bring it into class folders. These come into being only if images and classes are as expected.",
     )
-    testset.add_argument("--description", type=Path, required=True, metavar="YAML", help="of the test set")
+    testset.add_argument("--spec", type=Path, required=True, metavar="YAML", help="of the test set")
     testset.add_argument(
         "--source",
         choices=("processed", "official"),
@@ -79,7 +79,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="which of the description's sources",
     )
     testset.add_argument(
-        "--original",
+        "--local-files",
         type=Path,
         metavar="DIR",
         help="official files, in the layout of the source; not fetched",
@@ -93,7 +93,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     testset.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     testset.add_argument(
-        "--workers", type=count, default=0, metavar="N", help="processes that decode videos (UCF101)"
+        "--workers",
+        type=non_negative_int,
+        default=0,
+        metavar="N",
+        help="processes that decode videos (UCF101)",
     )
     testset.set_defaults(run=_prepare)
 
@@ -121,13 +125,15 @@ def add_checkpoint(verb: argparse.ArgumentParser) -> None:
         help="checkpoint of `cloob train` or of the authors, or a model of open_clip: NAME:TAG, NAME:FILE",
     )
     verb.add_argument(
-        "--features",
+        "--feature-cache",
         type=Path,
         required=True,
         metavar="DIR",
         help="features are kept here and taken from here, by the content of checkpoint and data",
     )
-    verb.add_argument("--batch-size", type=positive, default=256, metavar="N", help="images per forward pass")
+    verb.add_argument(
+        "--batch-size", type=positive_int, default=256, metavar="N", help="images per forward pass"
+    )
     verb.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
@@ -142,7 +148,7 @@ def add_checkpoint(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--workers",
-        type=count,
+        type=non_negative_int,
         default=0,
         metavar="N",
         help="processes that decode images; 0 decodes in this one",
@@ -155,7 +161,7 @@ def extractor_of(options: argparse.Namespace) -> "FeatureExtractor":
 
     return FeatureExtractor(
         options.checkpoint,
-        options.features,
+        options.feature_cache,
         options.batch_size,
         options.workers,
         options.device,
@@ -210,17 +216,17 @@ def _captioned(options: argparse.Namespace) -> None:
     names = [name for name, _ in options.pairs]
     if len(set(names)) != len(names):
         raise InputError(f"--pairs: a name is given twice among {', '.join(names)}; give each set once")
-    from cloob.evaluate.protocols.image_text import evaluate_captioned
+    from cloob.evaluate.protocols.image_text import evaluate_image_text
 
     captioned = [
         (name, title, path) for (name, path), title in zip(options.pairs, options.title, strict=True)
     ]
-    evaluate_captioned(extractor_of(options), captioned, options.retrieval_dir, options.structure_dir)
+    evaluate_image_text(extractor_of(options), captioned, options.retrieval_dir, options.structure_dir)
 
 
 def _prepare(options: argparse.Namespace) -> None:
     from cloob.evaluate.testsets.prepare import prepare
     from cloob.evaluate.testsets.spec import load_description
 
-    description = load_description(options.description)
-    prepare(description, options.source, options.archives, options.out, options.original, options.workers)
+    description = load_description(options.spec)
+    prepare(description, options.source, options.archives, options.out, options.local_files, options.workers)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cloob.common.arguments import count, positive, positive_number, share
+from cloob.common.arguments import fraction, non_negative_int, positive_float, positive_int
 from cloob.evaluate.cli import add_checkpoint, add_testsets, described, extractor_of
 
 
@@ -18,7 +18,7 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
     add_checkpoint(linear_probe)
     add_testsets(linear_probe, also=", with training images")
     linear_probe.add_argument(
-        "--training",
+        "--probe-train-set",
         type=_name_and_name,
         nargs="+",
         action="extend",
@@ -27,7 +27,7 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         help="test sets that take the training images of another: imagenetv2=imagenet",
     )
     linear_probe.add_argument(
-        "--kinds",
+        "--features",
         choices=("after_projection", "before_projection"),
         nargs="+",
         action="extend",
@@ -35,26 +35,26 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         help="features of the image encoder; a table shows those named first",
     )
     linear_probe.add_argument(
-        "--l2-weakest", type=positive_number, required=True, metavar="L", help="1 / scikit-learn's C"
+        "--l2-min", type=positive_float, required=True, metavar="L", help="1 / scikit-learn's C"
     )
     linear_probe.add_argument(
-        "--l2-strongest", type=positive_number, required=True, metavar="L", help="end of the sweep"
+        "--l2-max", type=positive_float, required=True, metavar="L", help="end of the sweep"
     )
     linear_probe.add_argument(
-        "--l2-strengths",
-        type=positive,
+        "--l2-num",
+        type=positive_int,
         required=True,
         metavar="N",
         help="how many, evenly in their logarithm",
     )
     linear_probe.add_argument(
-        "--validation-share",
-        type=share,
+        "--val-fraction",
+        type=fraction,
         required=True,
         metavar="SHARE",
         help="of each class's training images, where a set has no validation images",
     )
-    linear_probe.add_argument("--seed", type=count, required=True, help="which images these are")
+    linear_probe.add_argument("--seed", type=non_negative_int, required=True, help="which images these are")
     linear_probe.set_defaults(run=_linear_probe)
 
 
@@ -70,9 +70,11 @@ def _linear_probe(options: argparse.Namespace) -> None:
     from cloob.evaluate.protocols.linear_probe import Settings, evaluate_linear_probe, l2_sweep
 
     settings = Settings(
-        tuple(dict.fromkeys(options.kinds)),
-        l2_sweep(options.l2_weakest, options.l2_strongest, options.l2_strengths),
-        options.validation_share,
+        tuple(dict.fromkeys(options.features)),
+        l2_sweep(options.l2_min, options.l2_max, options.l2_num),
+        options.val_fraction,
         options.seed,
     )
-    evaluate_linear_probe(extractor_of(options), testsets, dict(options.training), settings, options.out_dir)
+    evaluate_linear_probe(
+        extractor_of(options), testsets, dict(options.probe_train_set), settings, options.out_dir
+    )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cloob.common.arguments import count, positive
+from cloob.common.arguments import non_negative_int, positive_int
 from cloob.evaluate.cli import add_testsets, described
 
 
@@ -20,7 +20,7 @@ def add_overlap(verbs: argparse._SubParsersAction) -> None:
     overlap.add_argument("--shards", type=Path, required=True, metavar="shards.json", help="of training")
     add_testsets(overlap)
     overlap.add_argument(
-        "--features",
+        "--feature-cache",
         type=Path,
         required=True,
         metavar="DIR",
@@ -28,11 +28,11 @@ def add_overlap(verbs: argparse._SubParsersAction) -> None:
     )
     overlap.add_argument(
         "--near-duplicate-distance",
-        type=count,
+        type=non_negative_int,
         metavar="BITS",
         help="near-duplicates: perceptual hashes that differ in at most so many of 256 bits",
     )
-    overlap.add_argument("--processes", type=positive, required=True, help="processes that compare")
+    overlap.add_argument("--processes", type=positive_int, required=True, help="processes that compare")
     overlap.set_defaults(run=_overlap)
 
 
@@ -46,7 +46,7 @@ def _overlap(options: argparse.Namespace) -> None:
         options.corpus,
         options.shards,
         testsets,
-        options.features,
+        options.feature_cache,
         distance,
         options.processes,
         options.out_dir,

@@ -10,7 +10,7 @@ It holds wherever a picture is decoded: in the download, the shards, evaluation 
   of the first of `_RANGES` that holds all their values, else from their least to their greatest value.
 - Color: CMYK (Adobe's inverted form included), YCbCr, LAB and HSV are converted by Pillow, to sRGB where
   a mode defines its colors; embedded color profiles are not applied (no peer does).
-- Size: at most `maximum_pixels`, checked on the header before anything is decoded.
+- Size: at most `max_pixels`, checked on the header before anything is decoded.
 - Structure: at most what `cloob.images.structure` allows of scans and other parts, counted before that.
 - Errors: `ImageError` for whatever is wrong with the bytes. Lack of memory or files is no fault of theirs and
   is raised as it is.
@@ -60,24 +60,24 @@ class ImageError(Exception):
         self.reason = reason
 
 
-def decode_rgb(content: bytes, maximum_pixels: int | None = None) -> Image.Image:
+def decode_rgb(content: bytes, max_pixels: int | None = None) -> Image.Image:
     """The bytes of an image file as an upright RGB image, by the policy above.
 
-    `maximum_pixels` is Pillow's own limit (89 million) where it is None. Raises `ImageError`.
+    `max_pixels` is Pillow's own limit (89 million) where it is None. Raises `ImageError`.
     """
-    with opened(content, maximum_pixels) as image:
+    with opened(content, max_pixels) as image:
         return upright_rgb(image)
 
 
 @contextmanager
-def opened(content: bytes, maximum_pixels: int | None = None) -> Iterator[Image.Image]:
+def opened(content: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """The image as it is stored, decoded in full; errors of decoding in the block are `ImageError`s too."""
     if excessive := excess(content):
         raise ImageError("too_complex", f"{excessive}: decoding it might take very long")
     try:
         with _without_warnings():
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-            check_pixels(image, maximum_pixels)
+            check_pixels(image, max_pixels)
             image.load()
         yield image
     except (ImageError, MemoryError, ImportError):
@@ -96,9 +96,9 @@ def opened(content: bytes, maximum_pixels: int | None = None) -> Iterator[Image.
         raise ImageError(reason, str(error) or type(error).__name__) from None
 
 
-def check_pixels(image: Image.Image, maximum_pixels: int | None = None) -> None:
+def check_pixels(image: Image.Image, max_pixels: int | None = None) -> None:
     """Raise `ImageError` where an image, of which only the header need be read, has too many pixels."""
-    limit = Image.MAX_IMAGE_PIXELS if maximum_pixels is None else maximum_pixels
+    limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if limit is not None and image.width * image.height > limit:
         raise _too_many_pixels(limit)
 

@@ -25,7 +25,7 @@ def embedding_structure(features: PairFeatures) -> dict[str, Any]:
     `effective_eigenvalues` is the smallest k whose largest k eigenvalues sum to at least 99 % of all (paper,
     appendix on the covariance); `ajne` see `ajne`; `alignment` the mean squared distance of image and caption
     and `uniformity` the logarithm of the mean of exp(-2 ‖x_i - x_j‖²) over all i < j (Wang & Isola 2020: the
-    lower, the better aligned and the more uniform); `modality_gap` the distance between the centres of images
+    lower, the better aligned and the more uniform); `modality_gap` the distance between the centers of images
     and captions. The similarities are histograms of the cosines of `matched` (image, caption) and of all
     others, between `edges`. Raises `InputError` for fewer than two images.
     """

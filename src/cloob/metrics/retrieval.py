@@ -47,7 +47,7 @@ def ranks_of_matches(
 def retrieval_metrics(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> dict[str, float]:
     """R@1, R@5, R@10 (fractions), mean and median rank in both directions, as the authors report.
 
-    image (M, d) and text (N, d) are normalised; `image_of_text` (N,) says which image a caption is of (if not
+    image (M, d) and text (N, d) are normalized; `image_of_text` (N,) says which image a caption is of (if not
     given: caption i of image i). An image has found a caption with the first of its captions.
     """
     if image_of_text is None:

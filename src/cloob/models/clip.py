@@ -24,8 +24,15 @@ from torchvision.transforms.functional import to_pil_image
 from cloob.common.errors import InputError, raise_if_io
 from cloob.images.decoding import upright_rgb
 from cloob.models.config import ModelConfig
-from cloob.models.released import convert, is_published
-from cloob.models.safe_load import check_members, check_own_config, read_weights, refusal, refuses_code, told
+from cloob.models.released import convert, is_released
+from cloob.models.safe_load import (
+    check_members,
+    check_own_config,
+    checkpoint_metadata,
+    read_weights,
+    refusal,
+    refuses_code,
+)
 
 
 class Encoder(open_clip.CLIP):
@@ -51,7 +58,7 @@ class Encoder(open_clip.CLIP):
         return tokenizer_for(self.config)
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Standardised pixels (N, 3, S, S) -> embeddings (N, d), of length 1 if `normalize`."""
+        """Standardized pixels (N, 3, S, S) -> embeddings (N, d), of length 1 if `normalize`."""
         return super().encode_image(image.to(self.logit_scale.dtype), normalize=normalize)
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
@@ -67,7 +74,7 @@ class Encoder(open_clip.CLIP):
 
 
 def build_encoder(config: ModelConfig) -> Encoder:
-    """A freshly initialised pair of encoders; the initialisation draws from torch's global generator."""
+    """A freshly initialized pair of encoders; the initialization draws from torch's global generator."""
     return Encoder(**config)
 
 
@@ -120,7 +127,7 @@ def load_encoder(
 
     The encoders have `encode_image`, `encode_text`, `preprocess` and `tokenizer`. Told about them are at
     least `run` (with `name`) and `epoch` (None for open_clip's); of a checkpoint of ours all but weights
-    and optimizer; of the authors' the `model_config`, and `inverse_temperature` and `hopfield_beta` as
+    and optimizer; of the authors' the `model_config`, and `inv_temperature` and `hopfield_beta` as
     stored. Nothing is executed: pickles that hold anything but tensors and plain containers are refused.
     Raises `InputError`.
     """
@@ -129,7 +136,7 @@ def load_encoder(
         return _load_open_clip(str(source), device)
     checkpoint = read_weights(path)
     try:
-        if is_published(checkpoint):
+        if is_released(checkpoint):
             config, weights, about = convert(checkpoint)
             about["model_config"] = config
         else:
@@ -146,7 +153,7 @@ def load_encoder(
             f"{path}: neither a checkpoint of this pipeline nor one that the authors released ({reason}); "
             "give weights of an open_clip model as NAME:FILE"
         ) from None
-    return model.to(device).eval(), told(path, about, model.logit_scale)
+    return model.to(device).eval(), checkpoint_metadata(path, about, model.logit_scale)
 
 
 def _exists(path: Path, is_there: Callable[[Path], bool]) -> bool:
@@ -187,7 +194,7 @@ def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEn
         raise_if_io(error, source)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
-    about = told(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)
+    about = checkpoint_metadata(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)
     return OpenClipEncoder(model.to(device).eval(), preprocess, tokenizer), about
 
 
@@ -205,8 +212,8 @@ def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:
     return tokens_of
 
 
-def normalise_pixels(images: Tensor) -> Tensor:
-    """uint8 pixels (N, 3, H, W) -> float32, standardised by CLIP's mean and deviation."""
+def normalize_pixels(images: Tensor) -> Tensor:
+    """uint8 pixels (N, 3, H, W) -> float32, standardized by CLIP's mean and deviation."""
     return v2.functional.normalize(
         v2.functional.to_dtype(images, torch.float32, scale=True),
         mean=list(open_clip.OPENAI_DATASET_MEAN),
@@ -214,15 +221,15 @@ def normalise_pixels(images: Tensor) -> Tensor:
     )
 
 
-def centre_transform(config: ModelConfig) -> Callable[[Tensor], Tensor]:
-    """Resize the shorter side (bicubic) and crop the centre: uint8 (3, H, W) -> uint8 (3, S, S).
+def center_transform(config: ModelConfig) -> Callable[[Tensor], Tensor]:
+    """Resize the shorter side (bicubic) and crop the center: uint8 (3, H, W) -> uint8 (3, S, S).
 
     For validation during training: fast, and at most a few gray levels from `evaluation_transform`.
     """
-    return partial(_centre, size=config["vision_cfg"]["image_size"])
+    return partial(_center, size=config["vision_cfg"]["image_size"])
 
 
-def _centre(image: Tensor, size: int) -> Tensor:
+def _center(image: Tensor, size: int) -> Tensor:
     """What v2.Resize and v2.CenterCrop do, without their search for an image among the arguments."""
     bicubic = v2.InterpolationMode.BICUBIC
     resized = v2.functional.resize_image(image, size, interpolation=bicubic, antialias=True)

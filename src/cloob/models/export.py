@@ -5,7 +5,7 @@ from pathlib import Path
 import open_clip
 from safetensors.torch import save_file
 
-from cloob.common.files import replacing, write_json
+from cloob.common.files import atomic_write, write_json
 from cloob.models.clip import Encoder, ModelConfig
 
 
@@ -16,7 +16,7 @@ def export_open_clip(model: Encoder, config: ModelConfig, folder: Path) -> None:
     with the transform of the evaluation.
     """
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
-    with replacing(folder / "open_clip_model.safetensors") as beside:
+    with atomic_write(folder / "open_clip_model.safetensors") as beside:
         save_file(weights, beside, metadata={"format": "pt"})
     preprocess = {
         "size": config["vision_cfg"]["image_size"],

@@ -1,4 +1,4 @@
-"""The authors' released checkpoints: their layout recognised and turned into ours, weight by weight.
+"""The authors' released checkpoints: their layout recognized and turned into ours, weight by weight.
 
 The layout (repository ml-jku/cloob): a dict with `epoch`, `name`, `state_dict`, `model_config_file` and the
 states of optimizer and schedule. Weights have the prefix `module.`; the image tower is named as CLIP's, the
@@ -25,7 +25,7 @@ _PARALLEL, _TEXT = "module.", "transformer."  # prefixes: of DistributedDataPara
 _INVERSE_TEMPERATURE, _HOPFIELD = "logit_inv_tau", "logit_scale_hopfield"
 
 
-def is_published(checkpoint: dict[str, Any]) -> bool:
+def is_released(checkpoint: dict[str, Any]) -> bool:
     """Whether the content of a checkpoint has the authors' layout: the text tower under `transformer.`."""
     weights = checkpoint.get("state_dict")
     return isinstance(weights, dict) and f"{_TEXT}text_projection" in _without_prefix(weights, _PARALLEL)
@@ -34,7 +34,7 @@ def is_published(checkpoint: dict[str, Any]) -> bool:
 def convert(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
     """The open_clip configuration, the weights under open_clip's names in float32, and what else is known.
 
-    The latter: `run` (`name`, `architecture`), `epoch`, and as stored `inverse_temperature` (1/tau) and
+    The latter: `run` (`name`, `architecture`), `epoch`, and as stored `inv_temperature` (1/tau) and
     `hopfield_beta`, None where the checkpoint does not carry it. Both are kept as logarithms in the file;
     that of beta is so by its name, the code that wrote it was not released. Raises `InputError` with the
     reason for weights that are of none of the five architectures.
@@ -42,19 +42,19 @@ def convert(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tenso
     stored = _without_prefix(checkpoint["state_dict"], _PARALLEL)
     if not all(isinstance(weight, Tensor) for weight in stored.values()):
         raise InputError("not all weights are tensors")
-    inverse_temperature, beta = (_exponential(stored, key) for key in (_INVERSE_TEMPERATURE, _HOPFIELD))
-    if inverse_temperature is None:
+    inv_temperature, beta = (_exponential(stored, key) for key in (_INVERSE_TEMPERATURE, _HOPFIELD))
+    if inv_temperature is None:
         raise InputError(f"the temperature ({_INVERSE_TEMPERATURE}) is missing")
     weights = {
         name.removeprefix(_TEXT): weight.float() if weight.is_floating_point() else weight
         for name, weight in stored.items()
     }
-    weights["logit_scale"] = torch.tensor(inverse_temperature).log()
+    weights["logit_scale"] = torch.tensor(inv_temperature).log()
     architecture, config = _architecture(weights)
     about = {
         "run": {"name": checkpoint.get("name"), "architecture": architecture},
         "epoch": checkpoint.get("epoch"),
-        "inverse_temperature": inverse_temperature,
+        "inv_temperature": inv_temperature,
         "hopfield_beta": beta,
     }
     return config, weights, about

@@ -71,7 +71,7 @@ def refusal(source: str | Path, error: Exception) -> InputError:
     return InputError(f"{source}: damaged, or no checkpoint ({reason}); make or fetch it again")
 
 
-def told(source: str | Path, about: dict[str, Any], logit_scale: Tensor) -> dict[str, Any]:
+def checkpoint_metadata(source: str | Path, about: dict[str, Any], logit_scale: Tensor) -> dict[str, Any]:
     """What a checkpoint tells of itself, fit for a result file. Raises `InputError`."""
     run, epoch = about.get("run"), about.get("epoch")
     if not isinstance(run, dict) or not all(map(_is_plain, (*run, *run.values()))):

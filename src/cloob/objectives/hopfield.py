@@ -1,6 +1,6 @@
 """Retrieval from continuous modern Hopfield networks, over the tiles of one Gram matrix.
 
-A retrieved pattern is normalised, so the softmax's denominator cancels: U_x = E U, E = exp(β x Uᵀ − h), h_i
+A retrieved pattern is normalized, so the softmax's denominator cancels: U_x = E U, E = exp(β x Uᵀ − h), h_i
 the number that makes row i a unit vector. Its gradient G enters as D = G − (G·U_x) U_x: the scores β x Uᵀ
 receive E∘(D Uᵀ) (the softmax's usual correction is D·U_x = 0), the stored patterns Eᵀ D.
 """
@@ -14,7 +14,7 @@ from cloob.objectives.tiling import Scalar, full_precision, scalar, tile_edge, t
 
 @without_autocast
 def hopfield_retrieval(state: Tensor, stored: Tensor, beta: Scalar) -> Tensor:
-    """Retrieve each state pattern from the stored ones: normalise(softmax(β·state·storedᵀ)·stored).
+    """Retrieve each state pattern from the stored ones: normalize(softmax(β·state·storedᵀ)·stored).
 
     state (n, d), stored (m, d) → (n, d), rows of unit length. Where `state is stored`, half of the scores do.
     """

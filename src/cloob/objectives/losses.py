@@ -1,6 +1,6 @@
 """The objectives of the CLOOB paper (arXiv 2110.11316): exact, in memory linear in the batch.
 
-    U_x = softmax(β x Uᵀ) U, normalised again                              hopfield_retrieval
+    U_x = softmax(β x Uᵀ) U, normalized again                              hopfield_retrieval
     InfoNCE  = − mean_i ln [ exp(x_i·y_i/τ) / Σ_j exp(x_i·y_j/τ) ]         info_nce
     InfoLOOB = − mean_i ln [ exp(x_i·y_i/τ) / Σ_{j≠i} exp(x_i·y_j/τ) ]     info_loob
 
@@ -10,7 +10,7 @@
    InfoLOOB is its mean and InfoNCE the mean of ln(1 + exp m_i). With q_ij the softmax over j≠i, q_ii = −1,
    ∂m_i/∂x_i = Σ_j q_ij y_j / τ. InfoNCE's gradient is this times sigmoid(m_i) = 1 − p_i, the factor that
    dies as training succeeds; InfoLOOB's has no such factor. (Paper, section on InfoLOOB and saturation.)
-2. A retrieved pattern is normalised, so its backward pass needs little (`cloob.objectives.hopfield`).
+2. A retrieved pattern is normalized, so its backward pass needs little (`cloob.objectives.hopfield`).
 3. Whatever is N×N is made tile by tile and dropped; scores are made again in the backward pass. One Gram
    matrix X Yᵀ serves two retrievals (V_x reads its rows, U_y its columns), of X Xᵀ and Y Yᵀ half is enough.
 """
@@ -41,7 +41,7 @@ from cloob.objectives.tiling import (
     without_autocast,
 )
 
-OBJECTIVES = ("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")
+OBJECTIVES = ("clip", "infonce_hopfield", "infoloob", "cloob")
 
 
 @without_autocast
@@ -50,11 +50,11 @@ def contrastive_loss(
     text: Tensor,
     *,
     objective: str,
-    inverse_temperature: Scalar,
+    inv_temperature: Scalar,
     beta: Scalar | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> Tensor:
-    """The loss of a batch of pairs, row i of `image` with row i of `text` (both N×d, L2-normalised).
+    """The loss of a batch of pairs, row i of `image` with row i of `text` (both N×d, L2-normalized).
 
     Scale: the InfoNCE objectives are the mean of the image and the text term, as in CLIP; the InfoLOOB
     objectives are τ times their sum, as in the authors' code (learning rates depend on it). The Hopfield
@@ -78,7 +78,7 @@ def contrastive_loss(
     ranks = Ranks(len(x), group, x.device)
     _check_negatives(ranks.number)
     all_x, all_y = ranks.gather(x), ranks.gather(y)
-    kappa = scalar(inverse_temperature, x)
+    kappa = scalar(inv_temperature, x)
     leave_one_out = information == "infoloob"
     if hopfield:
         beta = scalar(beta, x)
@@ -102,25 +102,25 @@ def contrastive_loss(
     return ranks.total(both_terms / kappa if leave_one_out else both_terms / 2)
 
 
-def info_nce(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -> Tensor:
+def info_nce(anchors: Tensor, positives: Tensor, inv_temperature: Scalar) -> Tensor:
     """InfoNCE of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
-    return _term(anchors, positives, inverse_temperature, leave_one_out=False)
+    return _term(anchors, positives, inv_temperature, leave_one_out=False)
 
 
-def info_loob(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar) -> Tensor:
+def info_loob(anchors: Tensor, positives: Tensor, inv_temperature: Scalar) -> Tensor:
     """InfoLOOB of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
-    return _term(anchors, positives, inverse_temperature, leave_one_out=True)
+    return _term(anchors, positives, inv_temperature, leave_one_out=True)
 
 
 @without_autocast
-def _term(anchors: Tensor, positives: Tensor, inverse_temperature: Scalar, leave_one_out: bool) -> Tensor:
+def _term(anchors: Tensor, positives: Tensor, inv_temperature: Scalar, leave_one_out: bool) -> Tensor:
     if anchors.ndim != 2 or anchors.shape != positives.shape:
         raise ValueError(
             f"anchors {tuple(anchors.shape)}, positives {tuple(positives.shape)}: not both (N, d)"
         )
     _check_negatives(len(anchors))
     anchors, positives = full_precision(anchors), full_precision(positives)
-    return _Term.apply(anchors, positives, scalar(inverse_temperature, anchors), leave_one_out, 0)
+    return _Term.apply(anchors, positives, scalar(inv_temperature, anchors), leave_one_out, 0)
 
 
 def _check_negatives(pairs: int) -> None:

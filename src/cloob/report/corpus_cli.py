@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from cloob.report.tables_cli import add_fates, add_label, add_output
+from cloob.report.tables_cli import add_label, add_outcomes, add_output
 
 
 def add_corpus_table(verbs: argparse._SubParsersAction) -> None:
@@ -63,7 +63,7 @@ def _add_corpora(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS/SPLIT=JSON",
         help="shards.json of each split",
     )
-    add_fates(parser)
+    add_outcomes(parser)
 
 
 def _split_file(text: str) -> tuple[tuple[str, str], Path]:
@@ -77,16 +77,16 @@ def _split_file(text: str) -> tuple[tuple[str, str], Path]:
 def _corpus_table(options: argparse.Namespace) -> None:
     from cloob.report.tables.corpus import report_corpora
 
-    print(report_corpora(options.shards, options.fates, options.csv, options.label))
+    print(report_corpora(options.shards, options.outcomes, options.csv, options.title_suffix))
 
 
 def _corpus_figure(options: argparse.Namespace) -> None:
     from cloob.report.figures.corpus import report_corpus_figure
 
-    report_corpus_figure(options.shards, options.fates, options.png, options.label)
+    report_corpus_figure(options.shards, options.outcomes, options.png, options.title_suffix)
 
 
 def _overlap(options: argparse.Namespace) -> None:
     from cloob.report.tables.overlap import report_overlap
 
-    print(report_overlap(options.results, options.csv, options.label))
+    print(report_overlap(options.results, options.csv, options.title_suffix))

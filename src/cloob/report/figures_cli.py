@@ -1,4 +1,4 @@
-"""`cloob report figure <name>` and `cloob report page`."""
+"""`cloob report figure <name>` and `cloob report html`."""
 
 import argparse
 from importlib import import_module
@@ -11,7 +11,7 @@ FIGURES = {
     "ajne": "Ajne's uniformity score of the embeddings (embedding_structure results; paper's results)",
     "effective_eigenvalues": "their relative increase, bars (embedding_structure results; paper's results)",
     "effective_eigenvalues_epochs": "the same over epochs, a curve (embedding_structure results)",
-    "fates": "what became of every row of the lists (summary.csv of each corpus)",
+    "outcomes": "what became of every row of the lists (summary.csv of each corpus)",
     "pipeline": "the stages and their rules (the Snakefile and the rule files)",
     "predictions": "test images and what they were taken for (predictions of one run)",
     "saturation": "the factor 1 - p of InfoNCE's gradient while training (metrics.jsonl of runs)",
@@ -51,7 +51,7 @@ def add_figure(verbs: argparse._SubParsersAction) -> None:
 def add_page(verbs: argparse._SubParsersAction) -> None:
     """Add the verb `page` to the command line."""
     parser = verbs.add_parser(
-        "page",
+        "html",
         help="a table as a page of the HTML report",
         description="Write a table's Markdown as one HTML file that needs nothing else.",
     )
@@ -66,7 +66,7 @@ def _figure(options: argparse.Namespace) -> None:
     module = import_module(f"cloob.report.figures.{options.name}")
     data = module.read(options.inputs)
     with styled():
-        save_figure(module.draw(data, options.label), data, options.png, options.inputs)
+        save_figure(module.draw(data, options.title_suffix), data, options.png, options.inputs)
 
 
 def _page(options: argparse.Namespace) -> None:

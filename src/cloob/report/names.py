@@ -7,12 +7,12 @@ from cloob.common.errors import InputError
 
 # The four objectives of the paper's ablation; the first and the last are its two methods.
 OBJECTIVES = {
-    "infonce": "CLIP",
+    "clip": "CLIP",
     "infonce_hopfield": "InfoNCE + Hopfield",
     "infoloob": "InfoLOOB",
-    "infoloob_hopfield": "CLOOB",
+    "cloob": "CLOOB",
 }
-CORPORA = {"cc": "Conceptual Captions", "yfcc": "YFCC"}
+CORPORA = {"cc3m": "Conceptual Captions", "yfcc15m": "YFCC"}
 # As they are called everywhere, in the order of the paper's tables.
 ARCHITECTURES = {name: name for name in ("RN50", "RN101", "RN50x4")}
 # In the order of the paper's tables.

@@ -1,4 +1,4 @@
-"""`cloob report table <name>`, `cloob report published` and `cloob report books`."""
+"""`cloob report table <name>`, `cloob report released` and `cloob report accounting`."""
 
 import argparse
 import re
@@ -23,7 +23,7 @@ def add_table(verbs: argparse._SubParsersAction) -> None:
         "table",
         help="one table from result files and logs",
         description="Write every number as a long CSV; the table for reading goes beside it as .md and .tex. "
-        "With --partial, of what is there: a cell without runs is a dash with a footnote, the files to make.",
+        "With --allow-missing, of what is there: a cell without runs is a dash with a footnote, the files to make.",
         epilog="tables: " + "; ".join(f"{name}: {what}" for name, what in TABLES.items()),
     )
     parser.add_argument("name", choices=TABLES, metavar="NAME", help="which table: see the list below")
@@ -36,7 +36,7 @@ def add_table(verbs: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="result files RUN/epoch_N/PROTOCOL/DATASET.json, logs RUN/metrics.jsonl",
     )
-    parser.add_argument("--partial", action="store_true", help="files of --results may be missing")
+    parser.add_argument("--allow-missing", action="store_true", help="files of --results may be missing")
     parser.add_argument("--paper", type=Path, metavar="CSV", help="the paper's results, to stand beside ours")
     add_output(parser)
     parser.set_defaults(run=_table)
@@ -45,7 +45,7 @@ def add_table(verbs: argparse._SubParsersAction) -> None:
 def add_published(verbs: argparse._SubParsersAction) -> None:
     """Add the verb `published` to the command line."""
     parser = verbs.add_parser(
-        "published",
+        "released",
         help="the authors' released checkpoints beside their published numbers",
         description="Zero-shot or linear-probe results of released checkpoints as a table: measured, "
         "published, difference.",
@@ -67,11 +67,11 @@ def add_published(verbs: argparse._SubParsersAction) -> None:
 def add_books(verbs: argparse._SubParsersAction) -> None:
     """Add the verb `books` to the command line."""
     parser = verbs.add_parser(
-        "books",
+        "accounting",
         help="where every row of the lists went",
         description="Check that rows in the list = images in the shards + rows refused; write and print it.",
     )
-    add_fates(parser)
+    add_outcomes(parser)
     add_output(parser)
     parser.set_defaults(run=_books)
 
@@ -87,7 +87,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def add_label(parser: argparse.ArgumentParser) -> None:
     """The mark of a table or figure."""
     parser.add_argument(
-        "--label",
+        "--title-suffix",
         type=_unescaped,
         default="",
         help=r"a sentence for the title: where the numbers come from; \u0041 is read as in JSON",
@@ -99,16 +99,16 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
-def add_fates(parser: argparse.ArgumentParser) -> None:
-    """The books of every split."""
+def add_outcomes(parser: argparse.ArgumentParser) -> None:
+    """The accounting of every split."""
     parser.add_argument(
-        "--fates",
+        "--outcomes",
         type=_named_file,
         nargs="+",
         action="extend",
         required=True,
         metavar="CORPUS/SPLIT/STAGE=CSV",
-        help="tables of fates, the stages of a split in their order",
+        help="tables of outcomes, the stages of a split in their order",
     )
 
 
@@ -133,17 +133,19 @@ def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
 def _table(options: argparse.Namespace) -> None:
     from cloob.report.tables.registry import report_table
 
-    report_table(options.name, options.results, options.partial, options.paper, options.csv, options.label)
+    report_table(
+        options.name, options.results, options.allow_missing, options.paper, options.csv, options.title_suffix
+    )
 
 
 def _published(options: argparse.Namespace) -> None:
     from cloob.report.tables.released import Column, report_published
 
     results = [(Column(*column), path) for column, path in options.results]
-    report_published(results, options.paper, options.csv, options.label)
+    report_published(results, options.paper, options.csv, options.title_suffix)
 
 
 def _books(options: argparse.Namespace) -> None:
     from cloob.report.tables.accounting import report_books
 
-    print(report_books(options.fates, options.csv, options.label))
+    print(report_books(options.outcomes, options.csv, options.title_suffix))

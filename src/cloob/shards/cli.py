@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from cloob.common.arguments import count, positive
+from cloob.common.arguments import non_negative_int, positive_int
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -21,25 +21,27 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--ledgers", type=Path, nargs="+", action="extend", help="of all parts that `cloob download` fetched"
     )
     source.add_argument("--ready-made", type=Path, help="instead: folder of webdataset tars that you have")
-    pack.add_argument("--links", type=Path, help="table of links that the ledgers are of")
+    pack.add_argument("--urls", type=Path, help="table of links that the ledgers are of")
     pack.add_argument("--validation", type=Path, help="shards.json whose images are left out")
     pack.add_argument(
         "--near-duplicate-distance",
-        type=count,
+        type=non_negative_int,
         metavar="BITS",
         help="near-duplicates, left out too: perceptual hashes that differ in at most so many of 256 bits",
     )
     pack.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    pack.add_argument("--fates", type=Path, required=True, help="CSV to write: images by fate")
-    pack.add_argument("--samples-per-shard", type=positive, required=True, help="images per tar")
-    pack.add_argument("--seed", type=count, required=True, help="of the global order")
-    pack.add_argument("--maximum-bytes", type=positive, required=True, help="refused: a longer file")
-    pack.add_argument("--maximum-pixels", type=positive, required=True, help="refused: a larger image")
-    pack.add_argument("--quality", type=positive, required=True, help="JPEG quality of what is encoded again")
+    pack.add_argument("--outcomes", type=Path, required=True, help="CSV to write: images by outcome")
+    pack.add_argument("--samples-per-shard", type=positive_int, required=True, help="images per tar")
+    pack.add_argument("--seed", type=non_negative_int, required=True, help="of the global order")
+    pack.add_argument("--max-bytes", type=positive_int, required=True, help="refused: a longer file")
+    pack.add_argument("--max-pixels", type=positive_int, required=True, help="refused: a larger image")
+    pack.add_argument(
+        "--quality", type=positive_int, required=True, help="JPEG quality of what is encoded again"
+    )
     limits = pack.add_argument_group("for --ready-made, which no download has judged")
-    limits.add_argument("--image-size", type=positive, help="longest side; larger images are scaled down")
-    limits.add_argument("--minimum-size", type=count, default=0, help="refused: a shorter side")
-    limits.add_argument("--maximum-aspect-ratio", type=float, help="refused: longer side / shorter side")
+    limits.add_argument("--image-size", type=positive_int, help="longest side; larger images are scaled down")
+    limits.add_argument("--min-size", type=non_negative_int, default=0, help="refused: a shorter side")
+    limits.add_argument("--max-aspect-ratio", type=float, help="refused: longer side / shorter side")
     _add_processes(pack)
     pack.set_defaults(run=_pack)
 
@@ -50,14 +52,14 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "manifest. Nothing is repaired: what differs is an error that names the shard and the sample.",
     )
     verify.add_argument("--shards", type=Path, required=True, help="shards.json")
-    verify.add_argument("--fates", type=Path, required=True, help="CSV that `cloob shards pack` wrote")
+    verify.add_argument("--outcomes", type=Path, required=True, help="CSV that `cloob shards pack` wrote")
     verify.add_argument("--out", type=Path, help="JSON to write: what was verified")
     _add_processes(verify)
     verify.set_defaults(run=_verify)
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--processes", type=positive, required=True, help="processes that decode")
+    parser.add_argument("--processes", type=positive_int, required=True, help="processes that decode")
 
 
 def _pack(options: argparse.Namespace) -> None:
@@ -69,28 +71,28 @@ def _pack(options: argparse.Namespace) -> None:
     from cloob.shards.pack import Packing, pack
     from cloob.shards.training_image import Rules
 
-    if options.ledgers and not options.links:
-        raise InputError("--links: give the table of links that the ledgers are of")
+    if options.ledgers and not options.urls:
+        raise InputError("--urls: give the table of links that the ledgers are of")
     if options.ready_made:
         frozen, out = options.ready_made.resolve(), options.out.resolve()
         if frozen.is_relative_to(out) or out.is_relative_to(frozen):
             raise InputError(f"{out}: packing would write among the shards of {frozen}; name another --out")
     source = (
-        ready_made(options.ready_made, options.maximum_bytes)
+        ready_made(options.ready_made, options.max_bytes)
         if options.ready_made
-        else downloaded(options.ledgers, options.links)
+        else downloaded(options.ledgers, options.urls)
     )
-    rules = Rules(options.maximum_bytes, options.maximum_pixels, options.quality)
+    rules = Rules(options.max_bytes, options.max_pixels, options.quality)
     if options.ready_made:
-        limits = ("image_size", "minimum_size", "maximum_aspect_ratio")
+        limits = ("image_size", "min_size", "max_aspect_ratio")
         rules = replace(rules, **{name: getattr(options, name) for name in limits})
     distance = DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
     packing = Packing(options.samples_per_shard, options.seed, rules, distance)
-    found = pack(source, options.out, options.fates, packing, options.processes, options.validation)
+    found = pack(source, options.out, options.outcomes, packing, options.processes, options.validation)
     print(f"{options.out}: {in_words(found)}")
 
 
 def _verify(options: argparse.Namespace) -> None:
     from cloob.shards.verify import verify
 
-    print(verify(options.shards, options.fates, options.processes, options.out))
+    print(verify(options.shards, options.outcomes, options.processes, options.out))

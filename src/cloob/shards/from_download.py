@@ -14,7 +14,7 @@ from cloob.common.errors import InputError, naming, raise_if_io
 from cloob.common.files import sha256_of
 from cloob.shards.rows import Row, Source
 
-_COLUMNS = ["uid", "fate", "sha256", "tar", "offset", "length"]
+_COLUMNS = ["uid", "outcome", "sha256", "tar", "offset", "length"]
 _ROWS = 10_000  # of a piece: half a minute of decoding
 
 
@@ -29,7 +29,7 @@ class _LedgerPiece:
     def rows(self, _: Path) -> list[Row]:
         with naming(self.ledger), pq.ParquetFile(self.ledger) as file:
             ledger = file.read_row_group(self.group, columns=_COLUMNS).slice(self.start, _ROWS)
-        ledger = ledger.filter(pc.equal(ledger["fate"], KEPT))
+        ledger = ledger.filter(pc.equal(ledger["outcome"], KEPT))
         if not ledger.num_rows:
             return []
         least, most = pc.min(ledger["uid"]).as_py(), pc.max(ledger["uid"]).as_py()
@@ -59,13 +59,13 @@ def downloaded(ledgers: Sequence[Path], links: Path) -> Source:
     except (OSError, pa.ArrowException) as error:
         raise_if_io(error, links)
         raise InputError(f"{links}: no table of links ({error}); make it again") from None
-    links_sha256 = sha256_of(links)
+    urls_sha256 = sha256_of(links)
     pieces, rows, kept = [], 0, 0
     for ledger in ledgers:
         groups, found = _look_into(ledger)
         kept += found
         rows += sum(groups)
-        made_of = f"{sha256_of(ledger)} {links_sha256}"
+        made_of = f"{sha256_of(ledger)} {urls_sha256}"
         pieces += [
             _LedgerPiece(ledger, links, group, start, f"{made_of} {group} {start}")
             for group, length in enumerate(groups)
@@ -73,10 +73,10 @@ def downloaded(ledgers: Sequence[Path], links: Path) -> Source:
         ]
     if rows != wanted:
         raise InputError(
-            f"{links}: the books do not balance: {wanted:,} links, but the ledgers have {rows:,} rows; "
+            f"{links}: the accounting do not balance: {wanted:,} links, but the ledgers have {rows:,} rows; "
             "give the ledgers of all parts, or fetch the part that is missing"
         )
-    return Source(pieces, kept, {"links_sha256": links_sha256})
+    return Source(pieces, kept, {"urls_sha256": urls_sha256})
 
 
 def _look_into(ledger: Path) -> tuple[list[int], int]:
@@ -88,7 +88,7 @@ def _look_into(ledger: Path) -> tuple[list[int], int]:
                     f"{ledger}: no ledger, it lacks {', '.join(sorted(missing))}; fetch this part again"
                 )
             groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            return groups, pc.sum(pc.equal(file.read(columns=["fate"])["fate"], KEPT)).as_py() or 0
+            return groups, pc.sum(pc.equal(file.read(columns=["outcome"])["outcome"], KEPT)).as_py() or 0
     except (OSError, pa.ArrowException) as error:
         raise_if_io(error, ledger)
         raise InputError(f"{ledger}: no ledger ({error}); fetch this part again") from None

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cloob.common.accounting import RefusedError
+from cloob.common.accounting import RejectedError
 from cloob.common.errors import InputError
 from cloob.shards.rows import Row, Source, read_place
 from cloob.shards.webdataset_tars import Member, TarSample, decompressed, find_tars, has_twin, read_samples
@@ -25,7 +25,7 @@ class _TarPiece:
     folder: Path
     tar: Path
     number: int
-    maximum_bytes: int
+    max_bytes: int
 
     @property
     def stamp(self) -> str:
@@ -53,49 +53,49 @@ class _TarPiece:
             uid = f"{self.number:06d}_{number:06d}"
             try:
                 if twin:
-                    raise RefusedError("duplicate_tar")
+                    raise RejectedError("duplicate_tar")
                 if seen[sample.key] > 1:
-                    raise RefusedError("duplicate_key")
+                    raise RejectedError("duplicate_key")
                 rows.append(self._row(uid, sample, plain))
-            except RefusedError as refusal:
+            except RejectedError as refusal:
                 rows.append(Row(uid, "", None, refused=str(refusal)))
         return rows
 
     def _row(self, uid: str, sample: TarSample, plain: Path) -> Row:
         if not _is_safe(sample.key):
-            raise RefusedError("unsafe_name")
+            raise RejectedError("unsafe_name")
         members = dict(sample.members)
         if len(members) < len(sample.members):
-            raise RefusedError("duplicate_key")
+            raise RejectedError("duplicate_key")
         image = next((members[suffix] for suffix in _IMAGES if suffix in members), None)
         if image is None:
-            raise RefusedError("not_a_file" if sample.linked else "no_image")
+            raise RejectedError("not_a_file" if sample.linked else "no_image")
         for member in (image, members.get("json"), members.get("txt")):
             if member is not None and member.sparse:
-                raise RefusedError("not_a_file")
-            if member is not None and member.size > self.maximum_bytes:
-                raise RefusedError("too_many_bytes")
+                raise RejectedError("not_a_file")
+            if member is not None and member.size > self.max_bytes:
+                raise RejectedError("too_many_bytes")
         record = _record(plain, members.get("json"))
         caption = _text(plain, members["txt"]) if "txt" in members else record.get("caption")
         if not isinstance(caption, str):
-            raise RefusedError("not_a_file" if sample.linked else "no_caption")
+            raise RejectedError("not_a_file" if sample.linked else "no_caption")
         provenance = {"url": record.get("url"), "tar": self._name, "key": sample.key}
         if record:
             provenance["json"] = record
         try:
             json.dumps([caption, provenance], ensure_ascii=False, allow_nan=False).encode("utf-8")
         except UnicodeEncodeError:  # half a surrogate pair, written as \\ud800
-            raise RefusedError("not_utf8") from None
+            raise RejectedError("not_utf8") from None
         except ValueError:  # a number beyond all floats
-            raise RefusedError("bad_json") from None
+            raise RejectedError("bad_json") from None
         return Row(uid, caption, (plain, image.offset, image.size), None, provenance)
 
 
-def ready_made(folder: Path, maximum_bytes: int) -> Source:
+def ready_made(folder: Path, max_bytes: int) -> Source:
     """All samples of the tars in a folder and those below it, in the order of their names.
 
     Links in the folder are followed; gzip, bzip2 and xz are read. Refused where a member has more than
-    `maximum_bytes`, its key comes twice in a tar or leads out of it, an image or a caption is missing, a text
+    `max_bytes`, its key comes twice in a tar or leads out of it, an image or a caption is missing, a text
     is not UTF-8. Raises `InputError` where there is no tar.
     """
     tars, others = find_tars(folder)
@@ -105,7 +105,7 @@ def ready_made(folder: Path, maximum_bytes: int) -> Source:
         raise InputError(
             f"{folder}: holds no *.tar (or .tar.gz, …); name the folder of the webdataset shards"
         )
-    pieces = [_TarPiece(folder, tar, number, maximum_bytes) for number, tar in enumerate(tars)]
+    pieces = [_TarPiece(folder, tar, number, max_bytes) for number, tar in enumerate(tars)]
     return Source(pieces, None, {"tars": len(tars), "files_not_read": [_readable(name) for name in others]})
 
 
@@ -129,7 +129,7 @@ def _record(tar: Path, member: Member | None) -> dict[str, Any]:
         for _ in range(_WRAPPED):
             (record,) = record
     except (ValueError, RecursionError):
-        raise RefusedError("bad_json") from None
+        raise RejectedError("bad_json") from None
     return record if isinstance(record, dict) else {}
 
 
@@ -137,7 +137,7 @@ def _text(tar: Path, member: Member) -> str:
     try:
         return read_place((tar, member.offset, member.size)).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise RefusedError("not_utf8") from None
+        raise RejectedError("not_utf8") from None
 
 
 def _is_safe(key: str) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
 from cloob.common.errors import naming
-from cloob.common.pool import shared, tick
+from cloob.common.pool import advance, shared
 from cloob.images.near_duplicates import as_words, near_duplicates
 from cloob.shards.reader import read_index, read_manifest
 from cloob.shards.writer import INDEX
@@ -50,7 +50,7 @@ def hashed(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
 def without_held_out(
     verdicts: list[Path], held_out: HeldOut | None, distance: int, processes: int
 ) -> Iterator[pa.Table]:
-    """The tables of verdicts, in their order, with the fate of kept rows whose image is held out changed.
+    """The tables of verdicts, in their order, with the outcome of kept rows whose image is held out changed.
 
     in_validation: the same bytes; near_duplicate_of_validation: perceptual hashes that differ in at most
     `distance` bits. `duplicate_of` is the key of the held-out image, of several the nearest one.
@@ -90,20 +90,20 @@ def _nearest(task: tuple[Path, np.ndarray, int]) -> tuple[np.ndarray, np.ndarray
     best = np.full(len(mine), _NONE)  # differing bits, and below them the row: the first of equally near ones
     for row, other, bits in near_duplicates(mine, words, distance):
         np.minimum.at(best, row, (bits << 32) | other)
-    tick(len(column))
+    advance(len(column))
     found = best < _NONE
     return rows[found], best[found] & 0xFFFFFFFF
 
 
 def _marked(table: pa.Table, held_out: HeldOut, near: np.ndarray, of: np.ndarray) -> pa.Table:
-    kept = pc.equal(table["fate"], KEPT)
+    kept = pc.equal(table["outcome"], KEPT)
     same = pc.index_in(table["sha256"], value_set=held_out.sha256)
     twin = pc.and_(kept, pc.is_valid(same))
     places = np.full(len(table), -1)
     places[near] = of
     alike = pa.array(places, mask=places < 0)
     lookalike = pc.and_(pc.and_not(kept, twin), pc.is_valid(alike))
-    fate = pc.if_else(twin, IN_VALIDATION, pc.if_else(lookalike, NEAR_VALIDATION, table["fate"]))
+    outcome = pc.if_else(twin, IN_VALIDATION, pc.if_else(lookalike, NEAR_VALIDATION, table["outcome"]))
     which = pc.if_else(twin, same.cast(pa.int64()), pc.if_else(lookalike, alike, pa.scalar(None, pa.int64())))
-    table = table.set_column(table.schema.get_field_index("fate"), "fate", fate)
+    table = table.set_column(table.schema.get_field_index("outcome"), "outcome", outcome)
     return table.append_column("duplicate_of", held_out.key.take(which.combine_chunks()))

@@ -15,10 +15,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.common.accounting import KEPT, write_fates
+from cloob.common.accounting import KEPT, write_outcomes
 from cloob.common.errors import InputError, naming
-from cloob.common.files import entries, only_one, sha256_of, write_json
-from cloob.common.pool import shared, tick
+from cloob.common.files import entries, exclusive_dir_lock, sha256_of, write_json
+from cloob.common.pool import advance, shared
 from cloob.images.near_duplicates import DISTANCE
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.held_out import read_held_out, rows_in, without_held_out
@@ -49,15 +49,20 @@ class Packing:
 
 
 def pack(
-    source: Source, out: Path, fates: Path, packing: Packing, processes: int, validation: Path | None = None
+    source: Source,
+    out: Path,
+    outcomes: Path,
+    packing: Packing,
+    processes: int,
+    validation: Path | None = None,
 ) -> Counter[str]:
     """Judge what came in, drop images of the `validation` manifest and near-duplicates, write the shards.
 
     Killed at any moment, the next run keeps what is whole and ends the same, byte for byte; the manifest
-    `shards.json` comes last. Returns the images by fate. Raises `InputError` where nothing is left.
+    `shards.json` comes last. Returns the images by outcome. Raises `InputError` where nothing is left.
     """
     work = out / _WORK
-    with only_one(work), naming(work):
+    with exclusive_dir_lock(work), naming(work):
         (out / MANIFEST).unlink(missing_ok=True)  # without it nothing counts
         held_out = read_held_out(validation) if validation else None
         verdicts = judge(source, work / "verdicts", packing.rules, packing.seed, processes)
@@ -66,8 +71,8 @@ def pack(
         found = shuffle(tables, rows, plan, out / LEDGER, packing.samples_per_shard)
         if source.rows not in (None, found.total()):
             raise InputError(
-                f"{out}: the books do not balance: {source.rows:,} images came in, {found.total():,} have a "
-                f"fate; {_AFRESH}"
+                f"{out}: the accounting do not balance: {source.rows:,} images came in, {found.total():,} have a "
+                f"outcome; {_AFRESH}"
             )
         if not found[KEPT]:
             raise InputError(f"{out}: no image to pack is left of {found.total():,}: {dict(found)}")
@@ -75,14 +80,14 @@ def pack(
         _clear(out, number)
         tasks = [(plan, index, out / f"{index:06d}.tar") for index in range(number)]
         shards = list(shared(_write, tasks, processes, found[KEPT], "packing"))
-        write_fates(fates, found, found.total())
+        write_outcomes(outcomes, found, found.total())
         manifest = {
             "samples": found[KEPT],
             "bytes": sum(int(shard["bytes"]) for shard in shards),
             "sha256": _content_of(plan),
             **source.provenance,
             "seed": packing.seed,
-            "fates": dict(sorted(found.items())),
+            "outcomes": dict(sorted(found.items())),
             "ledger_sha256": sha256_of(out / LEDGER),
             "shards": shards,
             "statistics": statistics_of(plan),
@@ -116,7 +121,7 @@ def _write(task: tuple[Path, int, Path]) -> Entry:
     if entry is None:
         entry = write_shard(tar, _samples(rows), content.hexdigest())
     else:
-        tick(len(rows))
+        advance(len(rows))
     return entry
 
 
@@ -134,7 +139,7 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
             image,
             *(row[name] for name in ("caption", "sha256", "width", "height", "record", "perceptual_hash")),
         )
-        tick()
+        advance()
 
 
 def _ask_for(rows: list[dict[str, object]]) -> None:

@@ -34,10 +34,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """A shards.json. Raises `InputError` where it is none."""
     manifest = read_json(path)
     try:
-        told = all(
+        checkpoint_metadata = all(
             isinstance(shard[key], kind) for shard in manifest["shards"] for key, kind in _OF_SHARD.items()
         )
-        if told and isinstance(manifest["sha256"], str):
+        if checkpoint_metadata and isinstance(manifest["sha256"], str):
             return manifest
     except (AttributeError, KeyError, TypeError):
         pass

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError, naming
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.shards.validate import VERDICTS
 
 # Rows of a bucket, 0.7 KB each.
@@ -26,7 +26,7 @@ _WAITING = 2048
 LEDGER = pa.schema(
     [
         ("uid", pa.string()),
-        ("fate", pa.string()),
+        ("outcome", pa.string()),
         ("sha256", pa.string()),
         ("duplicate_of", pa.string()),  # the image of the validation split, by its key
     ]
@@ -36,33 +36,33 @@ LEDGER = pa.schema(
 def shuffle(
     tables: Iterable[pa.Table], rows: int, plan: Path, ledger: Path, samples_per_shard: int
 ) -> Counter[str]:
-    """Write the plan, a row group per shard in the global order, and the fate of every row; return the fates.
+    """Write the plan, a row group per shard in the global order, and the outcome of every row; return the outcomes.
 
     `tables` hold `rows` verdicts in all, with the column `duplicate_of` besides. Raises `InputError` where a
     row came in twice.
     """
-    fates: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     number = min(_BUCKETS, -(-rows // _BUCKET))
     paths = [plan.with_name(f"bucket_{bucket:03d}.parquet") for bucket in range(number)]
     buckets = [_Bucket(path) for path in paths]
-    with replacing(ledger) as beside, pq.ParquetWriter(beside, LEDGER) as books:
+    with atomic_write(ledger) as beside, pq.ParquetWriter(beside, LEDGER) as accounting:
         for table in tables:
-            books.write_table(table.select(LEDGER.names))
-            for fate in pc.value_counts(table["fate"]).to_pylist():
-                fates[fate["values"]] += fate["counts"]
-            _deal(table.filter(pc.equal(table["fate"], KEPT)).select(VERDICTS.names), buckets)
+            accounting.write_table(table.select(LEDGER.names))
+            for outcome in pc.value_counts(table["outcome"]).to_pylist():
+                outcomes[outcome["values"]] += outcome["counts"]
+            _deal(table.filter(pc.equal(table["outcome"], KEPT)).select(VERDICTS.names), buckets)
     for bucket in buckets:
         bucket.close()
-    with replacing(plan) as beside, pq.ParquetWriter(beside, VERDICTS, compression="zstd") as writer:
+    with atomic_write(plan) as beside, pq.ParquetWriter(beside, VERDICTS, compression="zstd") as writer:
         for shard in _cut(map(_sorted, paths), samples_per_shard):
             writer.write_table(shard, row_group_size=samples_per_shard)
     for path in paths:
         path.unlink()
-    return fates
+    return outcomes
 
 
 class _Bucket:
-    """Rows of neighbouring positions, on disk but for the last few."""
+    """Rows of neighboring positions, on disk but for the last few."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

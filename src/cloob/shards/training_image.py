@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from cloob.common.accounting import RefusedError
+from cloob.common.accounting import RejectedError
 from cloob.images.decoding import JPEG, ImageError, opened, orientation, upright_rgb
 from cloob.images.near_duplicates import perceptual_hash
 
@@ -17,12 +17,12 @@ class Rules:
     The others are the download's rules, for images that have not come through it; None and 0 ask for nothing.
     """
 
-    maximum_bytes: int
-    maximum_pixels: int
+    max_bytes: int
+    max_pixels: int
     quality: int
     image_size: int | None = None  # longest side in pixels; larger images are scaled down
-    minimum_size: int = 0  # shortest side in pixels
-    maximum_aspect_ratio: float | None = None  # longer side over shorter side
+    min_size: int = 0  # shortest side in pixels
+    max_aspect_ratio: float | None = None  # longer side over shorter side
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class TrainingImage:
 def training_image(content: bytes, rules: Rules) -> TrainingImage:
     """Decode the image in full; keep its bytes where it is an upright RGB or grey JPEG, else encode it again.
 
-    Decoding: `cloob.images.decoding`. Raises `RefusedError` with the fate: too_many_bytes, too_many_pixels,
+    Decoding: `cloob.images.decoding`. Raises `RefusedError` with the outcome: too_many_bytes, too_many_pixels,
     too_complex, not_an_image, truncated_image, undecodable, too_small, aspect_ratio.
     """
-    if len(content) > rules.maximum_bytes:
-        raise RefusedError("too_many_bytes")
+    if len(content) > rules.max_bytes:
+        raise RejectedError("too_many_bytes")
     try:
-        with opened(content, rules.maximum_pixels) as image:
+        with opened(content, rules.max_pixels) as image:
             is_plain = image.format in JPEG and image.mode in ("RGB", "L") and orientation(image) == 1
             seen = image if is_plain else upright_rgb(image)
     except ImageError as error:
-        raise RefusedError(error.reason) from None
+        raise RejectedError(error.reason) from None
     size = _fitting(seen.width, seen.height, rules)
     if is_plain and size == seen.size:
         return TrainingImage(content, *size, False, perceptual_hash(seen))
@@ -63,10 +63,10 @@ def training_image(content: bytes, rules: Rules) -> TrainingImage:
 
 def _fitting(width: int, height: int, rules: Rules) -> tuple[int, int]:
     """The size at which an image is kept; raises `RefusedError` as the download refuses one of this size."""
-    if min(width, height) < rules.minimum_size:
-        raise RefusedError("too_small")
-    if rules.maximum_aspect_ratio and max(width, height) / min(width, height) > rules.maximum_aspect_ratio:
-        raise RefusedError("aspect_ratio")
+    if min(width, height) < rules.min_size:
+        raise RejectedError("too_small")
+    if rules.max_aspect_ratio and max(width, height) / min(width, height) > rules.max_aspect_ratio:
+        raise RejectedError("aspect_ratio")
     if rules.image_size is None or max(width, height) <= rules.image_size:
         return width, height
     scale = rules.image_size / max(width, height)

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.common.accounting import KEPT, RefusedError
+from cloob.common.accounting import KEPT, RejectedError
 from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import replacing
-from cloob.common.pool import shared, tick
+from cloob.common.files import atomic_write
+from cloob.common.pool import advance, shared
 from cloob.images.near_duplicates import HASH_BYTES
-from cloob.shards.captions import normalised
+from cloob.shards.captions import normalized
 from cloob.shards.rows import Piece, Row, Source, read_place
 from cloob.shards.training_image import Rules, training_image
 
@@ -28,7 +28,7 @@ VERDICTS = pa.schema(
     [
         ("uid", pa.string()),
         ("position", pa.uint64()),  # in the global order
-        ("fate", pa.string()),
+        ("outcome", pa.string()),
         ("sha256", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -73,14 +73,14 @@ def _judge_piece(task: _Task) -> Path:
     images = task.table.with_suffix(".images")
     done = _finished(task.table, made_of)
     if done is not None and images.exists():
-        tick(done)
+        advance(done)
         return task.table
     task.table.unlink(missing_ok=True)  # it would vouch for other images
     rows = task.piece.rows(task.table.with_suffix(".tar"))
-    with replacing(images) as beside, beside.open("wb") as encoded:
+    with atomic_write(images) as beside, beside.open("wb") as encoded:
         verdicts = [_verdict(row, task, images, encoded) for row in _counted(rows)]
     columns = {name: [verdict.get(name) for verdict in verdicts] for name in VERDICTS.names}
-    with replacing(task.table) as beside:
+    with atomic_write(task.table) as beside:
         schema = VERDICTS.with_metadata({_STAMP: made_of})
         pq.write_table(pa.table(columns, schema=schema), beside, compression="zstd")
     return task.table
@@ -99,17 +99,17 @@ def _finished(table: Path, made_of: str) -> int | None:
 def _counted(rows: list[Row]) -> Iterator[Row]:
     for row in rows:
         yield row
-        tick()
+        advance()
 
 
 def _verdict(row: Row, task: _Task, images: Path, encoded: BinaryIO) -> dict[str, Any]:
     verdict: dict[str, Any] = {"uid": row.uid, "position": position(task.seed, row.uid)}
-    caption = normalised(row.caption)
+    caption = normalized(row.caption)
     try:
         if row.refused or row.place is None:
-            raise RefusedError(row.refused)
+            raise RejectedError(row.refused)
         if not caption:
-            raise RefusedError("empty_caption")
+            raise RejectedError("empty_caption")
         content = read_place(row.place)
         came = sha256(content).hexdigest()
         if row.sha256 not in (None, came):
@@ -117,8 +117,8 @@ def _verdict(row: Row, task: _Task, images: Path, encoded: BinaryIO) -> dict[str
                 f"{row.place[0]}: {row.uid} is not the image of its ledger; fetch this part again"
             )
         image = training_image(content, task.rules)
-    except RefusedError as refusal:
-        return verdict | {"fate": str(refusal)}
+    except RejectedError as refusal:
+        return verdict | {"outcome": str(refusal)}
     place, digest = row.place, came
     if image.reencoded:
         place = (images, encoded.tell(), len(image.content))
@@ -135,7 +135,7 @@ def _verdict(row: Row, task: _Task, images: Path, encoded: BinaryIO) -> dict[str
     if image.reencoded:
         record["reencoded_from_sha256"] = came
     return verdict | {
-        "fate": KEPT,
+        "outcome": KEPT,
         "sha256": digest,
         "width": image.width,
         "height": image.height,

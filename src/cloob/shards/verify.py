@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from cloob.common.accounting import KEPT, read_fates
+from cloob.common.accounting import KEPT, read_outcomes
 from cloob.common.errors import InputError, naming, raise_if_io
 from cloob.common.files import sha256_of, write_json
-from cloob.common.pool import shared, tick
+from cloob.common.pool import advance, shared
 from cloob.images.decoding import opened
 from cloob.shards.content import ContentHash, sealed
 from cloob.shards.pack import LEDGER
@@ -33,13 +33,13 @@ class _Task:
     entry: dict[str, Any]
 
 
-def verify(manifest: Path, fates: Path, processes: int, out: Path | None = None) -> str:
+def verify(manifest: Path, outcomes: Path, processes: int, out: Path | None = None) -> str:
     """Check every byte of a packed corpus; return one line to print, and leave the same as JSON in `out`.
 
     Of the manifest: its seal. Of each shard: size, hash and its index's hash; the index against the tar's
     members; of each sample that the image decodes, has the size and hash of its index, and that caption and
     JSON are its. Of the whole: no key twice, the hashes of content and ledger, and as many samples in
-    manifest, indices, ledger and fates. Raises `InputError` naming the first shard or sample that differs.
+    manifest, indices, ledger and outcomes. Raises `InputError` naming the first shard or sample that differs.
     """
     said = read_manifest(manifest)
     if sealed(said) != said:
@@ -56,24 +56,24 @@ def verify(manifest: Path, fates: Path, processes: int, out: Path | None = None)
         raise InputError(f"{manifest}: the samples are not those of its hash; {_AGAIN}")
     if (distinct := len(np.unique(np.asarray(keys)))) != len(shards):
         raise InputError(f"{manifest}: {len(shards) - distinct:,} keys come twice; {_AGAIN}")
-    _check_counts(shards, fates)
+    _check_counts(shards, outcomes)
     if out is not None:
         checked = {"manifest_sha256": sha256_of(manifest), "samples": len(shards), "shards": len(tasks)}
         write_json(out, checked)
     return f"{manifest}: {len(shards):,} samples in {len(tasks):,} shards are what was packed"
 
 
-def _check_counts(shards: Shards, fates: Path) -> None:
-    manifest, books = shards.manifest, read_fates(fates)
+def _check_counts(shards: Shards, outcomes: Path) -> None:
+    manifest, accounting = shards.manifest, read_outcomes(outcomes)
     _check_hash(shards.path.parent / LEDGER, manifest["ledger_sha256"])
-    ledger = _ledger_fates(shards.path)
+    ledger = _ledger_outcomes(shards.path)
     if manifest["samples"] != len(shards):
         raise InputError(
             f"{shards.path}: says {manifest['samples']:,} samples, the indices hold {len(shards):,}; {_AGAIN}"
         )
-    for file, found in ((shards.path, manifest["fates"]), (fates, books)):
-        if {fate: rows for fate, rows in found.items() if rows} != ledger:
-            raise InputError(f"{file}: its fates are not those of the rows in {LEDGER}; {_AGAIN}")
+    for file, found in ((shards.path, manifest["outcomes"]), (outcomes, accounting)):
+        if {outcome: rows for outcome, rows in found.items() if rows} != ledger:
+            raise InputError(f"{file}: its outcomes are not those of the rows in {LEDGER}; {_AGAIN}")
     if ledger.get(KEPT, 0) != len(shards):
         raise InputError(
             f"{LEDGER}: {ledger.get(KEPT, 0):,} rows are kept, the shards hold {len(shards):,}; {_AGAIN}"
@@ -87,13 +87,13 @@ def _check_hash(file: Path, digest: str) -> None:
         raise InputError(f"{file}: its bytes differ from the manifest's hash; {_AGAIN}")
 
 
-def _ledger_fates(manifest: Path) -> dict[str, int]:
-    """The rows by fate, counted in the ledger beside a manifest."""
+def _ledger_outcomes(manifest: Path) -> dict[str, int]:
+    """The rows by outcome, counted in the ledger beside a manifest."""
     found = Counter[str]()
     ledger = manifest.parent / LEDGER
     with naming(ledger):
-        for batch in pq.ParquetFile(ledger).iter_batches(columns=["fate"]):
-            found.update(batch["fate"].to_pylist())
+        for batch in pq.ParquetFile(ledger).iter_batches(columns=["outcome"]):
+            found.update(batch["outcome"].to_pylist())
     return dict(found)
 
 
@@ -127,7 +127,7 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
                 raise_if_io(error, tar)
                 raise InputError(f"{tar}: sample {row['key']}: {error}; {_AGAIN}") from None
             samples.append((row["key"], row["sha256"], caption))
-            tick()
+            advance()
     return samples
 
 
@@ -135,7 +135,7 @@ def _check(row: dict[str, Any], image: bytes, record: dict[str, Any]) -> None:
     """Raise ValueError with what is wrong."""
     if sha256(image).hexdigest() != row["sha256"]:
         raise ValueError("not the image of its index")
-    with opened(image, maximum_pixels=row["width"] * row["height"]) as decoded:
+    with opened(image, max_pixels=row["width"] * row["height"]) as decoded:
         if decoded.size != (row["width"], row["height"]):
             raise ValueError(f"an image of {decoded.width} × {decoded.height} pixels, not as the index says")
     said = (record.get("uid"), record.get("sha256"), record.get("width"), record.get("height"))

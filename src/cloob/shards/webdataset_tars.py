@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from cloob.common.errors import InputError, naming, raise_if_io
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.common.tar_reader import Tar, open_tar
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
@@ -114,7 +114,7 @@ def decompressed(tar: Path, plain: Path) -> Path:
     else:
         return tar
     left = _EXPANSION * tar.stat().st_size + _SLACK
-    with replacing(plain) as beside, beside.open("wb") as out:
+    with atomic_write(plain) as beside, beside.open("wb") as out:
         for block in _or_damaged(content, tar):
             left -= len(block)
             if left < 0:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.errors import naming, raise_if_io
-from cloob.common.files import replacing, sha256_of
+from cloob.common.files import atomic_write, sha256_of
 from cloob.images.near_duplicates import HASH_BYTES
 
 INDEX = pa.schema(
@@ -55,7 +55,7 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
     """
     rows = []
     tar.with_suffix(".parquet").unlink(missing_ok=True)  # that of another tar would vouch for this one
-    with replacing(tar) as beside:
+    with atomic_write(tar) as beside:
         with tarfile.open(beside, "w:", format=tarfile.USTAR_FORMAT, copybufsize=_WHOLE) as archive:
             for sample in samples:
                 image = _add(archive, f"{sample.key}.jpg", sample.image)
@@ -65,7 +65,7 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
                 rows.append((sample.key, *image, *caption, *record, *facts))
         digest, size = sha256_of(beside), beside.stat().st_size
     schema = INDEX.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
-    with replacing(tar.with_suffix(".parquet")) as beside:
+    with atomic_write(tar.with_suffix(".parquet")) as beside:
         columns = zip(*rows, strict=True)
         pq.write_table(pa.table(dict(zip(INDEX.names, columns, strict=True)), schema=schema), beside)
     return _entry(tar, len(rows), size, digest)

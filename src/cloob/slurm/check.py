@@ -21,7 +21,7 @@ _PATIENCE = 120
 # Seconds between two questions of snakemake's Slurm plugin, at most.
 _LONGEST_ROUND = 180
 _RULE = re.compile(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)\b", re.MULTILINE)
-_FROM_THE_INTERNET = ("fetch", "testset", "published_checkpoint")
+_FROM_THE_INTERNET = ("fetch", "testset", "released_checkpoint")
 
 
 def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
@@ -115,7 +115,7 @@ def _names(cluster: list[Nodes]) -> str:
 
 
 def preemption_note(request: Request, cluster: list[Nodes]) -> str | None:
-    """What to know of a partition whose jobs are cancelled in favour of others'."""
+    """What to know of a partition whose jobs are canceled in favor of others'."""
     there = [
         nodes
         for nodes in cluster
@@ -124,7 +124,7 @@ def preemption_note(request: Request, cluster: list[Nodes]) -> str | None:
     if not any("CANCEL" in nodes.preemption for nodes in there):
         return None
     return (
-        f"a job that {there[0].partition} preempts is cancelled, and snakemake waits for it for ever; name a "
+        f"a job that {there[0].partition} preempts is canceled, and snakemake waits for it for ever; name a "
         "slurm_partition that requeues, or stop and start snakemake then"
     )
 

@@ -12,11 +12,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="does the cluster profile fit this cluster?",
         description="Compare what the profile asks for with what this cluster has (partitions, limits, "
         "accounts, settings), and say which of the profile's lines to change; exits with 1 where there are "
-        "any. Runs no job without --look.",
+        "any. Runs no job without --probe-nodes.",
     )
     check.add_argument("--profile", type=Path, default=Path("slurm/config.yaml"), help="file of the profile")
     check.add_argument(
-        "--look",
+        "--probe-nodes",
         metavar="HOST",
         help="look from a compute node of each partition, too, in a job of seconds: is this folder there, "
         "and is HOST (of the images) reached where something is downloaded",
@@ -44,8 +44,8 @@ def _check(options: argparse.Namespace) -> None:
     lines = len(of_all)
     for request in profile.requests:
         found = list(check.misfits(request, cluster))
-        if options.look and not found:
-            found += check.lacks_on_a_node(request, options.look)
+        if options.probe_nodes and not found:
+            found += check.lacks_on_a_node(request, options.probe_nodes)
         lines += len(found)
         for line in found:
             print(f"change  {request.rule}: {line}")

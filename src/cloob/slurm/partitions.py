@@ -22,7 +22,7 @@ class Nodes:
     cpus: int
     memory_mb: int
     gpus: dict[str, int]  # of one node, by model ("" where the cluster names none)
-    preemption: str = "OFF"  # what is done with the partition's jobs in favour of others'
+    preemption: str = "OFF"  # what is done with the partition's jobs in favor of others'
 
 
 def ask(*command: str) -> str:

@@ -25,15 +25,15 @@ from cloob.toy_data.testsets import names, test_set
 class Sizes:
     """How large a world is: rows of the lists, images per class of the test sets."""
 
-    cc_train: int
-    cc_validation: int
-    yfcc: int
+    cc3m_train: int
+    cc3m_validation: int
+    yfcc15m: int
     testset_train_per_class: int
     testset_test_per_class: int
 
 
 def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict[str, Any]:
-    """Build the world in `out`, replacing an older world there; returns the content of its `world.json`.
+    """Build the world in `out`, replacing an older world there; returns the content of its `toy_data.json`.
 
     The same arguments give the same bytes on the same machine. Raises `InputError` where `out`
     holds something that is not a world.
@@ -59,13 +59,13 @@ def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict
 
 def _check_replaceable(out: Path) -> None:
     """Folders without files may be there (Snakemake makes the parents of outputs), and an older world."""
-    if out.exists() and not (out / "world.json").is_file():
+    if out.exists() and not (out / "toy_data.json").is_file():
         found = next(
             (path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")), None
         )
         if found is not None:
             raise InputError(
-                f"{out}: holds {found.relative_to(out)} but no world.json; give --out an empty or new folder"
+                f"{out}: holds {found.relative_to(out)} but no toy_data.json; give --out an empty or new folder"
             )
 
 
@@ -75,21 +75,21 @@ def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> di
         "seed": seed,
         "port": port,
         "sizes": asdict(sizes),
-        "cc": {},
-        "yfcc": {},
+        "cc3m": {},
+        "yfcc15m": {},
         "testsets": {},
     }
-    (root / "cc").mkdir(parents=True)
-    for split, rows in (("train", sizes.cc_train), ("validation", sizes.cc_validation)):
-        text, behind, record["cc"][split] = conceptual_list(seed, split, rows, port)
-        (root / "cc" / LISTS[split]).write_text(text, encoding="utf-8")
+    (root / "cc3m").mkdir(parents=True)
+    for split, rows in (("train", sizes.cc3m_train), ("validation", sizes.cc3m_validation)):
+        text, behind, record["cc3m"][split] = conceptual_list(seed, split, rows, port)
+        (root / "cc3m" / LISTS[split]).write_text(text, encoding="utf-8")
         images += _below("www", behind)
 
-    metadata, subset, behind, record["yfcc"]["train"] = flickr_world(seed, sizes.yfcc)
-    (root / "yfcc").mkdir()
-    _write_bz2(root / "yfcc" / "yfcc100m_dataset.bz2", metadata)
-    _write_bz2(root / "yfcc" / "yfcc100m_subset_data.tsv.bz2", subset)
-    record["yfcc"]["train"]["metadata_rows"] = len(metadata)
+    metadata, subset, behind, record["yfcc15m"]["train"] = flickr_world(seed, sizes.yfcc15m)
+    (root / "yfcc15m").mkdir()
+    _write_bz2(root / "yfcc15m" / "yfcc100m_dataset.bz2", metadata)
+    _write_bz2(root / "yfcc15m" / "yfcc100m_subset_data.tsv.bz2", subset)
+    record["yfcc15m"]["train"]["metadata_rows"] = len(metadata)
     images += _below("www", behind)
 
     for dataset in names():
@@ -105,7 +105,7 @@ def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> di
         record["testsets"][dataset] = {**made.description["expected"], "test": made.description["test"]}
 
     _render(root, images, processes)
-    write_json(root / "world.json", record)
+    write_json(root / "toy_data.json", record)
     return record
 
 

@@ -1,15 +1,15 @@
-"""`cloob world build` and `cloob world serve`."""
+"""`cloob toy-data generate` and `cloob toy-data serve`."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from cloob.common.arguments import count, positive
+from cloob.common.arguments import non_negative_int, positive_int
 
 _BUILD = "paint the small world: two corpora with the faults of real ones, and eight test sets"
 _SERVE = """Serve the world's pictures on the loopback port `world.port` of a config as long as COMMAND runs,
-and end with its exit status: `cloob world serve --config config/demo.yaml -- snakemake …`."""
+and end with its exit status: `cloob toy-data serve --config config/demo.yaml -- snakemake …`."""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -19,26 +19,33 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _add_build(verbs: Any) -> None:
-    parser = verbs.add_parser("build", help=_BUILD, description=_BUILD)
+    parser = verbs.add_parser("generate", help=_BUILD, description=_BUILD)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the world; an older world there is replaced"
     )
-    parser.add_argument("--seed", type=count, required=True, help="the whole world is a function of it")
     parser.add_argument(
-        "--port", type=positive, required=True, help="port of `cloob world serve`, to which the links point"
+        "--seed", type=non_negative_int, required=True, help="the whole world is a function of it"
     )
     parser.add_argument(
-        "--cc-train", type=positive, required=True, help="rows of Conceptual Captions' training list"
-    )
-    parser.add_argument("--cc-validation", type=positive, required=True, help="rows of its validation list")
-    parser.add_argument("--yfcc", type=positive, required=True, help="rows of the YFCC subset list")
-    parser.add_argument(
-        "--testset-train-per-class", type=count, required=True, help="training images per class"
+        "--port",
+        type=positive_int,
+        required=True,
+        help="port of `cloob toy-data serve`, to which the links point",
     )
     parser.add_argument(
-        "--testset-test-per-class", type=positive, required=True, help="test images per class"
+        "--cc3m-train", type=positive_int, required=True, help="rows of Conceptual Captions' training list"
     )
-    parser.add_argument("--processes", type=positive, default=2, help="processes that paint")
+    parser.add_argument(
+        "--cc3m-validation", type=positive_int, required=True, help="rows of its validation list"
+    )
+    parser.add_argument("--yfcc15m", type=positive_int, required=True, help="rows of the YFCC subset list")
+    parser.add_argument(
+        "--testset-train-per-class", type=non_negative_int, required=True, help="training images per class"
+    )
+    parser.add_argument(
+        "--testset-test-per-class", type=positive_int, required=True, help="test images per class"
+    )
+    parser.add_argument("--processes", type=positive_int, default=2, help="processes that paint")
     parser.set_defaults(run=_build)
 
 
@@ -59,9 +66,9 @@ def _build(options: argparse.Namespace) -> None:
     from cloob.toy_data.build import Sizes, build
 
     sizes = Sizes(
-        options.cc_train,
-        options.cc_validation,
-        options.yfcc,
+        options.cc3m_train,
+        options.cc3m_validation,
+        options.yfcc15m,
         options.testset_train_per_class,
         options.testset_test_per_class,
     )

@@ -27,16 +27,16 @@ def conceptual_list(
     seed: int, split: str, rows: int, port: int
 ) -> tuple[str, list[ImageFile], dict[str, Any]]:
     """The text of one split's list, the images behind it (paths below the served folder), and its ledger."""
-    rng = random.Random(f"{seed}/cc/{split}")
+    rng = random.Random(f"{seed}/cc3m/{split}")
     host = f"http://127.0.0.1:{port}"
     lines, images, good = [], [], []
     dealt = deal(CC_KINDS, rows, rng)
     for number, kind in enumerate(dealt):
         scene = random_scene(rng)
         caption = write_caption(scene, rng).text
-        path = f"cc/{split}/{number:06d}.jpg"
+        path = f"cc3m/{split}/{number:06d}.jpg"
         if kind == "good_odd_link":
-            path = f"cc/{split}/{number:06d} {rng.choice(('café blå', 'Grüße', '写真 1'))}.jpg"
+            path = f"cc3m/{split}/{number:06d} {rng.choice(('café blå', 'Grüße', '写真 1'))}.jpg"
         if kind in _PICTURED or kind in _FORMED:
             images.append(ImageFile(path, scene, kind if kind in _FORMED else "photo"))
         if kind == "good_foreign_caption":

@@ -48,7 +48,7 @@ class _Photo:
 
 def flickr_world(seed: int, rows: int) -> tuple[Iterable[str], list[str], list[ImageFile], dict[str, Any]]:
     """Lines of the metadata, lines of the subset, its images (paths below the served folder), its ledger."""
-    rng = random.Random(f"{seed}/yfcc")
+    rng = random.Random(f"{seed}/yfcc15m")
     total = round(rows * _METADATA_ROWS) + 5
     chosen = sorted(rng.sample(range(total), rows))
     dealt = deal(YFCC_KINDS, rows, rng)

@@ -82,7 +82,7 @@ def draw_flower(pen: Pen, flower: dict[str, Any], rng: random.Random) -> None:
         for petal in range(flower["petals"]):
             degrees = turn + 360 * (petal + 0.5 * ring) / flower["petals"]
             _petal(pen, flower["form"], shade, degrees, reach, math.pi / flower["petals"])
-    pen.oval(flower["centre"], 0, 0, flower["radius"], flower["radius"])
+    pen.oval(flower["center"], 0, 0, flower["radius"], flower["radius"])
 
 
 # Inner rings of a full flower are of the next colour, so that the rings can be told apart.
@@ -98,7 +98,7 @@ _PALER = {
 
 
 def _petal(pen: Pen, form: str, colour: str, degrees: float, reach: float, half: float) -> None:
-    """One petal from the centre to `reach`; `half` is half the angle between two petals, in radians."""
+    """One petal from the center to `reach`; `half` is half the angle between two petals, in radians."""
     turn = math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
     width = min(0.42, reach * math.tan(min(half, 1.0)))

@@ -35,7 +35,7 @@ class Palette:
 
 
 class Pen:
-    """Draws shapes given in a square of -1 to 1 (y downwards) around a centre of the picture.
+    """Draws shapes given in a square of -1 to 1 (y downwards) around a center of the picture.
 
     Forms: `[polygon, colour, x,y, x,y, …]`, `[line, colour, width, x,y, x,y, …]`,
     `[oval, colour, x,y, rx,ry(, degrees)]`, `[ring, colour, width, x,y, r]`,
@@ -46,7 +46,7 @@ class Pen:
         self,
         canvas: Image.Image,
         palette: Callable[[str], Colour],
-        centre: Point,
+        center: Point,
         scale: Point,
         degrees: float = 0.0,
         overlay: Image.Image | None = None,
@@ -57,7 +57,7 @@ class Pen:
         self._palette = palette
         self._overlay = overlay
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        self._map = (scale[0] * cos, -scale[1] * sin, centre[0], scale[0] * sin, scale[1] * cos, centre[1])
+        self._map = (scale[0] * cos, -scale[1] * sin, center[0], scale[0] * sin, scale[1] * cos, center[1])
         self._thickness = math.sqrt(abs(scale[0] * scale[1]))
 
     def at(self, points: Iterable[Point]) -> list[Point]:
@@ -84,7 +84,7 @@ class Pen:
             self._draw.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), fill=fill)
 
     def oval(self, colour: str, x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> None:
-        """A filled ellipse, turned by `degrees` around its own centre."""
+        """A filled ellipse, turned by `degrees` around its own center."""
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         rim = ((rx * c, ry * s) for c, s in _CIRCLE)
         self.polygon(colour, [(x + p * cos - q * sin, y + p * sin + q * cos) for p, q in rim])

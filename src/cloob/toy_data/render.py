@@ -94,8 +94,8 @@ def paint(scene: Scene, size: tuple[int, int], rng: random.Random, fill: bool = 
         canvas = Image.blend(canvas, Image.new("RGB", canvas.size, _DISTANCE), 0.35)
     if scene.subject is not None:
         overlay = _overlay(scene.texture, canvas.size)
-        for centre, reach in _positions(scene, (width, height), rng, fill):
-            _subject(canvas, scene, palette, centre, reach, rng, overlay)
+        for center, reach in _positions(scene, (width, height), rng, fill):
+            _subject(canvas, scene, palette, center, reach, rng, overlay)
     canvas = canvas.reduce(_OVERSAMPLING)
     return _develop(canvas, scene, rng)
 
@@ -113,15 +113,15 @@ def _backdrop(scene: Scene, size: tuple[int, int], palette: Palette, rng: random
     stretch = rng.uniform(0.9, 1.15)
     shift = rng.uniform(-0.12, 0.12)
     mirror = rng.random() < 0.5
-    centre = (width * (shift + (stretch if mirror else 0)), 0)
-    Pen(canvas, palette, centre, (width * stretch * (-1 if mirror else 1), height)).shapes(place["shapes"])
+    center = (width * (shift + (stretch if mirror else 0)), 0)
+    Pen(canvas, palette, center, (width * stretch * (-1 if mirror else 1), height)).shapes(place["shapes"])
     return canvas
 
 
 def _positions(
     scene: Scene, size: tuple[int, int], rng: random.Random, fill: bool
 ) -> list[tuple[tuple[float, float], float]]:
-    """Centre and reach (half the width) of each subject: one near the middle, or several side by side."""
+    """Center and reach (half the width) of each subject: one near the middle, or several side by side."""
     width, height = size
     short = min(size)
     reach = short * (
@@ -151,7 +151,7 @@ def _subject(
     canvas: Image.Image,
     scene: Scene,
     palette: Palette,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     reach: float,
     rng: random.Random,
     overlay: Image.Image | None,
@@ -159,7 +159,7 @@ def _subject(
     drawing = scene.subject.drawing
     tilt = rng.uniform(-25, 25) if scene.shifted else rng.uniform(-9, 9)
     mirror = -1 if rng.random() < 0.5 and scene.kind != "sign" else 1
-    pen = Pen(canvas, palette, centre, (reach * mirror * rng.uniform(0.88, 1.0), reach), tilt, overlay)
+    pen = Pen(canvas, palette, center, (reach * mirror * rng.uniform(0.88, 1.0), reach), tilt, overlay)
     if scene.kind == "bird":
         draw_bird(pen, drawing, rng)
     elif scene.kind == "flower":

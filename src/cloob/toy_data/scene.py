@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cloob.toy_data.vocabulary import Species, places, species, words
 
-# How often a subject is met in one of its favourite places rather than anywhere.
+# How often a subject is met in one of its favorite places rather than anywhere.
 _AT_HOME = 0.4
 _FAVOURITES = 3
 

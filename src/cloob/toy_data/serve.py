@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from cloob.common.errors import InputError
-from cloob.common.processes import end_with
+from cloob.common.processes import die_with_parent
 from cloob.common.yaml_file import read_yaml
 from cloob.toy_data.server import WorldServer
 
@@ -16,7 +16,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(config: Path, command: list[str]) -> int:
-    """Run `command` while `<results>/world/www` is served on the config's `world.port`.
+    """Run `command` while `<results>/toy_data/www` is served on the config's `world.port`.
 
     Signals reach the command's whole process group, as those of a terminal do. Where this process
     is killed, the kernel ends the command (Linux). The command uses no proxy. Returns the command's
@@ -56,13 +56,13 @@ def _read(config: Path) -> tuple[Path, int]:
     content = read_yaml(config, "config with `world.port`")
     content = content if isinstance(content, dict) else {}
     results = content.get("results")
-    world = content.get("world")
+    world = content.get("toy_data")
     port = world.get("port") if isinstance(world, dict) else None
     if not isinstance(results, str) or not results:
         raise InputError(f"{config}: the key results must name the results folder, not {results!r}")
     if type(port) is not int or not 0 < port < 65536:
         raise InputError(f"{config}: the key world.port must be a number from 1 to 65535, not {port!r}")
-    return Path(results) / "world" / "www", port
+    return Path(results) / "toy_data" / "www", port
 
 
 def _send(child: subprocess.Popen[bytes], number: int) -> None:
@@ -73,4 +73,4 @@ def _send(child: subprocess.Popen[bytes], number: int) -> None:
 def _tie_to(parent: int) -> None:
     """Runs in the command's process before it starts: it gets the signals, and dies with its parent."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-    end_with(parent, signal.SIGTERM)
+    die_with_parent(parent, signal.SIGTERM)

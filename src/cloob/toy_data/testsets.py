@@ -67,7 +67,7 @@ def test_set(seed: int, dataset: str, train_per_class: int, test_per_class: int)
             "empty": empty,
             "train_images": len(classes) * train_per_class if train else None,
         },
-        "source": {"archive": f"drawn by `cloob world build`, seed {seed}", "licence": "MIT"},
+        "source": {"archive": f"drawn by `cloob toy-data generate`, seed {seed}", "licence": "MIT"},
     }
     return TestSet(
         folders=[f"{split}/{folder}" for split in splits for folder in folders],

@@ -34,7 +34,7 @@ class RandomResizedCrop:
     def box(self, height: int, width: int, address: Address) -> tuple[int, int, int, int]:
         """Top, left, height and width of the crop of an image of `height` × `width` pixels.
 
-        The first of the tries that fits into the image; the largest centred one of a permitted aspect ratio
+        The first of the tries that fits into the image; the largest centerd one of a permitted aspect ratio
         where none does.
         """
         generator = np.random.default_rng([self.seed, *address])

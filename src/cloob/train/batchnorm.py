@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class RunningStatistics:
     """The running mean and variance of every BatchNorm layer of a model that trains.
 
-    Each micro-batch is normalised by its own statistics, as on a GPU of the authors'. A step moves the
+    Each micro-batch is normalized by its own statistics, as on a GPU of the authors'. A step moves the
     running ones by the layer's momentum m towards the mean over all micro-batches of the step:
     r <- (1 - m) r + m/M (s_1 + ... + s_M). (DistributedDataParallel would take those of the first process,
     that is of some of the micro-batches.)

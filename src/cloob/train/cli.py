@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from cloob.common.arguments import count, positive, share
+from cloob.common.arguments import fraction, non_negative_int, positive_int
 from cloob.train.launch import end_with_launcher, launch, record
 from cloob.train.recipe import Recipe, Run, add_record, record_from
 from cloob.train.signals import StopRequest, stop_request
@@ -17,10 +17,10 @@ EXIT_STOPPED = 75
 
 _BY_HAND = f"""\
 by hand, with any number of processes that divides the micro-batches of a batch:
-  one process:   cloob train run ...
-  one node:      cloob train run --processes 4 ...   (torchrun starts them)
+  one process:   cloob train ...
+  one node:      cloob train --processes 4 ...   (torchrun starts them)
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
-                     --kill-on-bad-exit=1 python -m cloob train run ...
+                     --kill-on-bad-exit=1 python -m cloob train ...
   (torchrun typed by hand prints a report of some 50 lines, and the cause once more below it;
   srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
 `snakemake -n -p <results>/train/<run>/final.pt` prints the whole command of a run.
@@ -30,16 +30,14 @@ again, it goes on.
 """
 
 
-def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add `run`."""
-    run = verbs.add_parser(
-        "run",
-        help="train one run, or go on with it",
-        description="Train one run on shards and leave final.pt and metrics.jsonl in its folder. Started "
-        "again, with as many processes as then or not, it continues from its newest valid checkpoint.",
-        epilog=_BY_HAND,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(run: argparse.ArgumentParser) -> None:
+    """Add the arguments of `cloob train`, which has no verbs."""
+    run.description = (
+        "Train one run on shards; writes final.pt and metrics.jsonl to its folder. Rerun after an "
+        "interruption, with any number of processes, it resumes from the newest valid checkpoint."
     )
+    run.epilog = _BY_HAND
+    run.formatter_class = argparse.RawDescriptionHelpFormatter
     run.add_argument("--shards", type=Path, required=True, help="shards.json of the corpus to train on")
     run.add_argument("--validation", type=Path, required=True, help="shards.json of held-out pairs")
     run.add_argument("--folder", type=Path, required=True, help="folder of the run")
@@ -48,33 +46,35 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     run.add_argument(
         "--keep-epochs",
-        type=positive,
+        type=positive_int,
         nargs="*",
         action="extend",
         default=[],
         help="epochs whose checkpoints are kept for good",
     )
     run.add_argument(
-        "--checkpoint-minutes",
+        "--checkpoint-interval-minutes",
         type=float,
         required=True,
         help="minutes after which a checkpoint is due, beside the one at the end of every epoch",
     )
-    run.add_argument("--workers", type=count, required=True, help="loader processes per training process")
+    run.add_argument(
+        "--workers", type=non_negative_int, required=True, help="loader processes per training process"
+    )
     run.add_argument(
         "--max-replaced-fraction",
-        type=share,
+        type=fraction,
         default=0.02,
         help="share of a batch whose images may fail to decode; more of them end the run",
     )
     run.add_argument(
         "--processes",
-        type=positive,
+        type=positive_int,
         default=1,
         help="training processes to start on this node, one per GPU; 1 where srun or torchrun starts them",
     )
     run.add_argument(
-        "--scratch",
+        "--node-local-dir",
         default="",
         help="folder on the node's own disk that the shards are copied to first; may hold $VARIABLES",
     )
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     run, recipe = record_from(options, Run), record_from(options, Recipe)
-    from cloob.common.files import only_one
+    from cloob.common.files import exclusive_dir_lock
     from cloob.train.distributed import joined
     from cloob.train.local_copy import on_scratch
     from cloob.train.loop import Places, train
@@ -116,8 +116,8 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     } | {f"recipe.{name}": str(value) for name, value in asdict(recipe).items()}
     with (
         joined(identity) as world,
-        only_one(options.folder / "checkpoints") if world.first else nullcontext(),
-        on_scratch(options.shards, options.scratch, world, stop) as shards,
+        exclusive_dir_lock(options.folder / "checkpoints") if world.first else nullcontext(),
+        on_scratch(options.shards, options.node_local_dir, world, stop) as shards,
     ):
         if shards is None:
             return False
@@ -127,7 +127,7 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
             options.model,
             Places(shards, options.validation, options.folder),
             set(options.keep_epochs),
-            options.checkpoint_minutes,
+            options.checkpoint_interval_minutes,
             options.workers,
             world,
             stop,

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from cloob.common.errors import InputError, PeerLostError, one_line
-from cloob.common.processes import end_with
+from cloob.common.processes import die_with_parent
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -77,7 +77,7 @@ def end_with_launcher() -> None:
     To be called before anything is imported that takes long.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        end_with(int(os.environ.get(_LAUNCHER, os.getppid())), signal.SIGKILL)
+        die_with_parent(int(os.environ.get(_LAUNCHER, os.getppid())), signal.SIGKILL)
 
 
 def record(error: BaseException) -> None:
@@ -89,7 +89,7 @@ def record(error: BaseException) -> None:
         get_error_handler().record_exception(error if said is None else InputError(said))
         if _LAUNCHER not in os.environ:
             cause = said or " ".join(f"{type(error).__name__}: {error}".split())
-            _print_after(os.getppid(), f"cloob train run: error: {cause}")
+            _print_after(os.getppid(), f"cloob train: error: {cause}")
 
 
 def _print_after(pid: int, line: str) -> None:

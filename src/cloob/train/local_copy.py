@@ -12,7 +12,7 @@ from stat import S_ISDIR
 from tqdm import tqdm
 
 from cloob.common.errors import InputError, naming, one_line
-from cloob.common.files import entries, only_one, read_json, sha256_of, write_json
+from cloob.common.files import entries, exclusive_dir_lock, read_json, sha256_of, write_json
 from cloob.train.distributed import World
 from cloob.train.signals import StopRequest
 
@@ -42,7 +42,7 @@ def on_scratch(manifest: Path, scratch: str, world: World, stop: StopRequest) ->
             _forget_the_dead(parent)
             folder.mkdir(mode=0o700)
     try:
-        with only_one(folder) if copies else nullcontext():
+        with exclusive_dir_lock(folder) if copies else nullcontext():
             if copies:
                 with naming(folder):
                     _copy(manifest, folder, stop)
@@ -54,7 +54,7 @@ def on_scratch(manifest: Path, scratch: str, world: World, stop: StopRequest) ->
 
 
 def scratch_folder(scratch: str) -> Path:
-    """The absolute path that `train.scratch` names on this node. Raises `InputError`.
+    """The absolute path that `train.node_local_dir` names on this node. Raises `InputError`.
 
     A variable that is not set would become a folder of its literal name, one that is empty the root or the
     working directory: a terabyte copied to the wrong place.
@@ -64,18 +64,24 @@ def scratch_folder(scratch: str) -> Path:
         if not os.environ.get(name):
             state = "empty" if name in os.environ else "not set"
             raise InputError(
-                f"train.scratch {scratch}: ${name} is {state} in this job on {os.uname().nodename}; set it, "
+                f"train.node_local_dir {scratch}: ${name} is {state} in this job on {os.uname().nodename}; set it, "
                 'or name another folder on the node\'s own disk, or none: ""'
             )
     if "$" in _VARIABLE.sub("", scratch):
-        raise InputError(f"train.scratch {scratch}: only $NAME and ${{NAME}} are replaced; write it as these")
+        raise InputError(
+            f"train.node_local_dir {scratch}: only $NAME and ${{NAME}} are replaced; write it as these"
+        )
     path = Path(_VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], scratch))
     try:
         path = path.expanduser()
     except RuntimeError:
-        raise InputError(f"train.scratch {scratch}: {path.parts[0]} is no user here; name a folder") from None
+        raise InputError(
+            f"train.node_local_dir {scratch}: {path.parts[0]} is no user here; name a folder"
+        ) from None
     if not path.is_absolute():
-        raise InputError(f"train.scratch {scratch}: not an absolute path; name a folder on the node's disk")
+        raise InputError(
+            f"train.node_local_dir {scratch}: not an absolute path; name a folder on the node's disk"
+        )
     return path
 
 
@@ -85,7 +91,7 @@ def _forget_the_dead(scratch: Path) -> None:
         try:
             found = folder.lstat()
             if S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-                with only_one(folder):
+                with exclusive_dir_lock(folder):
                     _delete(folder)
         except (InputError, FileNotFoundError):  # at work, or deleted by another process meanwhile
             continue
@@ -110,7 +116,7 @@ def _copy(manifest: Path, folder: Path, stop: StopRequest) -> None:
     if (free := shutil.disk_usage(folder).free) < needed:
         raise InputError(
             f"{folder}: {needed / 1e9:,.1f} GB are needed, {free / 1e9:,.1f} GB are free; free space "
-            "there, or name another disk (train.scratch)"
+            "there, or name another disk (train.node_local_dir)"
         )
     for shard in tqdm(content["shards"], unit=" shards", desc="to scratch"):
         if stop.asked:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from cloob.common.data_loading import check_shared_memory, ending_workers
 from cloob.common.errors import InputError
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.common.provenance import commit
 from cloob.models.clip import (
     Encoder,
     ModelConfig,
     build_encoder,
-    centre_transform,
+    center_transform,
     checkpoint_activations,
     tokenizer_for,
 )
@@ -70,7 +70,7 @@ def train(
     architecture: str,
     places: Places,
     keep_epochs: set[int],
-    checkpoint_minutes: float,
+    checkpoint_interval_minutes: float,
     workers: int,
     world: World,
     stop: StopRequest,
@@ -80,7 +80,7 @@ def train(
     """Train `run` and leave `final.pt`, `metrics.jsonl` and `open_clip/` (the export) in its folder.
 
     Continues from the newest valid checkpoint of the same recipe; one is written at the end of every
-    epoch and, within it, every `checkpoint_minutes`. Returns whether the run is finished: once `stop` asks,
+    epoch and, within it, every `checkpoint_interval_minutes`. Returns whether the run is finished: once `stop` asks,
     it writes a checkpoint after the step. Raises `InputError` for input that does not fit (an unknown
     objective, a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), where the loss
     or the weights are no longer finite, and where more than `max_replaced_fraction` of a batch do not decode.
@@ -89,9 +89,9 @@ def train(
         raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
-    if recipe.micro_batch < least_micro_batch(config):
+    if recipe.micro_batch_size < least_micro_batch(config):
         raise InputError(
-            f"recipe: micro_batch is {recipe.micro_batch}, but the BatchNorm layers of {architecture} need "
+            f"recipe: micro_batch_size is {recipe.micro_batch_size}, but the BatchNorm layers of {architecture} need "
             "2 images or more"
         )
     shards, held_out = Shards(places.shards), Shards(places.validation)
@@ -102,7 +102,7 @@ def train(
         )
     size = config["vision_cfg"]["image_size"]
     # Training's workers keep theirs while validation's work.
-    batch_bytes = 2 * recipe.micro_batch * 3 * size**2
+    batch_bytes = 2 * recipe.micro_batch_size * 3 * size**2
     check_shared_memory(batch_bytes, workers * world.local_processes)
 
     model = fresh_encoder(config, run, recipe, world)
@@ -124,8 +124,8 @@ def train(
 
     tokenizer = tokenizer_for(config)
     pairs = Pairs(shards, RandomResizedCrop(size, (recipe.crop_scale, 1.0), run.seed), tokenizer)
-    centre = centre_transform(config)
-    validation = Pairs(held_out, lambda image, _: centre(image), tokenizer)
+    center = center_transform(config)
+    validation = Pairs(held_out, lambda image, _: center(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, world)
     # A step takes as many micro-batches as this process holds of a batch.
     micro_batches = iter(training_loader(pairs, order, workers))
@@ -135,7 +135,7 @@ def train(
     metrics = Metrics(running, samples_seen, wandb_project, run.name) if world.first else None
     if metrics:
         metrics.write("start", samples_seen, restarts=restarts, **identity, **_circumstances(shards, world))
-    progress = Progress(run.name, order.first, recipe.batch, world.processes)
+    progress = Progress(run.name, order.first, recipe.batch_size, world.processes)
     saved, seconds, ended = time.monotonic(), 0.0, time.perf_counter()
     for step, micro_batches in enumerate(steps, start=order.first):
         begun = time.perf_counter()
@@ -143,11 +143,11 @@ def train(
         loss = learner.step(step, rate, [micro_batch[:2] for micro_batch in micro_batches])
         [asked] = world.total(stop.asked)
         bad = [pair for micro_batch in micro_batches for pair in micro_batch[2]]
-        replaced = check_replaced(shards, bad, recipe.batch, max_replaced_fraction, world)
+        replaced = check_replaced(shards, bad, recipe.batch_size, max_replaced_fraction, world)
         if not math.isfinite(loss):
             raise InputError(_not_finite(run, "the loss", step, rate, order, places))
         waited, working = begun - ended, time.perf_counter() - begun
-        samples_seen += recipe.batch
+        samples_seen += recipe.batch_size
         seconds += working
         epoch, place = divmod(step + 1, order.steps_per_epoch)
         if metrics:
@@ -157,11 +157,11 @@ def train(
                 "epoch": (step + 1) / order.steps_per_epoch,
                 "loss": loss,
                 "learning_rate": rate,
-                "inverse_temperature": float(model.logit_scale.detach().exp()),
+                "inv_temperature": float(model.logit_scale.detach().exp()),
                 "replaced": replaced,
                 "data_seconds": waited,
                 "batch_seconds": waited + working,
-                "samples_per_second": recipe.batch / (waited + working),
+                "samples_per_second": recipe.batch_size / (waited + working),
             }
             metrics.write("step", samples_seen, **values)
             progress.step(values)
@@ -172,7 +172,9 @@ def train(
             if metrics:
                 metrics.write("validation", samples_seen, epoch=epoch, samples=len(validation), **found)
         stopping = asked > 0 and step + 1 < order.steps
-        if metrics and (place == 0 or stopping or time.monotonic() - saved > 60 * checkpoint_minutes):
+        if metrics and (
+            place == 0 or stopping or time.monotonic() - saved > 60 * checkpoint_interval_minutes
+        ):
             weights = model.state_dict()
             if not _finite(weights):
                 raise InputError(_not_finite(run, "a weight", step, rate, order, places))
@@ -192,7 +194,7 @@ def train(
         export_open_clip(model, config, places.folder / "open_clip")
         final = {"epoch": recipe.epochs, "samples_seen": samples_seen, "state_dict": model.state_dict()}
         save_checkpoint(places.folder / "final.pt", identity | final)
-        with replacing(places.folder / "metrics.jsonl") as beside:
+        with atomic_write(places.folder / "metrics.jsonl") as beside:
             shutil.copyfile(running, beside)
     return True
 
@@ -202,8 +204,8 @@ def fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -
     torch.manual_seed(run.seed)
     model = build_encoder(config)
     with torch.no_grad():
-        model.logit_scale.fill_(math.log(recipe.inverse_temperature))
-    model.logit_scale.requires_grad_(recipe.learn_temperature)
+        model.logit_scale.fill_(math.log(recipe.inv_temperature))
+    model.logit_scale.requires_grad_(recipe.learnable_temperature)
     if recipe.precision == "float64":
         model = model.double()
     if recipe.gradient_checkpointing:
@@ -235,7 +237,7 @@ def _circumstances(shards: Shards, world: World) -> dict[str, Any]:
     cuda = world.device.type == "cuda"
     return {
         "pairs": len(shards),
-        "links_sha256": shards.manifest.get("links_sha256"),
+        "urls_sha256": shards.manifest.get("urls_sha256"),
         "processes": world.processes,
         "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",
         "torch": torch.__version__,

@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from cloob.common.errors import InputError, io_errno, naming
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.common.json_lines import parse_event
 
 _PLOTTED = ("step", "validation")
@@ -25,7 +25,7 @@ class Metrics:
     def __init__(self, path: Path, samples_seen: int, wandb_project: str = "", name: str = "") -> None:
         self._wandb = _wandb_run(wandb_project, name, path.parent) if wandb_project else None
         kept = _events_before(path, samples_seen) if samples_seen and path.exists() else []
-        with replacing(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_bytes(b"".join(kept))
         self._path, self._file = path, path.open("a", encoding="utf-8")
         threading.excepthook = _except_io_errors
@@ -80,7 +80,7 @@ def _events_before(path: Path, samples_seen: int) -> list[bytes]:
             kept.append(line + b"\n")
     if damaged:
         aside = path.with_suffix(".jsonl.damaged")
-        with replacing(aside) as beside:
+        with atomic_write(aside) as beside:
             beside.write_bytes(b"\n".join(lines))
         listed = ", ".join(map(str, damaged[:10])) + (" …" if len(damaged) > 10 else "")
         print(

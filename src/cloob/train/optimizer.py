@@ -23,5 +23,9 @@ def make_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], recipe: Recip
         {"params": decayed, "weight_decay": recipe.weight_decay},
     ]
     return torch.optim.AdamW(
-        groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
+        groups,
+        lr=recipe.learning_rate,
+        betas=(recipe.adam_beta1, recipe.adam_beta2),
+        eps=recipe.adam_eps,
+        fused=True,
     )

@@ -25,7 +25,7 @@ WINDOW = 16384
 LEAST_BLOCKS = 64
 
 
-def epoch_order(pairs: int, batch: int, micro_batch: int, seed: int, epoch: int) -> np.ndarray:
+def epoch_order(pairs: int, batch: int, micro_batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """The pairs of all steps of an epoch (0-based): (steps, batch), int64, no pair twice.
 
     Blocks of consecutive pairs are shuffled and dealt to the places of a step, one place per micro-batch;
@@ -34,15 +34,15 @@ def epoch_order(pairs: int, batch: int, micro_batch: int, seed: int, epoch: int)
     batch, at another end of the list in every epoch, is left out.
     """
     generator = np.random.default_rng([seed, epoch])
-    steps, places = pairs // batch, batch // micro_batch
+    steps, places = pairs // batch, batch // micro_batch_size
     block = min(BLOCK, max(1, pairs // (places * LEAST_BLOCKS)))
     blocks = generator.permutation(-(-pairs // block))
     order = (blocks[:, None] * block + np.arange(block)).ravel()
-    order = order[order < pairs][: steps * batch].reshape(places, steps * micro_batch)
+    order = order[order < pairs][: steps * batch].reshape(places, steps * micro_batch_size)
     for start in range(0, order.shape[1], WINDOW):
         window = order[:, start : start + WINDOW]
         generator.permuted(window, axis=1, out=window)
-    return order.reshape(places, steps, micro_batch).swapaxes(0, 1).reshape(steps, batch)
+    return order.reshape(places, steps, micro_batch_size).swapaxes(0, 1).reshape(steps, batch)
 
 
 class BatchOrder:
@@ -54,16 +54,16 @@ class BatchOrder:
     """
 
     def __init__(self, pairs: int, recipe: Recipe, seed: int, samples_seen: int, world: World) -> None:
-        batch, micro_batch = recipe.batch, recipe.micro_batch
-        places = batch // micro_batch
+        batch, micro_batch_size = recipe.batch_size, recipe.micro_batch_size
+        places = batch // micro_batch_size
         if places % world.processes:
             raise InputError(
-                f"micro_batch: {places} micro-batches of {micro_batch} pairs cannot be shared equally by "
+                f"micro_batch_size: {places} micro-batches of {micro_batch_size} pairs cannot be shared equally by "
                 f"{world.processes} processes"
             )
         if pairs < batch:
             raise InputError(f"batch: {batch} pairs, but the corpus holds only {pairs}; make it smaller")
-        self.pairs, self.batch, self.micro_batch, self.seed = pairs, batch, micro_batch, seed
+        self.pairs, self.batch, self.micro_batch_size, self.seed = pairs, batch, micro_batch_size, seed
         self.steps_per_epoch = pairs // batch
         self.first, self.steps = samples_seen // batch, self.steps_per_epoch * recipe.epochs
         self.per_step = places // world.processes
@@ -78,11 +78,12 @@ class BatchOrder:
             epoch, place = divmod(step, self.steps_per_epoch)
             if epoch != current:
                 current = epoch
-                order = epoch_order(self.pairs, self.batch, self.micro_batch, self.seed, epoch)
+                order = epoch_order(self.pairs, self.batch, self.micro_batch_size, self.seed, epoch)
             places = slice(
-                self.first_place * self.micro_batch, (self.first_place + self.per_step) * self.micro_batch
+                self.first_place * self.micro_batch_size,
+                (self.first_place + self.per_step) * self.micro_batch_size,
             )
             next_steps = (place + np.arange(1 + SUBSTITUTES)) % self.steps_per_epoch
             slots = [(epoch, indices) for indices in order[next_steps, places].T.tolist()]
-            for start in range(0, len(slots), self.micro_batch):
-                yield slots[start : start + self.micro_batch]
+            for start in range(0, len(slots), self.micro_batch_size):
+                yield slots[start : start + self.micro_batch_size]

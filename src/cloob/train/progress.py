@@ -28,7 +28,7 @@ class Progress:
         left = timedelta(seconds=round((steps - step) * elapsed / made))
         print(
             f"{self.name}: step {step:,}/{steps:,} epoch {values['epoch']:.2f}"
-            f" | loss {values['loss']:.4f} 1/tau {values['inverse_temperature']:.2f}"
+            f" | loss {values['loss']:.4f} 1/tau {values['inv_temperature']:.2f}"
             f" lr {values['learning_rate']:.2e}"
             f" | data {self._data_seconds / made:.3f} s batch {self._batch_seconds / made:.3f} s"
             f" | {speed:,.0f} samples/s ({speed / self.processes:,.0f} a process) | {left} left",

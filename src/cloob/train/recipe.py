@@ -20,10 +20,10 @@ class Run:
     """One row of the paper's grid; its name is its folder."""
 
     corpus: str = _option("corpus of captioned images")
-    objective: str = _option("infonce (CLIP), infonce_hopfield, infoloob or infoloob_hopfield (CLOOB)")
+    objective: str = _option("clip (CLIP), infonce_hopfield, infoloob or cloob (CLOOB)")
     architecture: str = _option("name of the architecture in the config")
     recipe: str = _option("name of the recipe in the config")
-    seed: int = _option("seed of initialisation, order and augmentation")
+    seed: int = _option("seed of initialization, order and augmentation")
 
     @property
     def name(self) -> str:
@@ -39,16 +39,16 @@ class Recipe:
     """
 
     epochs: int = _option("passes over the corpus")
-    batch: int = _option("pairs in the loss of one step, over all processes")
-    micro_batch: int = _option("pairs over which BatchNorm takes its statistics; they divide the batch")
+    batch_size: int = _option("pairs in the loss of one step, over all processes")
+    micro_batch_size: int = _option("pairs over which BatchNorm takes its statistics; they divide the batch")
     learning_rate: float = _option("peak learning rate")
     warmup_steps: int = _option("steps of linear warm-up from 0")
     schedule: str = _option("decay after the warm-up", choices=SCHEDULES)
     cycles: int = _option("hard restarts of cosine_restarts over the whole run")
     weight_decay: float = _option("AdamW's decoupled weight decay")
-    beta1: float = _option("AdamW's decay of the first moment")
-    beta2: float = _option("AdamW's decay of the second moment")
-    epsilon: float = _option("AdamW's epsilon")
+    adam_beta1: float = _option("AdamW's decay of the first moment")
+    adam_beta2: float = _option("AdamW's decay of the second moment")
+    adam_eps: float = _option("AdamW's epsilon")
     crop_scale: float = _option("least share of the image's area that a random crop keeps")
     precision: str = _option("of the encoders (autocast)", choices=PRECISIONS)
     channels_last: bool = _option("keep the channels of images innermost in memory")
@@ -56,8 +56,8 @@ class Recipe:
     gradient_checkpointing: bool = _option(
         "make activations again in the backward pass: less memory, more time"
     )
-    inverse_temperature: float = _option("initial 1/tau of the loss")
-    learn_temperature: bool = _option("train 1/tau (CLIP) or keep it fixed (CLOOB)")
+    inv_temperature: float = _option("initial 1/tau of the loss")
+    learnable_temperature: bool = _option("train 1/tau (CLIP) or keep it fixed (CLOOB)")
     hopfield_beta: float = _option("beta of the Hopfield retrieval; unused by the plain objectives")
 
 
@@ -88,20 +88,20 @@ def check_recipe(recipe: Recipe) -> None:
     """Raise `InputError` naming the first hyper-parameter that no run can have, and why."""
     for name in (
         "epochs",
-        "batch",
-        "micro_batch",
+        "batch_size",
+        "micro_batch_size",
         "cycles",
         "learning_rate",
-        "epsilon",
-        "inverse_temperature",
+        "adam_eps",
+        "inv_temperature",
     ):
         if not getattr(recipe, name) > 0:
             raise InputError(f"recipe: {name} is {getattr(recipe, name)}, but has to be above 0")
-    if recipe.batch < 2:
+    if recipe.batch_size < 2:
         raise InputError("recipe: batch is 1, but the loss compares a pair with others; make it at least 2")
-    if recipe.batch % recipe.micro_batch:
+    if recipe.batch_size % recipe.micro_batch_size:
         raise InputError(
-            f"recipe: micro_batch is {recipe.micro_batch}, but has to divide the batch of {recipe.batch}"
+            f"recipe: micro_batch_size is {recipe.micro_batch_size}, but has to divide the batch of {recipe.batch_size}"
         )
     for name in ("warmup_steps", "weight_decay", "hopfield_beta"):
         if getattr(recipe, name) < 0:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cloob.common.errors import InputError, io_errno, naming
-from cloob.common.files import entries, read_json, replacing, write_json
+from cloob.common.files import atomic_write, entries, read_json, write_json
 
 Checkpoint = dict[str, Any]
 
@@ -24,7 +24,7 @@ def checkpoint_path(folder: Path, epoch: int, step: int = 0) -> Path:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint beside `path` and rename it; equal checkpoints are equal files."""
-    with replacing(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as beside, beside.open("wb") as file:
         torch.save(checkpoint, file)  # given a path, it would write the path's name into the file
 
 
@@ -78,7 +78,7 @@ def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"recipe": {"batch": 8}} -> {"recipe.batch": 8}"""
+    """{"recipe": {"batch_size": 8}} -> {"recipe.batch_size": 8}"""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -97,7 +97,7 @@ def count_restart(folder: Path, samples_seen: int) -> int:
         raise InputError(
             f"{folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs and never "
             "reached the next checkpoint. Its log says how it ended; give it more time (runtime in "
-            "slurm/config.yaml) or checkpoints more often (train.checkpoint_minutes), then delete "
+            "slurm/config.yaml) or checkpoints more often (train.checkpoint_interval_minutes), then delete "
             f"{path.name}"
         )
     write_json(path, [*starts, samples_seen])

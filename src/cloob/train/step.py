@@ -9,14 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cloob.models.clip import Encoder, normalise_pixels
+from cloob.models.clip import Encoder, normalize_pixels
 from cloob.objectives.losses import contrastive_loss
 from cloob.train.batchnorm import RunningStatistics
 from cloob.train.distributed import World
 from cloob.train.optimizer import make_optimizer
 from cloob.train.recipe import Recipe, Run
 
-MAXIMUM_LOG_INVERSE_TEMPERATURE = math.log(100.0)
+MAX_LOG_INV_TEMPERATURE = math.log(100.0)
 
 
 class Learner:
@@ -63,7 +63,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.gradient.zero_()
-        all_of_step = self.recipe.batch // self.recipe.micro_batch
+        all_of_step = self.recipe.batch_size // self.recipe.micro_batch_size
         first = number * all_of_step + self.world.rank * len(micro_batches)
         once = len(micro_batches) == 1
         self.statistics.begin()
@@ -74,22 +74,24 @@ class Learner:
                 self.statistics.count()
 
         image, text = (_joined([one[part] for one in embedded]) for part in (0, 1))
-        temperature = embedded[0][2].detach().requires_grad_(self.recipe.learn_temperature)
+        temperature = embedded[0][2].detach().requires_grad_(self.recipe.learnable_temperature)
         loss = contrastive_loss(
             image,
             text,
             objective=self.run.objective,
-            inverse_temperature=temperature,
+            inv_temperature=temperature,
             beta=self.recipe.hopfield_beta,
             group=dist.group.WORLD,
         )
         loss.backward()
 
-        gradients = zip(*(part.grad.split(self.recipe.micro_batch) for part in (image, text)), strict=True)
+        gradients = zip(
+            *(part.grad.split(self.recipe.micro_batch_size) for part in (image, text)), strict=True
+        )
         for place, (micro_batch, wanted) in enumerate(zip(micro_batches, gradients, strict=True)):
             outputs = embedded[0] if once else self._embed(micro_batch, first + place)
             roots, leaves = list(outputs[:2]), list(wanted)
-            if place == 0 and self.recipe.learn_temperature:
+            if place == 0 and self.recipe.learnable_temperature:
                 roots, leaves = [*roots, outputs[2]], [*leaves, temperature.grad]
             scaled = [self.scaler.scale(leaf).to(root) for leaf, root in zip(leaves, roots, strict=True)]
             torch.autograd.backward(roots, scaled)
@@ -98,17 +100,17 @@ class Learner:
         self.scaler.update()
         self.statistics.end(all_of_step)
         with torch.no_grad():
-            self.model.logit_scale.clamp_(0.0, MAXIMUM_LOG_INVERSE_TEMPERATURE)
+            self.model.logit_scale.clamp_(0.0, MAX_LOG_INV_TEMPERATURE)
         return float(loss.detach())
 
     def _embed(self, micro_batch: tuple[Tensor, Tensor], number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised embeddings (B, d) of images and texts, and 1/tau."""
+        """Normalized embeddings (B, d) of images and texts, and 1/tau."""
         pixels, tokens = (part.to(self.world.device, non_blocking=True) for part in micro_batch)
         torch.manual_seed(int(np.random.SeedSequence([self.run.seed, number]).generate_state(1)[0]))
         precision = getattr(torch, self.recipe.precision)
         reduced = precision in (torch.float16, torch.bfloat16)
         with torch.autocast(self.world.device.type, precision if reduced else None, enabled=reduced):
-            return self.model(normalise_pixels(pixels), tokens)
+            return self.model(normalize_pixels(pixels), tokens)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from torch.utils.data import BatchSampler
 
 from cloob.common.data_loading import Loader
 from cloob.metrics.retrieval import retrieval_metrics
-from cloob.models.clip import Encoder, normalise_pixels
+from cloob.models.clip import Encoder, normalize_pixels
 from cloob.objectives.hopfield import hopfield_retrieval
 from cloob.objectives.losses import contrastive_loss
 from cloob.objectives.tiling import Scalar
@@ -20,13 +20,13 @@ _TILE = 1024  # rows of similarities held at once
 
 
 def saturation(
-    image: Tensor, text: Tensor, objective: str, inverse_temperature: Scalar, beta: Scalar | None
+    image: Tensor, text: Tensor, objective: str, inv_temperature: Scalar, beta: Scalar | None
 ) -> Tensor:
     """Mean over the pairs of a batch, and over both directions, of InfoNCE's gradient factor 1 − p_i.
 
         p_i = exp(a_i·b_i/τ) / Σ_j exp(a_i·b_j/τ)
 
-    image, text: (N, d) normalised -> a scalar: near 1 nothing is learned yet, near 0 InfoNCE is saturated.
+    image, text: (N, d) normalized -> a scalar: near 1 nothing is learned yet, near 0 InfoNCE is saturated.
     (a, b) are the vectors that the objective compares: the embeddings, or after Hopfield retrieval U_x with
     U_y and V_y with V_x. The InfoLOOB objectives have no such factor; theirs is what InfoNCE's would be.
     """
@@ -38,7 +38,7 @@ def saturation(
     factors = []
     for anchors, positives in terms:
         for start in range(0, len(anchors), _TILE):
-            logits = inverse_temperature * (anchors[start : start + _TILE] @ positives.T)  # (tile, N)
+            logits = inv_temperature * (anchors[start : start + _TILE] @ positives.T)  # (tile, N)
             matched = logits.diagonal(offset=start)
             positive = matched.clone()
             matched.fill_(-torch.inf)
@@ -64,25 +64,25 @@ def validate(
     more than `max_replaced_fraction` of the pairs do not decode.
 
     Images are decoded and resized as in training (torchvision, uint8): faster than evaluation's transform and
-    a few gray levels apart, so retrieval by `cloob evaluate captioned` can differ in the last digits.
+    a few gray levels apart, so retrieval by `cloob evaluate image-text` can differ in the last digits.
     """
     model.eval()
     mine = range(world.rank, len(pairs), world.processes)
     slots = [(0, [(index + shift) % len(pairs) for shift in range(1 + SUBSTITUTES)]) for index in mine]
-    batches = BatchSampler(slots, recipe.micro_batch, drop_last=False)
+    batches = BatchSampler(slots, recipe.micro_batch_size, drop_last=False)
     image, text, replaced = [], [], []
     for pixels, tokens, bad in Loader(pairs, collate, batches, workers):
         replaced += bad
-        image.append(model.encode_image(normalise_pixels(pixels.to(world.device)), normalize=True).float())
+        image.append(model.encode_image(normalize_pixels(pixels.to(world.device)), normalize=True).float())
         text.append(model.encode_text(tokens.to(world.device), normalize=True).float())
     model.train()
     check_replaced(pairs.shards, replaced, len(pairs), max_replaced_fraction, world)
     images, texts = (_gathered(torch.cat(rows), len(pairs), world) for rows in (image, text))
-    size = min(recipe.batch, len(pairs))
+    size = min(recipe.batch_size, len(pairs))
     losses, factors = [], []
     for start in range(0, len(pairs) - size + 1, size):
         batch = images[start : start + size], texts[start : start + size]
-        scales = {"inverse_temperature": model.logit_scale.exp(), "beta": recipe.hopfield_beta}
+        scales = {"inv_temperature": model.logit_scale.exp(), "beta": recipe.hopfield_beta}
         losses.append(contrastive_loss(*batch, objective=run.objective, **scales))
         factors.append(saturation(*batch, objective=run.objective, **scales))
     means = {"loss": losses, "saturation": factors}

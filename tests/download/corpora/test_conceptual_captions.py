@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cloob.common.accounting import read_fates
+from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora.conceptual_captions import read_cc
 from tests.helpers.served_parts import rows_of
@@ -20,16 +20,16 @@ LINK = "http://photos.example/1.jpg"
 
 def read(tmp_path: Path, *rows: bytes | str) -> tuple[list[dict], dict[str, int]]:
     encoded = [row.encode() if isinstance(row, str) else row for row in rows]
-    list_file, links, fates = tmp_path / "list.tsv", tmp_path / "links.parquet", tmp_path / "fates.csv"
+    list_file, links, outcomes = tmp_path / "list.tsv", tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
     list_file.write_bytes(b"\n".join(encoded) + b"\n")
-    read_cc(list_file, links, fates)
-    return rows_of(links), read_fates(fates)
+    read_cc(list_file, links, outcomes)
+    return rows_of(links), read_outcomes(outcomes)
 
 
 def test_a_row_becomes_a_link_that_knows_its_place_in_the_list(tmp_path: Path) -> None:
-    links, fates = read(tmp_path, "no tab", f"a dog\t{LINK}")
+    links, outcomes = read(tmp_path, "no tab", f"a dog\t{LINK}")
     assert links == [{"uid": "000000002", "url": LINK, "caption": "a dog", "row": 2}]
-    assert fates == {"kept": 1, "malformed_row": 1}
+    assert outcomes == {"kept": 1, "malformed_row": 1}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_odd_captions_are_kept(tmp_path: Path, row: str, caption: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "fate"),
+    ("row", "outcome"),
     [
         (b"", "malformed_row"),
         (b"a caption without a link", "malformed_row"),
@@ -67,10 +67,10 @@ def test_odd_captions_are_kept(tmp_path: Path, row: str, caption: str) -> None:
         (LINK.join(("a second caption\t", "")).encode(), "duplicate_link"),
     ],
 )
-def test_what_cannot_be_fetched_is_refused_with_its_reason(tmp_path: Path, row: bytes, fate: str) -> None:
-    links, fates = read(tmp_path, f"first\t{LINK}", row)
+def test_what_cannot_be_fetched_is_refused_with_its_reason(tmp_path: Path, row: bytes, outcome: str) -> None:
+    links, outcomes = read(tmp_path, f"first\t{LINK}", row)
     assert [link["row"] for link in links] == [1]
-    assert fates == {"kept": 1, fate: 1}
+    assert outcomes == {"kept": 1, outcome: 1}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_links_go_over_the_wire_encoded(tmp_path: Path, link: str, url: str) -> 
 def test_a_list_of_something_else_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"list\.tsv: none of 2 rows"):
         read(tmp_path, "name,link", "dog,http://a.example/1.jpg")
-    assert not (tmp_path / "links.parquet").exists()
+    assert not (tmp_path / "urls.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_list_of_something_else_is_an_error(tmp_path: Path) -> None:
 def test_a_list_of_another_form_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "list.tsv").write_bytes(content)
     with pytest.raises(InputError, match=rf"list\.tsv: .*{said}"):
-        read_cc(tmp_path / "list.tsv", tmp_path / "links.parquet", tmp_path / "fates.csv")
+        read_cc(tmp_path / "list.tsv", tmp_path / "urls.parquet", tmp_path / "outcomes.csv")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -120,25 +120,25 @@ def test_lists_of_other_systems_are_read(tmp_path: Path, mark: bytes, newline: s
     rows = [f"dog {number}\thttp://a.example/{number}.jpg" for number in range(50_000)]
     content = mark + (newline.join(rows) + newline).encode()
     (tmp_path / "list.tsv").write_bytes(bz2.compress(content, 1) if packed else content)
-    links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
-    read_cc(tmp_path / "list.tsv", links, fates)
-    assert read_fates(fates) == {"kept": 50_000}
+    links, outcomes = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
+    read_cc(tmp_path / "list.tsv", links, outcomes)
+    assert read_outcomes(outcomes) == {"kept": 50_000}
     assert [rows_of(links)[at]["caption"] for at in (0, -1)] == ["dog 0", "dog 49999"]
 
 
 def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        read_cc(tmp_path / "list.tsv", tmp_path / "links.parquet", tmp_path / "fates.csv")
+        read_cc(tmp_path / "list.tsv", tmp_path / "urls.parquet", tmp_path / "outcomes.csv")
 
 
 @pytest.mark.slow
-def test_a_million_rows_need_bounded_memory_and_each_has_its_fate(tmp_path: Path) -> None:
+def test_a_million_rows_need_bounded_memory_and_each_has_its_outcome(tmp_path: Path) -> None:
     odd = [b"", b"no tab", b"caf\xe9\thttp://a.example/x", b" \thttp://a.example/x", b"a\tftp://a.example/x"]
     with (tmp_path / "list.tsv").open("wb") as file:
         for row in range(1_000_000):
             usual = b'"dog %d\tand "" cat\thttp://a.example/%d.jpg' % (row, row - row % 10)
             file.write((odd[row % 5] if row % 4 == 0 else usual) + b"\n")
-    links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
+    links, outcomes = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
     code = """
 import resource, sys
 from pathlib import Path
@@ -146,13 +146,13 @@ from cloob.download.corpora.conceptual_captions import read_cc
 read_cc(*map(Path, sys.argv[1:]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-    arguments = [sys.executable, "-c", code, tmp_path / "list.tsv", links, fates]
+    arguments = [sys.executable, "-c", code, tmp_path / "list.tsv", links, outcomes]
     peak = int(subprocess.run(arguments, check=True, capture_output=True).stdout)
     assert peak < 600_000  # kB, libraries included
     rows = range(1_000_000)
     kept = {row - row % 10 for row in rows if row % 4}
     refused = Counter(row % 5 for row in rows if row % 4 == 0)
-    assert read_fates(fates) == {
+    assert read_outcomes(outcomes) == {
         "kept": len(kept),
         "duplicate_link": 750_000 - len(kept),
         "malformed_row": refused[0] + refused[1],

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from cloob.common.accounting import read_fates
+from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora.captions import RULES, plain_texts
 from cloob.download.corpora.yfcc100m import join_yfcc
@@ -40,13 +40,13 @@ def join(
     metadata_file, subset_file = tmp_path / "meta.bz2", tmp_path / "subset.tsv.bz2"
     for file, rows in ((metadata_file, metadata), (subset_file, subset)):
         file.write_bytes(bz2.compress("".join(f"{row}\n" for row in rows).encode()))
-    links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
-    join_yfcc([metadata_file], subset_file, caption, "http://bucket.example/data/images/", links, fates)
-    return rows_of(links), read_fates(fates)
+    links, outcomes = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
+    join_yfcc([metadata_file], subset_file, caption, "http://bucket.example/data/images/", links, outcomes)
+    return rows_of(links), read_outcomes(outcomes)
 
 
 def test_a_listed_photo_becomes_a_link_under_its_hash(tmp_path: Path) -> None:
-    links, fates = join(tmp_path, [record(line) for line in range(6)], [entry(1), entry(4)])
+    links, outcomes = join(tmp_path, [record(line) for line in range(6)], [entry(1), entry(4)])
     assert links[1] == {
         "uid": "000000002",
         "url": "http://bucket.example/data/images/abc/004/abc0040123456789.jpg",
@@ -55,10 +55,10 @@ def test_a_listed_photo_becomes_a_link_under_its_hash(tmp_path: Path) -> None:
         "line": "4",
         "photo_id": "904",
     }
-    assert fates == {"kept": 2}
+    assert outcomes == {"kept": 2}
 
 
-def test_every_row_of_the_subset_has_one_fate(tmp_path: Path) -> None:
+def test_every_row_of_the_subset_has_one_outcome(tmp_path: Path) -> None:
     metadata = [
         record(0),
         record(1, video=True),
@@ -80,9 +80,9 @@ def test_every_row_of_the_subset_has_one_fate(tmp_path: Path) -> None:
         entry(8),
         entry(9),
     ]
-    links, fates = join(tmp_path, metadata, subset)
+    links, outcomes = join(tmp_path, metadata, subset)
     assert [link["row"] for link in links] == [1, 9]
-    assert fates == {
+    assert outcomes == {
         "kept": 2,
         "video": 1,
         "no_caption": 1,
@@ -109,7 +109,7 @@ def test_random_is_one_of_the_two_always_the_same_of_a_photo_and_never_nothing(t
     records += [record(line, "", "description") for line in range(420, 440)]
     drawn = [link["caption"] for link in join(tmp_path, records, [entry(i) for i in range(440)], "random")[0]]
     assert 160 < drawn[:400].count("title") < 240
-    assert drawn[400:] == ["title"] * 20 + ["description"] * 20
+    assert drawn[400:] == ["title"] * 20 + ["spec"] * 20
     some = join(tmp_path, records, [entry(i) for i in range(100, 120)], "random")[0]
     assert [link["caption"] for link in some] == drawn[100:120]
 
@@ -120,7 +120,7 @@ def test_the_metadata_may_be_split_in_parts(tmp_path: Path) -> None:
     parts[0].write_bytes(bz2.compress("".join(records[:3]).encode()))
     parts[1].write_text("".join(records[3:]))
     (tmp_path / "subset").write_text(f"{entry(1)}\n{entry(4)}\n")
-    outputs = tmp_path / "links.parquet", tmp_path / "fates.csv"
+    outputs = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
     join_yfcc(parts, tmp_path / "subset", "title", "http://bucket.example", *outputs)
     assert [link["line"] for link in rows_of(outputs[0])] == ["1", "4"]
 
@@ -172,8 +172,8 @@ def test_a_cut_off_archive_is_an_error(tmp_path: Path) -> None:
             tmp_path / "subset.tsv.bz2",
             "title",
             "http://bucket.example",
-            tmp_path / "links.parquet",
-            tmp_path / "fates.csv",
+            tmp_path / "urls.parquet",
+            tmp_path / "outcomes.csv",
         )
 
 
@@ -220,7 +220,7 @@ def test_what_does_not_belong_together_is_told_apart(tmp_path: Path, metadata, s
     with pytest.raises(InputError, match=said) as caught:
         join(tmp_path, metadata, subset)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "links.parquet").exists()
+    assert not (tmp_path / "urls.parquet").exists()
 
 
 @pytest.mark.parametrize("which", ["metadata", "subset"])
@@ -248,8 +248,8 @@ def test_a_file_of_another_form_is_named(
     files["subset"].write_bytes(bz2.compress("\n".join(SUBSET).encode()))
     files[which].write_bytes(content)
     with pytest.raises(InputError, match=f"{files[which]}: .*{said}"):
-        links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
-        join_yfcc([files["metadata"]], files["subset"], "title", "http://b.example/", links, fates)
+        links, outcomes = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
+        join_yfcc([files["metadata"]], files["subset"], "title", "http://b.example/", links, outcomes)
 
 
 def test_lists_of_other_systems_are_read(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_lists_of_other_systems_are_read(tmp_path: Path) -> None:
         metadata, subset = tmp_path / "metadata", tmp_path / "subset"
         metadata.write_bytes(b"\xef\xbb\xbf" + (newline.join(METADATA) + newline).encode())
         subset.write_bytes(b"\xef\xbb\xbf" + newline.join(SUBSET).encode())
-        links, fates = tmp_path / "links.parquet", tmp_path / "fates.csv"
-        join_yfcc([metadata], subset, "title", "http://b.example/", links, fates)
+        links, outcomes = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
+        join_yfcc([metadata], subset, "title", "http://b.example/", links, outcomes)
         assert [row["line"] for row in rows_of(links)] == ["1", "4"]
-        assert read_fates(fates) == {"kept": 2}
+        assert read_outcomes(outcomes) == {"kept": 2}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cloob.common.accounting import read_fates
+from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
-from cloob.download.corpora import yfcc100m_sqlite as yfcc_sqlite
+from cloob.download.corpora import yfcc100m_sqlite as yfcc15m_sqlite
 from cloob.download.corpora.yfcc100m import join_yfcc
 from cloob.download.corpora.yfcc100m_sqlite import hash_of_link
 from tests.download.corpora.test_captions import step_by_step
@@ -37,11 +37,11 @@ def dump(path: Path, records: list[tuple], columns: int = 23) -> Path:
 
 
 def join(tmp_path: Path, records: list[tuple], subset: list[str]) -> tuple[list[dict], dict[str, int]]:
-    listed, links, fates = (tmp_path / name for name in ("subset.tsv", "links.parquet", "fates.csv"))
+    listed, links, outcomes = (tmp_path / name for name in ("subset.tsv", "urls.parquet", "outcomes.csv"))
     listed.write_text("".join(f"{row}\n" for row in subset))
-    database = dump(tmp_path / "yfcc.sql", records)
-    join_yfcc([database], listed, "title_description", "http://bucket.example", links, fates)
-    return rows_of(links), read_fates(fates)
+    database = dump(tmp_path / "yfcc15m.sql", records)
+    join_yfcc([database], listed, "title_description", "http://bucket.example", links, outcomes)
+    return rows_of(links), read_outcomes(outcomes)
 
 
 def test_the_hash_is_the_md5_of_the_link_without_leading_zeros():
@@ -51,7 +51,7 @@ def test_the_hash_is_the_md5_of_the_link_without_leading_zeros():
     assert any(len(hash_of_link(link(photo))) < 32 for photo in range(200))
 
 
-def test_photos_are_found_by_id_and_every_row_has_one_fate(tmp_path: Path):
+def test_photos_are_found_by_id_and_every_row_has_one_outcome(tmp_path: Path):
     records = [record(30), record(10), record(20, marker=1), record(40, title=""), record(10), record(77)]
     subset = [
         f"3\t10\t{hash_of_link(link(10))}",
@@ -62,14 +62,14 @@ def test_photos_are_found_by_id_and_every_row_has_one_fate(tmp_path: Path):
         f"8\t10\t{hash_of_link(link(10))}",
         "no row",
     ]
-    links, fates = join(tmp_path, records, subset)
+    links, outcomes = join(tmp_path, records, subset)
     assert [(one["uid"], one["line"], one["photo_id"], one["caption"]) for one in links] == [
         ("000000001", "3", "10", "A dog on grass"),
         ("000000004", "6", "40", "on grass"),
     ]
     name = hash_of_link(link(10))
     assert links[0]["url"] == f"http://bucket.example/{name[:3]}/{name[3:6]}/{name}.jpg"
-    assert fates == {
+    assert outcomes == {
         "kept": 2,
         "video": 1,
         "hash_disagrees": 1,
@@ -81,7 +81,7 @@ def test_photos_are_found_by_id_and_every_row_has_one_fate(tmp_path: Path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_some_rows_at_once_are_joined_as_one_by_one(tmp_path: Path, monkeypatch, seed: int):
-    monkeypatch.setattr(yfcc_sqlite, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(yfcc15m_sqlite, "_ROWS_AT_ONCE", 3)
     draw = random.Random(seed)
     photos = draw.choices(range(1, 150), k=100)  # some of them twice
     ids = [draw.choice([photo, str(photo), f"{photo} ", f"{photo}x", None]) for photo in photos]
@@ -94,25 +94,25 @@ def test_some_rows_at_once_are_joined_as_one_by_one(tmp_path: Path, monkeypatch,
         (photo, draw.choice([hash_of_link(link(photo))] * 5 + ["f" * 33])) for photo in range(1, 200, 2)
     ]
     subset = [f"{row}\t{photo}\t{name}" for row, (photo, name) in enumerate(listed)]
-    expected, fates = [], Counter({"kept": 0, "not_in_metadata": len(listed)})
+    expected, outcomes = [], Counter({"kept": 0, "not_in_metadata": len(listed)})
     wanted = {photo: (row, name) for row, (photo, name) in enumerate(listed)}
     for (written, *columns), photo in zip(rows, photos, strict=True):
         title, marker = columns[5], columns[21]
         if str(written).strip() != str(photo) or photo not in wanted:
             continue
         row, name = wanted.pop(photo)
-        fates["not_in_metadata"] -= 1
+        outcomes["not_in_metadata"] -= 1
         if name != hash_of_link(link(photo)):
-            fates["hash_disagrees"] += 1
+            outcomes["hash_disagrees"] += 1
         elif marker == 1:
-            fates["video"] += 1
+            outcomes["video"] += 1
         else:
-            fates["kept"] += 1
+            outcomes["kept"] += 1
             text = title if isinstance(title, bytes) else b"" if title is None else str(title).encode()
             expected.append((row + 1, str(photo), f"{step_by_step(text)} on grass".strip()))
     links, found = join(tmp_path, rows, subset)
     assert [(one["row"], one["photo_id"], one["caption"]) for one in links] == expected
-    assert found == +fates
+    assert found == +outcomes
 
 
 def test_the_dump_may_lie_at_any_path(tmp_path: Path):
@@ -132,7 +132,7 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path):
 
 
 def test_a_damaged_database_is_refused(tmp_path: Path):
-    database = dump(tmp_path / "yfcc.sql", [record(photo) for photo in range(5000)])
+    database = dump(tmp_path / "yfcc15m.sql", [record(photo) for photo in range(5000)])
     content = bytearray(database.read_bytes())
     content[8192:100_000] = b"x" * (100_000 - 8192)
     database.write_bytes(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloob.common.accounting import read_fates
+from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora import text_lines as lines
 from cloob.download.corpora.yfcc100m import join_yfcc
@@ -54,35 +54,35 @@ def entry(draw: random.Random, number: int) -> bytes:
 
 
 def line_by_line(metadata: bytes, subset: bytes) -> tuple[list[tuple], dict[str, int]]:
-    """Row, line, photo id and caption of every link, and the fates of all rows."""
+    """Row, line, photo id and caption of every link, and the outcomes of all rows."""
     records = {}
     for line in metadata.split(b"\n"):
         number, tab, _ = line.partition(b"\t")
         if tab and number.isdigit() and len(number) <= 18:
             records[int(number)] = line.rstrip(b"\r").split(b"\t")
-    links, fates = [], Counter({"kept": 0})
+    links, outcomes = [], Counter({"kept": 0})
     for row, line in enumerate(subset.removesuffix(b"\n").split(b"\n"), start=1):
         fields = line.rstrip(b"\r").split(b"\t")
         if len(fields) != 3 or not all(field.isalnum() for field in fields) or fields[2][-1:] == b"G":
-            fates["malformed_row"] += 1
+            outcomes["malformed_row"] += 1
             continue
         photo = records.get(int(fields[0]))
         if photo is None:
-            fates["not_in_metadata"] += 1
+            outcomes["not_in_metadata"] += 1
         elif len(photo) != 25:
-            fates["malformed_metadata"] += 1
+            outcomes["malformed_metadata"] += 1
         elif photo[1] != fields[1]:
-            fates["photo_id_disagrees"] += 1
+            outcomes["photo_id_disagrees"] += 1
         elif photo[2] != fields[2]:
-            fates["hash_disagrees"] += 1
+            outcomes["hash_disagrees"] += 1
         elif photo[24] == b"1":
-            fates["video"] += 1
+            outcomes["video"] += 1
         elif caption := f"{step_by_step(photo[8])} {step_by_step(photo[9])}".strip():
-            fates["kept"] += 1
+            outcomes["kept"] += 1
             links.append((row, str(int(fields[0])), fields[1].decode(), caption))
         else:
-            fates["no_caption"] += 1
-    return links, dict(fates)
+            outcomes["no_caption"] += 1
+    return links, dict(outcomes)
 
 
 def parts_of(draw: random.Random, content: bytes, folder: Path) -> list[Path]:
@@ -112,14 +112,14 @@ def test_blocks_are_merged_as_lines_are(tmp_path: Path, monkeypatch: pytest.Monk
     listed = sorted(draw.sample(range(700), 120))
     subset = b"\n".join(entry(draw, number) for number in listed) + draw.choice([b"", b"\n"])
     (tmp_path / "subset.tsv").write_bytes(subset)
-    outputs = tmp_path / "links.parquet", tmp_path / "fates.csv"
+    outputs = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
     parts = parts_of(draw, metadata, tmp_path)
     join_yfcc(parts, tmp_path / "subset.tsv", "title_description", "http://bucket.example", *outputs)
-    links, fates = line_by_line(metadata, subset)
+    links, outcomes = line_by_line(metadata, subset)
     names = "row", "line", "photo_id", "caption"
     assert [tuple(link[name] for name in names) for link in rows_of(outputs[0])] == links
-    assert read_fates(outputs[1]) == fates
-    assert sum(fates.values()) == len(subset.removesuffix(b"\n").split(b"\n"))
+    assert read_outcomes(outputs[1]) == outcomes
+    assert sum(outcomes.values()) == len(subset.removesuffix(b"\n").split(b"\n"))
 
 
 def links_of_two_photos(tmp_path: Path, *parts: bytes) -> int:
@@ -128,7 +128,7 @@ def links_of_two_photos(tmp_path: Path, *parts: bytes) -> int:
     paths = [tmp_path / f"part{number}" for number in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
         path.write_bytes(part)
-    outputs = tmp_path / "links.parquet", tmp_path / "fates.csv"
+    outputs = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
     return join_yfcc(paths, tmp_path / "subset", "title", "http://bucket.example", *outputs)["kept"]
 
 

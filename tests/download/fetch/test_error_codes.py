@@ -2,11 +2,11 @@
 
 import pytest
 
-from cloob.download.fetch.error_codes import fate_of, is_transient
+from cloob.download.fetch.error_codes import is_transient, outcome_of
 
 
 @pytest.mark.parametrize(
-    ("message", "fate"),
+    ("message", "outcome"),
     [
         ("HTTP Error 404: Not Found", "http_404"),
         ("HTTP Error 503: Service Unavailable", "http_503"),
@@ -27,12 +27,12 @@ from cloob.download.fetch.error_codes import fate_of, is_transient
         (None, "other_download_error"),
     ],
 )
-def test_failed_downloads(message: str | None, fate: str) -> None:
-    assert fate_of("failed_to_download", message) == fate
+def test_failed_downloads(message: str | None, outcome: str) -> None:
+    assert outcome_of("failed_to_download", message) == outcome
 
 
 @pytest.mark.parametrize(
-    ("message", "fate"),
+    ("message", "outcome"),
     [
         ("Image decoding error", "not_an_image"),
         (
@@ -44,8 +44,8 @@ def test_failed_downloads(message: str | None, fate: str) -> None:
         ("something new", "other_image_error"),
     ],
 )
-def test_failed_images(message: str, fate: str) -> None:
-    assert fate_of("failed_to_resize", message) == fate
+def test_failed_images(message: str, outcome: str) -> None:
+    assert outcome_of("failed_to_resize", message) == outcome
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_failed_images(message: str, fate: str) -> None:
     ],
 )
 def test_a_link_is_not_blamed_for_this_machine(message: str) -> None:
-    assert is_transient(fate_of("failed_to_download", message))
+    assert is_transient(outcome_of("failed_to_download", message))
 
 
 def test_success_is_kept() -> None:
-    assert fate_of("success", None) == "kept"
+    assert outcome_of("success", None) == "kept"

@@ -44,12 +44,12 @@ FORBIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@pytest.mark.parametrize("url", PUBLIC)
 def test_public_addresses_are_permitted(address: str):
     assert guard().permits(address, 80)
 
 
-@pytest.mark.parametrize("address", FORBIDDEN)
+@pytest.mark.parametrize("url", FORBIDDEN)
 def test_all_others_are_not(address: str):
     assert not guard().permits(address, 80)
 
@@ -174,7 +174,7 @@ def test_a_redirect_leads_to_nothing_forbidden(rogue: Rogue, forbidden: Remember
 )
 def test_what_costs_too_much_is_cut_off(rogue: Rogue, what: str, said: str):
     link = f"http://127.0.0.1:{rogue.server_address[1]}/{what}"
-    found, seconds, megabytes = ask(link, guard(rogue, maximum_seconds=2.0))
+    found, seconds, megabytes = ask(link, guard(rogue, max_seconds=2.0))
     assert said in found
     assert seconds < 5
     assert megabytes < 60

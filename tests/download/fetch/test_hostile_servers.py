@@ -1,4 +1,4 @@
-"""A list far nastier than the small world's: every link ends in one fate, and none costs much."""
+"""A list far nastier than the small world's: every link ends in one outcome, and none costs much."""
 
 import os
 import random
@@ -19,11 +19,11 @@ from cloob.download.fetch.round import Effort, Images
 from tests.helpers.hostile_server import Rogue, rogue_server
 from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg
 
-IMAGES = Images(256, 90, 3.0, 16, links_per_tar=100)
+IMAGES = Images(256, 90, 3.0, 16, samples_per_tar=100)
 EFFORT = Effort("cloob-tests", 1000, 2, 0, rounds=1, seconds_between_rounds=0, processes=1, threads=8)
 MEGABYTES = 450  # of a worker; 30 000 × 30 000 pixels are 900 in the smallest form that OpenCV knows
 
-# What the server does, or the link itself; the fate, and the server's status.
+# What the server does, or the link itself; the outcome, and the server's status.
 ENDS = [
     ("redirect", "forbidden_address", None),
     ("to_file", "http_302", 302),
@@ -104,18 +104,18 @@ def test_each_ends_as_it_must_and_costs_bounded_memory(
             for link, _, _ in ENDS
         ]
         urls += [f"{forbidden.address}/secret.jpg", f"{website.address}/good.jpg", *map(junk, range(40))]
-        uids = write_links(tmp_path / "links.parquet", urls)
-        flags = flags_of(IMAGES, EFFORT, guard(rogue, website, maximum_seconds=3))
+        uids = write_links(tmp_path / "urls.parquet", urls)
+        flags = flags_of(IMAGES, EFFORT, guard(rogue, website, max_seconds=3))
         where = ["--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
         where += ["--part", "0", "--parts", "1"]
-        command = [sys.executable, "-c", MEASURED, "--links", tmp_path / "links.parquet", *where, *flags]
+        command = [sys.executable, "-c", MEASURED, "--urls", tmp_path / "urls.parquet", *where, *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = pq.read_table(tmp_path / "0.parquet").to_pylist()
     assert [row["uid"] for row in rows] == uids
-    ends = [(row["fate"], row["http_status"]) for row in rows]
-    assert ends[: len(ENDS)] == [(fate, status) for _, fate, status in ENDS]
+    ends = [(row["outcome"], row["http_status"]) for row in rows]
+    assert ends[: len(ENDS)] == [(outcome, status) for _, outcome, status in ENDS]
     assert ends[len(ENDS) : len(ENDS) + 2] == [("forbidden_address", None), ("kept", 200)]
-    assert Counter(row["fate"] for row in rows)["kept"] == 1
+    assert Counter(row["outcome"] for row in rows)["kept"] == 1
     assert forbidden.asked == []
     assert int(done.stdout.splitlines()[-1]) < MEGABYTES
 
@@ -131,10 +131,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def test_a_killed_worker_ends_the_fetch_instead_of_hanging_it(website: RememberingServer, tmp_path: Path):
-    write_links(tmp_path / "links.parquet", [f"{website.address}/stall/{number}" for number in range(8)])
-    command = [sys.executable, "-m", "cloob", "download", "fetch", "--links", tmp_path / "links.parquet"]
+    write_links(tmp_path / "urls.parquet", [f"{website.address}/stall/{number}" for number in range(8)])
+    command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", tmp_path / "urls.parquet"]
     command += ["--part", "0", "--parts", "1", "--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
-    command += flags_of(IMAGES, replace(EFFORT, timeout=200), guard(website, maximum_seconds=200))
+    command += flags_of(IMAGES, replace(EFFORT, timeout=200), guard(website, max_seconds=200))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as job:
         while not any(path.startswith("/stall/") for path in website.asked):
             assert job.poll() is None
@@ -150,8 +150,8 @@ def test_a_killed_worker_ends_the_fetch_instead_of_hanging_it(website: Rememberi
 
 
 def fetch_command(folder: Path, urls: list[str], website: RememberingServer) -> list[str | Path]:
-    write_links(folder / "links.parquet", urls)
-    command = [sys.executable, "-m", "cloob", "download", "fetch", "--links", folder / "links.parquet"]
+    write_links(folder / "urls.parquet", urls)
+    command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", folder / "urls.parquet"]
     command += ["--part", "0", "--parts", "1", "--folder", folder / "0", "--ledger", folder / "0.parquet"]
     return command + flags_of(IMAGES, EFFORT, guard(website))
 
@@ -175,8 +175,8 @@ def test_a_file_size_limit_ends_the_fetch_in_one_line_and_it_goes_on_later(
     assert done.stderr.splitlines()[-1].startswith(said)
     assert not (tmp_path / "0.parquet").exists()
     subprocess.run(command, check=True, capture_output=True)
-    fates = Counter(pq.read_table(tmp_path / "0.parquet")["fate"].to_pylist())
-    assert fates == {"kept": 60, "http_404": 40}
+    outcomes = Counter(pq.read_table(tmp_path / "0.parquet")["outcome"].to_pylist())
+    assert outcomes == {"kept": 60, "http_404": 40}
 
 
 @pytest.mark.parametrize("kilobytes", [16, 40, 800])
@@ -204,8 +204,8 @@ def test_what_is_refused_for_good_is_not_requested_again(rogue: Rogue, tmp_path:
     rogue.asked.clear()
     for_good = ["endless", "chunk_to_the_end", "nothing", "liar"]
     urls = [f"http://127.0.0.1:{rogue.server_address[1]}/{name}" for name in [*for_good, "hang_up"]]
-    write_links(tmp_path / "links.parquet", urls)
-    command = [sys.executable, "-m", "cloob", "download", "fetch", "--links", tmp_path / "links.parquet"]
+    write_links(tmp_path / "urls.parquet", urls)
+    command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", tmp_path / "urls.parquet"]
     command += ["--part", "0", "--parts", "1", "--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
     command += flags_of(IMAGES, replace(EFFORT, retries=2, rounds=2), guard(rogue))
     subprocess.run(command, check=True, capture_output=True)

@@ -18,12 +18,12 @@ from cloob.download.fetch.round import Effort, Images
 from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg
 
 LINKS, PER_TAR, PARTS = 400, 20, 2
-IMAGES = Images(64, 90, 3.0, 16, links_per_tar=PER_TAR)
+IMAGES = Images(64, 90, 3.0, 16, samples_per_tar=PER_TAR)
 EFFORT = Effort("cloob-tests", 50, 2, 0, rounds=2, seconds_between_rounds=0, processes=2, threads=8)
 
 
 def command(folder: Path, links: Path, part: int, website: RememberingServer) -> list[str]:
-    where = {"links": links, "part": part, "parts": PARTS}
+    where = {"urls": links, "part": part, "parts": PARTS}
     where |= {"folder": folder / f"{part:04d}", "ledger": folder / f"{part:04d}_ledger.parquet"}
     words = [word for name, value in where.items() for word in (f"--{name}", str(value))]
     flags = flags_of(IMAGES, EFFORT, guard(website))
@@ -55,7 +55,7 @@ def test_ten_kills_at_random_moments_change_nothing(website: RememberingServer, 
         (website.root / f"{number}.jpg").write_bytes(jpeg(number, 96 if number % 3 else 48, 40))
         urls.append(f"{website.address}/{bad.get(number, f'{number}.jpg')}")
     uids = [f"{number:09d}" for number in range(LINKS)]
-    links = tmp_path / "links.parquet"
+    links = tmp_path / "urls.parquet"
     pq.write_table(pa.table({"uid": uids, "url": urls, "caption": uids}), links)
     # Both parts at once, as a cluster runs them.
     jobs = [subprocess.Popen(command(tmp_path / "whole", links, part, website)) for part in range(PARTS)]
@@ -90,6 +90,6 @@ def test_ten_kills_at_random_moments_change_nothing(website: RememberingServer, 
         assert all(asked[path] == times for path, times in held.items())
         for part in range(PARTS):
             for table in read_whole(tmp_path / "torn" / f"{part:04d}" / "round_0", {}):
-                paths = [path_of(row) for row in table.to_pylist() if row["fate"] != "http_503"]
+                paths = [path_of(row) for row in table.to_pylist() if row["outcome"] != "http_503"]
                 held.update({path: asked[path] for path in paths if path not in held})
     assert account(tmp_path / "torn") == whole

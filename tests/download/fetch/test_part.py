@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cloob.common.accounting import read_fates, write_fates
+from cloob.common.accounting import read_outcomes, write_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora.conceptual_captions import read_cc
 from cloob.download.fetch.completed_tars import claim, drop_torn, read_whole
@@ -24,7 +24,7 @@ from cloob.download.ledger import SCHEMA
 from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg, rows_of
 
 PER_TAR = 20
-IMAGES = Images(image_size=128, quality=90, maximum_aspect_ratio=3.0, minimum_size=16, links_per_tar=PER_TAR)
+IMAGES = Images(image_size=128, quality=90, max_aspect_ratio=3.0, min_size=16, samples_per_tar=PER_TAR)
 EFFORT = Effort(
     user_agent="cloob-tests",
     requests_per_second=1000,
@@ -94,16 +94,16 @@ def fetched(website: RememberingServer, tmp_path_factory: pytest.TempPathFactory
     for number in range(45):
         (website.root / f"{number}.jpg").write_bytes(jpeg(100 + number))
         rows.append(f"number {number} – „gut“\t{website.address}/{number}.jpg")
-    for content, link, fate, _ in FAULTS:
+    for content, link, outcome, _ in FAULTS:
         if content is not None:
             name = link.removeprefix("{address}/").removeprefix("redirect/")
             (website.root / name).write_bytes(content)
-        rows.insert(25, f"{fate}\t{link.format(address=website.address)}")
+        rows.insert(25, f"{outcome}\t{link.format(address=website.address)}")
     (folder / "list.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    links, part, ledger = folder / "links.parquet", folder / "0000", folder / "0000_ledger.parquet"
-    read_cc(folder / "list.tsv", links, folder / "links_fates.csv")
+    links, part, ledger = folder / "urls.parquet", folder / "0000", folder / "0000_ledger.parquet"
+    read_cc(folder / "list.tsv", links, folder / "urls_outcomes.csv")
     command = [sys.executable, "-m", "cloob", "download", "fetch", *flags_of(IMAGES, EFFORT, guard(website))]
-    command += ["--links", links, "--part", "0", "--parts", "1", "--folder", part, "--ledger", ledger]
+    command += ["--urls", links, "--part", "0", "--parts", "1", "--folder", part, "--ledger", ledger]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 120
         while not read_whole(part / "round_0", {}):
@@ -128,14 +128,14 @@ def fetched(website: RememberingServer, tmp_path_factory: pytest.TempPathFactory
     return Fetched(links, part, ledger, asked)
 
 
-def test_every_link_ends_in_exactly_one_fate(fetched: Fetched):
-    wanted = Counter(fate for _, _, fate, _ in FAULTS)
+def test_every_link_ends_in_exactly_one_outcome(fetched: Fetched):
+    wanted = Counter(outcome for _, _, outcome, _ in FAULTS)
     wanted["kept"] += 45
     rows = fetched.rows()
-    assert Counter(row["fate"] for row in rows) == wanted
+    assert Counter(row["outcome"] for row in rows) == wanted
     assert [row["uid"] for row in rows] == [link["uid"] for link in rows_of(fetched.links)]
     for row in rows:
-        assert row["fate"] == ("kept" if row["caption"].startswith("number") else row["caption"])
+        assert row["outcome"] == ("kept" if row["caption"].startswith("number") else row["caption"])
 
 
 def test_an_interrupted_fetch_goes_on_without_asking_twice(fetched: Fetched):
@@ -143,36 +143,36 @@ def test_an_interrupted_fetch_goes_on_without_asking_twice(fetched: Fetched):
 
 
 def test_only_what_may_pass_is_asked_again(fetched: Fetched):
-    for _, link, fate, requests in FAULTS:
+    for _, link, outcome, requests in FAULTS:
         if requests is not None:
             path = link.removeprefix("{address}").replace("cut off", "cut%20off")
             path = path.replace("grüße 1", "gr%C3%BC%C3%9Fe%201")
-            assert fetched.asked[path] == requests, (link, fate)
+            assert fetched.asked[path] == requests, (link, outcome)
 
 
 def test_the_ledger_tells_which_round_decided_and_what_the_server_said(fetched: Fetched):
     assert pq.read_schema(fetched.ledger).equals(SCHEMA)
     again = {f"/first/{status}/" for status in (503, 429)}
     for row, link in zip(fetched.rows(), rows_of(fetched.links), strict=True):
-        second = row["fate"] in TRANSIENT or any(path in link["url"] for path in again)
+        second = row["outcome"] in TRANSIENT or any(path in link["url"] for path in again)
         assert row["round"] == int(second), row
         answered = {"timeout": None, "dns": None, "forbidden_address": None, "redirect_loop": 302}
-        http = row["fate"].removeprefix("http_")
-        assert row["http_status"] == (int(http) if http.isdigit() else answered.get(row["fate"], 200))
+        http = row["outcome"].removeprefix("http_")
+        assert row["http_status"] == (int(http) if http.isdigit() else answered.get(row["outcome"], 200))
 
 
 def test_the_bytes_lie_where_the_ledger_says_and_their_hash_is_of_what_is_kept(fetched: Fetched):
-    kept = [row for row in fetched.rows() if row["fate"] == "kept"]
+    kept = [row for row in fetched.rows() if row["outcome"] == "kept"]
     assert all(sha256(fetched.content(row)).hexdigest() == row["sha256"] for row in kept)
     places = [(row["tar"], row["offset"]) for row in kept]
     assert len(set(places)) == len(places) == 45 + 5
     for row in fetched.rows():
-        assert (row["fate"] == "kept") == (row["sha256"] is not None) == (row["tar"] is not None)
+        assert (row["outcome"] == "kept") == (row["sha256"] is not None) == (row["tar"] is not None)
         assert (row["tar"] is None) == (row["offset"] is None) == (row["length"] is None)
 
 
 def test_small_images_keep_their_bytes_and_large_ones_fit(fetched: Fetched):
-    content = {row["caption"]: fetched.content(row) for row in fetched.rows() if row["fate"] == "kept"}
+    content = {row["caption"]: fetched.content(row) for row in fetched.rows() if row["outcome"] == "kept"}
     assert content["number 7 – „gut“"] == jpeg(107)
     sizes = {Image.open(io.BytesIO(one)).size for one in content.values()}
     assert max(max(size) for size in sizes) <= IMAGES.image_size
@@ -261,11 +261,11 @@ def test_a_part_without_links_has_an_empty_ledger(fetched: Fetched, tmp_path: Pa
 
 
 def test_books_that_do_not_balance_are_an_error(tmp_path: Path):
-    with pytest.raises(InputError, match="3 rows came in, 2 have a fate"):
-        write_fates(tmp_path / "fates.csv", {"kept": 1, "timeout": 1}, total=3)
-    assert not (tmp_path / "fates.csv").exists()
+    with pytest.raises(InputError, match="3 rows came in, 2 have a outcome"):
+        write_outcomes(tmp_path / "outcomes.csv", {"kept": 1, "timeout": 1}, total=3)
+    assert not (tmp_path / "outcomes.csv").exists()
 
 
-def test_fates_are_read_as_they_were_written(tmp_path: Path):
-    write_fates(tmp_path / "fates.csv", {"timeout": 1, "kept": 2}, total=3)
-    assert read_fates(tmp_path / "fates.csv") == {"kept": 2, "timeout": 1}
+def test_outcomes_are_read_as_they_were_written(tmp_path: Path):
+    write_outcomes(tmp_path / "outcomes.csv", {"timeout": 1, "kept": 2}, total=3)
+    assert read_outcomes(tmp_path / "outcomes.csv") == {"kept": 2, "timeout": 1}

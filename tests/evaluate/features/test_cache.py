@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cloob.common.errors import InputError
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.evaluate.features.cache import cached, tensors_sha256
 
 
@@ -112,7 +112,7 @@ def test_an_unfinished_file_carries_its_node_and_keeps_its_suffix(
     names = []
     for node in ("node1", "node2"):
         monkeypatch.setattr(os, "uname", lambda node=node: os.uname_result(("Linux", node, "", "", "")))
-        with replacing(tmp_path / "table.csv") as beside:
+        with atomic_write(tmp_path / "table.csv") as beside:
             beside.write_text("a\n")
             names.append(beside.name)
     assert names == [f".table.node{number}.{os.getpid()}.csv" for number in (1, 2)]

@@ -12,7 +12,7 @@ from cloob.common.errors import InputError
 from cloob.evaluate.features.batched import Embedder
 from cloob.evaluate.features.extractor import FeatureExtractor, of_length_1
 from cloob.evaluate.features.pooled import before_and_after
-from cloob.evaluate.testsets.image_folder import LabelledFolder, load_image
+from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import load_description
 from cloob.models.clip import build_encoder
 from tests.helpers.captioned_shards import shards_of
@@ -20,9 +20,9 @@ from tests.helpers.tiny_models import MODEL_CONFIG, VIT_CONFIG
 
 
 @pytest.fixture
-def colours(describe: Callable, tmp_path: Path, make_set: Callable) -> LabelledFolder:
+def colours(describe: Callable, tmp_path: Path, make_set: Callable) -> LabeledFolder:
     folder = make_set({"a": 3, "b": 2, "c": 4})
-    return LabelledFolder(load_description(describe(tmp_path / "d.yaml")), folder)
+    return LabeledFolder(load_description(describe(tmp_path / "d.yaml")), folder)
 
 
 def extractor(checkpoint: Path | str, cache: Path, **options: object) -> FeatureExtractor:
@@ -34,7 +34,7 @@ def files(cache: Path) -> dict[str, int]:
 
 
 def trained(config: dict) -> open_clip.CLIP:
-    """Random weights, those that an initialisation leaves at zero too."""
+    """Random weights, those that an initialization leaves at zero too."""
     torch.manual_seed(3)
     model = build_encoder(config).eval()
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_a_timm_tower_has_its_trunk_before_the_projection() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_features_are_the_encoders_of_every_image_in_the_order_of_the_names(
-    checkpoint: Path, colours: LabelledFolder, tmp_path: Path, workers: int
+    checkpoint: Path, colours: LabeledFolder, tmp_path: Path, workers: int
 ) -> None:
     extract = extractor(checkpoint, tmp_path / "cache", workers=workers)
     features = extract.of_images(colours)
@@ -92,12 +92,12 @@ def test_features_are_the_encoders_of_every_image_in_the_order_of_the_names(
         torch.testing.assert_close(
             features.after_projection, extract.model.encode_image(pixels), atol=1e-5, rtol=1e-4
         )
-        torch.testing.assert_close(features.normalised, extract.model.encode_image(pixels, normalize=True))
+        torch.testing.assert_close(features.normalized, extract.model.encode_image(pixels, normalize=True))
     assert features.before_projection.shape == (9, 256)
 
 
 def test_a_split_is_embedded_once_whatever_asks_and_wherever_the_checkpoint_lies(
-    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
 ) -> None:
     first = extractor(checkpoint, tmp_path / "cache").of_images(colours)
     written = files(tmp_path / "cache")
@@ -114,7 +114,7 @@ def test_a_split_is_embedded_once_whatever_asks_and_wherever_the_checkpoint_lies
 @pytest.mark.parametrize("change", ["weight", "config", "image", "bytes", "precision", "version"])
 def test_features_of_something_else_are_not_taken(
     checkpoint: Path,
-    colours: LabelledFolder,
+    colours: LabeledFolder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     change: str,
@@ -122,7 +122,7 @@ def test_features_of_something_else_are_not_taken(
     picture = Path(colours.root) / "b" / "0.bmp"  # of as many bytes whatever it shows
     Image.open(picture.with_suffix(".png")).save(picture)
     picture.with_suffix(".png").unlink()
-    colours = LabelledFolder(colours.description, Path(colours.root).parent)
+    colours = LabeledFolder(colours.description, Path(colours.root).parent)
     extractor(checkpoint, tmp_path / "cache").of_images(colours)
     content = torch.load(checkpoint, weights_only=True)
     if change == "weight":
@@ -142,7 +142,7 @@ def test_features_of_something_else_are_not_taken(
 
 
 def test_the_number_of_devices_changes_no_bit(
-    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
 ) -> None:
     one = extractor(checkpoint, tmp_path / "one", batch_size=2).of_images(colours)
     several = extractor(checkpoint, tmp_path / "three", batch_size=2)
@@ -152,9 +152,9 @@ def test_the_number_of_devices_changes_no_bit(
     assert torch.equal(one.before_projection, three.before_projection)
 
 
-def test_bfloat16_is_near_float32(checkpoint: Path, colours: LabelledFolder, tmp_path: Path) -> None:
-    exact = extractor(checkpoint, tmp_path).of_images(colours).normalised
-    rounded = extractor(checkpoint, tmp_path, precision="bfloat16").of_images(colours).normalised
+def test_bfloat16_is_near_float32(checkpoint: Path, colours: LabeledFolder, tmp_path: Path) -> None:
+    exact = extractor(checkpoint, tmp_path).of_images(colours).normalized
+    rounded = extractor(checkpoint, tmp_path, precision="bfloat16").of_images(colours).normalized
     assert rounded.dtype == torch.float32
     assert 0 < (exact - rounded).abs().max() < 0.05
 
@@ -177,7 +177,7 @@ def test_embeddings_without_a_direction_are_counted_and_refused(value: float) ->
 
 
 def test_an_encoder_that_answers_nothing_has_no_accuracy(
-    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
 ) -> None:
     content = torch.load(checkpoint, weights_only=True)
     for part in ("weight", "bias"):
@@ -185,14 +185,14 @@ def test_an_encoder_that_answers_nothing_has_no_accuracy(
     torch.save(content, tmp_path / "dead.pt")
     features = extractor(tmp_path / "dead.pt", tmp_path / "cache").of_images(colours)
     with pytest.raises(InputError, match=r"^Colours, test: 9 of 9 embeddings are zero"):
-        _ = features.normalised
+        _ = features.normalized
     shards = shards_of(tmp_path / "shards", [(9, "one"), (1, "two dogs")])
     with pytest.raises(InputError, match=r"^CC validation, images: 2 of 2 embeddings are zero"):
-        extractor(tmp_path / "dead.pt", tmp_path / "cache").of_pairs(shards, "cc", "CC validation")
+        extractor(tmp_path / "dead.pt", tmp_path / "cache").of_pairs(shards, "cc3m", "CC validation")
 
 
 def test_an_unreadable_image_is_named_and_nothing_is_kept(
-    checkpoint: Path, colours: LabelledFolder, tmp_path: Path
+    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
 ) -> None:
     (Path(colours.root) / "c" / "1.png").write_bytes(b"<html>")
     for workers in (0, 1):
@@ -206,7 +206,7 @@ def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: P
         tmp_path / "shards", [(9, "one"), (1, "two dogs"), (9, "a much longer one"), (5, "four")]
     )
     extract = extractor(checkpoint, tmp_path / "cache", batch_size=3)
-    features = extract.of_pairs(shards, "cc_validation", "CC validation")
+    features = extract.of_pairs(shards, "cc3m_validation", "CC validation")
     assert features.image_of_text.tolist() == [0, 1, 0, 2]
     assert features.image.shape == (3, 16)
     texts = ["one", "two dogs", "a much longer one", "four"]
@@ -216,5 +216,5 @@ def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: P
         )
     torch.testing.assert_close(features.text, alone)
     written = files(tmp_path / "cache")
-    extract.of_pairs(shards, "cc_validation", "CC validation")
+    extract.of_pairs(shards, "cc3m_validation", "CC validation")
     assert files(tmp_path / "cache") == written

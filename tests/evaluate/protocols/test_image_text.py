@@ -18,11 +18,11 @@ PAIRS = [(9, "one"), (1, "two dogs"), (9, "a much longer caption"), (5, "four"),
 
 
 def evaluate(checkpoint: Path, out: Path, *pairs: str, titles: tuple[str, ...] = ("CC validation",)) -> int:
-    options = ["--device", "cpu", "--batch-size", "3", "--features", str(out.parent / "features")]
+    options = ["--device", "cpu", "--batch-size", "3", "--feature-cache", str(out.parent / "features")]
     options += ["--retrieval-dir", str(out / "retrieval"), "--structure-dir", str(out / "structure")]
     with pytest.raises(SystemExit) as end:
         main(
-            ["evaluate", "captioned", "--checkpoint", str(checkpoint), *options]
+            ["evaluate", "image-text", "--checkpoint", str(checkpoint), *options]
             + [f"--pairs={each}" for each in pairs]
             + [f"--title={title}" for title in titles]
         )
@@ -30,12 +30,12 @@ def evaluate(checkpoint: Path, out: Path, *pairs: str, titles: tuple[str, ...] =
 
 
 def result(out: Path, protocol: str) -> dict:
-    return json.loads((out / protocol / "cc_validation.json").read_text())
+    return json.loads((out / protocol / "cc3m_validation.json").read_text())
 
 
 def test_both_files_hold_what_the_embeddings_give(checkpoint: Path, tmp_path: Path) -> None:
     shards = shards_of(tmp_path / "shards", PAIRS)
-    assert evaluate(checkpoint, tmp_path / "out", f"cc_validation={shards.path}") == 0
+    assert evaluate(checkpoint, tmp_path / "out", f"cc3m_validation={shards.path}") == 0
     retrieval, structure = (result(tmp_path / "out", each) for each in ("retrieval", "structure"))
     model, about = load_encoder(checkpoint)
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def test_both_files_hold_what_the_embeddings_give(checkpoint: Path, tmp_path: Pa
     )
     for one, protocol in ((retrieval, "retrieval"), (structure, "embedding_structure")):
         assert (one["run"], one["epoch"], one["protocol"]) == (about["run"], 3, protocol)
-        assert (one["dataset"], one["title"]) == ("cc_validation", "CC validation")
+        assert (one["dataset"], one["title"]) == ("cc3m_validation", "CC validation")
         assert (one["images"], one["texts"]) == (4, 5)
         assert one["dataset_sha256"] == "of the content"
     assert len(structure["spectrum"]["image"]) == len(structure["spectrum"]["text"]) == 16
@@ -65,16 +65,16 @@ def embedded(model: torch.nn.Module, content: bytes) -> torch.Tensor:
 def test_a_file_of_the_same_is_left_and_any_other_is_made(checkpoint: Path, tmp_path: Path) -> None:
     shards = shards_of(tmp_path / "shards", PAIRS)
     out = tmp_path / "out"
-    assert evaluate(checkpoint, out, f"cc_validation={shards.path}") == 0
-    path, other = (out / each / "cc_validation.json" for each in ("retrieval", "structure"))
+    assert evaluate(checkpoint, out, f"cc3m_validation={shards.path}") == 0
+    path, other = (out / each / "cc3m_validation.json" for each in ("retrieval", "structure"))
     before = path.stat().st_mtime_ns
     content = other.read_bytes()
     other.write_text("{")
-    assert evaluate(checkpoint, out, f"cc_validation={shards.path}") == 0
+    assert evaluate(checkpoint, out, f"cc3m_validation={shards.path}") == 0
     assert path.stat().st_mtime_ns == before
     assert other.read_bytes() == content
     shards_of(tmp_path / "shards", PAIRS[:4], sha256="another")
-    assert evaluate(checkpoint, out, f"cc_validation={shards.path}") == 0
+    assert evaluate(checkpoint, out, f"cc3m_validation={shards.path}") == 0
     assert result(out, "retrieval")["texts"] == result(out, "structure")["texts"] == 4
 
 
@@ -85,7 +85,7 @@ def test_an_image_that_went_bad_is_named(checkpoint: Path, tmp_path: Path, capfd
     start = content.index(shards.sample(1)[0])
     content[start : start + 400] = bytes(400)
     tar.write_bytes(content)
-    assert evaluate(checkpoint, tmp_path / "out", f"cc_validation={shards.path}") == 2
+    assert evaluate(checkpoint, tmp_path / "out", f"cc3m_validation={shards.path}") == 2
     assert (
         f"{tar}: changed since it was packed, sample 000001 is not the image of its index"
         in capfd.readouterr().err
@@ -96,7 +96,7 @@ def test_an_image_that_went_bad_is_named(checkpoint: Path, tmp_path: Path, capfd
 @pytest.mark.parametrize(
     ("pairs", "titles", "message"),
     [
-        (("cc_validation",), ("a",), "not of the form NAME=shards.json"),
+        (("cc3m_validation",), ("a",), "not of the form NAME=shards.json"),
         (("a=missing/shards.json",), ("a", "b"), "2 titles of 1 --pairs"),
         (("a=missing/shards.json",), ("a",), "missing/shards.json: no such file"),
         (("a=one/shards.json", "a=two/shards.json"), ("a", "b"), "a name is given twice among a, a"),

@@ -21,7 +21,7 @@ from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.probe.path import fit_path
 from cloob.evaluate.protocols import linear_probe
 from cloob.evaluate.protocols.linear_probe import l2_sweep, probe, validation_images
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_description
 
 NAMES = [f"colour {number}" for number in range(6)]
@@ -45,10 +45,10 @@ def colours(folder: Path, **splits: list[int]) -> Path:
 def run(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], training: tuple[str, ...] = ()) -> int:
     """The command as the pipeline calls it; returns its exit status."""
     pairs = ["--testset", *(f"{description}={folder}" for description, folder in testsets)]
-    options = ["--device", "cpu", "--features", str(out.parent / "features"), "--out-dir", str(out)]
-    options += ["--kinds", "after_projection", "before_projection", "--seed", "0"]
-    options += ["--l2-weakest", "1e-3", "--l2-strongest", "1e3", "--l2-strengths", "7"]
-    options += ["--validation-share", "0.25", *(["--training", *training] if training else [])]
+    options = ["--device", "cpu", "--feature-cache", str(out.parent / "features"), "--out-dir", str(out)]
+    options += ["--features", "after_projection", "before_projection", "--seed", "0"]
+    options += ["--l2-min", "1e-3", "--l2-max", "1e3", "--l2-num", "7"]
+    options += ["--val-fraction", "0.25", *(["--probe-train-set", *training] if training else [])]
     with pytest.raises(SystemExit) as end:
         main(["evaluate", "linear-probe", "--checkpoint", str(checkpoint), *options, *pairs])
     return end.value.code
@@ -76,7 +76,7 @@ def test_the_result_is_the_protocols(
 
     extractor = FeatureExtractor(checkpoint, tmp_path / "features", device="cpu")
     of = {
-        name: extractor.of_images(LabelledFolder(load_description(description), folder, name))
+        name: extractor.of_images(LabeledFolder(load_description(description), folder, name))
         for name in splits
     }
     labels = {name: each.labels.numpy() for name, each in of.items()}
@@ -124,7 +124,7 @@ def test_a_set_without_training_images_takes_anothers(
     other = describe(tmp_path / "other.yaml", name="other", test="shifted", classes=NAMES)
     assert run(checkpoint, tmp_path / "out", (one, folder), (other, folder), training=("other=one",)) == 0
     results = [result_of(tmp_path / "out" / f"{name}.json") for name in ("one", "other")]
-    assert results[0]["training"] == results[1]["training"]
+    assert results[0]["probe_train_set"] == results[1]["probe_train_set"]
     assert results[0]["probes"][0]["sweep"] == results[1]["probes"][0]["sweep"]
     assert results[0]["dataset_sha256"] != results[1]["dataset_sha256"]
 
@@ -213,14 +213,14 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 def test_a_class_that_only_validates_is_learnt_in_the_refit() -> None:
     # Three blobs; the third has validation images only.
-    centres = torch.eye(3) * 10
+    centers = torch.eye(3) * 10
     labels = torch.arange(40) % 2
     validation = torch.arange(12) % 3
-    found = probe((centres[labels], labels), (centres[validation], validation), 3, [1.0, 0.1], "blobs")
+    found = probe((centers[labels], labels), (centers[validation], validation), 3, [1.0, 0.1], "blobs")
     assert [each["accuracy"] for each in found.sweep] == [pytest.approx(8 / 12)] * 2
     assert found.fit.l2_strength == 1.0  # of equally good ones the strongest
     assert found.absent == 0
-    assert found.fit.logits(centres).argmax(dim=1).tolist() == [0, 1, 2]
+    assert found.fit.logits(centers).argmax(dim=1).tolist() == [0, 1, 2]
 
 
 def test_fits_that_reached_no_optimum_are_told(

@@ -67,8 +67,8 @@ def run(corpus: Path, testset: tuple[Path, Path], out: Path, *more: object) -> i
     with pytest.raises(SystemExit) as ended:
         main(
             [
-                *("evaluate", "overlap", "--corpus=cc", f"--shards={corpus}", "--processes=1"),
-                *(f"--testset={testset[0]}={testset[1]}", f"--features={out}/features", f"--out-dir={out}"),
+                *("evaluate", "overlap", "--corpus=cc3m", f"--shards={corpus}", "--processes=1"),
+                *(f"--testset={testset[0]}={testset[1]}", f"--feature-cache={out}/features", f"--out-dir={out}"),
                 *map(str, more),
             ]
         )
@@ -97,7 +97,7 @@ def test_it_says_how_many_and_of_how_many(result: dict[str, Any]) -> None:
     assert (result["images"], result["compared"], result["overlapping"]) == (9, 8, 3)
     assert result["share"] == 3 / 9
     assert (result["training_images"], result["training_compared"]) == (17, 16)
-    assert (result["corpus"], result["dataset"], result["distance"]) == ("cc", "scenes", 20)
+    assert (result["corpus"], result["dataset"], result["distance"]) == ("cc3m", "scenes", 20)
 
 
 def test_the_distance_is_the_configs(corpus: Path, testset: tuple[Path, Path], tmp_path: Path) -> None:

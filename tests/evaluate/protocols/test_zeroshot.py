@@ -26,7 +26,12 @@ def evaluate(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], workers:
     """Run the command as the pipeline does; returns its exit status."""
     pairs = ["--testset", *(f"{description}={folder}" for description, folder in testsets)]
     options = ["--device", "cpu", "--batch-size", "4", "--workers", str(workers)]
-    options += ["--features", str(out.parent / "features"), "--predictions-dir", str(out / "predictions")]
+    options += [
+        "--feature-cache",
+        str(out.parent / "features"),
+        "--predictions-dir",
+        str(out / "predictions"),
+    ]
     with pytest.raises(SystemExit) as end:
         main(
             ["evaluate", "zeroshot", "--checkpoint", str(checkpoint), "--out-dir", str(out), *options, *pairs]
@@ -35,7 +40,7 @@ def evaluate(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], workers:
 
 
 def oracle_weights(checkpoint: Path, names: list[str], prompts: list[str]) -> np.ndarray:
-    """Per class: the mean of the normalised prompt embeddings, normalised again; one text at a time."""
+    """Per class: the mean of the normalized prompt embeddings, normalized again; one text at a time."""
     model, saved = load_encoder(checkpoint)
     model, tokenizer = model.double(), tokenizer_for(saved["model_config"])
     weights = []
@@ -253,6 +258,6 @@ def test_class_weights_are_built_once_for_all_sets_of_the_same_prompts(
 def test_the_scales_that_a_released_checkpoint_holds_are_told(checkpoint: Path, tmp_path: Path) -> None:
     extractor = FeatureExtractor(checkpoint, tmp_path, device="cpu")
     assert "hopfield_beta" not in about_checkpoint(extractor, "zeroshot")
-    extractor.about |= {"inverse_temperature": 30.5, "hopfield_beta": None}  # as `convert` gives them
+    extractor.about |= {"inv_temperature": 30.5, "hopfield_beta": None}  # as `convert` gives them
     about = about_checkpoint(extractor, "zeroshot")
-    assert (about["inverse_temperature"], about["hopfield_beta"]) == (30.5, None)
+    assert (about["inv_temperature"], about["hopfield_beta"]) == (30.5, None)

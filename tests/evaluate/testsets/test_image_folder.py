@@ -11,18 +11,18 @@ import yaml
 from PIL import Image
 
 from cloob.common.errors import InputError
-from cloob.evaluate.testsets.image_folder import LabelledFolder, load_image
+from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import Description, load_description
 from tests.helpers.repository import ROOT
 
 
 def read(
     describe: Callable, tmp_path: Path, folder: Path, split: str = "test", **changes: object
-) -> LabelledFolder:
-    return LabelledFolder(load_description(describe(tmp_path / "d.yaml", **changes)), folder, split)
+) -> LabeledFolder:
+    return LabeledFolder(load_description(describe(tmp_path / "d.yaml", **changes)), folder, split)
 
 
-def labels_by_folder(folder: LabelledFolder) -> dict[str, int]:
+def labels_by_folder(folder: LabeledFolder) -> dict[str, int]:
     return {Path(path).parent.name: label for path, label in folder.samples}
 
 
@@ -245,7 +245,7 @@ def test_imagenets_folders_are_compared_by_name(
     description = shipped(tmp_path, "imagenet")
     folders_with_one_image(tmp_path / "set" / "val", names(list(description.folders)))
     with pytest.raises(InputError) as caught:
-        LabelledFolder(description, tmp_path / "set")
+        LabeledFolder(description, tmp_path / "set")
     message = str(caught.value)
     assert "\n" not in message and len(message) < 900
     for count, what in ((missing, "missing"), (unexpected, "unexpected")):
@@ -256,7 +256,7 @@ def test_imagenets_folders_are_compared_by_name(
 def test_imagenets_own_folders_have_the_labels_of_their_ids(tmp_path: Path) -> None:
     description = shipped(tmp_path, "imagenet")
     folders_with_one_image(tmp_path / "set" / "val", reversed(description.folders))
-    folder = LabelledFolder(description, tmp_path / "set")
+    folder = LabeledFolder(description, tmp_path / "set")
     assert labels_by_folder(folder) == {name: label for label, name in enumerate(description.folders)}
     assert folder.class_names[labels_by_folder(folder)["n01443537"]] == "goldfish"
 
@@ -266,7 +266,7 @@ def test_class_folders_one_level_further_down_are_found_by_the_message(tmp_path:
     folders_with_one_image(tmp_path / "set" / "val" / "val", description.folders)
     (tmp_path / "set" / "val" / "one.png").unlink()
     with pytest.raises(InputError, match=r"'val' where 'n01440764' is expected.*further down, in .*/val/val"):
-        LabelledFolder(description, tmp_path / "set")
+        LabeledFolder(description, tmp_path / "set")
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_folders_of_other_names_than_the_sets_are_refused(
     description = shipped(tmp_path, name)
     folders_with_one_image(tmp_path / "set" / description.test, names)
     with pytest.raises(InputError, match=message):
-        LabelledFolder(description, tmp_path / "set")
+        LabeledFolder(description, tmp_path / "set")
 
 
 @pytest.mark.parametrize("name", ["flowers102", "stanford_cars"])
@@ -308,14 +308,14 @@ def test_folders_called_as_the_classes_have_to_come_in_their_order(tmp_path: Pat
     names = [each.replace(" ", "_").replace("/", "-") for each in description.class_names(tmp_path)]
     folders_with_one_image(tmp_path / "set" / "test", names)
     with pytest.raises(InputError, match=r"folders have the name of another class, first '.*`folders`"):
-        LabelledFolder(description, tmp_path / "set")
+        LabeledFolder(description, tmp_path / "set")
 
 
 def test_folders_called_as_the_classes_are_taken_with_a_number_in_front(tmp_path: Path) -> None:
     description = shipped(tmp_path, "flowers102")
     names = [f"{label:03d}.{name}" for label, name in enumerate(description.class_names(tmp_path), start=1)]
     folders_with_one_image(tmp_path / "set" / "test", names)
-    assert LabelledFolder(description, tmp_path / "set").targets == list(range(102))
+    assert LabeledFolder(description, tmp_path / "set").targets == list(range(102))
 
 
 def test_listed_folders_are_found_by_name_whatever_their_order_as_text(
@@ -412,7 +412,7 @@ def test_numbers_within_names_that_sort_wrongly_as_text_are_refused(tmp_path: Pa
     description = shipped(tmp_path, "flowers102")
     folders_with_one_image(tmp_path / "set" / "test", [f"class {number}" for number in range(1, 103)])
     with pytest.raises(InputError, match=r"sort wrongly as text \('class 10' before 'class 2'\)"):
-        LabelledFolder(description, tmp_path / "set")
+        LabeledFolder(description, tmp_path / "set")
 
 
 @pytest.mark.parametrize("names", [["Curaçao", "b", "c"], ["001", "002", "003"]])

@@ -19,7 +19,7 @@ from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
 from cloob.cli import main
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_description
 from cloob.evaluate.testsets.video import middle_frame
 from tests.helpers.range_server import RangedServer, Served
@@ -52,9 +52,9 @@ def prepare(
     tmp_path: Path, description: Path, source: str = "processed", original: Path | None = None
 ) -> int:
     options = ["--archives", str(tmp_path / "archives"), "--out", str(tmp_path / "out"), "--workers", "1"]
-    options += ["--original", str(original)] if original else []
+    options += ["--local-files", str(original)] if original else []
     with pytest.raises(SystemExit) as end:
-        main(["evaluate", "testset", "--description", str(description), "--source", source, *options])
+        main(["evaluate", "prepare-testset", "--spec", str(description), "--source", source, *options])
     return end.value.code
 
 
@@ -68,7 +68,7 @@ def tree(folder: Path) -> list[str]:
 
 def processed(web: RangedServer, archive: bytes) -> dict:
     web.files["birds.zip"] = Served(archive)
-    file = {"address": web.address("birds.zip"), "checksum": None, "maximum_bytes": 100_000}
+    file = {"url": web.address("birds.zip"), "checksum": None, "max_bytes": 100_000}
     return {"processed": {"layout": "class_folders", "files": [file]}}
 
 
@@ -149,26 +149,26 @@ def test_a_fetched_archive_that_rotted_is_compared_with_its_checksum(
         ({"processed": {"layout": "gtsrb", "files": "a.zip"}}, "`files` is a list"),
         (None, "'source: processed' is missing; the set is handed out as: none"),
         ({"processed": {"layout": "gtsrb"}}, "cannot be fetched from here"),
-        ({"processed": {"layout": "gtsrb", "files": [{"address": "ftp://a/b"}]}}, "a file wants address"),
+        ({"processed": {"layout": "gtsrb", "files": [{"url": "ftp://a/b"}]}}, "a file wants address"),
         (
-            {"processed": {"layout": "gtsrb", "files": [{"address": "ftp://a", "maximum_bytes": 1}]}},
+            {"processed": {"layout": "gtsrb", "files": [{"url": "ftp://a", "max_bytes": 1}]}},
             "not an address of http or https",
         ),
         (
             {
                 "processed": {
                     "layout": "gtsrb",
-                    "files": [{"address": "http://a", "maximum_bytes": 1, "into": "../x"}],
+                    "files": [{"url": "http://a", "max_bytes": 1, "into": "../x"}],
                 }
             },
             "into leads elsewhere",
         ),
         (
-            {"processed": {"layout": "gtsrb", "files": [{"address": "http://a/b/..", "maximum_bytes": 1}]}},
+            {"processed": {"layout": "gtsrb", "files": [{"url": "http://a/b/..", "max_bytes": 1}]}},
             "wants a file name of its own",
         ),
         (
-            {"processed": {"layout": "gtsrb", "files": [{"address": "http://a/b", "maximum_bytes": 1}] * 2}},
+            {"processed": {"layout": "gtsrb", "files": [{"url": "http://a/b", "max_bytes": 1}] * 2}},
             "wants a file name of its own; found b, b",
         ),
     ],
@@ -190,7 +190,7 @@ def described(tmp_path: Path, name: str, images: int, empty: list[int], **of_spl
 
 
 def labels(folder: Path, description: Path) -> dict[str, int]:
-    read = LabelledFolder(load_description(description), folder)
+    read = LabeledFolder(load_description(description), folder)
     return {Path(path).name: label for path, label in read.samples}
 
 
@@ -233,7 +233,7 @@ def test_gtsrbs_official_archives_are_fetched(web, tmp_path: Path) -> None:
             for member, data in members.items():
                 archive.writestr(member, data)
         web.files[name] = Served(content.getvalue())
-        files.append({"address": web.address(name), "maximum_bytes": 100_000, "into": "gtsrb"})
+        files.append({"url": web.address(name), "max_bytes": 100_000, "into": "gtsrb"})
     path = described(tmp_path, "gtsrb", 2, [label for label in range(43) if label not in (9, 42)])
     content = yaml.safe_load(path.read_text())
     content["source"]["official"]["files"] = files
@@ -255,7 +255,7 @@ def test_country211s_official_archive_is_fetched(web, tmp_path: Path) -> None:
     web.files["country211.tgz"] = Served(content.getvalue())
     path = described(tmp_path, "country211", 211, [])
     changed = yaml.safe_load(path.read_text())
-    file = {"address": web.address("country211.tgz"), "maximum_bytes": 1_000_000}
+    file = {"url": web.address("country211.tgz"), "max_bytes": 1_000_000}
     changed["source"]["official"]["files"] = [file]
     path.write_text(yaml.safe_dump(changed, allow_unicode=True))
     assert prepare(tmp_path, path, "official") == 0
@@ -389,7 +389,7 @@ def test_leftovers_in_official_files_become_neither_classes_nor_images(tmp_path:
     (training / "._00000_00000.ppm").write_bytes(b"resource fork")
     path = described(tmp_path, "gtsrb", 1, list(range(1, 43)), train_images=43)
     assert prepare(tmp_path, path, "official", root) == 0
-    folder = LabelledFolder(load_description(path), tmp_path / "out", "train")
+    folder = LabeledFolder(load_description(path), tmp_path / "out", "train")
     assert folder.targets == list(range(43))
     assert not list((tmp_path / "out").rglob(".*"))
 

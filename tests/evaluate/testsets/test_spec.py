@@ -56,7 +56,7 @@ def test_shipped_descriptions_say_where_the_set_is_from(name: str) -> None:
         assert bool(read.files) == (
             (name, form) not in {("ucf101", "official"), ("stanford_cars", "official")}
         )
-        assert all(source.maximum_bytes <= 15_000_000_000 for source, _ in read.files)
+        assert all(source.max_bytes <= 15_000_000_000 for source, _ in read.files)
 
 
 def test_the_checksums_are_torchvisions() -> None:

@@ -45,11 +45,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Two corpora, two objectives, one seed of another encoder."""
     return write_world(
         tmp_path_factory.mktemp("small"),
-        corpora=("cc", "yfcc"),
-        objectives=("infonce", "infoloob_hopfield"),
+        corpora=("cc3m", "yfcc15m"),
+        objectives=("clip", "cloob"),
         seeds=(1,),
         epochs=(1, 4),
-        report_epochs=(4,),
+        eval_epochs=(4,),
         architecture="RN_small",
     )
 
@@ -57,14 +57,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """The grid of config/config.yaml, of two seeds: four kinds of runs side by side."""
-    folder, two = tmp_path_factory.mktemp("whole"), ("infonce", "infoloob_hopfield")
+    folder, two = tmp_path_factory.mktemp("whole"), ("clip", "cloob")
     found = write_world(folder, objectives=two, seeds=(1, 2), epochs=(1, 31, 128))
     for architecture in ("RN50", "RN101", "RN50x4"):
         more = write_world(
-            *(folder, ("yfcc",), two),
+            *(folder, ("yfcc15m",), two),
             seeds=(1,),
             epochs=(1, 28),
-            report_epochs=(28,),
+            eval_epochs=(28,),
             architecture=architecture,
         )
         found.zeroshot += more.zeroshot
@@ -81,7 +81,7 @@ def inputs_of(name: str, world: Written) -> list[Path]:
         return world.predictions[: len(DATASETS)]
     if name in ("ajne", "effective_eigenvalues"):
         return [*world.structure, PAPER]
-    made_of = {"zeroshot": world.zeroshot, "fates": world.fates}
+    made_of = {"zeroshot": world.zeroshot, "outcomes": world.outcomes}
     made_of |= dict.fromkeys(("saturation", "throughput", "training_curves"), world.logs)
     return made_of.get(name, world.structure)
 
@@ -123,9 +123,9 @@ def texts(figure: Figure) -> Iterator[tuple[str, object]]:
         found = [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label]
         for part, (low, high) in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
             found += [
-                tick.label1
-                for tick in part.get_major_ticks()
-                if min(low, high) <= tick.get_loc() <= max(low, high) and tick.label1.get_visible()
+                advance.label1
+                for advance in part.get_major_ticks()
+                if min(low, high) <= advance.get_loc() <= max(low, high) and advance.label1.get_visible()
             ]
         for text in found:
             if axis.axison and text.get_visible() and text.get_text():
@@ -152,7 +152,7 @@ def test_a_figure_fits_a_page_says_where_it_is_from_and_nothing_overlaps(
 
 
 def test_panels_stand_in_the_order_of_the_paper() -> None:
-    runs = [("yfcc", "RN101"), ("yfcc", "RN50x4"), ("yfcc", "RN50"), ("cc", "RN50")]
+    runs = [("yfcc15m", "RN101"), ("yfcc15m", "RN50x4"), ("yfcc15m", "RN50"), ("cc3m", "RN50")]
     data = pd.DataFrame(runs, columns=["corpus", "architecture"]).assign(recipe="one")
     names = [name for name, _ in panels(data)]
     assert names == ["Conceptual Captions · RN50", "YFCC · RN50", "YFCC · RN101", "YFCC · RN50x4"]
@@ -203,7 +203,7 @@ def test_one_seed_has_the_interval_that_its_result_file_states(small: Written) -
     whiskers = {
         tuple(np.round(line.get_ydata(), 6)) for line in figure.axes[0].lines if len(line.get_ydata()) == 2
     }
-    row = data[data.corpus == "cc"].iloc[0]
+    row = data[data.corpus == "cc3m"].iloc[0]
     assert tuple(np.round([100 * row.low, 100 * row.high], 6)) in whiskers
 
 
@@ -214,41 +214,41 @@ def test_eigenvalues_grow_from_the_first_epoch_and_stand_beside_the_papers(paper
         content = json.loads(path.read_text())
         key = content["run"]["objective"], content["run"]["seed"], content["epoch"]
         counts[key] = content["metrics"]["effective_eigenvalues_image"]
-    expected = np.mean([counts["infonce", seed, 31] / counts["infonce", seed, 1] - 1 for seed in (1, 2, 3)])
+    expected = np.mean([counts["clip", seed, 31] / counts["clip", seed, 1] - 1 for seed in (1, 2, 3)])
     images, texts = figure.axes
-    assert bars(images, "infonce")[0] == pytest.approx(100 * expected)
+    assert bars(images, "clip")[0] == pytest.approx(100 * expected)
     assert [text.get_text() for text in images.get_xticklabels()] == ["epoch 31", "epoch 128"]
     assert images.get_ylabel() == "increase since epoch 1 (%)"
     # Of the paper, objectives in order, epochs 31 and 128.
-    assert sorted(marked(images, "published")) == pytest.approx(
+    assert sorted(marked(images, "released")) == pytest.approx(
         sorted([3.6, 3.9, 1.7, 25.2, 7.3, 17.6, 3.5, 63.1])
     )
-    assert len(marked(texts, "published")) == 8
-    assert set(data.source) == {"measured", "published"}
+    assert len(marked(texts, "released")) == 8
+    assert set(data.source) == {"measured", "released"}
 
 
 @pytest.mark.parametrize("name", ["ajne", "effective_eigenvalues"])
 def test_nothing_of_the_paper_stands_beside_the_small_world(name: str, small: Written) -> None:
     data, figure = drawn(name, [*small.structure, PAPER])
     assert set(data.source) == {"measured"}
-    assert all(not marked(axis, "published") for axis in figure.axes)
-    assert "published" not in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert all(not marked(axis, "released") for axis in figure.axes)
+    assert "released" not in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_a_curve_of_eigenvalues_is_the_mean_over_seeds_and_begins_at_zero(paper: Written) -> None:
     data, figure = drawn("effective_eigenvalues_epochs", paper.structure)
     lines = {to_rgb(line.get_color()): line for line in figure.axes[0].lines}
-    line = lines[to_rgb(PALETTE["infoloob_hopfield"])]
+    line = lines[to_rgb(PALETTE["cloob"])]
     assert list(line.get_xdata()) == [1, 31, 128]
-    shown = data[(data.objective == "infoloob_hopfield") & (data.tower == "image")]
+    shown = data[(data.objective == "cloob") & (data.tower == "image")]
     assert list(line.get_ydata()) == pytest.approx(list(100 * shown.groupby("epoch").value.mean()))
     assert line.get_ydata()[0] == 0
 
 
 def test_a_spectrum_is_marked_where_99_percent_of_the_variance_is_reached(paper: Written) -> None:
     data, figure = drawn("spectra", paper.structure)
-    markers = [line for line in figure.axes[0].lines if line.get_marker() == MARKERS["infonce"]]
-    last = data[(data.epoch == 128) & (data.tower == "image") & (data.objective == "infonce")]
+    markers = [line for line in figure.axes[0].lines if line.get_marker() == MARKERS["clip"]]
+    last = data[(data.epoch == 128) & (data.tower == "image") & (data.objective == "clip")]
     expected = []
     for _, line in last.groupby("seed"):
         total, k = 0.0, 0
@@ -275,8 +275,8 @@ def test_saturation_is_the_mean_of_the_seeds(paper: Written) -> None:
     data, figure = drawn("saturation", paper.logs)
     [axis] = figure.axes
     assert len(axis.lines) == 4
-    clip = next(line for line in axis.lines if to_rgb(line.get_color()) == to_rgb(PALETTE["infonce"]))
-    means = data[data.objective == "infonce"].groupby("epoch").value.mean()
+    clip = next(line for line in axis.lines if to_rgb(line.get_color()) == to_rgb(PALETTE["clip"]))
+    means = data[data.objective == "clip"].groupby("epoch").value.mean()
     assert list(clip.get_ydata()) == pytest.approx(list(means))
     assert len(means) == 128
 
@@ -300,8 +300,8 @@ def test_throughput_is_per_process_also_where_their_number_changed(tmp_path: Pat
     assert data["waiting"] == pytest.approx(0.1)
 
 
-def test_fates_add_up_to_the_list(small: Written) -> None:
-    data, figure = drawn("fates", small.fates)
+def test_outcomes_add_up_to_the_list(small: Written) -> None:
+    data, figure = drawn("outcomes", small.outcomes)
     assert data.groupby(["corpus", "split"]).share.sum().to_numpy() == pytest.approx(1)
     axis = figure.axes[0]
     assert axis.get_title(loc="left") == "Conceptual Captions, train: 4,000 rows in the list"
@@ -313,14 +313,14 @@ def test_fates_add_up_to_the_list(small: Written) -> None:
     assert widths[1:] == sorted(widths[1:], reverse=True)
 
 
-def test_the_rarest_fates_are_one_bar(tmp_path: Path) -> None:
-    path = tmp_path / "cc" / "summary.csv"
+def test_the_rarest_outcomes_are_one_bar(tmp_path: Path) -> None:
+    path = tmp_path / "cc3m" / "summary.csv"
     path.parent.mkdir()
     rows = [f"train,fetch,reason_{rank},,{rank}" for rank in range(1, 21)]
-    path.write_text("\n".join(["split,stage,fate,http_status,rows", "train,list,kept,,210", *rows]) + "\n")
-    _, figure = drawn("fates", [path])
+    path.write_text("\n".join(["split,stage,outcome,http_status,rows", "train,list,kept,,210", *rows]) + "\n")
+    _, figure = drawn("outcomes", [path])
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert names[-1] == "8 rarer fates"
+    assert names[-1] == "8 rarer outcomes"
     assert figure.axes[0].patches[-1].get_width() == pytest.approx(100 * sum(range(1, 9)) / 210)
 
 
@@ -369,16 +369,16 @@ def test_each_objective_has_a_loss_panel_of_its_own_and_shares_the_recalls(small
     data, figure = drawn("training_curves", small.logs)
     clip_cc, _, cloob_cc, _, recall_cc, _ = figure.axes[:6]
     assert [clip_cc.get_ylabel(), cloob_cc.get_ylabel()] == ["CLIP\nloss", "CLOOB\nloss"]
-    assert {to_rgb(line.get_color()) for line in cloob_cc.lines} == {to_rgb(PALETTE["infoloob_hopfield"])}
+    assert {to_rgb(line.get_color()) for line in cloob_cc.lines} == {to_rgb(PALETTE["cloob"])}
     assert len(recall_cc.lines) == 4  # two objectives, two directions
     [inset] = clip_cc.child_axes
-    rates = data[(data.quantity == "learning_rate") & (data.corpus == "cc") & (data.objective == "infonce")]
+    rates = data[(data.quantity == "learning_rate") & (data.corpus == "cc3m") & (data.objective == "clip")]
     assert list(inset.lines[0].get_ydata()) == pytest.approx(list(rates.value))
 
 
 @pytest.mark.parametrize("epochs", [1, 37, 250])
 def test_losses_are_averaged_within_bins(tmp_path: Path, epochs: int) -> None:
-    world = write_world(tmp_path, objectives=("infonce",), seeds=(1,), epochs=(epochs,), report_epochs=())
+    world = write_world(tmp_path, objectives=("clip",), seeds=(1,), epochs=(epochs,), eval_epochs=())
     points = FIGURES["training_curves"].read(world.logs)
     losses = points[points.quantity == "loss"]
     events = [json.loads(line) for line in world.logs[0].read_text().splitlines()]
@@ -436,7 +436,7 @@ import sys
 from cloob.cli import main
 for arguments in {verbs(tmp_path / "second")!r}:
     try:
-        main(["report", *arguments, "--label", {MARK!r}])
+        main(["report", *arguments, "--title-suffix", {MARK!r}])
     except SystemExit as end:
         assert end.code == 0, end.code
 heavy = {{"torch", "open_clip", "torchvision", "cloob.train", "cloob.evaluate"}} & set(sys.modules)

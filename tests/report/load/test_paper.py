@@ -14,19 +14,24 @@ PAPER = Paper(ROOT / "config" / "paper_results.csv")
 @pytest.mark.parametrize(
     ("cell", "mean", "std", "decimals"),
     [
-        (("cc", "RN50", "infonce", 31, "zeroshot", "birdsnap", "accuracy"), 2.26, 0.2, 2),
-        (("cc", "RN50", "infoloob_hopfield", 128, "zeroshot", "imagenet", "accuracy"), 25.67, 0.22, 2),
-        (("yfcc", "RN50x4", "infoloob_hopfield", 28, "zeroshot", "imagenetv2", "accuracy"), 37.3, None, 1),
+        (("cc3m", "RN50", "clip", 31, "zeroshot", "birdsnap", "accuracy"), 2.26, 0.2, 2),
+        (("cc3m", "RN50", "cloob", 128, "zeroshot", "imagenet", "accuracy"), 25.67, 0.22, 2),
+        (("yfcc15m", "RN50x4", "cloob", 28, "zeroshot", "imagenetv2", "accuracy"), 37.3, None, 1),
         # No epoch is named in this column.
-        (("yfcc", "RN101", "infonce", 28, "zeroshot", "stanford_cars", "accuracy"), 3.8, None, 1),
-        (("yfcc", "RN50", "infoloob_hopfield", 28, "linear_probe", "gtsrb", "accuracy"), 78.9, None, 1),
+        (("yfcc15m", "RN101", "clip", 28, "zeroshot", "stanford_cars", "accuracy"), 3.8, None, 1),
+        (("yfcc15m", "RN50", "cloob", 28, "linear_probe", "gtsrb", "accuracy"), 78.9, None, 1),
         (
-            ("cc", "RN50", "infonce_hopfield", 128, "embedding_structure", "cc_validation", "ajne_image"),
+            ("cc3m", "RN50", "infonce_hopfield", 128, "embedding_structure", "cc3m_validation", "ajne_image"),
             26.9,
             None,
             1,
         ),
-        (("cc", "RN50", "infoloob", 31, "embedding_structure", "cc_validation", "ajne_text"), 4.9, None, 1),
+        (
+            ("cc3m", "RN50", "infoloob", 31, "embedding_structure", "cc3m_validation", "ajne_text"),
+            4.9,
+            None,
+            1,
+        ),
     ],
 )
 def test_a_cell_has_its_number(cell: tuple, mean: float, std: float | None, decimals: int) -> None:
@@ -38,15 +43,15 @@ def test_a_cell_has_its_number(cell: tuple, mean: float, std: float | None, deci
 @pytest.mark.parametrize(
     "cell",
     [
-        ("cc", "RN50", "infonce", 30, "zeroshot", "birdsnap", "accuracy"),
-        ("cc", "RN101", "infonce", 31, "zeroshot", "birdsnap", "accuracy"),
-        ("cc", "RN_small", "infonce", 31, "zeroshot", "birdsnap", "accuracy"),
-        ("cc", "RN50", "infonce", 31, "zeroshot", "birdsnap", "mean_per_class_accuracy"),
-        ("cc", "RN50", "infoloob", 31, "zeroshot", "birdsnap", "accuracy"),
+        ("cc3m", "RN50", "clip", 30, "zeroshot", "birdsnap", "accuracy"),
+        ("cc3m", "RN101", "clip", 31, "zeroshot", "birdsnap", "accuracy"),
+        ("cc3m", "RN_small", "clip", 31, "zeroshot", "birdsnap", "accuracy"),
+        ("cc3m", "RN50", "clip", 31, "zeroshot", "birdsnap", "mean_per_class_accuracy"),
+        ("cc3m", "RN50", "infoloob", 31, "zeroshot", "birdsnap", "accuracy"),
         # OpenAI's CLIP is another method, and its column names no epoch.
-        ("yfcc", "RN50", "infonce", 28, "linear_probe", "gtsrb", "accuracy"),
-        ("yfcc", "RN101", "infonce", 27, "zeroshot", "gtsrb", "accuracy"),
-        ("elsewhere", "RN50", "infonce", 31, "zeroshot", "birdsnap", "accuracy"),
+        ("yfcc15m", "RN50", "clip", 28, "linear_probe", "gtsrb", "accuracy"),
+        ("yfcc15m", "RN101", "clip", 27, "zeroshot", "gtsrb", "accuracy"),
+        ("elsewhere", "RN50", "clip", 31, "zeroshot", "birdsnap", "accuracy"),
     ],
 )
 def test_what_the_paper_does_not_report_has_none(cell: tuple) -> None:
@@ -54,9 +59,9 @@ def test_what_the_paper_does_not_report_has_none(cell: tuple) -> None:
 
 
 def test_within_the_deviation() -> None:
-    known = PAPER.find("cc", "RN50", "infonce", 31, "zeroshot", "birdsnap", "accuracy")
+    known = PAPER.find("cc3m", "RN50", "clip", 31, "zeroshot", "birdsnap", "accuracy")
     assert [known.holds(each) for each in (2.06, 2.46, 2.05, 2.47)] == [True, True, False, False]
-    assert PAPER.find("yfcc", "RN50", "infonce", 28, "zeroshot", "gtsrb", "accuracy").holds(7.9) is None
+    assert PAPER.find("yfcc15m", "RN50", "clip", 28, "zeroshot", "gtsrb", "accuracy").holds(7.9) is None
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

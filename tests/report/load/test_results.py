@@ -19,7 +19,7 @@ def change(path: Path, **content: object) -> Path:
     return path
 
 
-def probed(root: Path, seed: int, *kinds: str, objective: str = "infonce", **content: object) -> Path:
+def probed(root: Path, seed: int, *kinds: str, objective: str = "clip", **content: object) -> Path:
     """A linear probe's result: 0.4 after the projection, 0.2 before it."""
     path = write_result(root, run_of(objective, seed), 31, "linear_probe", "gtsrb")
     values = {"after_projection": 0.4, "before_projection": 0.2}
@@ -40,7 +40,7 @@ def test_metrics_of_probes_are_told_apart_by_their_features(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kinds", [("before_projection", "after_projection"), ("before_projection",)])
 def test_a_bare_accuracy_is_not_of_two_kinds_of_features(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    there = probed(tmp_path, 1, "after_projection", "before_projection", objective="infoloob_hopfield")
+    there = probed(tmp_path, 1, "after_projection", "before_projection", objective="cloob")
     path = probed(tmp_path, 1, *kinds)
     message = f"{path}: its first features are before_projection, those of {there} are after_projection; make"
     with pytest.raises(InputError, match=message):
@@ -52,7 +52,7 @@ def test_a_section_is_called_after_the_features_that_it_is_of(
     report: Callable, tmp_path: Path, kind: str
 ) -> None:
     other = ({"after_projection", "before_projection"} - {kind}).pop()
-    paths = [probed(tmp_path, 1, kind, other), probed(tmp_path, 1, kind, objective="infoloob_hopfield")]
+    paths = [probed(tmp_path, 1, kind, other), probed(tmp_path, 1, kind, objective="cloob")]
     csv = tmp_path / "linear_probe.csv"
     assert report("table", "linear_probe", "--results", *paths, "--paper", PAPER, "--csv", csv) == 0
     first, second = csv.with_suffix(".md").read_text().split("\n## ")[1:]
@@ -76,8 +76,7 @@ def test_seeds_that_were_evaluated_differently_are_not_averaged(
     tmp_path: Path, key: str, one: object, other: object
 ) -> None:
     paths = [
-        write_result(tmp_path, run_of("infonce", seed), 31, "zeroshot", "gtsrb", accuracy=1)
-        for seed in (1, 2)
+        write_result(tmp_path, run_of("clip", seed), 31, "zeroshot", "gtsrb", accuracy=1) for seed in (1, 2)
     ]
     change(paths[0], **{key: one})
     assert len(read_results(paths)) == 2  # an older file does not say
@@ -86,6 +85,6 @@ def test_seeds_that_were_evaluated_differently_are_not_averaged(
         InputError, match=f"^{paths[1]}: its {key} is not that of {paths[0]}; make it again.*$"
     ):
         read_results(paths)
-    another = write_result(tmp_path, run_of("infonce", 1), 128, "zeroshot", "gtsrb", accuracy=1)
+    another = write_result(tmp_path, run_of("clip", 1), 128, "zeroshot", "gtsrb", accuracy=1)
     change(another, **{key: other})
     assert len(read_results([paths[0], another])) == 2  # of another column

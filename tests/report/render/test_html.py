@@ -40,7 +40,7 @@ class Read(HTMLParser):
 def page(tmp_path: Path) -> Callable[[str], int]:
     def write(text: str) -> int:
         (tmp_path / "table.md").write_text(text)
-        command = ["report", "page", "--markdown", tmp_path / "table.md", "--html", tmp_path / "table.html"]
+        command = ["report", "html", "--markdown", tmp_path / "table.md", "--html", tmp_path / "table.html"]
         with pytest.raises(SystemExit) as end:
             main(list(map(str, command)))
         return end.value.code
@@ -66,7 +66,7 @@ def test_tags_in_a_table_are_shown_and_not_obeyed() -> None:
 
 def test_a_missing_table_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as end:
-        main(["report", "page", "--markdown", str(tmp_path / "no.md"), "--html", str(tmp_path / "no.html")])
+        main(["report", "html", "--markdown", str(tmp_path / "no.md"), "--html", str(tmp_path / "no.html")])
     assert end.value.code == 2
     assert "no.md: not a readable table" in capsys.readouterr().err
     assert not (tmp_path / "no.html").exists()

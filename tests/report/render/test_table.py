@@ -29,7 +29,7 @@ DOCUMENT = Document(
             "lrr",
             ["Test set", "CLIP", "p < 0.05"],
             [["Cars", Cell("1.23 ± 0.10", bold=True), "−0.5"], ["Mean", Cell("—", note="a"), "[1, 2]"]],
-            notes={"a": "no `cc_1/{x,y}.json`"},
+            notes={"a": "no `cc3m_1/{x,y}.json`"},
             summary_rows=1,
         ),
         Section("", "l", ["Only"], [["100 %"]]),
@@ -46,7 +46,7 @@ MARKDOWN = """\
 | Cars | **1.23 ± 0.10** | −0.5 |
 | Mean | — [a] | [1, 2] |
 
-- [a] no `cc_1/{x,y}.json`
+- [a] no `cc3m_1/{x,y}.json`
 
 | Only |
 | --- |

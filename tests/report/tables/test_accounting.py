@@ -1,4 +1,4 @@
-"""The books: rows of the list = images in the shards + rows refused, or an error."""
+"""The accounting: rows of the list = images in the shards + rows refused, or an error."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +8,14 @@ import pytest
 
 
 @pytest.fixture
-def write_fates(tmp_path: Path) -> Callable[..., str]:
-    """Write the fates of one stage; returns the argument that names them."""
+def write_outcomes(tmp_path: Path) -> Callable[..., str]:
+    """Write the outcomes of one stage; returns the argument that names them."""
 
-    def write(name: str, **fates: int) -> str:
+    def write(name: str, **outcomes: int) -> str:
         path = tmp_path / f"{name.replace('/', '_')}.csv"
-        path.write_text("fate,rows\n" + "".join(f"{fate},{rows}\n" for fate, rows in fates.items()))
+        path.write_text(
+            "outcome,rows\n" + "".join(f"{outcome},{rows}\n" for outcome, rows in outcomes.items())
+        )
         return f"{name}={path}"
 
     return write
@@ -24,7 +26,7 @@ GOLDEN = """\
 
 ## Conceptual Captions, train
 
-| Stage | Fate | Rows | Share of the list |
+| Stage | Outcome | Rows | Share of the list |
 | --- | --- | ---: | ---: |
 |  | rows in the list | 1000 | 100.0 % |
 | links | refused: malformed | 100 | 10.0 % |
@@ -37,81 +39,81 @@ Rows in the list = images in the shards + rows refused: checked when this table 
 """
 
 
-def make(report: Callable, tmp_path: Path, *fates: str) -> int:
-    return report("books", "--fates", *fates, "--csv", tmp_path / "books.csv")
+def make(report: Callable, tmp_path: Path, *outcomes: str) -> int:
+    return report("accounting", "--outcomes", *outcomes, "--csv", tmp_path / "accounting.csv")
 
 
 def test_the_whole_way_of_a_list(
-    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+    report: Callable, write_outcomes: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    fates = [
-        write_fates("cc/train/links", kept=900, malformed=100),
-        write_fates("cc/train/images", kept=700, broken=50, missing=150, slow=0),
-        write_fates("cc/train/shards", kept=700),
+    outcomes = [
+        write_outcomes("cc3m/train/urls", kept=900, malformed=100),
+        write_outcomes("cc3m/train/images", kept=700, broken=50, missing=150, slow=0),
+        write_outcomes("cc3m/train/shards", kept=700),
     ]
-    assert make(report, tmp_path, *fates) == 0
-    assert (tmp_path / "books.md").read_text() == GOLDEN
+    assert make(report, tmp_path, *outcomes) == 0
+    assert (tmp_path / "accounting.md").read_text() == GOLDEN
     assert capsys.readouterr().out.strip() == GOLDEN.strip()
-    table = pd.read_csv(tmp_path / "books.csv")
-    assert list(table.columns) == ["corpus", "split", "stage", "fate", "rows"]
-    assert table[table.stage == "images"].set_index("fate").rows.to_dict() == (
+    table = pd.read_csv(tmp_path / "accounting.csv")
+    assert list(table.columns) == ["corpus", "split", "stage", "outcome", "rows"]
+    assert table[table.stage == "images"].set_index("outcome").rows.to_dict() == (
         {"kept": 700, "broken": 50, "missing": 150, "slow": 0}
     )
-    assert (tmp_path / "books.sources.json").is_file()
+    assert (tmp_path / "accounting.sources.json").is_file()
 
 
-def test_splits_are_separate_books(report: Callable, write_fates: Callable, tmp_path: Path) -> None:
-    fates = [
-        write_fates("cc/train/links", kept=5),
-        write_fates("yfcc/train/links", kept=3, video=1),
-        write_fates("cc/train/shards", kept=5),
-        write_fates("yfcc/train/shards", kept=3),
+def test_splits_are_separate_books(report: Callable, write_outcomes: Callable, tmp_path: Path) -> None:
+    outcomes = [
+        write_outcomes("cc3m/train/urls", kept=5),
+        write_outcomes("yfcc15m/train/urls", kept=3, video=1),
+        write_outcomes("cc3m/train/shards", kept=5),
+        write_outcomes("yfcc15m/train/shards", kept=3),
     ]
-    assert make(report, tmp_path, *fates) == 0
-    assert "## YFCC, train" in (tmp_path / "books.md").read_text()
-    assert "|  | refused in all | 1 | 25.0 % |" in (tmp_path / "books.md").read_text()
+    assert make(report, tmp_path, *outcomes) == 0
+    assert "## YFCC, train" in (tmp_path / "accounting.md").read_text()
+    assert "|  | refused in all | 1 | 25.0 % |" in (tmp_path / "accounting.md").read_text()
 
 
 def test_an_empty_list_is_no_division_by_zero(
-    report: Callable, write_fates: Callable, tmp_path: Path
+    report: Callable, write_outcomes: Callable, tmp_path: Path
 ) -> None:
-    assert make(report, tmp_path, write_fates("cc/train/links", kept=0)) == 0
+    assert make(report, tmp_path, write_outcomes("cc3m/train/urls", kept=0)) == 0
 
 
 @pytest.mark.parametrize("arrived", [89, 91])
 def test_rows_lost_or_gained_between_stages_are_an_error(
-    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, arrived: int
+    report: Callable, write_outcomes: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, arrived: int
 ) -> None:
-    fates = [
-        write_fates("cc/train/links", kept=90),
-        write_fates("cc/train/images", kept=80, gone=arrived - 80),
+    outcomes = [
+        write_outcomes("cc3m/train/urls", kept=90),
+        write_outcomes("cc3m/train/images", kept=80, gone=arrived - 80),
     ]
-    assert make(report, tmp_path, *fates) == 2
+    assert make(report, tmp_path, *outcomes) == 2
     error = capsys.readouterr().err
-    assert f"the books do not balance: {arrived} rows came in where" in error
+    assert f"the accounting do not balance: {arrived} rows came in where" in error
     assert "90 were kept" in error
-    assert not (tmp_path / "books.csv").exists()
+    assert not (tmp_path / "accounting.csv").exists()
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a readable table of fates"),
-        ("fate,rows\n", "first `kept`"),
-        ("fate,rows\nlost,3\nkept,2\n", "first `kept`"),
-        ("reason,count\nkept,3\n", "columns fate,rows"),
-        ("fate,rows\nkept,3\nlost,1\nlost,2\n", "'lost' stands twice"),
-        ("fate,rows\nkept,3\nlost,-1\n", "not a number from 0"),
-        ("fate,rows\nkept,3\nlost,1.5\n", "not a number from 0"),
-        ("fate,rows\nkept,3\nlost,\n", "not a number from 0"),
+        ("", "not a readable table of outcomes"),
+        ("outcome,rows\n", "first `kept`"),
+        ("outcome,rows\nlost,3\nkept,2\n", "first `kept`"),
+        ("reason,count\nkept,3\n", "columns outcome,rows"),
+        ("outcome,rows\nkept,3\nlost,1\nlost,2\n", "'lost' stands twice"),
+        ("outcome,rows\nkept,3\nlost,-1\n", "not a number from 0"),
+        ("outcome,rows\nkept,3\nlost,1.5\n", "not a number from 0"),
+        ("outcome,rows\nkept,3\nlost,\n", "not a number from 0"),
     ],
 )
-def test_a_damaged_table_of_fates_is_refused(
+def test_a_damaged_table_of_outcomes_is_refused(
     report: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, text: str, message: str
 ) -> None:
-    path = tmp_path / "fates.csv"
+    path = tmp_path / "outcomes.csv"
     path.write_text(text)
-    assert make(report, tmp_path, f"cc/train/links={path}") == 2
+    assert make(report, tmp_path, f"cc3m/train/links={path}") == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert str(path) in error
@@ -119,15 +121,15 @@ def test_a_damaged_table_of_fates_is_refused(
 
 
 def test_a_stage_given_twice_is_refused(
-    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+    report: Callable, write_outcomes: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    fates = write_fates("cc/train/links", kept=3)
-    assert make(report, tmp_path, fates, fates) == 2
+    outcomes = write_outcomes("cc3m/train/urls", kept=3)
+    assert make(report, tmp_path, outcomes, outcomes) == 2
     assert "given twice" in capsys.readouterr().err
 
 
 def test_a_name_without_a_stage_is_refused(
-    report: Callable, write_fates: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+    report: Callable, write_outcomes: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert make(report, tmp_path, write_fates("cc/train", kept=3)) == 2
+    assert make(report, tmp_path, write_outcomes("cc3m/train", kept=3)) == 2
     assert "corpus/split/stage" in capsys.readouterr().err

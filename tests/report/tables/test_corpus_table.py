@@ -1,4 +1,4 @@
-"""The corpora in numbers and at a glance: from manifests and books that balance."""
+"""The corpora in numbers and at a glance: from manifests and accounting that balance."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cloob.common.accounting import write_fates
+from cloob.common.accounting import write_outcomes
 from cloob.common.errors import InputError
 from cloob.common.files import write_json
 from cloob.report.figures.corpus import report_corpus_figure
@@ -36,26 +36,26 @@ def manifest(path: Path, samples: int = 8) -> Path:
 @pytest.fixture
 def inputs(tmp_path: Path) -> Inputs:
     """Training of CC from a list of 20; YFCC from somebody's shards, which no list is known of."""
-    books = {
-        "cc/train/links": {"kept": 17, "malformed_row": 3},
-        "cc/train/images": {"kept": 12, "http_404": 5},
-        "cc/train/shards": {"kept": 8, "in_validation": 1, "truncated_image": 3},
-        "yfcc/train/shards": {"kept": 8, "no_caption": 2},
+    accounting = {
+        "cc3m/train/urls": {"kept": 17, "malformed_row": 3},
+        "cc3m/train/images": {"kept": 12, "http_404": 5},
+        "cc3m/train/shards": {"kept": 8, "in_validation": 1, "truncated_image": 3},
+        "yfcc15m/train/shards": {"kept": 8, "no_caption": 2},
     }
-    fates = []
-    for name, rows in books.items():
+    outcomes = []
+    for name, rows in accounting.items():
         path = tmp_path / f"{name.replace('/', '_')}.csv"
-        write_fates(path, rows, sum(rows.values()))
-        fates.append((name, path))
-    splits = [("cc", "train"), ("yfcc", "train")]
-    return [(split, manifest(tmp_path / f"{split[0]}.json")) for split in splits], fates
+        write_outcomes(path, rows, sum(rows.values()))
+        outcomes.append((name, path))
+    splits = [("cc3m", "train"), ("yfcc15m", "train")]
+    return [(split, manifest(tmp_path / f"{split[0]}.json")) for split in splits], outcomes
 
 
 def test_the_table_says_what_became_of_each_list_against_the_papers(inputs: Inputs, tmp_path: Path) -> None:
     csv = tmp_path / "corpus.csv"
     text = report_corpora(*inputs, csv, "")
     table = pd.read_csv(csv)
-    of = table[table.corpus == "cc"].set_index("quantity").value
+    of = table[table.corpus == "cc3m"].set_index("quantity").value
     assert of["rows of the list"] == 20 == of["pairs"] + 3 + 5 + 4
     assert of["refused in the list"] == 3
     assert of["refused in the download"] == 5
@@ -85,7 +85,7 @@ def test_the_figure_draws_what_stands_beside_it(inputs: Inputs, tmp_path: Path) 
     assert png.read_bytes().startswith(b"\x89PNG")
     assert png.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     points = pd.read_csv(tmp_path / "corpus.csv")
-    of = points[points.corpus == "cc"].set_index("measure")
+    of = points[points.corpus == "cc3m"].set_index("measure")
     assert of.loc["width"].share.tolist() == [1 / 8, 5 / 8, 2 / 8]
     assert of.loc["width"]["from"].tolist() == [100, 200, 300]
     losses = of.loc[["pairs", "refused in the list", "refused in the download", "refused in packing"]]
@@ -104,16 +104,16 @@ def test_the_same_numbers_give_the_same_bytes(inputs: Inputs, tmp_path: Path) ->
 
 
 def test_books_of_other_shards_are_an_error(inputs: Inputs, tmp_path: Path) -> None:
-    manifests, fates = inputs
+    manifests, outcomes = inputs
     csv = tmp_path / "t.csv"
-    with pytest.raises(InputError, match="no books of yfcc/train"):
-        report_corpora(manifests, fates[:3], csv, MARK)
+    with pytest.raises(InputError, match="no accounting of yfcc15m/train"):
+        report_corpora(manifests, outcomes[:3], csv, MARK)
     with pytest.raises(InputError, match="do not balance"):
-        report_corpora(manifests, [fates[0], fates[2], fates[3]], csv, MARK)
+        report_corpora(manifests, [outcomes[0], outcomes[2], outcomes[3]], csv, MARK)
     manifest(manifests[0][1], samples=9)
     with pytest.raises(InputError, match=r"9 samples, but .* says 8"):
-        report_corpora(manifests, fates, csv, MARK)
+        report_corpora(manifests, outcomes, csv, MARK)
     write_json(manifests[0][1], {"samples": 8, "bytes": 0})
     with pytest.raises(InputError, match=re.escape("no manifest with statistics")):
-        report_corpora(manifests, fates, csv, MARK)
+        report_corpora(manifests, outcomes, csv, MARK)
     assert not csv.exists()

@@ -37,16 +37,16 @@ def overlap(folder: Path, corpus: str, dataset: str, overlapping: int = 2, **cha
 def test_a_row_per_corpus_and_test_set_in_the_order_of_the_paper(
     tmp_path: Path, report: Callable[..., int]
 ) -> None:
-    names = [("yfcc", "imagenet"), ("cc", "imagenet"), ("cc", "birdsnap"), ("cc", "mine")]
+    names = [("yfcc15m", "imagenet"), ("cc3m", "imagenet"), ("cc3m", "birdsnap"), ("cc3m", "mine")]
     files = [overlap(tmp_path, *name, overlapping=30 + place) for place, name in enumerate(names)]
     csv = tmp_path / "tables" / "overlap.csv"
     assert report("overlap", "--results", *files, "--csv", csv) == 0
     table = pd.read_csv(csv)
     assert list(zip(table.corpus, table.dataset, strict=True)) == [
-        ("cc", "birdsnap"),
-        ("cc", "imagenet"),
-        ("cc", "mine"),
-        ("yfcc", "imagenet"),
+        ("cc3m", "birdsnap"),
+        ("cc3m", "imagenet"),
+        ("cc3m", "mine"),
+        ("yfcc15m", "imagenet"),
     ]
     assert table.overlapping.tolist() == [32, 31, 33, 30]
     assert table.share.tolist() == pytest.approx([32 / 1200, 31 / 1200, 33 / 1200, 30 / 1200])
@@ -69,7 +69,7 @@ def test_a_row_per_corpus_and_test_set_in_the_order_of_the_paper(
     ],
 )
 def test_what_is_no_such_result_is_an_error(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
-    path = overlap(tmp_path, "cc", "gtsrb", **changed)
+    path = overlap(tmp_path, "cc3m", "gtsrb", **changed)
     with pytest.raises(InputError) as error:
         overlap_table([path])
     start = f"{path}: not a result of `cloob evaluate overlap`: {said}; delete it"
@@ -86,6 +86,6 @@ def test_a_damaged_result_is_an_error_of_one_line(tmp_path: Path, text: str) -> 
 
 
 def test_a_set_that_is_given_twice_is_an_error(tmp_path: Path) -> None:
-    path = overlap(tmp_path, "cc", "gtsrb")
-    with pytest.raises(InputError, match="cc and gtsrb are given twice"):
+    path = overlap(tmp_path, "cc3m", "gtsrb")
+    with pytest.raises(InputError, match="cc3m and gtsrb are given twice"):
         overlap_table([path, path])

@@ -28,7 +28,7 @@ def write_result(
         "dataset": dataset,
         "images": 1000,
         "metrics": {"accuracy": accuracy, "accuracy_top5": None, "mean_per_class_accuracy": accuracy / 2},
-        "inverse_temperature": 29.99999,
+        "inv_temperature": 29.99999,
         "hopfield_beta": None,
     }
     if protocol == "linear_probe":
@@ -42,9 +42,9 @@ def write_result(
 
 
 def report(folder: Path, *results: str, paper: Path = PAPER) -> int:
-    outputs = ["--csv", f"{folder}/published.csv", "--label", "test"]
+    outputs = ["--csv", f"{folder}/released.csv", "--title-suffix", "test"]
     with pytest.raises(SystemExit) as end:
-        main(["report", "published", "--results", *results, "--paper", str(paper), *outputs])
+        main(["report", "released", "--results", *results, "--paper", str(paper), *outputs])
     return end.value.code
 
 
@@ -70,7 +70,7 @@ def test_every_set_stands_beside_its_number_in_the_papers_order(tmp_path: Path) 
     text = (tmp_path / "published.md").read_text()
     assert "| Birdsnap | 1000 | 30.00 | 28.9 | +1.10 | 15.00 |" in text
     assert "The checkpoint of CLOOB, RN50, YFCC15M, epoch 28 holds 1/τ = 30 and no β." in text
-    assert (table.inverse_temperature == 29.99999).all()
+    assert (table.inv_temperature == 29.99999).all()
 
 
 def test_a_linear_probe_stands_beside_its_number_for_each_kind_of_features(tmp_path: Path) -> None:

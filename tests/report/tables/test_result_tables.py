@@ -14,10 +14,10 @@ from tests.helpers.written_reports import result_path, run_of, write_result
 PAPER = ROOT / "config" / "paper_results.csv"
 # Five seeds each, in percent: CLOOB ahead on both sets, on GTSRB not with every seed.
 ACCURACIES = {
-    ("infonce", "birdsnap"): (2.0, 2.1, 2.2, 2.3, 2.4),
-    ("infonce", "gtsrb"): (7.0, 8.0, 9.0, 7.5, 8.5),
-    ("infoloob_hopfield", "birdsnap"): (3.0, 3.3, 3.1, 3.4, 3.7),
-    ("infoloob_hopfield", "gtsrb"): (7.2, 8.3, 8.6, 8.0, 9.1),
+    ("clip", "birdsnap"): (2.0, 2.1, 2.2, 2.3, 2.4),
+    ("clip", "gtsrb"): (7.0, 8.0, 9.0, 7.5, 8.5),
+    ("cloob", "birdsnap"): (3.0, 3.3, 3.1, 3.4, 3.7),
+    ("cloob", "gtsrb"): (7.2, 8.3, 8.6, 8.0, 9.1),
 }
 
 
@@ -30,7 +30,7 @@ def table(tmp_path: Path) -> Callable[..., tuple[pd.DataFrame, str]]:
     ) -> tuple[pd.DataFrame, str]:
         csv = tmp_path / "tables" / f"{name}.csv"
         with pytest.raises(SystemExit) as end:
-            fixed = ["--paper", str(PAPER), "--csv", str(csv), "--label", label]
+            fixed = ["--paper", str(PAPER), "--csv", str(csv), "--title-suffix", label]
             main(["report", "table", name, "--results", *map(str, paths), *flags, *fixed])
         assert end.value.code == status
         if status:
@@ -99,28 +99,28 @@ def test_the_long_form_holds_every_value_and_what_was_made_of_them(table: Callab
     long, _ = table("zeroshot", accuracies(tmp_path))
     measured = long[long.statistic == "measured"]
     assert len(measured) == 20
-    mine = measured[(measured.objective == "infonce") & (measured.dataset == "birdsnap")]
+    mine = measured[(measured.objective == "clip") & (measured.dataset == "birdsnap")]
     assert dict(zip(mine.seed.astype(int), mine.value, strict=True)) == {
-        seed: value / 100 for seed, value in enumerate(ACCURACIES["infonce", "birdsnap"], start=1)
+        seed: value / 100 for seed, value in enumerate(ACCURACIES["clip", "birdsnap"], start=1)
     }
     assert set(mine.chance) == {1 / 500}
-    over = long[(long.objective == "infoloob_hopfield") & (long.dataset == "birdsnap") & long.seed.isna()]
+    over = long[(long.objective == "cloob") & (long.dataset == "birdsnap") & long.seed.isna()]
     numbers = dict(zip(over.statistic, over.value, strict=True))
     assert numbers == pytest.approx(
         {
             "seeds": 5,
             "mean": 0.033,
             "std": 0.0027386127875,
-            "published": 0.0306,
+            "released": 0.0306,
             "published_std": 0.003,
             "difference": 0.0024,
             "within_deviation": 1,
-            "minus_infonce": 0.011,
-            "minus_infonce_low": numbers["minus_infonce_low"],
-            "minus_infonce_high": numbers["minus_infonce_high"],
-            "minus_infonce_pairs": 5,
-            "minus_infonce_p": 1 / 32,
-            "minus_infonce_p_holm": 2 / 32,
+            "minus_clip": 0.011,
+            "minus_clip_low": numbers["minus_clip_low"],
+            "minus_clip_high": numbers["minus_clip_high"],
+            "minus_clip_pairs": 5,
+            "minus_clip_p": 1 / 32,
+            "minus_clip_p_holm": 2 / 32,
         }
     )
 
@@ -148,7 +148,7 @@ def test_the_encoders_stand_in_the_order_of_the_paper(table: Callable, tmp_path:
     encoders = ["another", "RN50x4", "RN50", "RN101"]
     paths = [
         write_result(
-            *(tmp_path, run_of("infonce", 1, "yfcc", encoder), 28, "zeroshot", "birdsnap"), accuracy=0.2
+            *(tmp_path, run_of("clip", 1, "yfcc15m", encoder), 28, "zeroshot", "birdsnap"), accuracy=0.2
         )
         for encoder in encoders
     ]
@@ -162,8 +162,8 @@ def test_the_encoders_stand_in_the_order_of_the_paper(table: Callable, tmp_path:
 
 def test_one_seed_has_no_deviation_and_no_test(table: Callable, tmp_path: Path) -> None:
     paths = [
-        write_result(tmp_path, run_of(objective, 1, "yfcc"), 28, "zeroshot", "birdsnap", accuracy=value)
-        for objective, value in (("infonce", 0.218), ("infoloob_hopfield", 0.3))
+        write_result(tmp_path, run_of(objective, 1, "yfcc15m"), 28, "zeroshot", "birdsnap", accuracy=value)
+        for objective, value in (("clip", 0.218), ("cloob", 0.3))
     ]
     _, text = table("zeroshot", paths)
     assert (
@@ -176,12 +176,12 @@ def test_one_seed_has_no_deviation_and_no_test(table: Callable, tmp_path: Path) 
 def test_a_gap_is_a_dash_with_the_target_to_make(table: Callable, tmp_path: Path) -> None:
     paths = accuracies(tmp_path)
     for path in paths:
-        if "infoloob_hopfield" in str(path) and "gtsrb" in str(path):
+        if "cloob" in str(path) and "gtsrb" in str(path):
             path.unlink()
-        if "seed3" in str(path) and "infonce" in str(path):
+        if "seed3" in str(path) and "clip" in str(path):
             path.unlink()
     table("zeroshot", paths, status=2)
-    long, text = table("zeroshot", paths, "--partial")
+    long, text = table("zeroshot", paths, "--allow-missing")
     assert "| Birdsnap | 2.20 ± 0.18 [a] | 2.26" in text
     assert (
         "| GTSRB | 7.75 ± 0.65 [a] | 7.66 ± 1.07 (+0.09 in) | — [b] | 6.38 ± 2.11 | — | — | — | — |" in text
@@ -190,11 +190,11 @@ def test_a_gap_is_a_dash_with_the_target_to_make(table: Callable, tmp_path: Path
     assert mean.endswith(" [a] | — | — [b] | — | — | — | — | — | 1.26 |")
     root = tmp_path / "evaluate"
     assert (
-        f"- [a] CLIP: 1 of 5 seeds not there; make `{root}/cc-infonce-RN50-cc-seed3/epoch_31/zeroshot/"
+        f"- [a] CLIP: 1 of 5 seeds not there; make `{root}/cc3m-clip-RN50-cc3m-seed3/epoch_31/zeroshot/"
         "{birdsnap,gtsrb}.json`\n"
     ) in text
     assert (
-        f"- [b] CLOOB: 5 of 5 seeds not there; make `{root}/cc-infoloob_hopfield-RN50-cc-seed{{1,2,3,4,5}}/"
+        f"- [b] CLOOB: 5 of 5 seeds not there; make `{root}/cc3m-cloob-RN50-cc3m-seed{{1,2,3,4,5}}/"
         "epoch_31/zeroshot/gtsrb.json`\n"
     ) in text
     assert (long.statistic == "missing").sum() == 7
@@ -203,22 +203,22 @@ def test_a_gap_is_a_dash_with_the_target_to_make(table: Callable, tmp_path: Path
 def test_with_no_results_at_all_every_cell_is_a_dash(table: Callable, tmp_path: Path) -> None:
     paths = [
         result_path(tmp_path, run_of(objective, seed), 31, protocol, dataset)
-        for objective in ("infonce", "infoloob_hopfield")
+        for objective in ("clip", "cloob")
         for seed in (1, 2)
         for protocol, dataset in (
             ("zeroshot", "gtsrb"),
             ("linear_probe", "gtsrb"),
-            ("retrieval", "cc_validation"),
-            ("embedding_structure", "cc_validation"),
+            ("retrieval", "cc3m_validation"),
+            ("embedding_structure", "cc3m_validation"),
         )
     ]
     for name in ("zeroshot", "linear_probe", "retrieval", "embedding_structure"):
-        long, text = table(name, [path for path in paths if f"/{name}/" in str(path)], "--partial")
+        long, text = table(name, [path for path in paths if f"/{name}/" in str(path)], "--allow-missing")
         assert "2 of 2 seeds not there" in text
-        assert set(long.statistic) - {"published", "published_std"} == {"seeds", "missing"}
-    _, text = table("ablation", paths, "--partial")
+        assert set(long.statistic) - {"released", "published_std"} == {"seeds", "missing"}
+    _, text = table("ablation", paths, "--allow-missing")
     assert "| Zero-shot, mean (%) | — [a] |" in text
-    long, _ = table("claims", paths, "--partial")
+    long, _ = table("claims", paths, "--allow-missing")
     assert set(long.verdict) == {"not enough runs"}
 
 
@@ -244,7 +244,7 @@ def test_probes_that_did_not_come_to_their_optimum_are_named(table: Callable, tm
 
 def quantities(root: Path) -> list[Path]:
     paths = []
-    for rank, objective in enumerate(("infonce", "infonce_hopfield", "infoloob", "infoloob_hopfield")):
+    for rank, objective in enumerate(("clip", "infonce_hopfield", "infoloob", "cloob")):
         for seed in range(1, 6):
             run, more = run_of(objective, seed), rank + seed / 10
             paths.append(
@@ -253,7 +253,7 @@ def quantities(root: Path) -> list[Path]:
                     run,
                     31,
                     "retrieval",
-                    "cc_validation",
+                    "cc3m_validation",
                     image_to_text_r1=more / 100,
                     image_to_text_mean_rank=50 - more,
                 )
@@ -264,7 +264,7 @@ def quantities(root: Path) -> list[Path]:
                     run,
                     31,
                     "embedding_structure",
-                    "cc_validation",
+                    "cc3m_validation",
                     effective_eigenvalues_image=100 + more,
                     ajne_image=57.6 - more,
                     modality_gap=0.5 + more,
@@ -327,14 +327,14 @@ def test_a_result_given_under_two_paths_is_refused(table: Callable, tmp_path: Pa
     [
         ("{", "not JSON"),
         ('{"run": {}}', "not a result of `cloob evaluate`, zeroshot"),
-        ('{"run": {"objective": "siglip"}}', "objective 'siglip' is unknown; there are infonce"),
-        ('{"run": {"objective": "infonce"}, "protocol": "retrieval"}', "protocol retrieval"),
+        ('{"run": {"objective": "siglip"}}', "objective 'siglip' is unknown; there are clip"),
+        ('{"run": {"objective": "clip"}, "protocol": "retrieval"}', "protocol retrieval"),
     ],
 )
 def test_what_is_no_result_is_refused(
     table: Callable, tmp_path: Path, capfd, text: str, message: str
 ) -> None:
-    path = result_path(tmp_path, run_of("infonce", 1), 31, "zeroshot", "gtsrb")
+    path = result_path(tmp_path, run_of("clip", 1), 31, "zeroshot", "gtsrb")
     path.parent.mkdir(parents=True)
     path.write_text(text)
     table("zeroshot", [path], status=2)

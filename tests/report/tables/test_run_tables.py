@@ -26,24 +26,24 @@ def table(tmp_path: Path) -> Callable[..., tuple[pd.DataFrame, str]]:
 def test_throughput_is_by_machine(table: Callable, tmp_path: Path) -> None:
     both = ((4, "H100"), (2, "A100"))
     paths = [
-        write_log(tmp_path, run_of("infonce", 1), starts=both, pairs_per_second=400.0),
-        write_log(tmp_path, run_of("infonce", 2), starts=both[:1], pairs_per_second=500.0),
-        write_log(tmp_path, run_of("infoloob_hopfield", 1), starts=both[:1], pairs_per_second=320.0),
+        write_log(tmp_path, run_of("clip", 1), starts=both, pairs_per_second=400.0),
+        write_log(tmp_path, run_of("clip", 2), starts=both[:1], pairs_per_second=500.0),
+        write_log(tmp_path, run_of("cloob", 1), starts=both[:1], pairs_per_second=320.0),
     ]
     long, text = table("throughput", paths)
-    start = "| Conceptual Captions | RN50 | CLIP | cc "
+    start = "| Conceptual Captions | RN50 | CLIP | cc3m "
     # 64 pairs in 0.16 and 0.128 s; a quarter of it waiting.
     assert (
         f"{start}| 4 × H100 | 450.0 ± 70.7 | 112.5 ± 17.7 | 0.144 ± 0.023 | 25.0 ± 0.0 | 0.00 ± 0.00 | 2 |"
         in text
     )
     assert f"{start}| 2 × A100 | 400.0 | 200.0 | 0.160 | 25.0 | 0.00 | 1 |" in text
-    hours = long[(long.metric == "hours") & (long.objective == "infonce") & (long.device == "H100")]
+    hours = long[(long.metric == "hours") & (long.objective == "clip") & (long.device == "H100")]
     assert hours.value.tolist() == pytest.approx([10 * 0.16 / 3600, 10 * 0.128 / 3600])
 
 
 def test_provenance_says_what_made_a_run(table: Callable, tmp_path: Path) -> None:
-    first, second = run_of("infonce", 1), run_of("infoloob_hopfield", 1)
+    first, second = run_of("clip", 1), run_of("cloob", 1)
     paths = [
         write_log(tmp_path, second, starts=((4, "H100"),)),
         write_log(tmp_path, first, starts=((4, "H100"), (2, "A100"))),
@@ -52,7 +52,7 @@ def test_provenance_says_what_made_a_run(table: Callable, tmp_path: Path) -> Non
     assert long.run.tolist() == [first["name"], second["name"]]
     row = long.iloc[0]
     assert row.commit == f"{'0' * 40} {'1' * 40}"
-    assert (row.corpus_sha256, row.links_sha256) == ("c" * 64, "d" * 64)
+    assert (row.corpus_sha256, row.urls_sha256) == ("c" * 64, "d" * 64)
     assert (row.pairs, row.restarts, row.hardware) == (640, 1, "4 × H100; 2 × A100")
     assert row.hours == pytest.approx(20 * 0.64 / 3600)
     # The hash is of what decides the run: another seed is another hash, another machine is not.
@@ -65,44 +65,41 @@ def test_provenance_says_what_made_a_run(table: Callable, tmp_path: Path) -> Non
 
 
 def test_a_run_without_a_log_is_a_gap(table: Callable, tmp_path: Path) -> None:
-    there = write_log(tmp_path, run_of("infonce", 1))
-    gone = [log_path(tmp_path, run_of("infoloob_hopfield", seed)) for seed in (1, 2)]
+    there = write_log(tmp_path, run_of("clip", 1))
+    gone = [log_path(tmp_path, run_of("cloob", seed)) for seed in (1, 2)]
     for name in ("throughput", "provenance"):
         table(name, [there, *gone], status=2)
-    _, text = table("throughput", [there, *gone], "--partial")
-    assert "| Conceptual Captions | RN50 | CLOOB | cc | — | — | — | — | — | — | 0 [a] |" in text
-    assert (
-        f"- [a] no log yet; make `{tmp_path}/train/cc-infoloob_hopfield-RN50-cc-seed{{1,2}}/metrics.jsonl`"
-        in text
-    )
-    _, text = table("provenance", [there, *gone], "--partial")
-    assert "| cc-infoloob_hopfield-RN50-cc-seed2 [b] | — | — | — | — | — | — | — |" in text
+    _, text = table("throughput", [there, *gone], "--allow-missing")
+    assert "| Conceptual Captions | RN50 | CLOOB | cc3m | — | — | — | — | — | — | 0 [a] |" in text
+    assert f"- [a] no log yet; make `{tmp_path}/train/cc3m-cloob-RN50-cc3m-seed{{1,2}}/metrics.jsonl`" in text
+    _, text = table("provenance", [there, *gone], "--allow-missing")
+    assert "| cc3m-cloob-RN50-cc3m-seed2 [b] | — | — | — | — | — | — | — |" in text
     assert f"- [b] no log yet; make `{gone[1]}`" in text
 
 
 def test_a_log_from_before_its_start_said_so_much_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
-    path = write_log(tmp_path, run_of("infonce", 1))
+    path = write_log(tmp_path, run_of("clip", 1))
     path.write_text(path.read_text().replace('"restarts"', '"before"'))
     table("provenance", [path], status=2)
     assert f"{path}: its start does not say 'restarts'" in capfd.readouterr().err
 
 
 def test_a_log_given_under_two_paths_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
-    twice = [write_log(tmp_path / name, run_of("infonce", 1)) for name in ("first", "second")]
+    twice = [write_log(tmp_path / name, run_of("clip", 1)) for name in ("first", "second")]
     table("provenance", twice, status=2)
-    assert "the log of cc-infonce-RN50-cc-seed1 is given twice" in capfd.readouterr().err
+    assert "the log of cc3m-clip-RN50-cc3m-seed1 is given twice" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "line 1: a line is not JSON"),
-        (json.dumps({"event": "step"}), "not a log of `cloob train run`"),
-        ("", "not a log of `cloob train run`"),
+        (json.dumps({"event": "step"}), "not a log of `cloob train`"),
+        ("", "not a log of `cloob train`"),
     ],
 )
 def test_what_is_no_log_is_refused(table: Callable, tmp_path: Path, capfd, text: str, message: str) -> None:
-    path = log_path(tmp_path, run_of("infonce", 1))
+    path = log_path(tmp_path, run_of("clip", 1))
     path.parent.mkdir(parents=True)
     path.write_text(text)
     table("provenance", [path], status=2)

@@ -4,17 +4,17 @@ from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
 
-from cloob.common.accounting import KEPT, RefusedError, write_fates
+from cloob.common.accounting import KEPT, RejectedError, write_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora.captions import one_line
 from cloob.download.corpora.text_lines import lines
-from cloob.download.corpora.url_table import fetchable, link_table
+from cloob.download.corpora.url_table import fetchable, url_table
 
 
-def read_cc(list_file: Path, links: Path, fates: Path) -> Counter[str]:
-    """Turn every row of the list into a link or a refusal; return the rows by fate.
+def read_cc(list_file: Path, links: Path, outcomes: Path) -> Counter[str]:
+    """Turn every row of the list into a link or a refusal; return the rows by outcome.
 
-    Fates: kept, malformed_row (no tab), not_utf8, empty_caption, empty_link, not_http, bad_link,
+    Outcomes: kept, malformed_row (no tab), not_utf8, empty_caption, empty_link, not_http, bad_link,
     duplicate_link (the link of an earlier row). Where a row holds several tabs, the last one
     parts caption and link.
     """
@@ -22,13 +22,13 @@ def read_cc(list_file: Path, links: Path, fates: Path) -> Counter[str]:
     first = b""
     # 16 bytes a link instead of the link itself: the true list's 3.3 million fit in about 0.3 GB.
     seen: set[bytes] = set()
-    with link_table(links) as table:
+    with url_table(links) as table:
         row = 0
         for row, line in enumerate(lines(list_file, what=list_file.name), start=1):
             first = first or line
             try:
                 caption, url = _read_row(line)
-            except RefusedError as refusal:
+            except RejectedError as refusal:
                 found[str(refusal)] += 1
                 continue
             mark = blake2b(url.encode("ascii"), digest_size=16).digest()
@@ -42,22 +42,22 @@ def read_cc(list_file: Path, links: Path, fates: Path) -> Counter[str]:
             raise InputError(
                 f"{list_file}: none of {row:,} rows is `caption<TAB>http link`; {_form_of(first)}"
             )
-    write_fates(fates, found, row)
+    write_outcomes(outcomes, found, row)
     return found
 
 
 def _read_row(line: bytes) -> tuple[str, str]:
-    """Caption and link of a row; raises `RefusedError` with the fate of a row that has not both."""
+    """Caption and link of a row; raises `RefusedError` with the outcome of a row that has not both."""
     caption, tab, link = line.rpartition(b"\t")
     if not tab:
-        raise RefusedError("malformed_row")
+        raise RejectedError("malformed_row")
     try:
         caption_text, link_text = caption.decode("utf-8"), link.decode("utf-8")
     except UnicodeDecodeError:
-        raise RefusedError("not_utf8") from None
+        raise RejectedError("not_utf8") from None
     caption_text = one_line(caption_text)
     if not caption_text:
-        raise RefusedError("empty_caption")
+        raise RejectedError("empty_caption")
     return caption_text, fetchable(link_text)
 
 

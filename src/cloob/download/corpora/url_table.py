@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.common.accounting import RefusedError
-from cloob.common.files import replacing
+from cloob.common.accounting import RejectedError
+from cloob.common.files import atomic_write
 from cloob.download.corpora.captions import CONTROL
 
 # Enough for any list (YFCC100M has 100 million rows); of one width, so that names sort in list order.
@@ -24,35 +24,35 @@ _SAFE = "!#$%&'()*+,/:;=?@[]~"
 def fetchable(link: str) -> str:
     """The link in the form that goes over the wire: blanks and non-ASCII characters encoded.
 
-    img2dataset refuses what is not encoded. Raises `RefusedError` with the fate: `empty_link`,
+    img2dataset refuses what is not encoded. Raises `RefusedError` with the outcome: `empty_link`,
     `not_http`, `bad_link`.
     """
     if _PLAIN.fullmatch(link):
         return link
     link = link.strip()
     if not link:
-        raise RefusedError("empty_link")
+        raise RejectedError("empty_link")
     if CONTROL.search(link):
-        raise RefusedError("bad_link")
+        raise RejectedError("bad_link")
     try:
         parts = urlsplit(link)
         if parts.scheme not in ("http", "https"):
-            raise RefusedError("not_http")
+            raise RejectedError("not_http")
         host, port = parts.hostname, parts.port
         if not host:
-            raise RefusedError("bad_link")
+            raise RejectedError("bad_link")
         place = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
     except ValueError:  # a port that is no number, brackets that do not close, a name that IDNA refuses
-        raise RefusedError("bad_link") from None
+        raise RejectedError("bad_link") from None
     if re.search(r"[^A-Za-z0-9._\-\[\]:]", place):
-        raise RefusedError("bad_link")
+        raise RejectedError("bad_link")
     if port is not None:
         place = f"{place}:{port}"
     path, query = quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE)
     return urlunsplit((parts.scheme, place, path, query, ""))
 
 
-class LinkTable:
+class UrlTable:
     """Collects links and writes them in groups, so that a list of any length needs the same memory."""
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
@@ -82,14 +82,14 @@ class LinkTable:
 
 
 @contextmanager
-def link_table(path: Path, more: tuple[str, ...] = ()) -> Iterator[LinkTable]:
+def url_table(path: Path, more: tuple[str, ...] = ()) -> Iterator[UrlTable]:
     """Open the table of links: columns uid, url, caption, row, and `more` of text."""
     schema = pa.schema(
         [("uid", pa.string()), ("url", pa.string()), ("caption", pa.string()), ("row", pa.int64())]
         + [(name, pa.string()) for name in more]
     )
     # No value comes twice, so that a dictionary would only take time.
-    with replacing(path) as beside, pq.ParquetWriter(beside, schema, use_dictionary=False) as writer:
-        table = LinkTable(writer)
+    with atomic_write(path) as beside, pq.ParquetWriter(beside, schema, use_dictionary=False) as writer:
+        table = UrlTable(writer)
         yield table
         table.flush()

@@ -7,10 +7,10 @@ The text form has the subset's line numbers; the SQLite dump has none, there the
 from collections import Counter
 from pathlib import Path
 
-from cloob.common.accounting import KEPT, RefusedError, write_fates
+from cloob.common.accounting import KEPT, RejectedError, write_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora.captions import RULES, plain_texts
-from cloob.download.corpora.url_table import LinkTable, fetchable, link_table
+from cloob.download.corpora.url_table import UrlTable, fetchable, url_table
 from cloob.download.corpora.yfcc100m_mismatch import why_none
 from cloob.download.corpora.yfcc100m_sqlite import by_photo_id, is_sqlite
 from cloob.download.corpora.yfcc100m_subset import Entries, Photo
@@ -20,15 +20,15 @@ _VIDEO = b"1"
 
 
 def join_yfcc(
-    metadata: list[Path], subset: Path, caption: str, images_address: str, links: Path, fates: Path
+    metadata: list[Path], subset: Path, caption: str, image_base_url: str, links: Path, outcomes: Path
 ) -> Counter[str]:
-    """Turn every row of the subset's list into a link or a refusal; return the rows by fate.
+    """Turn every row of the subset's list into a link or a refusal; return the rows by outcome.
 
     `metadata` is the text form (plain or .bz2, whole or its parts in order), or the SQLite dump. `caption`
-    names one of `captions.RULES`. Fates: kept, malformed_row (of the subset), not_in_metadata,
+    names one of `captions.RULES`. Outcomes: kept, malformed_row (of the subset), not_in_metadata,
     malformed_metadata, photo_id_disagrees, hash_disagrees, duplicate_photo, video, no_caption.
     """
-    address = _address(images_address)
+    address = _address(image_base_url)
     found: Counter[str] = Counter()
     try:
         sqlite = is_sqlite(metadata[0])
@@ -37,7 +37,7 @@ def join_yfcc(
     if sqlite and len(metadata) > 1:
         raise InputError(f"{metadata[0]}: an SQLite dump is one file, but {len(metadata)} are given")
     joined = by_photo_id(metadata[0], subset, found) if sqlite else by_line(metadata, subset, found)
-    with link_table(links, more=("line", "photo_id")) as table:
+    with url_table(links, more=("line", "photo_id")) as table:
         for entries, photos in joined:
             _add(table, entries, photos, caption, address, found)
         rows = sum(found.values())
@@ -47,26 +47,26 @@ def join_yfcc(
                 f"{subset}: none of {rows:,} rows found its photo in {names}: "
                 f"{why_none(metadata, subset, sqlite, +found)}; do they belong together?"
             )
-    write_fates(fates, found, rows)
+    write_outcomes(outcomes, found, rows)
     return +found
 
 
-def _address(images_address: str) -> str:
+def _address(image_base_url: str) -> str:
     try:
-        return fetchable(images_address).rstrip("/")
-    except RefusedError as error:
-        raise InputError(f"{images_address!r}: no address of images ({error}); give http(s)://…") from None
+        return fetchable(image_base_url).rstrip("/")
+    except RejectedError as error:
+        raise InputError(f"{image_base_url!r}: no address of images ({error}); give http(s)://…") from None
 
 
 def _add(
-    table: LinkTable,
+    table: UrlTable,
     entries: Entries,
     photos: list[Photo | None],
     caption: str,
-    address: str,
+    image_base_url: str,
     found: Counter[str],
 ) -> None:
-    """Add the link of every entry whose photo has one, and count the fates of all."""
+    """Add the link of every entry whose photo has one, and count the outcomes of all."""
     kept, texts = [], []
     asked = zip(entries.photo_ids.tolist(), entries.photo_hashes.tolist(), strict=True)
     for place, (photo, (photo_id, photo_hash)) in enumerate(zip(photos, asked, strict=True)):
@@ -91,6 +91,6 @@ def _add(
         ids = entries.photo_ids.astype(str).tolist()
     found[KEPT] += len(entries)
     hashes = entries.photo_hashes.astype(str).tolist()
-    urls = [f"{address}/{name[0:3]}/{name[3:6]}/{name}.jpg" for name in hashes]
+    urls = [f"{image_base_url}/{name[0:3]}/{name[3:6]}/{name}.jpg" for name in hashes]
     lines = entries.lines.astype(str).tolist()
     table.extend(entries.rows.tolist(), urls, captions, line=lines, photo_id=ids)

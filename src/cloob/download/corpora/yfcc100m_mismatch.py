@@ -10,16 +10,16 @@ _SUBSET_COLUMNS, _METADATA_COLUMNS, _DUMP_COLUMNS = 3, 25, 23
 
 
 def why_none(metadata: list[Path], subset: Path, sqlite: bool, found: Counter[str]) -> str:
-    """What is wrong, by the fates of the subset's rows and the first row of either file."""
+    """What is wrong, by the outcomes of the subset's rows and the first row of either file."""
     listed = _first_row(subset)
     if found["malformed_row"] == found.total():
         reason = f"the subset's rows are `line<TAB>photo id<TAB>hash`, but its first {_shown(listed)}"
         if len(listed) in (_METADATA_COLUMNS, _DUMP_COLUMNS):
             reason += ", as the metadata's have: swap --subset and --metadata"
         return reason
-    fates = ", ".join(f"{fate} {rows:,}" for fate, rows in found.most_common())
+    outcomes = ", ".join(f"{outcome} {rows:,}" for outcome, rows in found.most_common())
     if sqlite:
-        return f"{fates}; no photo id of the subset (its first is {_field(listed, 1)}) is in the dump"
+        return f"{outcomes}; no photo id of the subset (its first is {_field(listed, 1)}) is in the dump"
     described = _first_row(metadata[0])
     if len(described) != _METADATA_COLUMNS:
         reason = f"the metadata has {_METADATA_COLUMNS} columns, but its first row {_shown(described)}"
@@ -34,7 +34,7 @@ def why_none(metadata: list[Path], subset: Path, sqlite: bool, found: Counter[st
     )
     if found["photo_id_disagrees"]:
         numbers += ": the line numbers are those of another edition, or shifted"
-    return f"{fates}; {numbers}"
+    return f"{outcomes}; {numbers}"
 
 
 def _first_row(path: Path) -> list[str]:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError, naming, raise_if_io
-from cloob.common.files import entries, replacing
+from cloob.common.files import atomic_write, entries
 from cloob.common.tar_reader import open_tar
-from cloob.download.fetch.error_codes import fate_of, http_status_of
+from cloob.download.fetch.error_codes import http_status_of, outcome_of
 
 # img2dataset takes every *.json in the folder for the statistics of a tar.
 _FINGERPRINT = "fingerprint.txt"
@@ -21,7 +21,7 @@ _STATISTICS = "_stats.json"
 _ROW = pa.schema(
     [
         ("uid", pa.string()),
-        ("fate", pa.string()),
+        ("outcome", pa.string()),
         ("http_status", pa.int16()),
         ("sha256", pa.string()),
         ("offset", pa.int64()),
@@ -53,7 +53,7 @@ def claim(folder: Path, fingerprint: str) -> bool:
             shutil.rmtree(leftover)
         elif leftover != mark:
             leftover.unlink()
-    with replacing(mark) as beside:
+    with atomic_write(mark) as beside:
         beside.write_text(fingerprint + "\n", encoding="ascii")
     return False
 
@@ -61,7 +61,7 @@ def claim(folder: Path, fingerprint: str) -> bool:
 def read_whole(folder: Path, whole: dict[str, pa.Table]) -> list[pa.Table]:
     """Add to `whole` the tars that have become whole, by name; return what was added.
 
-    A table has a row per link, in the order of the list: uid, fate, http_status, and of kept ones the
+    A table has a row per link, in the order of the list: uid, outcome, http_status, and of kept ones the
     sha256 and the place (offset, length) of the bytes in the tar. img2dataset counts a tar as done if its
     statistics exist; here the tar and the table must hold what these say.
     """
@@ -98,9 +98,9 @@ def _read(stem: Path, count: int, successes: int) -> pa.Table:
     entries = []
     for row in rows:
         why = row["status"], row["error_message"]
-        fate = fate_of(*why)
-        place = places[f"{row['key']}.jpg"] if fate == KEPT else (None, None, None)
-        entries.append((row["uid"], fate, http_status_of(*why), *place))
+        outcome = outcome_of(*why)
+        place = places[f"{row['key']}.jpg"] if outcome == KEPT else (None, None, None)
+        entries.append((row["uid"], outcome, http_status_of(*why), *place))
     values = list(zip(*entries, strict=True)) or [()] * len(_ROW)
     return pa.table([pa.array(column, field.type) for column, field in zip(values, _ROW, strict=True)], _ROW)
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 from cloob.common.accounting import KEPT
 
 _OUTCOMES = [
-    (re.compile(pattern, re.IGNORECASE), fate)
-    for pattern, fate in (
+    (re.compile(pattern, re.IGNORECASE), outcome)
+    for pattern, outcome in (
         (r"forbidden address", "forbidden_address"),
         (r"answer too slow", "too_slow"),
         (r"answer of more than", "too_many_bytes"),
@@ -58,8 +58,8 @@ _NEVER = {"http_501", "http_505"}
 
 
 @lru_cache(maxsize=10_000)
-def fate_of(status: str, message: str | None) -> str:
-    """The fate of a link from img2dataset's columns `status` and `error_message`."""
+def outcome_of(status: str, message: str | None) -> str:
+    """The outcome of a link from img2dataset's columns `status` and `error_message`."""
     if status == "success":
         return KEPT
     message = message or ""
@@ -68,9 +68,9 @@ def fate_of(status: str, message: str | None) -> str:
         return "redirect_loop" if _LOOP in message else f"http_{http[1]}"
     if undecoded := _UNDECODED.match(message):
         return undecoded[1]
-    for pattern, fate in _OUTCOMES:
+    for pattern, outcome in _OUTCOMES:
         if pattern.search(message):
-            return fate
+            return outcome
     return "other_image_error" if status == "failed_to_resize" else "other_download_error"
 
 
@@ -79,11 +79,11 @@ def http_status_of(status: str, message: str | None) -> int | None:
     """The HTTP status that the server answered with, as far as it is known; None where none came."""
     if http := _HTTP.match(message or ""):
         return int(http[1])
-    if status != "failed_to_download" or fate_of(status, message) in _ANSWERED:
+    if status != "failed_to_download" or outcome_of(status, message) in _ANSWERED:
         return 200
     return None
 
 
-def is_transient(fate: str) -> bool:
+def is_transient(outcome: str) -> bool:
     """Whether a later round may end otherwise: all else is the server's last word, or ours."""
-    return fate in _TRANSIENT or (fate.startswith("http_5") and fate not in _NEVER)
+    return outcome in _TRANSIENT or (outcome.startswith("http_5") and outcome not in _NEVER)

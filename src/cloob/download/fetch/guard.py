@@ -42,13 +42,13 @@ class Guard:
     """`allowed` are the addresses (`IP:port`) that may be reached though they are not public."""
 
     allowed: tuple[str, ...]
-    maximum_bytes: int
-    maximum_pixels: int
-    maximum_seconds: float  # of an answer and the redirects to it, from the connection on
+    max_bytes: int
+    max_pixels: int
+    max_seconds: float  # of an answer and the redirects to it, from the connection on
 
     def budget(self) -> Budget:
         """What a request may cost."""
-        return Budget(self.maximum_bytes, self.maximum_seconds, at_once=self.maximum_bytes)
+        return Budget(self.max_bytes, self.max_seconds, at_once=self.max_bytes)
 
     def connect(
         self,
@@ -77,7 +77,7 @@ class Guard:
                 connection.close()
                 failure = error
             seconds += time.monotonic() - begun
-            if seconds > self.maximum_seconds:  # a name may have thousands of addresses
+            if seconds > self.max_seconds:  # a name may have thousands of addresses
                 break
         raise failure
 
@@ -108,11 +108,11 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     # One for all connections: each would read the certificates of all authorities anew, 25 ms of a core.
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
-    response = _response(guard.maximum_pixels)
+    response = _response(guard.max_pixels)
     urllib.request.install_opener(opener(guard.budget, response, connect, tls, proxies=False))
 
 
-def _response(maximum_pixels: int) -> type[BoundedResponse]:
+def _response(max_pixels: int) -> type[BoundedResponse]:
     class Guarded(BoundedResponse):
         def begin(self) -> None:
             super().begin()
@@ -123,13 +123,13 @@ def _response(maximum_pixels: int) -> type[BoundedResponse]:
             """All of the answer, or an error as soon as it is too much."""
             content = super().read(amount)
             if amount is None:
-                _refuse_bomb(content, maximum_pixels)
+                _refuse_bomb(content, max_pixels)
             return content
 
     return Guarded
 
 
-def _refuse_bomb(content: bytes, maximum_pixels: int) -> None:
+def _refuse_bomb(content: bytes, max_pixels: int) -> None:
     """Raise `TooLargeError` where an image's header tells of too many pixels; nothing is decoded."""
     if excess(content):  # which the decoder refuses; here even the header might take long
         return
@@ -140,5 +140,5 @@ def _refuse_bomb(content: bytes, maximum_pixels: int) -> None:
                 width, height = image.size
     except Exception:  # whatever a stranger's bytes do to a parser: the decoder will say that it is no image
         return
-    if width * height > maximum_pixels:
+    if width * height > max_pixels:
         raise TooLargeError(f"image of {width} x {height} pixels")

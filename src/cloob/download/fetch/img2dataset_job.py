@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from cloob.common.errors import naming
-from cloob.download.fetch.error_codes import fate_of, is_transient
+from cloob.download.fetch.error_codes import is_transient, outcome_of
 from cloob.download.fetch.guard import Guard, install
 from cloob.download.fetch.rate_limit import Pace
 from cloob.images.decoding import ImageError, decode_rgb
@@ -47,7 +47,7 @@ _UNWRITABLE = 100
 def _install_rules(fail: Callable[[int], Any]) -> None:
     rules = json.loads(os.environ[_RULES])
     guard = Guard(**rules["guard"])
-    _decode_by_policy(guard.maximum_pixels)
+    _decode_by_policy(guard.max_pixels)
     _retry_what_may_pass()
     _end_where_unwritable(fail)
     install(guard, Pace(Path(rules["pace"]), rules["requests_per_second"]))
@@ -94,14 +94,14 @@ def _retry_what_may_pass() -> None:
     def download_with_retry(row: Any, timeout: Any, retries: int, *arguments: Any, **options: Any) -> Any:
         for _ in range(retries + 1):
             key, stream, error = downloader.download_image(row, timeout, *arguments, **options)
-            if error is None or not is_transient(fate_of("failed_to_download", error)):
+            if error is None or not is_transient(outcome_of("failed_to_download", error)):
                 break
         return key, stream, error
 
     downloader.download_image_with_retry = download_with_retry
 
 
-def _decode_by_policy(maximum_pixels: int) -> None:
+def _decode_by_policy(max_pixels: int) -> None:
     """Have img2dataset decode as all stages do (`cloob.images.decoding`), not as OpenCV does.
 
     JPEGs that fit keep their bytes, EXIF and all; what is scaled or in another format is encoded again,
@@ -113,7 +113,7 @@ def _decode_by_policy(maximum_pixels: int) -> None:
 
     def decode(content: Any, _: int) -> Any:
         try:
-            image = decode_rgb(bytes(content), maximum_pixels)
+            image = decode_rgb(bytes(content), max_pixels)
         except ImageError as error:
             reason = error.reason if len(content) else "empty_file"
             raise ValueError(f"undecoded image: {reason}") from None

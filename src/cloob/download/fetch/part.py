@@ -1,4 +1,4 @@
-"""Links to images: img2dataset fetches a part of a list, in rounds; every link ends in exactly one fate."""
+"""Links to images: img2dataset fetches a part of a list, in rounds; every link ends in exactly one outcome."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from cloob.common.errors import InputError
-from cloob.common.files import only_one
+from cloob.common.files import exclusive_dir_lock
 from cloob.download.fetch.error_codes import is_transient
 from cloob.download.fetch.guard import Guard
 from cloob.download.fetch.round import Effort, Images, run_round
@@ -27,18 +27,18 @@ def fetch(
     effort: Effort,
     guard: Guard,
 ) -> Counter[str]:
-    """Fetch a part of the links (`part` of `parts`, from 0), or go on with it; return the links by fate.
+    """Fetch a part of the links (`part` of `parts`, from 0), or go on with it; return the links by outcome.
 
     The images lie in webdataset tars below `folder`, scaled down to fit `image_size` with their ratio kept;
     those that fit already keep their bytes. What fails for a reason that may pass is asked again in the next
     round. The ledger is written last; `folder` must lie where it lies. Raises `InputError` where the folder
-    is not ours or in use, there is no such part, img2dataset fails, or a link has no fate or two.
+    is not ours or in use, there is no such part, img2dataset fails, or a link has no outcome or two.
     """
     if ledger.absolute().parent != folder.absolute().parent:
         raise InputError(f"{ledger}: must lie beside {folder}, as the places in it are told from there")
     wanted = read_part(links, part, parts)
     rows = SCHEMA.empty_table()
-    with only_one(folder):
+    with exclusive_dir_lock(folder):
         # Of one that was killed; whatever else lies here is not ours.
         for half in (*folder.glob(".round_*_links.*"), *ledger.parent.glob(f".{ledger.stem}.*")):
             half.unlink()
@@ -57,14 +57,16 @@ def fetch(
             order = np.arange(len(wanted))
             order[due] = len(rows) + np.arange(len(due))
             rows = pa.concat_tables([rows, again.select(SCHEMA.names)]).take(order)
-            due = np.flatnonzero(_transient(rows["fate"]))
+            due = np.flatnonzero(_transient(rows["outcome"]))
         write_ledger(ledger, rows)
-    return Counter({entry["values"]: entry["counts"] for entry in pc.value_counts(rows["fate"]).to_pylist()})
+    return Counter(
+        {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["outcome"]).to_pylist()}
+    )
 
 
-def _transient(fates: pa.ChunkedArray) -> np.ndarray:
-    transient = [fate for fate in fates.unique().to_pylist() if is_transient(fate)]
-    return pc.is_in(fates, value_set=pa.array(transient, pa.string())).to_numpy()
+def _transient(outcomes: pa.ChunkedArray) -> np.ndarray:
+    transient = [outcome for outcome in outcomes.unique().to_pylist() if is_transient(outcome)]
+    return pc.is_in(outcomes, value_set=pa.array(transient, pa.string())).to_numpy()
 
 
 def _wait(before: Path, seconds: int, title: str) -> None:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError
-from cloob.common.files import no_follow, replacing
+from cloob.common.files import atomic_write, no_follow
 from cloob.download.fetch.completed_tars import claim, drop_torn, read_whole
 from cloob.download.fetch.guard import Guard
 
@@ -36,9 +36,9 @@ class Images:
 
     image_size: int
     quality: int
-    maximum_aspect_ratio: float
-    minimum_size: int
-    links_per_tar: int
+    max_aspect_ratio: float
+    min_size: int
+    samples_per_tar: int
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def run_round(
 ) -> pa.Table:
     """Fetch the links of `wanted` (uid, url) into `folder`, or go on with it.
 
-    Returns a row per link in the same order: uid, fate, http_status, sha256, tar (in the folder), offset,
-    length. Raises `InputError` where the folder is not ours, img2dataset fails, or a link has no fate or two.
+    Returns a row per link in the same order: uid, outcome, http_status, sha256, tar (in the folder), offset,
+    length. Raises `InputError` where the folder is not ours, img2dataset fails, or a link has no outcome or two.
     """
     # img2dataset reads its list when it starts; outside, because it is no part of what it leaves.
-    links, log = folder.with_name(f"{folder.name}_links.parquet"), folder.with_name(f"{folder.name}.log")
+    links, log = folder.with_name(f"{folder.name}_urls.parquet"), folder.with_name(f"{folder.name}.log")
     if claim(folder, _fingerprint(wanted, images)):
         print(f"{folder}: an earlier fetch of the same links goes on", file=sys.stderr)
     whole: dict[str, pa.Table] = {}
@@ -73,9 +73,9 @@ def run_round(
         drop_torn(folder, whole)
         if progress.n < len(wanted):
             progress.begin()
-            with replacing(links) as beside:
+            with atomic_write(links) as beside:
                 pq.write_table(wanted, beside)
-            tars = -(-len(wanted) // images.links_per_tar)
+            tars = -(-len(wanted) // images.samples_per_tar)
             effort = replace(effort, processes=min(effort.processes, tars))
             with _plain_path(folder.parent) as parent:
                 job = {
@@ -103,9 +103,11 @@ class _Progress(tqdm):
     def add(self, tables: list[pa.Table]) -> None:
         """Count the links of tars that have become whole."""
         for table in tables:
-            self.found.update(table["fate"].to_pylist())
-            refused = Counter({fate: rows for fate, rows in self.found.items() if fate != KEPT})
-            reasons = "".join(f", {fate} {rows:,}" for fate, rows in refused.most_common(_REASONS_SHOWN))
+            self.found.update(table["outcome"].to_pylist())
+            refused = Counter({outcome: rows for outcome, rows in self.found.items() if outcome != KEPT})
+            reasons = "".join(
+                f", {outcome} {rows:,}" for outcome, rows in refused.most_common(_REASONS_SHOWN)
+            )
             speed = (self.found[KEPT] - self.held) / max(time.monotonic() - self.began, 1)
             share = self.found[KEPT] / sum(self.found.values())
             self.set_postfix_str(f"{speed:.0f} images/s, {share:.0%} kept{reasons}", refresh=False)
@@ -142,14 +144,14 @@ def options_of(links: Path, folder: Path, images: Images, effort: Effort) -> dic
         "save_additional_columns": ["uid"],
         "output_folder": str(folder),
         "output_format": "webdataset",
-        "number_sample_per_shard": images.links_per_tar,
+        "number_sample_per_shard": images.samples_per_tar,
         "resize_mode": "keep_ratio_largest",
         "resize_only_if_bigger": True,
         "skip_reencode": True,
         "image_size": images.image_size,
         "encode_quality": images.quality,
-        "max_aspect_ratio": images.maximum_aspect_ratio,
-        "min_image_size": images.minimum_size,
+        "max_aspect_ratio": images.max_aspect_ratio,
+        "min_image_size": images.min_size,
         "extract_exif": False,
         # It would hash what came over the network; the ledger wants what is kept.
         "compute_hash": None,
@@ -209,7 +211,7 @@ def _rows(folder: Path, wanted: pa.Table, whole: dict[str, pa.Table], log: Path)
     rows = pa.concat_tables(tables).combine_chunks() if tables else None
     if rows is None or not rows["uid"].equals(wanted["uid"]):
         raise InputError(
-            f"{folder}: {0 if rows is None else len(rows):,} fates of {len(wanted):,} links; run again to go "
+            f"{folder}: {0 if rows is None else len(rows):,} outcomes of {len(wanted):,} links; run again to go "
             f"on, and if it stays, see {log}"
         )
     tar = pc.if_else(pc.is_valid(rows["sha256"]), rows["tar"], None)

@@ -50,7 +50,7 @@ class Embedder:
         running: deque[Tensors] = deque()  # a GPU computes while the next one is given its batch
         kept: Tensors = {}
         filled = 0
-        for number, batch in enumerate(tqdm(loader, desc=title, unit="batch", mininterval=1)):
+        for number, batch in enumerate(tqdm(loader, desc=title, unit="batch_size", mininterval=1)):
             place = number % len(self.devices)
             device = self.devices[place]
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):

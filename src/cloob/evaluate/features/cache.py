@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import replacing, waiting_for
+from cloob.common.files import atomic_write, file_lock
 from cloob.evaluate.features.batched import Tensors
 
 
@@ -41,7 +41,7 @@ def cached(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Tens
     tensors, _ = _read(path, key)
     if tensors is not None:
         return tensors
-    with waiting_for(path):
+    with file_lock(path):
         tensors, damage = _read(path, key)  # another process may have made it
         if tensors is not None:
             return tensors
@@ -50,7 +50,7 @@ def cached(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Tens
         tensors = {part: tensor.contiguous() for part, tensor in make().items()}
         _check_finite(tensors, name)
         about = {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(tensors)}
-        with replacing(path) as beside:
+        with atomic_write(path) as beside:
             save_file(tensors, beside, about)
     return tensors
 

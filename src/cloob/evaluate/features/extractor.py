@@ -16,7 +16,7 @@ from cloob.common.errors import InputError
 from cloob.evaluate.features.batched import Embedder, Tensors, devices_of
 from cloob.evaluate.features.cache import cached, tensors_sha256, text_sha256
 from cloob.evaluate.features.pooled import before_and_after
-from cloob.evaluate.testsets.image_folder import LabelledFolder, decode, load_image
+from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
 from cloob.models.clip import Encoder, load_encoder
 from cloob.shards.reader import Shards
 
@@ -32,20 +32,20 @@ class ImageFeatures:
     """
 
     before_projection: Tensor | None  # (N, w)
-    after_projection: Tensor  # (N, d), not normalised
+    after_projection: Tensor  # (N, d), not normalized
     labels: Tensor  # (N,), int64
     names: list[str]
     title: str  # of the split
 
     @property
-    def normalised(self) -> Tensor:
+    def normalized(self) -> Tensor:
         """The embeddings after the projection, of length 1. Raises `InputError`."""
         return of_length_1(self.after_projection, self.title)
 
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """Of captioned images: M images and N captions, float32 on the CPU, normalised.
+    """Of captioned images: M images and N captions, float32 on the CPU, normalized.
 
     `image_of_text` (N,) says which image each caption is of: images of equal bytes are one image.
     """
@@ -86,12 +86,12 @@ class FeatureExtractor:
         return self._embedder.devices[0]
 
     @property
-    def inverse_temperature(self) -> float:
+    def inv_temperature(self) -> float:
         """What the checkpoint multiplies cosines with: 1/τ, as trained or fixed."""
         encoders = self.model if isinstance(self.model, Encoder) else self.model.model
         return float(encoders.logit_scale.detach().double().exp())
 
-    def of_images(self, folder: LabelledFolder) -> ImageFeatures:
+    def of_images(self, folder: LabeledFolder) -> ImageFeatures:
         """The features of a split of a test set. Raises `InputError`, for an unreadable image too."""
         title = f"{folder.description.title}, {folder.split}"
         tensors = self.kept(
@@ -103,7 +103,7 @@ class FeatureExtractor:
         return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names, title)
 
     def of_pairs(self, shards: Shards, name: str, title: str) -> PairFeatures:
-        """The normalised embeddings of captioned images. Raises `InputError`."""
+        """The normalized embeddings of captioned images. Raises `InputError`."""
         first: dict[str, int] = {}  # hash of an image -> the first sample that has it
         image_of_text, samples = [], []
         for index in range(len(shards)):

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 def before_and_after(visual: nn.Module, pixels: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Standardised pixels (N, 3, S, S) -> features (N, w) before the projection and (N, d) after it.
+    """Standardized pixels (N, 3, S, S) -> features (N, w) before the projection and (N, d) after it.
 
     Before the projection is, of a modified ResNet, what its attention pool hands to `c_proj` (w = 32 × its
     width), and of a ViT its pooled tokens (w = its width). After it are the embeddings of `encode_image`, not
-    normalised. Of open_clip's timm towers the first is what the trunk pools; None where it pools nothing.
+    normalized. Of open_clip's timm towers the first is what the trunk pools; None where it pools nothing.
     """
     if isinstance(visual, ModifiedResNet):
         for part in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):

@@ -7,7 +7,7 @@ The objective of strength λ, for features x_i (n, d), labels y_i, weights W (d,
 with the bias unpenalised: scikit-learn's `LogisticRegression(C=1/λ)`, whose objective is C · F.
 
 What makes a sweep cheap. One evaluation of F and its gradient is two products with the features; all else is
-small. L-BFGS starts from H0 = (c_k·S + λI)⁻¹ for the weights of class k, where S is the centred scatter of
+small. L-BFGS starts from H0 = (c_k·S + λI)⁻¹ for the weights of class k, where S is the centerd scatter of
 the features and c_k the mean over images of p_ik (1 − p_ik): the diagonal blocks of the Hessian (bounded by
 S/2, Böhning 1992), all images weighted alike. In the eigenbasis of S it is diagonal. It preconditions and
 leaves F as it is. Strengths are solved from strong to weak; each starts where the last two solutions,
@@ -66,7 +66,7 @@ class Fit:
 def fit_path(
     features: Tensor,
     labels: Tensor,
-    l2_strengths: Sequence[float],
+    l2_num: Sequence[float],
     start: Fit | None = None,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
@@ -87,7 +87,7 @@ def fit_path(
 
     Raises ValueError for what has no fit.
     """
-    strengths = sorted(set(l2_strengths), reverse=True)
+    strengths = sorted(set(l2_num), reverse=True)
     counts = torch.bincount(labels)
     if not strengths or strengths[-1] <= 0 or len(counts) < 2 or counts.min() == 0:
         raise ValueError("want positive strengths, two classes or more, and images of each class")

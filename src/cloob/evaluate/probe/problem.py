@@ -23,7 +23,7 @@ class Place(NamedTuple):
 class Problem:
     """F and its gradient at a point (d + 1, K): the weights in the eigenbasis of the scatter, then the bias.
 
-    The bias is that of centred features: the scatter couples it with nothing.
+    The bias is that of centerd features: the scatter couples it with nothing.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, counts: Tensor) -> None:
@@ -105,8 +105,8 @@ class Problem:
                 changes -= probabilities * changes.sum(dim=1, keepdim=True)
                 gradient.addmm_(images.T, changes)
                 bias_gradient += changes.sum(0)
-            centred = gradient.double() - torch.outer(self.mean, bias_gradient)
-            return torch.cat([self.basis.T @ centred + strength * direction[:-1], bias_gradient[None]])
+            centerd = gradient.double() - torch.outer(self.mean, bias_gradient)
+            return torch.cat([self.basis.T @ centerd + strength * direction[:-1], bias_gradient[None]])
 
         return product
 

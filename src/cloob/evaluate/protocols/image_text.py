@@ -11,7 +11,7 @@ from cloob.metrics.retrieval import retrieval_metrics
 from cloob.shards.reader import Shards
 
 
-def evaluate_captioned(
+def evaluate_image_text(
     extractor: FeatureExtractor,
     captioned: Sequence[tuple[str, str, Path]],
     retrieval_dir: Path,

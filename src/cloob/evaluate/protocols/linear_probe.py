@@ -2,7 +2,7 @@
 
 The L2 strength is the one of a sweep that does best on the validation images; with it the classifier is
 fitted anew on training and validation images together, and judged on the test images. Features are taken as
-they are, without normalisation.
+they are, without normalization.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from cloob.common.errors import InputError
 from cloob.evaluate.features.extractor import FeatureExtractor, ImageFeatures
 from cloob.evaluate.probe.path import TOLERANCE, Fit, fit_path
 from cloob.evaluate.protocols.result import about_checkpoint, about_testset, is_there, write_result
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.leftovers import some
 from cloob.evaluate.testsets.spec import Description
 from cloob.metrics.accuracy import accuracies
@@ -35,8 +35,8 @@ class Settings:
     """How a probe is made: kinds of features, the sweep, and the validation images of a set without any."""
 
     features: tuple[str, ...]  # of KINDS
-    l2_strengths: tuple[float, ...]
-    validation_share: float  # of the training images of each class
+    l2_num: tuple[float, ...]
+    val_fraction: float  # of the training images of each class
     seed: int
 
 
@@ -61,12 +61,14 @@ def evaluate_linear_probe(
     known = {description.name: (description, folder) for description, folder in testsets}
     for name in {*training, *training.values()} - set(known):
         raise InputError(f"--training: there is no test set {name}; give it with --testset")
-    tested = {name: LabelledFolder(*each) for name, each in known.items()}
+    tested = {name: LabeledFolder(*each) for name, each in known.items()}
     trained_on = {name: training.get(name, name) for name in known}
     splits = {name: _splits(*known[name]) for name in sorted(set(trained_on.values()))}
     for name, other in trained_on.items():
         if tested[name].class_names != tested[other].class_names:
-            raise InputError(f"{known[name][0].path}: its classes are not those of {other}; mend --training")
+            raise InputError(
+                f"{known[name][0].path}: its classes are not those of {other}; mend --probe-train-set"
+            )
     of_checkpoint = about_checkpoint(extractor, "linear_probe")
     for other, of_training in splits.items():
         results = {}
@@ -88,7 +90,7 @@ def evaluate_linear_probe(
             parts = [_of_kind(each, kind) for each in (train, validation, *tests.values())]
             places = [tuple(tensor.to(extractor.device) for tensor in part) for part in parts]
             title = f"{known[other][0].title}, {kind.replace('_', ' ')}"
-            found = probe(places[0], places[1], len(tested[other].class_names), settings.l2_strengths, title)
+            found = probe(places[0], places[1], len(tested[other].class_names), settings.l2_num, title)
             for name, images in zip(tests, places[2:], strict=True):
                 probes[name].append({"features": kind} | found.on(*images))
         for name, about in results.items():
@@ -119,9 +121,7 @@ class Probe:
         }
 
 
-def probe(
-    train: Images, validation: Images, classes: int, l2_strengths: Sequence[float], title: str
-) -> Probe:
+def probe(train: Images, validation: Images, classes: int, l2_num: Sequence[float], title: str) -> Probe:
     """Sweep the strengths on `validation`, and refit on both with the best; of equally good the strongest.
 
     Raises `InputError` where fewer than two classes have training images.
@@ -129,9 +129,7 @@ def probe(
     for images in (train, validation):
         if not torch.isfinite(images[0]).all():
             raise InputError(f"{title}: features that are not finite; training diverged")
-    fits = tqdm(
-        _fits(train, classes, l2_strengths, title), total=len(set(l2_strengths)), desc=title, unit="strength"
-    )
+    fits = tqdm(_fits(train, classes, l2_num, title), total=len(set(l2_num)), desc=title, unit="strength")
     best, best_right, sweep, converged = None, -1, [], True
     for fit in fits:  # the strongest first
         right = int((fit.logits(validation[0]).argmax(dim=1) == validation[1]).sum())
@@ -154,7 +152,7 @@ def probe(
 def _fits(
     images: Images,
     classes: int,
-    l2_strengths: Sequence[float],
+    l2_num: Sequence[float],
     title: str,
     start: Fit | None = None,
     tolerance: float = TOLERANCE,
@@ -168,19 +166,17 @@ def _fits(
     if start is not None:
         known = start.bias[present].isfinite().all()
         start = replace(start, weights=start.weights[:, present], bias=start.bias[present]) if known else None
-    for fit in fit_path(features, compact, l2_strengths, start, tolerance, precision=precision):
+    for fit in fit_path(features, compact, l2_num, start, tolerance, precision=precision):
         yield fit.among(present, classes)
 
 
-def _splits(description: Description, folder: Path) -> list[LabelledFolder]:
+def _splits(description: Description, folder: Path) -> list[LabeledFolder]:
     """The training images, and the validation images where the set comes with some."""
     names = ["train", "validation"] if description.validation else ["train"]
-    return [LabelledFolder(description, folder, name) for name in names]
+    return [LabeledFolder(description, folder, name) for name in names]
 
 
-def _check_apart(
-    extractor: FeatureExtractor, test: LabelledFolder, training: Sequence[LabelledFolder]
-) -> None:
+def _check_apart(extractor: FeatureExtractor, test: LabeledFolder, training: Sequence[LabeledFolder]) -> None:
     """Raises `InputError` where most test images are trained on too, byte by byte; warns where a few are."""
     learned = {each for folder in training for each in folder.content(extractor.cache).of_files}
     hashes = test.content(extractor.cache).of_files
@@ -197,28 +193,28 @@ def _check_apart(
 
 
 def _about(
-    extractor: FeatureExtractor, splits: Sequence[LabelledFolder], settings: Settings
+    extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
 ) -> dict[str, Any]:
     """What the classifier depends on beside the checkpoint: its images, and how it is chosen."""
     return {
         "training": {
             "dataset": splits[0].description.name,
             "sha256": {folder.split: folder.content_sha256(extractor.cache) for folder in splits},
-            "validation": "its own" if len(splits) > 1 else f"{settings.validation_share:g} of each class",
+            "validation": "its own" if len(splits) > 1 else f"{settings.val_fraction:g} of each class",
             "seed": settings.seed,
             "features": list(settings.features),
-            "l2_strengths": list(settings.l2_strengths),
+            "l2_num": list(settings.l2_num),
         }
     }
 
 
 def _training_images(
-    extractor: FeatureExtractor, splits: Sequence[LabelledFolder], settings: Settings
+    extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
 ) -> tuple[ImageFeatures, ImageFeatures]:
     train, *own = [extractor.of_images(folder) for folder in splits]
     if own:
         return train, own[0]
-    chosen = validation_images(train.labels, settings.validation_share, settings.seed)
+    chosen = validation_images(train.labels, settings.val_fraction, settings.seed)
     if not chosen.any():
         raise InputError(
             f"{splits[0].root}: one image of each class; the sweep wants two, to validate with one of them"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cloob.evaluate.features.cache import cached
 from cloob.evaluate.protocols.overlap_search import Near, compare
 from cloob.evaluate.protocols.result import is_there, write_result
-from cloob.evaluate.testsets.image_folder import LabelledFolder, load_image
+from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import Description
 from cloob.images.near_duplicates import HASH_BYTES, as_words, perceptual_hash
 from cloob.shards.reader import read_manifest
@@ -37,7 +37,7 @@ def evaluate_overlap(
     A test image overlaps where its perceptual hash and that of a training image differ in at most `distance`
     bits. A file that is there of the same shards, data and distance is left as it is. Raises `InputError`.
     """
-    folders = [LabelledFolder(description, folder) for description, folder in testsets]
+    folders = [LabeledFolder(description, folder) for description, folder in testsets]
     shards = read_manifest(manifest)
     results, hashes = {}, {}
     for folder in folders:
@@ -66,7 +66,7 @@ def evaluate_overlap(
 
 
 def _about(
-    corpus: str, shards: dict[str, Any], folder: LabelledFolder, distance: int, cache: Path
+    corpus: str, shards: dict[str, Any], folder: LabeledFolder, distance: int, cache: Path
 ) -> dict[str, Any]:
     return {
         "protocol": "overlap",
@@ -83,7 +83,7 @@ def _about(
     }
 
 
-def _hashes(folder: LabelledFolder, dataset_sha256: str, cache: Path, threads: int) -> list[bytes | None]:
+def _hashes(folder: LabeledFolder, dataset_sha256: str, cache: Path, threads: int) -> list[bytes | None]:
     """The perceptual hash of every image of a test set, from the cache where it was computed before."""
     name = folder.description.name
 

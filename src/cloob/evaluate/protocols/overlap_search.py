@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cloob.common.pool import shared, tick
+from cloob.common.pool import advance, shared
 from cloob.images.near_duplicates import near_duplicates
 from cloob.shards.held_out import hashed
 from cloob.shards.reader import read_index
@@ -56,7 +56,7 @@ def _compare_shard(task: _Task) -> tuple[dict[int, Near], int]:
     for row, test, bits in near_duplicates(mine, task.words, task.distance):
         for place, which, differing in zip(rows[row].tolist(), test.tolist(), bits.tolist(), strict=True):
             _add(near, which, 1, [(differing, keys[place])])
-    tick(len(keys))
+    advance(len(keys))
     return near, len(rows)
 
 

@@ -8,7 +8,7 @@ from cloob.common.errors import InputError
 from cloob.common.files import read_json, write_json
 from cloob.evaluate.features.cache import text_sha256
 from cloob.evaluate.features.extractor import FeatureExtractor
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 
 Result = dict[str, Any]
 
@@ -16,9 +16,7 @@ Result = dict[str, Any]
 def about_checkpoint(extractor: FeatureExtractor, protocol: str) -> Result:
     """Which checkpoint was evaluated by which protocol, and how; of a released one 1/τ and β as stored."""
     stored = {
-        key: extractor.about[key]
-        for key in ("inverse_temperature", "hopfield_beta")
-        if key in extractor.about
+        key: extractor.about[key] for key in ("inv_temperature", "hopfield_beta") if key in extractor.about
     }
     return {
         "run": extractor.about["run"],
@@ -30,7 +28,7 @@ def about_checkpoint(extractor: FeatureExtractor, protocol: str) -> Result:
     } | stored
 
 
-def about_testset(extractor: FeatureExtractor, folder: LabelledFolder) -> Result:
+def about_testset(extractor: FeatureExtractor, folder: LabeledFolder) -> Result:
     """Which test set, of how many images and classes."""
     described, names = folder.description, folder.class_names
     prompts = described.prompt_templates()

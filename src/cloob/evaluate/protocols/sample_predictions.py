@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloob.evaluate.testsets.image_folder import LabelledFolder, load_image
+from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 
 SAMPLES, BEST, PIXELS, SEED = 8, 5, 224, 0
 
 
-def predictions(folder: LabelledFolder, logits: Tensor, inverse_temperature: float) -> dict[str, Any]:
+def predictions(folder: LabeledFolder, logits: Tensor, inv_temperature: float) -> dict[str, Any]:
     """Up to 8 images, drawn by a fixed seed (the same for every checkpoint), with their best classes.
 
-    `logits` (N, classes) are the cosines; a probability is the softmax of them times `inverse_temperature`,
+    `logits` (N, classes) are the cosines; a probability is the softmax of them times `inv_temperature`,
     over all classes. Of equal ones the first class comes first. Raises `InputError`.
     """
     drawn = np.random.default_rng(SEED).choice(len(folder), min(SAMPLES, len(folder)), replace=False)
     samples = []
     for index in sorted(drawn.tolist()):
-        probabilities = torch.softmax(logits[index].double() * inverse_temperature, dim=0)
+        probabilities = torch.softmax(logits[index].double() * inv_temperature, dim=0)
         best = torch.argsort(logits[index], descending=True, stable=True)[:BEST].tolist()
         path, label = folder.samples[index]
         samples.append(

@@ -1,6 +1,6 @@
 """Zero-shot classification, the paper's protocol: prompts into class weights, cosine similarity, argmax.
 
-Plain normalised encoder outputs: no Hopfield retrieval at test time (method of the paper, section 4).
+Plain normalized encoder outputs: no Hopfield retrieval at test time (method of the paper, section 4).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.result import about_checkpoint, about_testset, is_there, write_result
 from cloob.evaluate.protocols.sample_predictions import predictions
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import Description
 from cloob.metrics.accuracy import accuracies
 
@@ -29,14 +29,14 @@ def class_weights(
     prompts: Sequence[str],
     device: str | torch.device = "cpu",
 ) -> Tensor:
-    """The classifier (d, classes): the mean of a class's normalised prompt embeddings, normalised again."""
+    """The classifier (d, classes): the mean of a class's normalized prompt embeddings, normalized again."""
     classes_per_batch = max(1, TEXTS_PER_BATCH // len(prompts))
     return open_clip.build_zero_shot_classifier(
         model, tokenizer, class_names, prompts, num_classes_per_batch=classes_per_batch, device=device
     )
 
 
-def _class_weights_of(extractor: FeatureExtractor, folder: LabelledFolder) -> Tensor:
+def _class_weights_of(extractor: FeatureExtractor, folder: LabeledFolder) -> Tensor:
     """`class_weights` of a test set, float32 on the CPU: once for all sets of the same prompts."""
     names, prompts = folder.class_names, folder.description.prompt_templates()
 
@@ -59,7 +59,7 @@ def evaluate_zeroshot(
     All sets are checked before the first is computed; a file that is there of the same checkpoint and data
     is left as it is. Raises `InputError`.
     """
-    folders = [LabelledFolder(description, folder) for description, folder in testsets]
+    folders = [LabeledFolder(description, folder) for description, folder in testsets]
     of_checkpoint = about_checkpoint(extractor, "zeroshot")
     for folder in folders:
         name = f"{folder.description.name}.json"
@@ -70,7 +70,7 @@ def evaluate_zeroshot(
         if is_there(result, about) and has_pictures:
             continue
         features = extractor.of_images(folder)
-        logits = features.normalised @ _class_weights_of(extractor, folder)  # (N, classes), cosines
+        logits = features.normalized @ _class_weights_of(extractor, folder)  # (N, classes), cosines
         measured = accuracies(logits, features.labels)
         by_class = zip(folder.class_names, measured.pop("images"), measured.pop("right"), strict=True)
         measured["per_class"] = [
@@ -78,4 +78,4 @@ def evaluate_zeroshot(
         ]
         write_result(result, about, measured)
         if pictures:
-            write_result(pictures, of_pictures, predictions(folder, logits, extractor.inverse_temperature))
+            write_result(pictures, of_pictures, predictions(folder, logits, extractor.inv_temperature))

@@ -19,7 +19,7 @@ from cloob.images.decoding import ImageError, decode_rgb
 _NO_IMAGES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
 
 
-class LabelledFolder(ImageFolder):
+class LabeledFolder(ImageFolder):
     """The images of a split of a test set (test, train, validation) as (image, label).
 
     A class folder without images keeps its label. Hidden files and what desktops, notebooks and archives

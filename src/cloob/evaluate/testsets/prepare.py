@@ -11,7 +11,7 @@ from cloob.common.errors import InputError, naming, raise_if_io
 from cloob.common.http_file import Source, download_file, mismatch
 from cloob.common.text import SAMPLE, what_else
 from cloob.common.yaml_file import hint
-from cloob.evaluate.testsets.image_folder import LabelledFolder
+from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.layouts import LAYOUTS
 from cloob.evaluate.testsets.spec import SPLITS, Description
 from cloob.evaluate.testsets.spec_keys import shown
@@ -47,7 +47,7 @@ def handout(description: Description, name: str) -> Handout:
 
 
 def _name(source: Source) -> str:
-    return Path(unquote(urlsplit(source.address).path)).name
+    return Path(unquote(urlsplit(source.url).path)).name
 
 
 def _file(content: Any, where: str) -> tuple[Source, str]:
@@ -55,14 +55,12 @@ def _file(content: Any, where: str) -> tuple[Source, str]:
         content = dict(content)
         into = content.pop("into", ".")
         source = Source(**content)
-        if type(source.maximum_bytes) is not int:
-            raise TypeError(
-                f"maximum_bytes is {source.maximum_bytes!r}: {hint(source.maximum_bytes, ['integer'])}"
-            )
+        if type(source.max_bytes) is not int:
+            raise TypeError(f"max_bytes is {source.max_bytes!r}: {hint(source.max_bytes, ['integer'])}")
         if Path(into).is_absolute() or ".." in Path(into).parts:
             raise ValueError("into leads elsewhere")
     except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: a file wants address, checksum, maximum_bytes, into ({error})") from None
+        raise InputError(f"{where}: a file wants address, checksum, max_bytes, into ({error})") from None
     return source, into
 
 
@@ -97,10 +95,10 @@ def prepare(
                 f"{root}: not the {name} files of {description.title} ({error}); they should be "
                 f"{' '.join((LAYOUTS[form.layout].__doc__ or '').split())}"
             ) from None
-        found = LabelledFolder(description, arranged)
+        found = LabeledFolder(description, arranged)
         for split in SPLITS[1:]:  # the processed archives have none
             if (inside := description.folder_of(split)) and (arranged / inside).is_dir():
-                LabelledFolder(description, arranged, split)
+                LabeledFolder(description, arranged, split)
         if out.is_dir():
             out.rmdir()
         arranged.rename(out)
@@ -120,7 +118,7 @@ def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
         target.mkdir(parents=True, exist_ok=True)
         try:
             if is_archive(file):
-                unpack(file, unpacked / "one", _EXPANSION * source.maximum_bytes)
+                unpack(file, unpacked / "one", _EXPANSION * source.max_bytes)
                 with naming(target):
                     shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
                 remove(unpacked / "one")

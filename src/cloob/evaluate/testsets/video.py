@@ -9,7 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cloob.common.errors import InputError, naming
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.common.processes import process_pool
 
 
@@ -42,5 +42,5 @@ def middle_frames(frames: dict[Path, Path], workers: int) -> None:
 
 def _write(video: Path, path: Path) -> None:
     image = middle_frame(video)
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         image.save(beside)

@@ -24,17 +24,17 @@ _LOGARITHMIC = ("aspect_ratio", "image_kilobytes")
 
 def report_corpus_figure(
     manifests: Sequence[tuple[Split, Path]],
-    fates: Sequence[tuple[str, Path]],
+    outcomes: Sequence[tuple[str, Path]],
     png: Path,
     mark: str,
 ) -> None:
     """Draw the histograms that the shards' manifests hold and the losses of the books; the points drawn go
     beside the figure as CSV. Raises `InputError`.
     """
-    rows = [*_shares(manifests), *_losses(corpora_table(manifests, fates, mark))]
+    rows = [*_shares(manifests), *_losses(corpora_table(manifests, outcomes, mark))]
     points = pd.DataFrame(rows, columns=COLUMNS)
     with styled():
-        save_figure(corpus_figure(points, mark), points, png, [path for _, path in [*manifests, *fates]])
+        save_figure(corpus_figure(points, mark), points, png, [path for _, path in [*manifests, *outcomes]])
 
 
 def corpus_figure(points: pd.DataFrame, mark: str) -> Figure:

@@ -1,4 +1,4 @@
-"""Fates of downloads: what became of the rows of each list."""
+"""Outcomes of downloads: what became of the rows of each list."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from cloob.common.errors import InputError, raise_if_io
 from cloob.report.names import CORPORA, label, ranks
 from cloob.report.render.style import FAINT, INK, new_figure, shown, title
 
-COLUMNS = ["split", "stage", "fate", "http_status", "rows"]
+COLUMNS = ["split", "stage", "outcome", "http_status", "rows"]
 KEPT = "kept"
 MOST = 12  # refusals with a bar of their own; rarer ones are one bar
 _REASON = 40  # characters of a reason, at most
@@ -20,14 +20,14 @@ _COLOURS = {"kept": "#2b6a4d", "list": "0.72", "fetch": "0.45"}
 
 
 def read(inputs: Sequence[Path]) -> pd.DataFrame:
-    """Rows by fate, a fate's HTTP statuses together: corpus, split, stage, fate, rows, share (of the list).
+    """Rows by outcome, a outcome's HTTP statuses together: corpus, split, stage, outcome, rows, share (of the list).
 
     Each input is a corpus's summary.csv in its folder. Raises `InputError`.
     """
     parts = []
     for path in inputs:
         try:
-            table = pd.read_csv(path, dtype={"split": str, "stage": str, "fate": str})
+            table = pd.read_csv(path, dtype={"split": str, "stage": str, "outcome": str})
         except (OSError, ValueError) as error:
             raise_if_io(error, path)
             reason = " ".join(str(error).split())
@@ -36,18 +36,18 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
             raise InputError(f"{path}: its columns are not {','.join(COLUMNS)}; download the corpus again")
         if not pd.api.types.is_integer_dtype(table.rows) or (table.rows < 0).any():
             raise InputError(f"{path}: `rows` holds what is not a number from 0; download the corpus again")
-        table = table.groupby(["split", "stage", "fate"], as_index=False, sort=False).rows.sum()
+        table = table.groupby(["split", "stage", "outcome"], as_index=False, sort=False).rows.sum()
         listed = table[table.stage == "list"].groupby("split").rows.sum()
-        # What the list kept went on to be fetched: only its fate there is one.
-        table = table[(table.stage == "fetch") | (table.fate != KEPT)]
+        # What the list kept went on to be fetched: only its outcome there is one.
+        table = table[(table.stage == "fetch") | (table.outcome != KEPT)]
         # Of an empty list, nothing is no share.
         table["share"] = (table.rows / table.split.map(listed)).fillna(0)
         parts.append(table.assign(corpus=path.parent.name))
-    return pd.concat(parts, ignore_index=True)[["corpus", "split", "stage", "fate", "rows", "share"]]
+    return pd.concat(parts, ignore_index=True)[["corpus", "split", "stage", "outcome", "rows", "share"]]
 
 
 def draw(data: pd.DataFrame, mark: str) -> Figure:
-    """A panel per corpus and split, a bar per fate, the most frequent refusal first."""
+    """A panel per corpus and split, a bar per outcome, the most frequent refusal first."""
     order = ranks(data.corpus, CORPORA)
     parts = sorted(data.groupby(["corpus", "split"]), key=lambda part: (order[part[0][0]], part[0][1]))
     bars = [_condensed(part) for _, part in parts]
@@ -70,19 +70,19 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
 
 def _condensed(part: pd.DataFrame) -> pd.DataFrame:
     """Kept first, then refusals by number; those beyond `MOST` together."""
-    kept = part[part.fate == KEPT]
-    refused = part[(part.fate != KEPT) & (part.rows > 0)]
-    refused = refused.sort_values(["rows", "fate"], ascending=[False, True], kind="stable")
+    kept = part[part.outcome == KEPT]
+    refused = part[(part.outcome != KEPT) & (part.rows > 0)]
+    refused = refused.sort_values(["rows", "outcome"], ascending=[False, True], kind="stable")
     rare = refused.iloc[MOST:]
     if len(rare) > 1:
-        together = {"stage": "fetch", "fate": f"{len(rare)} rarer fates"}
+        together = {"stage": "fetch", "outcome": f"{len(rare)} rarer outcomes"}
         together |= {"rows": rare.rows.sum(), "share": rare.share.sum()}
         refused = pd.concat([refused.iloc[:MOST], pd.DataFrame([together])])
     return pd.concat([kept, refused], ignore_index=True)
 
 
 def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
-    colours = [_COLOURS[KEPT if row.fate == KEPT else row.stage] for row in part.itertuples()]
+    colours = [_COLOURS[KEPT if row.outcome == KEPT else row.stage] for row in part.itertuples()]
     places = range(len(part))
     axis.barh(places, 100 * part.share, height=0.78, color=colours)
     for place, row in zip(places, part.itertuples(), strict=True):
@@ -91,7 +91,7 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
         axis.annotate(
             text, (100 * row.share, place), (3, 0), textcoords="offset points", va="center", fontsize=6.5
         )
-    axis.set_yticks(places, [shown(fate.replace("_", " "), _REASON) for fate in part.fate])
+    axis.set_yticks(places, [shown(outcome.replace("_", " "), _REASON) for outcome in part.outcome])
     axis.tick_params(axis="y", length=0)
     axis.set(ylim=(len(part) - 0.4, -0.6), xlim=(0, 118), xticks=range(0, 101, 20))
     axis.grid(axis="x", color=FAINT, alpha=0.25, lw=0.5)

@@ -18,10 +18,10 @@ TOWERS = ("image", "text")
 PROTOCOL = "embedding_structure"
 # As config/paper_results.csv calls the objectives; its figures are of Conceptual Captions and RN50.
 _PAPER_OBJECTIVES = {
-    "InfoNCE": "infonce",
+    "InfoNCE": "clip",
     "InfoNCE-Hopfield": "infonce_hopfield",
     "InfoLOOB": "infoloob",
-    "InfoLOOB-Hopfield": "infoloob_hopfield",
+    "InfoLOOB-Hopfield": "cloob",
 }
 
 
@@ -49,7 +49,7 @@ def with_published(measured: pd.DataFrame, inputs: Sequence[Path], figure: str) 
     # A published value per recipe of the same corpus, architecture, objective, epoch and tower.
     same = ["corpus", "architecture", "objective", "epoch", "tower"]
     known = measured.drop(columns=["seed", "value", "source"]).drop_duplicates()
-    published = known.merge(pd.DataFrame(rows), on=same).assign(seed=0, source="published")
+    published = known.merge(pd.DataFrame(rows), on=same).assign(seed=0, source="released")
     return pd.concat([measured, published], ignore_index=True) if len(published) else measured
 
 
@@ -58,7 +58,7 @@ def _published_rows(path: Path, figure: str) -> list[dict[str, object]]:
     try:
         return [
             {
-                "corpus": "cc",
+                "corpus": "cc3m",
                 "architecture": row["architecture"],
                 "objective": _PAPER_OBJECTIVES[row["method"]],
                 "epoch": int(row["epoch"]),
@@ -83,7 +83,7 @@ def bars_of_towers(
         for tower, axis in zip(TOWERS, pair, strict=True):
             shown = part[part.tower == tower]
             stands = draw_bars(axis, shown[shown.source == "measured"], epochs, "epoch")
-            _mark_published(axis, shown[shown.source == "published"], stands)
+            _mark_published(axis, shown[shown.source == "released"], stands)
             axis.set_xticks(range(len(epochs)), [f"epoch {epoch}" for epoch in epochs])
             axis.set_title(f"{name} · {tower}s")
         pair[0].set_ylabel(quantity(part[part.source == "measured"]))
@@ -96,10 +96,10 @@ def _mark_published(axis: Axes, published: pd.DataFrame, stands: dict[tuple, flo
     for row in published.itertuples():
         if (row.epoch, row.objective) in stands:
             spot = stands[row.epoch, row.objective]
-            axis.plot(spot, row.value, "x", ms=4, color=INK, mew=1, zorder=5, gid="published")
+            axis.plot(spot, row.value, "x", ms=4, color=INK, mew=1, zorder=5, gid="released")
 
 
 def _published_legend(data: pd.DataFrame) -> list[Line2D]:
     """Its legend entry, where there is anything published."""
-    cross = Line2D([], [], ls="", marker="x", ms=4, color=INK, mew=1, label="published")
-    return [cross] if (data.source == "published").any() else []
+    cross = Line2D([], [], ls="", marker="x", ms=4, color=INK, mew=1, label="released")
+    return [cross] if (data.source == "released").any() else []

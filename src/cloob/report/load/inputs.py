@@ -112,5 +112,7 @@ def read_inputs(paths: Sequence[Path], partial: bool, paper: Path | None) -> Inp
     there = targets.path.map(Path.is_file).astype(bool)
     if not (partial or there.all()):
         gone = targets[~there].path.iloc[0]
-        raise InputError(f"{gone}: no such file; make it, or ask for a table of what is there with --partial")
+        raise InputError(
+            f"{gone}: no such file; make it, or ask for a table of what is there with --allow-missing"
+        )
     return Inputs(targets[there], targets[~there], Paper(paper) if paper else None)

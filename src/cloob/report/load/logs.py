@@ -25,7 +25,7 @@ _EVENTS: dict[str, dict[str, Any]] = {
         "?restarts": (int,),
         "?commit": (str, type(None)),
         "?corpus_sha256": (str,),
-        "?links_sha256": (str, type(None)),
+        "?urls_sha256": (str, type(None)),
         "?torch": (str,),
         "*": ANYTHING,
     },
@@ -61,7 +61,7 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """Read the log of a run. Raises `InputError` for what `cloob train run` does not write."""
+    """Read the log of a run. Raises `InputError` for what `cloob train` does not write."""
     events = read_events(path, start=("run", "processes", "device"), step=_STEP, validation=["epoch"])
     starts, steps, validations = [], [], []
     for event in events:
@@ -93,10 +93,10 @@ def read_events(path: Path, **needs: Sequence[str]) -> list[dict[str, Any]]:
             for number, line in enumerate(log, start=1):
                 events.append(_event(line, forms, f"{path}, line {number}"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such log; `cloob train run` writes it") from None
+        raise InputError(f"{path}: no such log; `cloob train` writes it") from None
     if not events or events[0]["event"] != "start" or "run" not in events[0]:
         raise InputError(
-            f"{path}: not a log of `cloob train run`: it does not begin with a start; train the run again"
+            f"{path}: not a log of `cloob train`: it does not begin with a start; train the run again"
         )
     if not any(event["event"] == "step" for event in events):
         raise InputError(f"{path}: the log has no training step; train the run again")
@@ -117,5 +117,5 @@ def _event(line: bytes, forms: dict[str, Any], where: str) -> dict[str, Any]:
         positive = [key for key in _POSITIVE if found is None and key in event and event[key] <= 0]
         found = f"{positive[0]} is {event[positive[0]]}" if positive else found
     if found is not None:
-        raise InputError(f"{where}: not a log of `cloob train run`: {found}; {_REMEDY}")
+        raise InputError(f"{where}: not a log of `cloob train`: {found}; {_REMEDY}")
     return event

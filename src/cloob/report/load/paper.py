@@ -9,12 +9,12 @@ import pandas as pd
 from cloob.common.errors import InputError, raise_if_io
 from cloob.report.names import PAPER_DATASETS
 
-_PRETRAINING = {"cc": ("CC3M", "CC3M (inferred)"), "yfcc": ("YFCC15M",)}
+_PRETRAINING = {"cc3m": ("CC3M", "CC3M (inferred)"), "yfcc15m": ("YFCC15M",)}
 _METHODS = {
-    "infonce": ("CLIP", "InfoNCE"),
+    "clip": ("CLIP", "InfoNCE"),
     "infonce_hopfield": ("InfoNCE-Hopfield",),
     "infoloob": ("InfoLOOB",),
-    "infoloob_hopfield": ("CLOOB", "InfoLOOB-Hopfield"),
+    "cloob": ("CLOOB", "InfoLOOB-Hopfield"),
 }
 _COLUMNS = (
     *(

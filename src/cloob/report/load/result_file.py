@@ -22,7 +22,7 @@ _FORM = {
     "?probes": [{"features": (str,), "metrics": _METRICS, "?converged": (bool,), "*": ANYTHING}],
     "?spectrum": {"*": [NUMBER]},
     "?similarities": {"*": [NUMBER]},
-    "?inverse_temperature": MAYBE,
+    "?inv_temperature": MAYBE,
     "?hopfield_beta": MAYBE,
     "?samples": [
         {

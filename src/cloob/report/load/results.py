@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cloob.common.errors import InputError
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.report.load.result_file import read_result
 from cloob.report.names import ARCHITECTURES, CORPORA, DATASETS, OBJECTIVES, ranks
 
@@ -70,7 +70,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     Text is written as it is, also what a spreadsheet would read as a formula: the table is for programs.
     Bytes of a file name that are not UTF-8 are written as escapes.
     """
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         table.to_csv(beside, index=False, lineterminator="\n", errors="backslashreplace")
 
 

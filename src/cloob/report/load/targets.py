@@ -34,7 +34,7 @@ def read_targets(paths: Sequence[Path]) -> pd.DataFrame:
         if matched is None or matched["objective"] not in OBJECTIVES:
             raise InputError(
                 f"--results {path}: not of the form RUN/epoch_N/PROTOCOL/DATASET.json or RUN/{LOG}, with a "
-                "RUN such as cc-infoloob_hopfield-RN50-cc-seed1"
+                "RUN such as cc3m-cloob-RN50-cc3m-seed1"
             )
         found = {"epoch": -1, "protocol": "train", "dataset": ""} | matched.groupdict() | {"path": path}
         rows.append(found | {"seed": int(found["seed"]), "epoch": int(found["epoch"])})

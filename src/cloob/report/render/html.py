@@ -6,7 +6,7 @@ from pathlib import Path
 from markdown import Markdown
 
 from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 
 # Wide tables scroll by themselves, so that a page fits a phone.
 _STYLE = """\
@@ -34,7 +34,7 @@ def report_page(markdown_path: Path, html: Path) -> None:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
-    with replacing(html) as beside:
+    with atomic_write(html) as beside:
         beside.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 

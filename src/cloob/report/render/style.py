@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.report.load.results import write_table
 from cloob.report.names import OBJECTIVES, label
 from cloob.report.render.text import REPLACEMENT, printable
@@ -29,13 +29,13 @@ _LINE = 0.18  # inches of a line of it
 _COLOURS = sns.color_palette("colorblind")
 # Blues for InfoNCE, oranges for InfoLOOB: as far apart as colour-blind eyes allow.
 PALETTE = {
-    "infonce": _COLOURS[0],
+    "clip": _COLOURS[0],
     "infonce_hopfield": _COLOURS[9],
     "infoloob": _COLOURS[1],
-    "infoloob_hopfield": _COLOURS[3],
+    "cloob": _COLOURS[3],
 }
 # Where a line has few points, a shape tells it apart too.
-MARKERS = {"infonce": "o", "infonce_hopfield": "s", "infoloob": "^", "infoloob_hopfield": "D"}
+MARKERS = {"clip": "o", "infonce_hopfield": "s", "infoloob": "^", "cloob": "D"}
 _SETTINGS = {
     "font.size": 7.5,
     "axes.titlesize": 8,
@@ -125,7 +125,7 @@ def save_figure(figure: Figure, data: pd.DataFrame, png: Path, inputs: Sequence[
         (png.with_suffix(".svg"), {"Date": None, "Creator": None}),
         (png.with_suffix(".pdf"), {"CreationDate": None, "Creator": None, "Producer": None}),
     ):
-        with replacing(path) as beside:
+        with atomic_write(path) as beside:
             figure.savefig(beside, metadata=metadata)
     write_table(data, png.with_suffix(".csv"))
     write_sources([png], inputs, packages=["matplotlib", "pandas", "seaborn"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloob.common.files import replacing
+from cloob.common.files import atomic_write
 from cloob.report.load.results import write_table
 from cloob.report.names import titled
 from cloob.report.render.latex import escaped, escaped_cell, escaped_prose
@@ -68,7 +68,7 @@ def write_document(document: Document, long: pd.DataFrame, mark: str, csv: Path)
     markdown, tex = csv.with_suffix(".md"), csv.with_suffix(".tex")
     write_table(long, csv)
     for path, text in ((markdown, as_markdown(document, mark)), (tex, as_tex(document, mark, csv.stem))):
-        with replacing(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(text, encoding="utf-8", errors="backslashreplace")
     return [csv, markdown, tex]
 
@@ -100,7 +100,7 @@ def _markdown_cell(cell: Cell | str) -> str:
 
 
 def as_tex(document: Document, mark: str, name: str) -> str:
-    """The document as LaTeX tables: one `table` per section, captioned and labelled `tab:<name>-<number>`."""
+    """The document as LaTeX tables: one `table` per section, captioned and labeled `tab:<name>-<number>`."""
     name = re.sub(r"[^A-Za-z0-9_-]", "-", name)
     # Line breaks would end the comment.
     lines = [

@@ -83,12 +83,12 @@ def _claims(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Claim]:
     sentence = (
         "With Hopfield retrieval InfoNCE saturates more: 1 − p of held-out pairs is smaller than without"
     )
-    yield Claim("saturation", sentence, row, "infonce_hopfield", "infonce", -1)
+    yield Claim("saturation", sentence, row, "infonce_hopfield", "clip", -1)
 
 
 def _structure_claims(dataset: str) -> Iterator[Claim]:
     for side in ("image", "text"):
-        for loss, name in (("infonce", "InfoNCE"), ("infoloob", "InfoLOOB")):
+        for loss, name in (("clip", "InfoNCE"), ("infoloob", "InfoLOOB")):
             row = Row("embedding_structure", dataset, f"effective_eigenvalues_{side}", "eigenvalues", 1, 1)
             sentence = f"With {name}, Hopfield retrieval gives {side} embeddings more effective eigenvalues"
             yield Claim(f"eigenvalues_{loss}_{side}", sentence, row, f"{loss}_hopfield", loss)
@@ -101,7 +101,7 @@ def _structure_claims(dataset: str) -> Iterator[Claim]:
             )
             kind = "hopfield" if retrieval else "plain"
             yield Claim(
-                f"uniformity_{kind}_{side}", sentence, row, f"infoloob{retrieval}", f"infonce{retrieval}", -1
+                f"uniformity_{kind}_{side}", sentence, row, f"infoloob{retrieval}", f"clip{retrieval}", -1
             )
 
 

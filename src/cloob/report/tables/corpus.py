@@ -16,12 +16,12 @@ from cloob.report.tables.accounting import Page, check_chain, read_page
 Split = tuple[str, str]  # corpus, split
 # Rows of the lists, and the pairs that the authors had of them: what was online for CC; OpenAI's subset.
 PAPER: dict[Split, tuple[int, int]] = {
-    ("cc", "train"): (3_318_333, 2_890_000),
-    ("cc", "validation"): (15_840, 13_000),
-    ("yfcc", "train"): (14_829_396, 14_800_000),
+    ("cc3m", "train"): (3_318_333, 2_890_000),
+    ("cc3m", "validation"): (15_840, 13_000),
+    ("yfcc15m", "train"): (14_829_396, 14_800_000),
 }
-# Stages of the books, and how their losses are called.
-LOSSES = {"links": "refused in the list", "images": "refused in the download", "shards": "refused in packing"}
+# Stages of the accounting, and how their losses are called.
+LOSSES = {"urls": "refused in the list", "images": "refused in the download", "shards": "refused in packing"}
 MEASURES = {
     "width": "image width (pixels)",
     "height": "image height (pixels)",
@@ -50,38 +50,38 @@ PAPERS_SHARE = "paper's share of its list (%)"
 
 def report_corpora(
     manifests: Sequence[tuple[Split, Path]],
-    fates: Sequence[tuple[str, Path]],
+    outcomes: Sequence[tuple[str, Path]],
     csv: Path,
     mark: str,
 ) -> str:
     """Write the corpora in numbers as .csv, .md and .tex; return the table as it is to be printed.
 
-    `manifests` are the shards.json of each split, `fates` the books of its stages (`corpus/split/stage`) in
-    their order. Raises `InputError` where the books do not balance or are not of these shards.
+    `manifests` are the shards.json of each split, `outcomes` the accounting of its stages (`corpus/split/stage`) in
+    their order. Raises `InputError` where the accounting do not balance or are not of these shards.
     """
-    table = corpora_table(manifests, fates, mark)
+    table = corpora_table(manifests, outcomes, mark)
     document = corpora_document(table)
     written = write_document(document, table, mark, csv)
-    write_sources(written, [path for _, path in [*manifests, *fates]], packages=["pandas"])
+    write_sources(written, [path for _, path in [*manifests, *outcomes]], packages=["pandas"])
     return as_markdown(document, mark)
 
 
 def corpora_table(
-    manifests: Sequence[tuple[Split, Path]], fates: Sequence[tuple[str, Path]], mark: str
+    manifests: Sequence[tuple[Split, Path]], outcomes: Sequence[tuple[str, Path]], mark: str
 ) -> pd.DataFrame:
     """Long table of `COLUMNS`, the quantities of a split in their order.
 
     Numbers of a small world (they carry a `mark`) stand beside nothing published.
     """
-    books: dict[Split, list[Page]] = {}
-    for name, path in fates:
+    accounting: dict[Split, list[Page]] = {}
+    for name, path in outcomes:
         page = read_page(name, path)
-        books.setdefault((page.corpus, page.split), []).append(page)
+        accounting.setdefault((page.corpus, page.split), []).append(page)
     rows = []
     for split, path in manifests:
-        pages = books.get(split)
+        pages = accounting.get(split)
         if not pages:
-            raise InputError(f"--fates: no books of {'/'.join(split)}, whose shards are given")
+            raise InputError(f"--outcomes: no accounting of {'/'.join(split)}, whose shards are given")
         check_chain(pages)
         found = _quantities(read_manifest(path), pages, path, None if mark else PAPER.get(split))
         rows += [(*split, quantity, value) for quantity, value in found.items()]

@@ -14,7 +14,7 @@ from cloob.report.render.text import Code, Prose, listed
 from cloob.report.stats.significance import LEVEL, Comparison, compare, holm
 
 GROUP = ["corpus", "architecture", "recipe", "epoch"]
-OURS, THEIRS = "infoloob_hopfield", "infonce"
+OURS, THEIRS = "cloob", "clip"
 _PUBLISHED = "published (difference)"
 MEAN = "mean"  # the dataset of a row that is the mean over the sets
 
@@ -188,7 +188,7 @@ class Grid:
                     numbers["std"] = values.std(ddof=1)
                 known = self.published(row, one)
                 if known:
-                    numbers["published"] = known.mean / row.scale
+                    numbers["released"] = known.mean / row.scale
                     numbers["published_std"] = None if known.std is None else known.std / row.scale
                 if known and len(values):
                     within = known.holds(row.scale * values.mean())

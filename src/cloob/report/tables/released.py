@@ -20,7 +20,7 @@ COLUMN = ["pretraining", "architecture", "method", "epoch"]
 PROTOCOLS = {"zeroshot": "zero-shot accuracy", "linear_probe": "linear-probe accuracy"}
 NOT_CONVERGED = "Not every fit of these came to its optimum (the jobs' logs warn of it)"
 # What a checkpoint carries of its training: nothing where the file has None.
-STORED = {"inverse_temperature": "1/τ", "hopfield_beta": "β"}
+STORED = {"inv_temperature": "1/τ", "hopfield_beta": "β"}
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ RULE = (
     f"pairs) that {OBJECTIVES[OURS]} is the better one. Bold: the best mean of a row, where that test of it "
     f"against the next best gives p ≤ {LEVEL}, not corrected."
 )
-PUBLISHED = (
+RELEASED = (
     "Published: the paper's mean ± deviation, in brackets how far ours lies from it, and whether in that "
     "deviation or out of it. Some of its columns on YFCC name no epoch; they are taken as of epoch 28. "
     "Which variant of ImageNetV2 the paper took is not known: its number stands beside each."
@@ -161,7 +161,7 @@ def _ablation_rows(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Row]
 
 def _document(title: str, sections: list[Section], remarks: list[Prose], grids: list[Grid]) -> Document:
     beside = any(grid.published(row, one) for grid in grids for row in grid.rows for one in grid.columns())
-    return Document(title, sections, [*remarks, PUBLISHED if beside else UNPUBLISHED])
+    return Document(title, sections, [*remarks, RELEASED if beside else UNPUBLISHED])
 
 
 def _long(inputs: Inputs, protocols: Sequence[str], grids: Sequence[Grid]) -> pd.DataFrame:
