@@ -182,7 +182,7 @@ def slow(function):
         return function(*arguments)
     return called
 
-scratch.sha256_of, loop.save_checkpoint = slow(scratch.sha256_of), slow(loop.save_checkpoint)
+scratch.sha256_file, loop.save_checkpoint = slow(scratch.sha256_file), slow(loop.save_checkpoint)
 main()
 """
 
@@ -320,7 +320,7 @@ def test_a_folder_is_trained_in_by_one_run_at_a_time(shards, model, tmp_path):
     process.kill()
     process.wait(60)
     assert second.returncode == 2
-    assert "another process is at work here" in second.stderr
+    assert "in use by another process" in second.stderr
 
 
 def test_killed_torchrun_takes_its_processes_along(shards, model, tmp_path):

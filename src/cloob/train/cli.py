@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     run, recipe = record_from(options, Run), record_from(options, Recipe)
-    from cloob.common.files import exclusive_dir_lock
+    from cloob.common.locks import exclusive_dir_lock
     from cloob.train.distributed import joined
     from cloob.train.local_copy import on_scratch
     from cloob.train.loop import Places, train
