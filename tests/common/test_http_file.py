@@ -240,9 +240,9 @@ def test_no_redirect_leads_out_of_the_web(web, tmp_path: Path, place: str) -> No
         ("http://127.0.0.1/a", f"crc:{'0' * 64}"),
     ],
 )
-def test_what_is_no_source_is_refused(address: str, checksum) -> None:
+def test_what_is_no_source_is_refused(url: str, checksum) -> None:
     with pytest.raises(InputError, match=r"not an address|is not sha256"):
-        RemoteFile(address, 1, checksum)
+        RemoteFile(url, 1, checksum)
 
 
 def test_the_command(web, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -51,7 +51,7 @@ def test_a_shard_of_another_size_is_an_error(manifest: Path) -> None:
 
 def test_an_index_of_another_shard_is_an_error(manifest: Path) -> None:
     (manifest.parent / "000000.parquet").write_bytes((manifest.parent / "000002.parquet").read_bytes())
-    with pytest.raises(InputError, match=r"000000\.parquet: .* changed after packing"):
+    with pytest.raises(InputError, match=r"000000\.parquet: changed after packing"):
         Shards(manifest)
 
 

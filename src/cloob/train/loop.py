@@ -25,7 +25,7 @@ from cloob.models.clip import (
 )
 from cloob.models.config import least_micro_batch, model_config
 from cloob.models.export import export_open_clip
-from cloob.objectives.losses import OBJECTIVES
+from cloob.objectives.registry import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, check_replaced, training_loader

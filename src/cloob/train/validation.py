@@ -10,6 +10,7 @@ from cloob.metrics.retrieval import retrieval_metrics
 from cloob.models.clip import Encoder, normalize_pixels
 from cloob.objectives.hopfield import hopfield_retrieval
 from cloob.objectives.losses import contrastive_loss
+from cloob.objectives.registry import OBJECTIVES
 from cloob.objectives.tiling import Scalar
 from cloob.train.data import Pairs, check_replaced, collate
 from cloob.train.distributed import World
@@ -31,7 +32,7 @@ def saturation(
     U_y and V_y with V_x. The InfoLOOB objectives have no such factor; theirs is what InfoNCE's would be.
     """
     terms = [(image, text), (text, image)]
-    if objective.endswith("_hopfield"):
+    if OBJECTIVES[objective].hopfield:
         terms = [
             (hopfield_retrieval(own, own, beta), hopfield_retrieval(other, own, beta)) for own, other in terms
         ]

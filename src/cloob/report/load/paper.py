@@ -7,15 +7,10 @@ import numpy as np
 import pandas as pd
 
 from cloob.common.errors import InputError, raise_if_io_error
+from cloob.objectives.registry import OBJECTIVES
 from cloob.report.names import PAPER_DATASETS
 
 _PRETRAINING = {"cc3m": ("CC3M", "CC3M (inferred)"), "yfcc15m": ("YFCC15M",)}
-_METHODS = {
-    "clip": ("CLIP", "InfoNCE"),
-    "infonce_hopfield": ("InfoNCE-Hopfield",),
-    "infoloob": ("InfoLOOB",),
-    "cloob": ("CLOOB", "InfoLOOB-Hopfield"),
-}
 _COLUMNS = (
     *(
         "table",
@@ -110,7 +105,7 @@ class Paper:
     ) -> Published | None:
         """The published counterpart of a cell, or None."""
         for pretraining in _PRETRAINING.get(corpus, ()):
-            for method in _METHODS[objective]:
+            for method in OBJECTIVES[objective].paper_names:
                 found = self.number(pretraining, architecture, method, epoch, protocol, dataset, metric)
                 if found:
                     return found
