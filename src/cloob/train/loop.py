@@ -23,9 +23,8 @@ from cloob.models.clip import (
     checkpoint_activations,
     tokenizer_for,
 )
-from cloob.models.config import least_micro_batch, model_config
+from cloob.models.config import model_config
 from cloob.models.export import export_open_clip
-from cloob.objectives.registry import OBJECTIVES
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, check_replaced, training_loader
@@ -33,7 +32,7 @@ from cloob.train.distributed import World
 from cloob.train.metrics_log import Metrics
 from cloob.train.order import BatchOrder
 from cloob.train.progress import Progress
-from cloob.train.recipe import Recipe, Run
+from cloob.train.recipe import Recipe, Run, check_recipe
 from cloob.train.schedule import learning_rate
 from cloob.train.signals import StopRequest
 from cloob.train.state import (
@@ -85,15 +84,9 @@ def train(
     objective, a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), where the loss
     or the weights are no longer finite, and where more than `max_replaced_fraction` of a batch do not decode.
     """
-    if run.objective not in OBJECTIVES:
-        raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
-    if recipe.micro_batch_size < least_micro_batch(config):
-        raise InputError(
-            f"recipe: micro_batch_size is {recipe.micro_batch_size}, but the BatchNorm layers of {architecture} need "
-            "2 images or more"
-        )
+    check_recipe(recipe, objective=run.objective, processes=world.processes, model_config=config)
     shards, held_out = Shards(places.shards), Shards(places.validation)
     if len(held_out) < max(2, world.processes):
         raise InputError(

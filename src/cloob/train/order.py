@@ -56,11 +56,6 @@ class BatchOrder:
     def __init__(self, pairs: int, recipe: Recipe, seed: int, samples_seen: int, world: World) -> None:
         batch, micro_batch_size = recipe.batch_size, recipe.micro_batch_size
         places = batch // micro_batch_size
-        if places % world.processes:
-            raise InputError(
-                f"micro_batch_size: {places} micro-batches of {micro_batch_size} pairs cannot be shared equally by "
-                f"{world.processes} processes"
-            )
         if pairs < batch:
             raise InputError(f"batch: {batch} pairs, but the corpus holds only {pairs}; make it smaller")
         self.pairs, self.batch, self.micro_batch_size, self.seed = pairs, batch, micro_batch_size, seed
