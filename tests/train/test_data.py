@@ -117,7 +117,7 @@ def test_more_replaced_pairs_than_the_share_of_a_batch_name_the_shard(pairs):
             check_replaced(shards, [3, 13, 14], 100, 0.02, world)
     assert str(changed.value).startswith(
         f"{shards.tars[1]}: changed after packing: 2 of its pairs do not decode; 3 of the 100 pairs of "
-        "a batch had to be replaced, more than train.max_replaced_fraction (0.02) allows. `cloob shards"
+        "a batch had to be replaced, more than train.max_replaced_fraction (0.02) allows; run `cloob shards verify`"
     )
 
 

@@ -88,7 +88,7 @@ def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float
         raise InputError(
             f"{shards.tars[of_shard.index(most)]}: changed after packing: {most:.0f} of its pairs do "
             f"not decode; {number:.0f} of the {batch} pairs of a batch had to be replaced, more than "
-            f"train.max_replaced_fraction ({limit:g}) allows. {VERIFY_HINT}"
+            f"train.max_replaced_fraction ({limit:g}) allows; {VERIFY_HINT}"
         )
     return int(number)
 
