@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from cloob.images.decoding import decode_rgb
 from cloob.images.near_duplicates import DISTANCE, as_words, near_duplicates, perceptual_hash
-from cloob.toy_data.render import paint
+from cloob.toy_data.render import render
 from cloob.toy_data.scene import random_scene
 
 HELD_OUT = 13_000
@@ -76,7 +76,7 @@ def hashes_of(source: int | Path) -> Hashes:
         image.thumbnail((512, 512))
     else:
         rng = random.Random(source)
-        image = paint(random_scene(rng), (rng.randint(120, 360), rng.randint(100, 280)), rng)
+        image = render(random_scene(rng), (rng.randint(120, 360), rng.randint(100, 280)), rng)
     return perceptual_hash(image), {name: perceptual_hash(copy(image)) for name, copy in COPIES.items()}
 
 
