@@ -48,7 +48,7 @@ def draw(root: Path, per_class: int) -> Sets:
             write_image(image, folder)
         if made.classes_file:
             (folder / "classes.txt").write_text(made.classes_file, encoding="utf-8")
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(made.description), encoding="utf-8")
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(made.spec), encoding="utf-8")
         sets.append((load_description(root / f"{name}.yaml"), folder))
     return sets
 
