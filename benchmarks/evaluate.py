@@ -30,7 +30,7 @@ from cloob.evaluate.testsets.spec import Description, load_description
 from cloob.models.clip import build_encoder, load_encoder
 from cloob.models.config import model_config
 from cloob.toy_data.render import write_image
-from cloob.toy_data.testsets import make_testset, testset_names
+from cloob.toy_data.testsets import list_testsets, make_testset
 
 Sets = list[tuple[Description, Path]]
 BATCH = 128
@@ -39,7 +39,7 @@ BATCH = 128
 def draw(root: Path, per_class: int) -> Sets:
     """The eight sets with so many test images per class."""
     sets = []
-    for name in testset_names():
+    for name in list_testsets():
         made = make_testset(1, name, 0, per_class)
         folder = root / name
         for each in made.folders:

@@ -17,7 +17,7 @@ from cloob.common.files import write_json
 from cloob.common.processes import process_pool
 from cloob.toy_data.conceptual_captions import URL_LISTS, conceptual_captions
 from cloob.toy_data.render import ImageFile, write_image
-from cloob.toy_data.testsets import make_testset, testset_names
+from cloob.toy_data.testsets import list_testsets, make_testset
 from cloob.toy_data.yfcc100m import yfcc100m
 
 METADATA_FILE = "toy_data.json"
@@ -95,7 +95,7 @@ def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> di
     metadata["yfcc15m"]["train"]["metadata_rows"] = len(rows_of_metadata)
     images += _in_folder("www", served)
 
-    for name in testset_names():
+    for name in list_testsets():
         testset = make_testset(seed, name, sizes.testset_train_per_class, sizes.testset_test_per_class)
         folder = root / "testsets" / name
         for class_folder in testset.folders:

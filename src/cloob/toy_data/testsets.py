@@ -26,7 +26,7 @@ class TestSet:
     __test__ = False  # pytest does not collect it
 
 
-def testset_names() -> list[str]:
+def list_testsets() -> list[str]:
     """The eight test sets, in the order of the paper's tables."""
     return list(load_vocabulary("testsets"))
 
