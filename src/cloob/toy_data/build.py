@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming
-from cloob.common.files import write_json
+from cloob.common.errors import InputError, io_errors_at
+from cloob.common.json_files import write_json
 from cloob.common.processes import process_pool
 from cloob.toy_data.conceptual_captions import URL_LISTS, conceptual_captions
 from cloob.toy_data.render import ImageFile, write_image
@@ -45,7 +45,7 @@ def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with naming(out):
+        with io_errors_at(out):
             metadata = _write(temporary, seed, sizes, port, processes)
         if out.exists():
             previous = out.with_name(f".{out.name}.{os.getpid()}.old")
