@@ -243,4 +243,4 @@ def test_an_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
     command += ["--urls", f"{tmp_path}/l.parquet", "--outcomes", f"{tmp_path}/f.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it, or name another")
+    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it or use another path")

@@ -7,7 +7,7 @@ from functools import cache
 
 from PIL import Image
 
-from cloob.toy_data.render import paint
+from cloob.toy_data.render import render
 from cloob.toy_data.scene import random_scene
 from tests.helpers.sample_images import encode_image
 
@@ -17,7 +17,7 @@ SIZE = (160, 120)
 @cache
 def scene_image(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     """A random scene, a function of the seed alone."""
-    return paint(random_scene(random.Random(seed)), size, random.Random(seed))
+    return render(random_scene(random.Random(seed)), size, random.Random(seed))
 
 
 def decode_image(content: bytes) -> Image.Image:
