@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cloob.common.errors import InputError
-from cloob.common.files import write_json
+from cloob.common.json_files import write_json
 from cloob.models.clip import build_encoder
 from cloob.models.config import least_micro_batch, model_config
 from cloob.shards.writer import Sample, write_shard

@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
     run, recipe = dataclass_from_args(options, Run), dataclass_from_args(options, Recipe)
     check_recipe(recipe, objective=run.objective, model_config=model_config(options.model))
-    from cloob.common.files import exclusive_dir_lock
+    from cloob.common.locks import exclusive_dir_lock
     from cloob.train.distributed import joined
     from cloob.train.local_copy import on_scratch
     from cloob.train.loop import Places, train

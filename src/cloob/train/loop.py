@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloob.common.data_loading import check_shared_memory, ending_workers
+from cloob.common.atomic_files import atomic_write
+from cloob.common.data_loading import check_shared_memory, kill_workers_on_exit
 from cloob.common.errors import InputError
-from cloob.common.files import atomic_write
-from cloob.common.provenance import commit
+from cloob.common.provenance import current_commit
 from cloob.models.clip import (
     Encoder,
     ModelConfig,
@@ -62,7 +62,7 @@ class Places:
         return self.folder / "checkpoints"
 
 
-@ending_workers()
+@kill_workers_on_exit()
 def train(
     run: Run,
     recipe: Recipe,
@@ -234,5 +234,5 @@ def _circumstances(shards: Shards, world: World) -> dict[str, Any]:
         "processes": world.processes,
         "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",
         "torch": torch.__version__,
-        "commit": commit(),
+        "commit": current_commit(),
     }

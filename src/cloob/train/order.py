@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cloob.common.errors import InputError
-from cloob.shards.reader import BLOCK
+from cloob.shards.reader import READ_BLOCK
 from cloob.train.distributed import World
 from cloob.train.recipe import Recipe
 
@@ -35,7 +35,7 @@ def epoch_order(pairs: int, batch: int, micro_batch_size: int, seed: int, epoch:
     """
     generator = np.random.default_rng([seed, epoch])
     steps, places = pairs // batch, batch // micro_batch_size
-    block = min(BLOCK, max(1, pairs // (places * LEAST_BLOCKS)))
+    block = min(READ_BLOCK, max(1, pairs // (places * LEAST_BLOCKS)))
     blocks = generator.permutation(-(-pairs // block))
     order = (blocks[:, None] * block + np.arange(block)).ravel()
     order = order[order < pairs][: steps * batch].reshape(places, steps * micro_batch_size)

@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
-from cloob.common.data_loading import Loader
+from cloob.common.data_loading import BatchLoader
 from cloob.metrics.retrieval import retrieval_metrics
 from cloob.metrics.saturation import saturation
 from cloob.models.clip import Encoder, normalize_pixels
@@ -40,7 +40,7 @@ def validate(
     slots = [(0, [(index + shift) % len(pairs) for shift in range(1 + SUBSTITUTES)]) for index in mine]
     batches = BatchSampler(slots, recipe.micro_batch_size, drop_last=False)
     image, text, replaced = [], [], []
-    for pixels, tokens, bad in Loader(pairs, collate, batches, workers):
+    for pixels, tokens, bad in BatchLoader(pairs, collate, batches, workers):
         replaced += bad
         image.append(model.encode_image(normalize_pixels(pixels.to(world.device)), normalize=True).float())
         text.append(model.encode_text(tokens.to(world.device), normalize=True).float())
