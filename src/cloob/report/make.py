@@ -35,5 +35,5 @@ def make_figure(name: str, inputs: Inputs, png: Path) -> None:
 
 
 def _without_paper_for_toy_dataset(inputs: Inputs) -> Inputs:
-    """Runs with a title suffix (the toy dataset) are not compared with the paper; released checkpoints are."""
+    """Drop the paper for runs with a title suffix (the toy dataset), but not for released checkpoints."""
     return replace(inputs, paper=None) if inputs.labels.title_suffix and not inputs.released else inputs

@@ -6,8 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
-from cloob.common.files import sha256_of, write_json
-from cloob.common.provenance import commit
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import write_json
+from cloob.common.provenance import current_commit
 
 
 def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Sequence[str]) -> None:
@@ -18,11 +19,11 @@ def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Seq
             stem.with_name(f"{stem.name}.sources.json"),
             {
                 "inputs": [
-                    {"path": _relative_text(path, folder), "sha256": sha256_of(path)}
+                    {"path": _relative_text(path, folder), "sha256": sha256_file(path)}
                     for path in sorted(inputs)
                 ],
                 "versions": {"python": python_version()} | {name: version(name) for name in packages},
-                "commit": commit(),
+                "commit": current_commit(),
             },
         )
 

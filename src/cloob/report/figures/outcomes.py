@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.report.load.inputs import Inputs
 from cloob.report.load.outcomes import KEPT
 from cloob.report.names import Labels, positions
@@ -39,7 +39,7 @@ def read(inputs: Inputs) -> pd.DataFrame:
         try:
             table = pd.read_csv(path, dtype={"split": str, "stage": str, "outcome": str})
         except (OSError, ValueError) as error:
-            raise_if_io(error, path)
+            raise_if_io_error(error, path)
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: not a readable table ({reason}); download the corpus again") from None
         if not set(_COLUMNS) <= set(table) or table.empty:

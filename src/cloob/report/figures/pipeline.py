@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.report.load.inputs import Inputs
 from cloob.report.names import Labels
 from cloob.report.registry import Entry
@@ -33,7 +33,7 @@ def read(inputs: Inputs) -> pd.DataFrame:
         try:
             texts[path.name] = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise_if_io(error, path)
+            raise_if_io_error(error, path)
             raise InputError(f"{path}: cannot be read ({error})") from None
     stages = _STAGE.findall(texts.get("Snakefile", ""))
     if not stages:

@@ -1,4 +1,4 @@
-"""Results of the protocol `embedding_structure` for figures: a metric of both towers, and the paper's values."""
+"""Results of the protocol `embedding_structure` for figures: metrics of both towers, the paper's values."""
 
 import pandas as pd
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 
 NUMBER = (int, float)
 OPTIONAL_NUMBER = (int, float, type(None))
@@ -30,7 +30,7 @@ def parse_json(text: bytes) -> Any:
 def read_json(path: Path, if_missing: str, remedy: str) -> Any:
     """A JSON file. Raises `InputError`: with `if_missing` if there is no file, `remedy` if it is not JSON."""
     try:
-        with naming(path):
+        with io_errors_at(path):
             content = path.read_bytes()
         return parse_json(content)
     except FileNotFoundError:

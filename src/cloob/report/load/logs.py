@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 from cloob.report.load.json_checks import ANYTHING, NUMBER, parse_json, type_error
 from cloob.report.load.result_files import RUN_KEYS
 from cloob.report.names import check_objective
@@ -125,7 +125,7 @@ def _read_events(path: Path, required: dict[str, Sequence[str]]) -> list[dict[st
     }
     events: list[dict[str, Any]] = []
     try:
-        with naming(path), path.open("rb") as log:
+        with io_errors_at(path), path.open("rb") as log:
             for number, line in enumerate(log, start=1):
                 events.append(_event(line, schemas, f"{path}, line {number}"))
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 
 KEPT = "kept"
 
@@ -52,7 +52,7 @@ def _read_stage(name: str, path: Path) -> StageOutcomes:
     try:
         table = pd.read_csv(path, dtype={"outcome": str}, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: not a readable outcome CSV ({reason}); delete it and run the stage again"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.names import DATASETS
 
@@ -68,7 +68,7 @@ def read_paper(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not the table of the paper's results ({reason}); {remedy}") from None
     if missing := [column for column in _COLUMNS if column not in table]:

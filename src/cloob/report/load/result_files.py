@@ -64,7 +64,7 @@ def read_result(
 
 
 def distinct_results(paths: Sequence[Path], protocol: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(identity, content) of each result file: the values of `RUN_KEYS` and the epoch; the file and its `path`.
+    """(identity, content) of each file: the values of `RUN_KEYS` and the epoch; the result with its `path`.
 
     Raises `InputError`, also if two files have the same run, epoch and dataset.
     """

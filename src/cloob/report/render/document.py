@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
 from cloob.report.load.long_table import write_csv
 from cloob.report.names import with_suffix
 from cloob.report.render.latex import latex_cell, latex_prose, latex_text

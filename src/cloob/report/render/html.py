@@ -5,8 +5,8 @@ from pathlib import Path
 
 from markdown import Markdown
 
-from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, raise_if_io_error
 
 # Wide tables scroll within the page, so that it fits a phone.
 _STYLE = """\
@@ -30,7 +30,7 @@ def convert_to_html(markdown_path: Path, html: Path) -> None:
     try:
         text = markdown_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise_if_io(error, markdown_path)
+        raise_if_io_error(error, markdown_path)
         raise InputError(f"{markdown_path}: not a readable table ({error}); make it again") from None
     body = markdown_to_html(text)
     heading = re.sub(r"<[^>]*>", "", body.partition("\n")[0])

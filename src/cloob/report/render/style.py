@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.load.long_table import write_csv
 from cloob.report.names import Labels

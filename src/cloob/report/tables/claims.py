@@ -1,4 +1,4 @@
-"""The claims of the paper as falsifiable hypotheses, with effect, confidence interval, p-value and verdict."""
+"""The claims of the paper as falsifiable hypotheses: effect, confidence interval, p-value and verdict."""
 
 from collections.abc import Sequence
 from typing import Any

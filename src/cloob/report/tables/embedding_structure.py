@@ -1,4 +1,4 @@
-"""Structure of the embeddings of held-out pairs: effective eigenvalues, uniformity, alignment, modality gap."""
+"""Structure of the embeddings of held-out pairs: eigenvalues, uniformity, alignment, modality gap."""
 
 from cloob.report.load.inputs import Inputs
 from cloob.report.load.result_set import load_results
