@@ -17,9 +17,10 @@ from pathlib import Path
 class Entry:
     """What the command line and the workflow need to know of a table or figure.
 
-    `category` is its heading in the HTML report, `help` its text in `--help` of the verb, `caption` the text below it in the report, `inputs` what it is made from (keys of `INPUTS`). `requires` says when it can
-    be made: always (""), if a test set has training images ("probe"), if a corpus is downloaded ("download"),
-    or only on request, from released checkpoints ("released").
+    `category` is its heading in the HTML report, `help` its text in `--help` of the verb, `caption` the text
+    below it in the report, `inputs` what it is made from (keys of `INPUTS`). `requires` says when it can be
+    made: always (""), if a test set has training images ("probe"), if a corpus is downloaded ("download"), or
+    only on request, from released checkpoints ("released").
     """
 
     category: str
