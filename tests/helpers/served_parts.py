@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cloob.download.fetch.guard import Guard
-from cloob.download.fetch.round import Effort, Images
+from cloob.download.fetch.round import FetchOptions, ImageOptions
 from cloob.toy_data.server import WorldServer
 
 

@@ -3,8 +3,13 @@
 import argparse
 from pathlib import Path
 
-from cloob.common.arguments import non_negative_int, positive_float, positive_int
-from cloob.common.errors import InputError
+from cloob.common.arguments import (
+    group_by_name,
+    name_and_path,
+    non_negative_int,
+    positive_float,
+    positive_int,
+)
 from cloob.download.reader_arguments import add_reader_arguments, reader_options
 
 
@@ -17,7 +22,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     add_reader_arguments(urls)
     urls.add_argument("--urls", type=Path, required=True, help="Parquet to write: the URLs to download")
-    urls.add_argument("--outcomes", type=Path, required=True, help="CSV to write: rows of the list by outcome")
+    urls.add_argument(
+        "--outcomes", type=Path, required=True, help="CSV to write: rows of the list by outcome"
+    )
     urls.set_defaults(run=_urls)
 
     fetch = verbs.add_parser(
@@ -43,8 +50,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     outcomes = verbs.add_parser(
         "outcomes",
         help="count the URLs of all parts by outcome",
-        description="Verify that the ledgers of all parts match the URL table row by row, and count the URLs by "
-        "outcome.",
+        description="Verify that the ledgers of all parts match the URL table row by row, and count the URLs "
+        "by outcome.",
     )
     outcomes.add_argument("--urls", type=Path, required=True, help="table written by `cloob download urls`")
     outcomes.add_argument(
@@ -56,11 +63,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     summary = verbs.add_parser(
         "summary",
         help="download outcomes of a corpus by split, stage, outcome and HTTP status",
-        description="Write the download outcomes of all rows of a corpus's URL lists, by split, stage, outcome "
-        "and HTTP status.",
+        description="Write the download outcomes of all rows of a corpus's URL lists, by split, stage, "
+        "outcome and HTTP status.",
     )
     summary.add_argument(
         "--list-outcomes",
+        type=name_and_path("SPLIT=CSV"),
         nargs="+",
         action="extend",
         required=True,
@@ -69,6 +77,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     summary.add_argument(
         "--ledgers",
+        type=name_and_path("SPLIT=PARQUET"),
         nargs="+",
         action="extend",
         required=True,
@@ -81,8 +90,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     file = verbs.add_parser(
         "file",
         help="download one large file, resumable and verified",
-        description="Download one file. After an interruption, the same command resumes if the server confirms "
-        "that the file has not changed. The file gets its final name once it is complete and verified.",
+        description="Download one file. After an interruption, the same command resumes if the server "
+        "confirms that the file has not changed. The file gets its final name once it is complete and "
+        "verified.",
     )
     file.add_argument("--url", required=True, help="http or https")
     file.add_argument("--out", type=Path, required=True, help="file to write")
@@ -94,7 +104,10 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `ImageOptions`."""
     parser.add_argument(
-        "--image-size", type=positive_int, required=True, help="larger images are scaled down to fit, in pixels"
+        "--image-size",
+        type=positive_int,
+        required=True,
+        help="larger images are scaled down to fit, in pixels",
     )
     parser.add_argument(
         "--quality", type=positive_int, required=True, help="JPEG quality of images that are re-encoded"
@@ -139,7 +152,10 @@ def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
         help="pause between rounds, in seconds",
     )
     parser.add_argument(
-        "--processes", type=positive_int, required=True, help="worker processes; each downloads one tar at a time"
+        "--processes",
+        type=positive_int,
+        required=True,
+        help="worker processes; each downloads one tar at a time",
     )
     parser.add_argument("--threads", type=positive_int, required=True, help="threads per process")
 
@@ -161,16 +177,16 @@ def _add_guard_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _urls(arguments: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.corpora.registry import READERS
 
     options = reader_options(arguments)
     counts = READERS[arguments.reader].read(arguments.urls, arguments.outcomes, **options)
-    print(f"{arguments.urls}: {in_words(counts)}")
+    print(f"{arguments.urls}: {summary_line(counts)}")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.fetch.guard import Guard
     from cloob.download.fetch.part import fetch_part
     from cloob.download.fetch.round import FetchOptions, ImageOptions
@@ -208,38 +224,27 @@ def _fetch(arguments: argparse.Namespace) -> None:
         fetch_options,
         guard,
     )
-    print(f"{arguments.ledger}: {in_words(counts)}")
+    print(f"{arguments.ledger}: {summary_line(counts)}")
 
 
 def _outcomes(arguments: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.summary import merge_outcomes
 
     counts = merge_outcomes(arguments.urls, arguments.ledgers, arguments.outcomes)
-    print(f"{arguments.outcomes}: {in_words(counts)}")
+    print(f"{arguments.outcomes}: {summary_line(counts)}")
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.summary import write_summary
 
-    list_outcomes = {split: paths[0] for split, paths in by_split(arguments.list_outcomes).items()}
-    counts = write_summary(list_outcomes, by_split(arguments.ledgers), arguments.summary)
-    print(f"{arguments.summary}: {in_words(counts)}")
-
-
-def by_split(values: list[str]) -> dict[str, list[Path]]:
-    """["train=a", "train=b"] -> {"train": [a, b]}; raises `InputError` if a name is missing."""
-    paths: dict[str, list[Path]] = {}
-    for value in values:
-        split, equals, path = value.partition("=")
-        if not (split and equals and path):
-            raise InputError(f"{value}: not of the form SPLIT=FILE, such as train=urls_outcomes.csv")
-        paths.setdefault(split, []).append(Path(path))
-    return paths
+    ledgers = group_by_name(arguments.ledgers)
+    counts = write_summary(dict(arguments.list_outcomes), ledgers, arguments.summary)
+    print(f"{arguments.summary}: {summary_line(counts)}")
 
 
 def _file(arguments: argparse.Namespace) -> None:
-    from cloob.common.http_file import Source, download_file
+    from cloob.common.http_file import RemoteFile, download_file
 
-    download_file(Source(arguments.url, arguments.max_bytes, arguments.checksum), arguments.out)
+    download_file(RemoteFile(arguments.url, arguments.max_bytes, arguments.checksum), arguments.out)

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming
-from cloob.common.files import write_json
+from cloob.common.errors import InputError, io_errors_at
+from cloob.common.json_files import write_json
 from cloob.common.processes import process_pool
 from cloob.toy_data.conceptual import LISTS, conceptual_list
 from cloob.toy_data.flickr import flickr_world
@@ -43,7 +43,7 @@ def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        with naming(out):
+        with io_errors_at(out):
             record = _write(beside, seed, sizes, port, processes)
         if out.exists():
             aside = out.with_name(f".{out.name}.{os.getpid()}.old")

@@ -24,7 +24,9 @@ def read(urls: Path, outcomes: Path, list: Path) -> Counter[str]:
             yield (url, caption) if tab else None
 
     def explain_failure(counts: Counter[str]) -> str:
-        return f"{list}: none of {counts.total():,} rows is `caption<TAB>http URL`; {_actual_form(first_line)}"
+        return (
+            f"{list}: none of {counts.total():,} rows is `caption<TAB>http URL`; {_actual_form(first_line)}"
+        )
 
     return collect_urls(rows(), urls, outcomes, explain_failure)
 

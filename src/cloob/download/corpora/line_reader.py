@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, raise_if_io
-from cloob.common.text import BOM, SAMPLE, what_else
+from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.text import BOM, SNIFF_BYTES, describe_non_text
 
 _BLOCK = 1 << 20
 _MAX_LINE = 1 << 26
@@ -42,7 +42,12 @@ def read_blocks(
         if not total:
             raise InputError(f"{paths[0]}: empty; download it again, or name another")
         with tqdm(
-            total=total, unit="B", unit_scale=True, desc=description, disable=description is None, mininterval=1
+            total=total,
+            unit="B",
+            unit_scale=True,
+            desc=description,
+            disable=description is None,
+            mininterval=1,
         ) as progress:
             for path in paths:
                 before = progress.n
@@ -73,10 +78,10 @@ def _open_text(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
     """The decompressed stream of a file, and a function for the number of bytes on disk consumed so far."""
     try:
         with path.open("rb", buffering=0) as raw:
-            sample = raw.read(SAMPLE)
+            sample = raw.read(SNIFF_BYTES)
             raw.seek(0)
             if not sample.startswith(_BZIP2):
-                if path.suffix == ".bz2" and not what_else(sample):
+                if path.suffix == ".bz2" and not describe_non_text(sample):
                     raise OSError("not a bzip2 file")
                 yield _TextStream(raw, path), raw.tell
                 return
@@ -93,13 +98,13 @@ def _open_text(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
     except FileNotFoundError:
         raise
     except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); download it again") from None
 
 
 class _TextStream:
-    """A stream of text without its byte order mark; in text without line feeds, carriage returns become these."""
+    """Text without its byte order mark; without line feeds, carriage returns count as line endings."""
 
     def __init__(self, stream: Any, path: Path) -> None:
         self._stream, self._path = stream, path
@@ -114,10 +119,10 @@ class _TextStream:
 
     def _read_first(self, buffer: memoryview) -> int:
         self._started, filled = True, 0
-        while filled < min(SAMPLE, len(buffer)) and (read := self._stream.readinto(buffer[filled:])):
+        while filled < min(SNIFF_BYTES, len(buffer)) and (read := self._stream.readinto(buffer[filled:])):
             filled += read
         content = bytes(buffer[:filled])
-        if form := what_else(content[:SAMPLE]):
+        if form := describe_non_text(content[:SNIFF_BYTES]):
             raise InputError(f"{self._path}: {form}")
         # A carriage return at the end may belong to a line feed in the next part.
         self._carriage_returns = b"\r" in content.rstrip(b"\r") and b"\n" not in content

@@ -11,7 +11,8 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]*>")
 # A numeric entity that Python refuses to parse (more than 4300 digits); none of them is a character.
 _OVERLONG_ENTITY = re.compile(r"&#[0-9]{4301,};?")
-# Bytes that mean a blank in a stored text (a line feed separates texts), and the byte that each `%xx` becomes.
+# Bytes that mean a blank in a stored text (a line feed separates texts), and the byte that each `%xx`
+# becomes.
 _BLANKS = bytes(range(32)) + b"\x7f+"
 _RAW_TO_BLANK = bytes.maketrans(_BLANKS.replace(b"\n", b""), b" " * (len(_BLANKS) - 1))
 _DECODED = np.array([32 if byte < 32 or byte == 127 else byte for byte in range(256)], np.uint8)
@@ -30,8 +31,8 @@ def to_single_line(text: str) -> str:
 def plain_texts(fields: Sequence[bytes]) -> list[str]:
     """Text fields of the metadata, URL-decoded, without tags, entities and control characters.
 
-    All fields are processed as one block of lines: for thirty million texts, a function call per step and text
-    would dominate the run time.
+    All fields are processed as one block of lines: for thirty million texts, a function call per step and
+    text would dominate the run time.
     """
     if not fields:
         return []

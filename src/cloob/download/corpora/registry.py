@@ -51,7 +51,7 @@ READERS: dict[str, Reader] = {
     for reader in (
         Reader(
             name="conceptual_captions",
-            help="Conceptual Captions' own TSV: caption, URL; no header",
+            help="TSV of caption and URL without a header, as published for Conceptual Captions",
             options={
                 "list": _PATH | {"description": "TSV of caption and URL without a header, plain or .bz2"},
             },

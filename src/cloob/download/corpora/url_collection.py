@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT, RejectedError, write_outcomes
+from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
-from cloob.common.files import atomic_write, exclusive_dir_lock
+from cloob.common.locks import exclusive_dir_lock
 from cloob.download.corpora.plain_text import to_single_line
 from cloob.download.corpora.url_table import ROWS_PER_GROUP, UrlTableWriter, normalize_url, url_table_schema
 
@@ -30,22 +31,20 @@ def collect_urls(
 ) -> Counter[str]:
     """Write the URL table and the accounting of all rows; return the rows by outcome.
 
-    Outcomes: kept, malformed_row, not_utf8, empty_caption, empty_url, not_http, invalid_url, duplicate_url (the
-    URL of an earlier row). Raises `InputError` with the text of `explain_failure` if no row is kept. Memory
-    does not depend on the number of rows, except for 8 bytes per duplicate.
+    Outcomes: kept, malformed_row, not_utf8, empty_caption, empty_url, not_http, invalid_url, duplicate_url
+    (the URL of an earlier row). Raises `InputError` with the text of `explain_failure` if no row is kept.
+    Memory does not depend on the number of rows, except for 8 bytes per duplicate.
     """
     scratch = urls.with_name(f".{urls.name}.tmp")
-    with atomic_write(urls) as temporary:
+    with atomic_write(urls) as temporary, exclusive_dir_lock(scratch):
         try:
-            with exclusive_dir_lock(scratch):
-                candidates = scratch / "candidates.parquet"
-                candidates.unlink(missing_ok=True)  # of a killed process
-                counts = _write_candidates(rows, candidates)
-                total = counts.total()
-                if not counts[KEPT]:
-                    raise InputError(explain_failure(counts))
-                duplicates = _duplicate_rows(candidates, scratch / "duckdb")
-                _write_unique(candidates, duplicates, temporary)
+            candidates = scratch / "candidates.parquet"
+            counts = _write_candidates(rows, candidates)
+            total = counts.total()
+            if not counts[KEPT]:
+                raise InputError(explain_failure(counts))
+            duplicates = _duplicate_rows(candidates, scratch / "duckdb")
+            _write_unique(candidates, duplicates, temporary)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     counts[KEPT] -= len(duplicates)
@@ -95,17 +94,27 @@ def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
         "preserve_insertion_order": False,
     }
     query = """
-        WITH candidates AS (SELECT "row", md5_number(url) AS digest FROM read_parquet($path)),
-        repeated AS (SELECT digest, min("row") AS first_row FROM candidates GROUP BY digest HAVING count(*) > 1)
+        WITH repeated AS (
+            SELECT digest, min("row") AS first_row FROM candidates GROUP BY digest HAVING count(*) > 1
+        )
         SELECT "row" FROM candidates JOIN repeated USING (digest) WHERE "row" > first_row ORDER BY "row"
     """
     try:
-        with duckdb.connect(":memory:", config=settings) as connection:
-            found = connection.execute(query, {"path": str(candidates)}).fetchnumpy()
+        with (
+            duckdb.connect(":memory:", config=settings) as connection,
+            pq.ParquetFile(candidates) as file,
+        ):
+            # Streamed by Arrow: in a file name DuckDB would expand patterns such as `[1]`.
+            schema = pa.schema([("url", pa.string()), ("row", pa.int64())])
+            batches = file.iter_batches(ROWS_PER_GROUP, columns=schema.names)
+            reader = pa.RecordBatchReader.from_batches(schema, batches)
+            connection.register("urls", reader)
+            connection.execute('CREATE TABLE candidates AS SELECT "row", md5_number(url) AS digest FROM urls')
+            duplicates = connection.execute(query).fetchnumpy()["row"]
     except duckdb.Error as error:
-        # So that what the system reported is recognized; DuckDB's errors are no OSError.
+        # An `OSError` with DuckDB's message, so that a full disk is recognized.
         raise OSError(str(error)) from error
-    return np.asarray(found["row"], np.int64)
+    return np.asarray(duplicates, np.int64)
 
 
 def _write_unique(candidates: Path, duplicates: np.ndarray, path: Path) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.download.corpora.delimited_text import Fields, csv_records, tsv_records
 from cloob.download.corpora.url_collection import Row, collect_urls
 
@@ -48,8 +48,8 @@ def read(
         by_outcome = ", ".join(f"{outcome} {rows:,}" for outcome, rows in counts.most_common()) or "no rows"
         first = "".join(f"; the first row is {row!r}" for row in first_rows.values())[:200]
         return (
-            f"{names}: none of {counts.total():,} rows has a caption and an http(s) URL ({by_outcome}){first}; "
-            "check the format, the header and the columns (--format, --header, --url-column, --caption-column)"
+            f"{names}: none of {counts.total():,} rows has a caption and an http(s) URL ({by_outcome})"
+            f"{first}; check --format, --header, --url-column and --caption-column"
         )
 
     return collect_urls(rows(), urls, outcomes, explain_failure)
@@ -79,7 +79,9 @@ def _text_rows(
     for fields in records:
         if fields is not None and path not in first_rows:
             first_rows[path] = b"\t".join(fields)[:80].decode("utf-8", errors="replace")
-        if indices is None and fields is not None:  # without a header the first row tells the number of columns
+        if (
+            indices is None and fields is not None
+        ):  # without a header the first row tells the number of columns
             width = len(fields)
             indices = _column_indices(path, columns, None, width)
         if fields is None or indices is None or len(fields) != width:
@@ -110,7 +112,7 @@ def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) 
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; put the list there or name another") from None
     except (OSError, pa.ArrowException) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise InputError(f"{path}: no readable Parquet file ({error}); download it again") from None
 
 
@@ -141,7 +143,9 @@ def _column_indices(
         elif isinstance(column, int) and column < width:
             indices.append(column)
         elif names is None and not isinstance(column, int):
-            raise InputError(f"{path}: without a header the column {column!r} must be given by its number, from 0")
+            raise InputError(
+                f"{path}: without a header the column {column!r} must be given by its number, from 0"
+            )
         else:
             present = f"its columns are {', '.join(names)}"[:200] if names is not None else f"it has {width}"
             raise InputError(f"{path}: no column {column!r}; {present}")

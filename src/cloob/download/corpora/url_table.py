@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import RejectedError
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
 from cloob.download.corpora.plain_text import CONTROL_CHARACTERS
 
 # Fixed width, so that uids sort in list order; enough for a billion rows.

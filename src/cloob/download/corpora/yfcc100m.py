@@ -31,10 +31,10 @@ def read(
 ) -> Counter[str]:
     """Write the URL table and the accounting of all rows of the subset; return the rows by outcome.
 
-    `metadata` is the text form (plain or .bz2, whole or its parts in order) or the SQLite dump; `caption` is a
-    key of `CAPTION_RULES`. Outcomes: kept, malformed_row (of the subset), not_in_metadata, malformed_metadata,
-    photo_id_disagrees, hash_disagrees, duplicate_photo, video, no_caption. Raises `InputError` for unusable
-    files, and if no row is kept.
+    `metadata` is the text form (plain or .bz2, whole or its parts in order) or the SQLite dump; `caption` is
+    a key of `CAPTION_RULES`. Outcomes: kept, malformed_row (of the subset), not_in_metadata,
+    malformed_metadata, photo_id_disagrees, hash_disagrees, duplicate_photo, video, no_caption. Raises
+    `InputError` for unusable files, and if no row is kept.
     """
     paths = [metadata] if isinstance(metadata, Path) else [*metadata]
     image_base_url = _normalize_base_url(image_base_url)

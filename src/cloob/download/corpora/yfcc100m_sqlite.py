@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming, raise_if_io
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.download.corpora.yfcc100m_subset import Photo, SubsetRows, read_subset
 
 _MAGIC = b"SQLite format 3\x00"
@@ -30,7 +30,7 @@ _HASH = np.dtype("S33")
 
 def is_sqlite(path: Path) -> bool:
     """Whether a file is an SQLite database, by its first bytes."""
-    with naming(path), path.open("rb") as file:
+    with io_errors_at(path), path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
@@ -45,8 +45,8 @@ def join_by_photo_id(
 ) -> Iterator[tuple[SubsetRows, list[Photo | None]]]:
     """Subset rows with the photo of each, in the dump's order.
 
-    Other rows are counted: `duplicate_photo` if an earlier row lists the photo, else `not_in_metadata`. Raises
-    `InputError` if the dump is damaged or has other columns.
+    Other rows are counted: `duplicate_photo` if an earlier row lists the photo, else `not_in_metadata`.
+    Raises `InputError` if the dump is damaged or has other columns.
     """
     index = _SubsetIndex(subset, counts)
     for records in _select_photos(database, index.photo_ids):
@@ -125,7 +125,7 @@ def _select_photos(database: Path, photo_ids: np.ndarray) -> Iterator[list[tuple
                     yield [row[:-1] for row in rows]
                 progress.update(total - progress.n)
     except sqlite3.Error as error:
-        raise_if_io(error, database)
+        raise_if_io_error(error, database)
         reason = f"damaged ({error}); {_difference_to_official(database)}"
         raise InputError(f"{database}: {reason}; download it again") from None
 
@@ -135,14 +135,15 @@ def _difference_to_official(database: Path) -> str:
     size = database.stat().st_size
     if size != _OFFICIAL_BYTES:
         return f"it has {size:,} bytes, the official yfcc100m_dataset.sql {_OFFICIAL_BYTES:,}"
-    with naming(database), database.open("rb") as file:
+    with io_errors_at(database), database.open("rb") as file:
         digest = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
     return f"its md5 is {digest}, that of the official yfcc100m_dataset.sql {_OFFICIAL_MD5}"
 
 
 def _parse_photo(photo_id: bytes, *values: object) -> Photo:
     url, title, description, marker = (
-        b"" if value is None else value if isinstance(value, bytes) else str(value).encode() for value in values
+        b"" if value is None else value if isinstance(value, bytes) else str(value).encode()
+        for value in values
     )
     photo_hash = hash_of_url(url.decode("utf-8", errors="replace")).encode()
     return Photo(photo_id, photo_hash, title, description, marker)

@@ -65,7 +65,8 @@ def read_subset(path: Path, counts: Counter[str]) -> Iterator[SubsetRows]:
         unsorted = np.flatnonzero(line_numbers <= np.concatenate(([last_line_number], line_numbers[:-1])))
         if len(unsorted):
             raise InputError(
-                f"{path}: row {rows[unsorted[0]]}: line numbers must ascend; sort the list by its first column"
+                f"{path}: row {rows[unsorted[0]]}: line numbers must ascend; sort the list "
+                "by its first column"
             )
         last_line_number = line_numbers[-1]
         yield SubsetRows(rows, line_numbers, np.array(ids), np.array(hashes))

@@ -39,7 +39,8 @@ def join_by_line_number(
     """
     batches = read_subset(subset, counts)
     pending = next(batches, None)
-    # The metadata is read to its end even when the subset is exhausted: a damaged or unsorted end is an error.
+    # The metadata is read to its end even when the subset is exhausted: a damaged or unsorted end is an
+    # error.
     for block in _read_records(metadata):
         while pending is not None and pending.line_numbers[0] <= block.line_numbers[-1]:
             end = np.searchsorted(pending.line_numbers, block.line_numbers[-1], side="right")
