@@ -13,7 +13,7 @@ from cloob.download.fetch.round import FetchOptions, ImageOptions
 from cloob.shards.verify import verify
 from tests.helpers.packing import RULES, by_caption, outcomes_of, pack_download
 from tests.helpers.sample_images import ORIENTATION, encoded, jpeg, noise
-from tests.helpers.served_parts import RememberingServer, guard
+from tests.helpers.recording_server import RecordingServer, guard_allowing
 
 EFFORT = FetchOptions(
     user_agent="cloob-tests",
@@ -68,17 +68,19 @@ def test_large_and_small_pictures_lie_upright(tmp_path: Path, monkeypatch: pytes
         "cmyk": (encoded(noise(5, mode="CMYK"), quality=95), noise(5, mode="CMYK")),
     }
     (tmp_path / "www").mkdir()
-    with RememberingServer(tmp_path / "www") as server:
+    with RecordingServer(tmp_path / "www") as server:
         for name, (content, _) in pictures.items():
             (tmp_path / "www" / f"{name.replace(' ', '_')}.jpg").write_bytes(content)
         (tmp_path / "www" / "torn.jpg").write_bytes(jpeg(8, width=600, height=400)[:-5000])
         lines = [
-            f"{name}\t{server.address}/{name.replace(' ', '_')}.jpg\n" for name in (*pictures, "gone", "torn")
+            f"{name}\t{server.url}/{name.replace(' ', '_')}.jpg\n" for name in (*pictures, "gone", "torn")
         ]
         (tmp_path / "list.tsv").write_text("".join(lines))
         links, ledger = tmp_path / "urls.parquet", tmp_path / "parts" / "0000_ledger.parquet"
         read_conceptual_captions(links, tmp_path / "urls_outcomes.csv", tmp_path / "list.tsv")
-        outcomes = fetch_part(links, 0, 1, tmp_path / "parts" / "0000", ledger, IMAGES, EFFORT, guard(server))
+        outcomes = fetch_part(
+            links, 0, 1, tmp_path / "parts" / "0000", ledger, IMAGES, EFFORT, guard_allowing(server)
+        )
     assert outcomes == {"kept": len(pictures), "http_404": 1, "truncated_image": 1}  # not scaled, half gray
     manifest = pack_download(([ledger], links), tmp_path / "shards")
     assert outcomes_of(manifest) == {"kept": len(pictures)}
