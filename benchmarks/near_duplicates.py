@@ -25,7 +25,7 @@ from cloob.images.near_duplicates import (
     hashes_to_array,
     perceptual_hash,
 )
-from cloob.toy_data.render import paint
+from cloob.toy_data.render import render
 from cloob.toy_data.scene import random_scene
 
 HELD_OUT = 13_000
@@ -81,7 +81,7 @@ def hashes_of(source: int | Path) -> Hashes:
         image.thumbnail((512, 512))
     else:
         rng = random.Random(source)
-        image = paint(random_scene(rng), (rng.randint(120, 360), rng.randint(100, 280)), rng)
+        image = render(random_scene(rng), (rng.randint(120, 360), rng.randint(100, 280)), rng)
     return perceptual_hash(image), {name: perceptual_hash(copy(image)) for name, copy in COPIES.items()}
 
 
