@@ -57,7 +57,7 @@ def test_a_corpus_from_a_tsv_file_without_a_header(checkout: Path, execute: Exec
     jobs = planned_jobs(plan)
     assert (jobs["train"], jobs["fetch"]) == (2, 32 + 1)
     assert "results/train/cc12m-cloob-RN50-cc3m-seed1/final.pt" in plan
-    assert "--validation=results/shards/cc3m/validation/shards.json" in plan
+    assert "results/shards/cc3m/validation/shards.json" in plan
     table = pq.read_table(checkout / "urls.parquet").to_pylist()
     assert [(row["url"], row["caption"]) for row in table] == [
         ("https://example.org/1.jpg", "a dog on a beach"),
@@ -73,7 +73,7 @@ def test_a_corpus_from_parquet_files_with_named_columns(checkout: Path, execute:
         path.parent.mkdir(parents=True, exist_ok=True)
         urls = [f"https://example.org/{part}/{row}.jpg" for row in range(3)]
         pq.write_table(pa.table({"id": [1, 2, 3], "TEXT": ["a cat", "a dog", None], "URL": urls}), path)
-    plan, _ = execute(blocks_below(PAGE, "A corpus from Parquet files"))
+    [plan] = execute(blocks_below(PAGE, "A corpus from Parquet files"))
     assert (planned_jobs(plan)["train"], planned_jobs(plan)["fetch"]) == (1, 16 + 1)
     assert pq.read_table(checkout / "urls.parquet")["caption"].to_pylist() == ["a cat", "a dog"] * 2
     assert sum(outcomes(checkout / "outcomes.csv").values()) == 6
@@ -120,4 +120,8 @@ def test_a_figure_from_one_module(checkout: Path, execute: Execute) -> None:
     write_world(checkout / "results", seeds=(1, 2), epochs=(1, 2), eval_epochs=(2,))
     plan, _ = execute(blocks_below(PAGE, "A figure or a table"))
     assert planned_jobs(plan)["figure"] == 1
-    assert {path.suffix for path in (checkout / "figures").glob("temperature.*")} >= {".png", ".pdf", ".csv"}
+    assert {path.suffix for path in (checkout / "figures").glob("validation_recall.*")} >= {
+        ".png",
+        ".pdf",
+        ".csv",
+    }

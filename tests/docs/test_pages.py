@@ -45,7 +45,7 @@ def test_readme_links_to_every_page() -> None:
 def commands(page: str) -> list[str]:
     """Every `cloob STAGE VERB --flags` in the blocks and the code spans of a page, on one line each."""
     text = read(page).replace("\\\n", " ")
-    return re.findall(r"(?:^|[`\s])cloob ([a-z-]+[^`#\n]*?)(?= -- |[`#\n])", text)
+    return re.findall(r"(?:^|[`\s])cloob ([a-z][^`#\n]*?)(?= -- |[`#\n])", text)
 
 
 @cache
