@@ -76,7 +76,7 @@ GIVEN = [
     ("cloob download urls --reader=conceptual_captions", f"--list={HOSTILE}"),
     ("cloob download urls --reader=yfcc100m", f"--subset={HOSTILE}"),
     ("cloob download urls --reader=yfcc100m", f"--metadata={HOSTILE}"),
-    ("cloob shards pack", f"--ready-made={HOSTILE}"),
+    ("cloob shards pack", f"--webdataset={HOSTILE}"),
     ("cloob evaluate prepare-testset", f"--local-files={HOSTILE}"),
     ("cloob evaluate zeroshot", f"--testset=config/datasets/imagenet.yaml={HOSTILE}"),
 ]
