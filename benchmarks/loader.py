@@ -26,7 +26,7 @@ from cloob.models.config import model_config
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.augmentation import RandomResizedCrop
-from cloob.train.data import Pairs, training_loader
+from cloob.train.data import PairDataset, training_loader
 
 CONFIG = model_config("RN50-quickgelu")
 BATCH, CROP = 32, (0.9, 1.0)
@@ -61,7 +61,7 @@ def make_shards(folder: Path, pairs: int) -> tuple[Path, float]:
 def ours(manifest: Path, workers: int) -> Iterator:
     """The package's loader, in the order of the list."""
     shards = Shards(manifest)
-    pairs = Pairs(shards, RandomResizedCrop(224, CROP, 0), tokenizer_for(CONFIG))
+    pairs = PairDataset(shards, RandomResizedCrop(224, CROP, 0), tokenizer_for(CONFIG))
     batches = [[(0, [i]) for i in range(at, at + BATCH)] for at in range(0, len(shards) - BATCH + 1, BATCH)]
     return iter(training_loader(pairs, batches, workers))
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from cloob.report.load.result_file import read_result
 from PIL import Image
 
 from cloob.common.accounting import read_outcomes
@@ -41,7 +42,6 @@ from cloob.models.config import model_config
 from cloob.models.safe_load import read_weights
 from cloob.report.load.logs import read_events
 from cloob.report.load.paper import Paper
-from cloob.report.load.result_file import read_result
 from cloob.report.tables.accounting import read_page
 from cloob.report.tables.corpus import read_manifest
 from cloob.shards.from_download import download_source
@@ -51,7 +51,7 @@ from cloob.shards.source import read_byte_range
 from cloob.shards.validate import _finished
 from cloob.shards.webdataset_tars import decompress_tar
 from cloob.shards.writer import Sample, finished_shard, write_shard
-from cloob.train.state import newest_checkpoint, read_checkpoint, save_checkpoint
+from cloob.train.state import Checkpointer, read_checkpoint, write_checkpoint
 from tests.helpers.io_errors import fail_reads_below, no_free_descriptors
 
 
@@ -63,7 +63,7 @@ class Case:
 
 
 def a_checkpoint(path: Path) -> None:
-    save_checkpoint(path, {"samples_seen": 8, "state_dict": {"weight": torch.zeros(9)}})
+    write_checkpoint(path, {"samples_seen": 8, "state_dict": {"weight": torch.zeros(9)}})
 
 
 def a_tar(path: Path) -> None:
@@ -99,7 +99,9 @@ def features() -> dict[str, torch.Tensor]:
 
 
 CASES = {
-    "newest checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: newest_checkpoint(path.parent)),
+    "newest checkpoint": Case(
+        "epoch_0001.pt", a_checkpoint, lambda path: Checkpointer(path.parent, {}).latest_path()
+    ),
     "checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: read_checkpoint(path, {})),
     "weights": Case("weights.pt", a_checkpoint, read_weights),
     "encoder": Case("weights.pt", a_checkpoint, load_encoder),
