@@ -134,7 +134,7 @@ def _safe(name: str, archive: Path) -> PurePosixPath:
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    with archive.open("rb") as raw, zipfile.ZipFile(_Directory(raw, archive)) as opened:  # type: ignore[arg-type]
+    with archive.open("rb") as raw, zipfile.ZipFile(_Directory(raw, archive)) as opened:
         for member in opened.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             if member.is_dir():

@@ -155,12 +155,12 @@ def bounded_opener(
 
     class Redirect(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, request: Any, *arguments: Any) -> Any:
-            redirected = super().redirect_request(request, *arguments)
+            redirected: Any = super().redirect_request(request, *arguments)
             if redirected is not None:  # it uses what is left
                 redirected.budget = request.budget
             return redirected
 
-    def within(connection: type, request: Any) -> type:
+    def within(connection: type, request: Any) -> Any:
         if not hasattr(request, "budget"):
             request.budget = new()
         return _of_budget(connection, request.budget, response, connect)
@@ -185,7 +185,7 @@ def _of_budget(connection: type, budget: Budget, response: type[BoundedResponse]
     `connect` has the signature of `socket.create_connection`.
     """
 
-    class Bounded(connection):  # type: ignore[misc, valid-type]
+    class Bounded(connection):
         def __init__(self, *arguments: object, **options: object) -> None:
             super().__init__(*arguments, **options)
             self._create_connection = self._connect

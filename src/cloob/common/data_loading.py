@@ -133,7 +133,7 @@ def _unchanged(batch: Any) -> Any:
 def _begin(parent: int, worker: int) -> None:
     die_with_parent(parent, signal.SIGKILL)
     # A batch that cannot be sent would be dropped with a traceback, and the loader would wait for it.
-    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[assignment]
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
 
 
 def _end_worker(error: Exception, _: Any) -> None:

@@ -1,7 +1,7 @@
 """Work shared by several processes that count what they do on one progress bar and end with their parent."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from itertools import islice
 from multiprocessing import get_context
@@ -25,7 +25,7 @@ def advance(done: int = 1) -> None:
 
 def parallel_map(
     work: Callable[[Task], Result], tasks: Iterable[Task], processes: int, total: int | None, what: str
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """The results of all tasks, in their order, never far ahead of who takes them."""
     with tqdm(total=total, unit=" images", desc=what, mininterval=1) as bar:
         if processes == 1:
