@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from cloob.common.files import read_json
+from cloob.common.json_files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 from cloob.evaluate.testsets.image_folder import LabeledFolder

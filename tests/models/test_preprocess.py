@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from cloob.images.decoding import decode_rgb, upright_rgb
+from cloob.images.decoding import decode_rgb, to_upright_rgb
 from cloob.models.clip import build_encoder, evaluation_transform, load_encoder
 from cloob.models.export import export_open_clip
 from tests.helpers.pillow_modes import MODES, file_of, of_mode
@@ -68,7 +68,7 @@ def test_preprocess_of_any_mode_is_that_of_the_decoded_image(exported: Path, for
         preprocess = load_encoder(str(exported))[0].preprocess
     for mode in MODES:
         image = of_mode(mode)
-        assert torch.equal(preprocess(image), preprocess(upright_rgb(image))), mode
+        assert torch.equal(preprocess(image), preprocess(to_upright_rgb(image))), mode
     exif = Image.Exif()
     exif[0x0112] = 6
     for file_format in ("JPEG", "PNG", "WEBP", "TIFF"):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloob.common.arguments import non_negative_int, positive_int
+from cloob.common.arguments import name_and_path, non_negative_int, positive_int
 from cloob.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_checkpoint(captioned)
     captioned.add_argument(
         "--pairs",
-        type=_name_and_path,
+        type=name_and_path("NAME=shards.json"),
         nargs="+",
         action="extend",
         required=True,
@@ -199,13 +199,6 @@ def _zeroshot(options: argparse.Namespace) -> None:
     from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 
     evaluate_zeroshot(extractor_of(options), testsets, options.out_dir, options.predictions_dir)
-
-
-def _name_and_path(text: str) -> tuple[str, Path]:
-    name, found, path = text.partition("=")
-    if not (name and found and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=shards.json")
-    return name, Path(path)
 
 
 def _captioned(options: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cloob.common.arguments import fraction, non_negative_int, positive_float, positive_int
+from cloob.common.arguments import fraction, name_and_value, non_negative_int, positive_float, positive_int
 from cloob.evaluate.cli import add_checkpoint, add_testsets, described, extractor_of
 
 
@@ -19,7 +19,7 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
     add_testsets(linear_probe, also=", with training images")
     linear_probe.add_argument(
         "--probe-train-set",
-        type=_name_and_name,
+        type=name_and_value("NAME=NAME"),
         nargs="+",
         action="extend",
         default=[],
@@ -56,13 +56,6 @@ def add_linear_probe(verbs: argparse._SubParsersAction) -> None:
     )
     linear_probe.add_argument("--seed", type=non_negative_int, required=True, help="which images these are")
     linear_probe.set_defaults(run=_linear_probe)
-
-
-def _name_and_name(text: str) -> tuple[str, str]:
-    name, found, other = text.partition("=")
-    if not (name and found and other):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NAME")
-    return name, other
 
 
 def _linear_probe(options: argparse.Namespace) -> None:

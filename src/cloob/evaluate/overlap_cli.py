@@ -39,9 +39,11 @@ def add_overlap(verbs: argparse._SubParsersAction) -> None:
 def _overlap(options: argparse.Namespace) -> None:
     testsets = described(options.testset)  # before the import that takes seconds
     from cloob.evaluate.protocols.overlap import evaluate_overlap
-    from cloob.images.near_duplicates import DISTANCE
+    from cloob.images.near_duplicates import DEFAULT_DISTANCE
 
-    distance = DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
+    distance = (
+        DEFAULT_DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
+    )
     evaluate_overlap(
         options.corpus,
         options.shards,

@@ -21,8 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.transforms import Compose, v2
 from torchvision.transforms.functional import to_pil_image
 
-from cloob.common.errors import InputError, raise_if_io
-from cloob.images.decoding import upright_rgb
+from cloob.common.errors import InputError, raise_if_io_error
+from cloob.images.decoding import to_upright_rgb
 from cloob.models.config import ModelConfig
 from cloob.models.released import convert, is_released
 from cloob.models.safe_load import (
@@ -147,7 +147,7 @@ def load_encoder(
         model = build_encoder(config)
         model.load_state_dict(weights)
     except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path}: neither a checkpoint of this pipeline nor one that the authors released ({reason}); "
@@ -191,7 +191,7 @@ def _load_open_clip(source: str, device: str | torch.device) -> tuple[OpenClipEn
     except Exception as error:  # of the hub's client, of the network, of open_clip, of torch: no common base
         if refuses_code(error):
             raise refusal(source, error) from None
-        raise_if_io(error, source)
+        raise_if_io_error(error, source)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
     about = checkpoint_metadata(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)
@@ -247,4 +247,4 @@ def evaluation_transform(config: ModelConfig) -> Compose:
 
 
 def _image(image: Image | Tensor) -> Image:
-    return to_pil_image(image) if isinstance(image, Tensor) else upright_rgb(image)
+    return to_pil_image(image) if isinstance(image, Tensor) else to_upright_rgb(image)

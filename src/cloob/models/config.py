@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 
 ModelConfig = dict[str, Any]
 # Of CLIP's byte-pair tokenizer, with its two marks.
@@ -33,7 +33,7 @@ def model_config(architecture: str) -> ModelConfig:
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise InputError(
             f"{architecture}: {error.strerror}; give a model configuration of open_clip"
         ) from None

@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
-from cloob.common.errors import InputError, naming, raise_if_io
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             warnings.filterwarnings("ignore", message="'torch.load' received a zip file")  # it is refused
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise refusal(path, error) from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
@@ -38,7 +38,7 @@ def check_members(path: Path) -> None:
         with ZipFile(path) as archive:
             damaged = archive.testzip()
     except (BadZipFile, OSError, EOFError, ValueError, zlib.error, struct.error, RuntimeError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise InputError(f"{path}: damaged, or no checkpoint ({error}); make or fetch it again") from None
     if damaged is not None:
         raise InputError(
@@ -48,7 +48,7 @@ def check_members(path: Path) -> None:
 
 def _is_zip(path: Path) -> bool:
     """As torch.load decides it. (`zipfile.is_zipfile` says no where a file cannot be read, or is torn.)"""
-    with naming(path), path.open("rb") as file:
+    with io_errors_at(path), path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
-from cloob.common.files import atomic_write
 from cloob.evaluate.features.cache import cached, tensors_sha256
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cloob.cli import main
-from cloob.common.files import read_json, write_json
+from cloob.common.json_files import read_json, write_json
 from cloob.evaluate.protocols import overlap
 from cloob.images.near_duplicates import perceptual_hash
 from cloob.shards.writer import Sample, write_shard
@@ -68,7 +68,11 @@ def run(corpus: Path, testset: tuple[Path, Path], out: Path, *more: object) -> i
         main(
             [
                 *("evaluate", "overlap", "--corpus=cc3m", f"--shards={corpus}", "--processes=1"),
-                *(f"--testset={testset[0]}={testset[1]}", f"--feature-cache={out}/features", f"--out-dir={out}"),
+                *(
+                    f"--testset={testset[0]}={testset[1]}",
+                    f"--feature-cache={out}/features",
+                    f"--out-dir={out}",
+                ),
                 *map(str, more),
             ]
         )

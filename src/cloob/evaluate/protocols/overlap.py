@@ -16,8 +16,8 @@ from cloob.evaluate.protocols.overlap_search import Near, compare
 from cloob.evaluate.protocols.result import is_there, write_result
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import Description
-from cloob.images.near_duplicates import HASH_BYTES, as_words, perceptual_hash
-from cloob.shards.reader import read_manifest
+from cloob.images.near_duplicates import HASH_BYTES, hashes_to_array, perceptual_hash
+from cloob.shards.manifest import read_manifest
 
 # Of the hash: another way to compute it makes all hashes anew.
 _HASH = "pHash of 256 bits, 1"
@@ -48,7 +48,7 @@ def evaluate_overlap(
             hashes[path] = _hashes(folder, about["dataset_sha256"], cache, processes)
     if not results:
         return
-    words = np.concatenate([as_words([each for each in one if each]) for one in hashes.values()])
+    words = np.concatenate([hashes_to_array([each for each in one if each]) for one in hashes.values()])
     near, compared = compare(manifest, shards, words, distance, processes)
     start = 0
     for path, (folder, about) in results.items():

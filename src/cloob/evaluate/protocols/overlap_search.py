@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cloob.common.pool import advance, shared
-from cloob.images.near_duplicates import near_duplicates
-from cloob.shards.held_out import hashed
-from cloob.shards.reader import read_index
-from cloob.shards.writer import INDEX
+from cloob.common.pool import advance, parallel_map
+from cloob.images.near_duplicates import find_near_duplicates
+from cloob.shards.held_out import non_null_hashes
+from cloob.shards.manifest import read_index
+from cloob.shards.writer import INDEX_SCHEMA
 
 _LISTED = 10  # images that are listed, the nearest ones
 
@@ -19,7 +19,7 @@ _LISTED = 10  # images that are listed, the nearest ones
 Near = tuple[int, list[tuple[int, str]]]
 
 
-_COLUMNS = pa.schema([INDEX.field(name) for name in ("key", "perceptual_hash")])
+_COLUMNS = pa.schema([INDEX_SCHEMA.field(name) for name in ("key", "perceptual_hash")])
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def compare(
     tasks = [_Task(manifest.parent / shard["name"], shard, words, distance) for shard in shards["shards"]]
     near: dict[int, Near] = {}
     compared = 0
-    for of_shard, with_hash in shared(_compare_shard, tasks, processes, shards["samples"], "comparing"):
+    for of_shard, with_hash in parallel_map(_compare_shard, tasks, processes, shards["samples"], "comparing"):
         compared += with_hash
         for row, (count, nearest) in of_shard.items():
             _add(near, row, count, nearest)
@@ -51,9 +51,9 @@ def _compare_shard(task: _Task) -> tuple[dict[int, Near], int]:
     """The same of one shard."""
     index = read_index(task.shard, task.tar, _COLUMNS)
     keys = index["key"].to_pylist()
-    rows, mine = hashed(index["perceptual_hash"])
+    rows, mine = non_null_hashes(index["perceptual_hash"])
     near: dict[int, Near] = {}
-    for row, test, bits in near_duplicates(mine, task.words, task.distance):
+    for row, test, bits in find_near_duplicates(mine, task.words, task.distance):
         for place, which, differing in zip(rows[row].tolist(), test.tolist(), bits.tolist(), strict=True):
             _add(near, which, 1, [(differing, keys[place])])
     advance(len(keys))

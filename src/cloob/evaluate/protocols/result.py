@@ -5,7 +5,7 @@ from platform import python_version
 from typing import Any
 
 from cloob.common.errors import InputError
-from cloob.common.files import read_json, write_json
+from cloob.common.json_files import read_json, write_json
 from cloob.evaluate.features.cache import text_sha256
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.testsets.image_folder import LabeledFolder

@@ -8,7 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cloob.common.errors import InputError
-from cloob.common.files import read_json, sha256_of, write_json
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import read_json, write_json
 from cloob.evaluate.features.cache import text_sha256
 
 _THREADS, _AT_ONCE = 16, 64  # files are waited for, not computed
@@ -53,4 +54,4 @@ def content_of(paths: Sequence[Path], names: Sequence[str], memory: Path) -> Con
 
 
 def _hashes(paths: Sequence[Path]) -> list[str]:
-    return [sha256_of(path) for path in paths]
+    return [sha256_file(path) for path in paths]

@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 from cloob.evaluate.testsets.class_folders import labels_of_folders
 from cloob.evaluate.testsets.content_hash import Content, content_of
 from cloob.evaluate.testsets.leftovers import is_leftover, may_hide_images, odd_names, some
@@ -148,7 +148,7 @@ class LabeledFolder(ImageFolder):
 def load_image(path: str | Path) -> Image:
     """Decode an image file to upright RGB. Raises `InputError` where it cannot be read or decoded."""
     try:
-        with naming(path):
+        with io_errors_at(path):
             content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: not a readable image ({error}); unpack the test set again") from None

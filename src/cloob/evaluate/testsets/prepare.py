@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cloob.common.archive import is_archive, remove, unpack
-from cloob.common.errors import InputError, naming, raise_if_io
-from cloob.common.http_file import Source, download_file, mismatch
-from cloob.common.text import SAMPLE, what_else
-from cloob.common.yaml_file import hint
+from cloob.common.archive import extract_archive, is_archive
+from cloob.common.directories import remove_tree
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
+from cloob.common.http_file import RemoteFile, checksum_mismatch, download_file
+from cloob.common.text import SNIFF_BYTES, describe_non_text
+from cloob.common.yaml_file import value_hint
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.layouts import LAYOUTS
 from cloob.evaluate.testsets.spec import SPLITS, Description
@@ -24,7 +25,7 @@ class Handout:
     """A form in which a set is handed out: its layout, and files with the folder that each goes into."""
 
     layout: str
-    files: tuple[tuple[Source, str], ...] = ()
+    files: tuple[tuple[RemoteFile, str], ...] = ()
 
 
 def handout(description: Description, name: str) -> Handout:
@@ -46,17 +47,17 @@ def handout(description: Description, name: str) -> Handout:
     return Handout(layout, files)
 
 
-def _name(source: Source) -> str:
+def _name(source: RemoteFile) -> str:
     return Path(unquote(urlsplit(source.url).path)).name
 
 
-def _file(content: Any, where: str) -> tuple[Source, str]:
+def _file(content: Any, where: str) -> tuple[RemoteFile, str]:
     try:
         content = dict(content)
         into = content.pop("into", ".")
-        source = Source(**content)
+        source = RemoteFile(**content)
         if type(source.max_bytes) is not int:
-            raise TypeError(f"max_bytes is {source.max_bytes!r}: {hint(source.max_bytes, ['integer'])}")
+            raise TypeError(f"max_bytes is {source.max_bytes!r}: {value_hint(source.max_bytes, ['integer'])}")
         if Path(into).is_absolute() or ".." in Path(into).parts:
             raise ValueError("into leads elsewhere")
     except (TypeError, ValueError, AttributeError) as error:
@@ -83,14 +84,14 @@ def prepare(
         raise InputError(f"{out}: is there already; delete it to make it anew")
     unpacked, arranged = cache / "unpacked", out.with_name(f".{out.name}.unfinished")
     for leftover in (unpacked, arranged):
-        remove(leftover)
+        remove_tree(leftover)
     try:
         root = original or _fetched(form, cache, unpacked)
         arranged.parent.mkdir(parents=True, exist_ok=True)
         try:
             LAYOUTS[form.layout](description, root, arranged, workers)
         except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
-            raise_if_io(error, root)
+            raise_if_io_error(error, root)
             raise InputError(
                 f"{root}: not the {name} files of {description.title} ({error}); they should be "
                 f"{' '.join((LAYOUTS[form.layout].__doc__ or '').split())}"
@@ -105,7 +106,7 @@ def prepare(
         print(f"{out}: {len(found):,} test images of {len(found.class_names)} classes, as expected")
     finally:
         for leftover in (unpacked, arranged):
-            remove(leftover)
+            remove_tree(leftover)
 
 
 def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
@@ -118,18 +119,18 @@ def _fetched(form: Handout, cache: Path, unpacked: Path) -> Path:
         target.mkdir(parents=True, exist_ok=True)
         try:
             if is_archive(file):
-                unpack(file, unpacked / "one", _EXPANSION * source.max_bytes)
-                with naming(target):
+                extract_archive(file, unpacked / "one", _EXPANSION * source.max_bytes)
+                with io_errors_at(target):
                     shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
-                remove(unpacked / "one")
+                remove_tree(unpacked / "one")
             elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
                 with file.open("rb") as opened:
-                    form = what_else(opened.read(SAMPLE)) or "damaged"
+                    form = describe_non_text(opened.read(SNIFF_BYTES)) or "damaged"
                 raise InputError(f"{file}: not an archive, but {form}; delete it to fetch it again")
             else:
                 shutil.copyfile(file, target / file.name)
         except InputError as error:
-            if differs := mismatch(source, file):
+            if differs := checksum_mismatch(source, file):
                 raise InputError(f"{error}; {differs}: delete the file and run again") from None
             raise
     return unpacked / "all"

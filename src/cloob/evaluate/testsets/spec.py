@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 from cloob.common.yaml_file import read_yaml
 from cloob.evaluate.testsets.leftovers import is_leftover
 from cloob.evaluate.testsets.spec_keys import EXPECTED, KEYS, OPTIONAL, shown
@@ -128,7 +128,7 @@ def split_at_capitals(name: str) -> str:
 
 def _names_in_file(path: Path, described_in: Path) -> list[str]:
     try:
-        with naming(path):
+        with io_errors_at(path):
             lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
         message = (
