@@ -65,7 +65,9 @@ rule figure:
     conda:
         "../../envs/figures.yaml"
     params:
-        inputs=lambda wildcards: report_inputs.report_input_flags(config, "figure", wildcards.figure, WORKFLOW),
+        inputs=lambda wildcards: report_inputs.report_input_flags(
+            config, "figure", wildcards.figure, WORKFLOW
+        ),
         title_suffix=lambda wildcards: escape_for_report(config["title_suffix"]),
         caption=lambda wildcards: figures()[wildcards.figure].caption,
     shell:

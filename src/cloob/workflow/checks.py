@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from cloob.common.yaml_file import pitfalls
+from cloob.common.yaml_file import find_pitfalls
 from cloob.download.corpora.registry import READERS
 from cloob.workflow.consistency import inconsistencies
 from cloob.workflow.runs import Config
@@ -35,11 +35,11 @@ def yaml_pitfalls(path: str) -> Iterator[str]:
     Files that are not YAML are JSON, or fail when Snakemake reads them.
     """
     with suppress(yaml.YAMLError, UnicodeDecodeError):
-        yield from pitfalls(Path(path).read_text(encoding="utf-8"))
+        yield from find_pitfalls(Path(path).read_text(encoding="utf-8"))
 
 
 def remove_null_options(config: Any) -> None:
-    """Remove splits of corpora, and keys of splits, that are null: so a second config file takes them back."""
+    """Remove null splits of corpora and null keys of splits, with which a second config file unsets them."""
     corpora = config.get("corpora")
     for corpus in corpora.values() if isinstance(corpora, dict) else ():
         for split in ("train", "validation") if isinstance(corpus, dict) else ():

@@ -1,17 +1,16 @@
-"""Problems of a config that no schema can express: undefined names, sizes that do not divide, missing files."""
+"""Problems of a config beyond its schema: undefined names, impossible recipes, missing files."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 
 from cloob.common.errors import InputError
-from cloob.evaluate.testsets.spec import load_spec
+from cloob.evaluate.testsets.spec import load_description as load_spec
 from cloob.models.config import ModelConfig, model_config
 from cloob.train.recipe import Recipe, recipe_problems
-from cloob.workflow.corpora import Split, configured_splits, needed_splits
+from cloob.workflow.corpora import configured_splits, existing_shards, needed_splits
 from cloob.workflow.evaluation import probed_testsets
 from cloob.workflow.runs import Config, expand_row, recipe_arguments
-from cloob.workflow.user_inputs import is_result
+from cloob.workflow.user_inputs import file_exists, is_result
 
 
 def inconsistencies(config: Config) -> Iterator[str]:
@@ -24,6 +23,7 @@ def inconsistencies(config: Config) -> Iterator[str]:
     if not undefined:
         yield from _repeated_runs(config)
         yield from _undefined_splits(config)
+    yield from _missing_request_rates(config)
     yield from _retrieval_set_problems(config)
     yield from _testset_problems(config)
     probe = config["evaluate"]["linear_probe"]
@@ -37,7 +37,7 @@ def _load_models(config: Config) -> tuple[dict[str, ModelConfig], list[str]]:
     for name, architecture in config["architectures"].items():
         if is_result(config, architecture):
             continue
-        if architecture.endswith(".json") and not os.path.isfile(architecture):
+        if architecture.endswith(".json") and not file_exists(architecture):
             problems.append(_no_file(f"architectures.{name}", architecture))
             continue
         try:
@@ -83,12 +83,12 @@ def _undefined_names(config: Config) -> Iterator[str]:
                 section = {"corpus": "corpora", "validation": "corpora", "recipe": "recipes"}.get(key, key)
                 yield f"runs.{index}.{key}: {name} is not defined; {section} has {', '.join(defined)}"
         for objective in row["objectives"]:
-            if row["recipe"] in config["recipes"]:
-                if objective not in config["recipes"][row["recipe"]]["objectives"]:
-                    yield (
-                        f"runs.{index}.objectives: {objective} has no hyperparameters in recipe "
-                        f"{row['recipe']}; add recipes.{row['recipe']}.objectives.{objective}"
-                    )
+            recipe = config["recipes"].get(row["recipe"])
+            if recipe and objective not in recipe["objectives"]:
+                yield (
+                    f"runs.{index}.objectives: {objective} has no hyperparameters in recipe {row['recipe']}; "
+                    f"add recipes.{row['recipe']}.objectives.{objective}"
+                )
 
 
 def _repeated_runs(config: Config) -> Iterator[str]:
@@ -110,10 +110,17 @@ def _undefined_splits(config: Config) -> Iterator[str]:
             yield f"corpora.{split.corpus}: no {split.split} split; {remedy}"
 
 
+def _missing_request_rates(config: Config) -> Iterator[str]:
+    downloaded = {split.corpus for split in configured_splits(config) if not existing_shards(config, split)}
+    for corpus in sorted(downloaded):
+        if "requests_per_second" not in config["corpora"][corpus]:
+            yield f"corpora.{corpus}: no requests_per_second; set the rate of requests to one host"
+
+
 def _retrieval_set_problems(config: Config) -> Iterator[str]:
     for name, settings in config["evaluate"]["retrieval_sets"].items():
         path = settings["shards"]
-        if path.endswith(".json") and not is_result(config, path) and not os.path.isfile(path):
+        if path.endswith(".json") and not is_result(config, path) and not file_exists(path):
             yield f"evaluate.retrieval_sets.{name}.shards: no file {path}; correct the path"
 
 
@@ -134,7 +141,7 @@ def _testset_problems(config: Config) -> Iterator[str]:
         key, path = f"testsets.{name}.spec", testset["spec"]
         if is_result(config, path):
             continue
-        if not os.path.isfile(path):
+        if not file_exists(path):
             yield _no_file(key, path)
             continue
         try:

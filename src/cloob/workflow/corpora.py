@@ -1,4 +1,4 @@
-"""The corpora: which splits the runs need, where they come from, and the files of their download and shards."""
+"""The corpora: the splits that the runs need, their sources, and the files of download and shards."""
 
 from typing import Any, NamedTuple
 
@@ -88,7 +88,10 @@ def ledgers(config: Config, split: Split) -> list[str]:
 
 
 def fetch_flags(config: Config, corpus: str) -> list[str]:
-    """How a part is downloaded, as flags of `cloob download fetch`; the jobs of a corpus share its request rate."""
+    """How a part is downloaded, as flags of `cloob download fetch`.
+
+    The jobs of a corpus share its request rate equally.
+    """
     downloaded = [
         split
         for split in configured_splits(config)
@@ -100,7 +103,7 @@ def fetch_flags(config: Config, corpus: str) -> list[str]:
 
 
 def validation_manifests(config: Config, corpus: str) -> list[str]:
-    """The manifests of the validation splits that the runs of a corpus use, or of its own if it has no runs."""
+    """The manifests of the validation splits that a corpus' runs use, or of its own if it has no runs."""
     validation = {
         planned.validation for planned in planned_runs(config).values() if planned.run.corpus == corpus
     }
@@ -124,7 +127,7 @@ def pack_inputs(config: Config, split: Split) -> dict[str, str | list[str]]:
 
 
 def pack_flags(config: Config, split: Split) -> list[str]:
-    """How pairs are packed, as flags of `cloob shards pack`; existing shards by the image rules of the download."""
+    """How pairs are packed, as flags of `cloob shards pack`; existing shards by the download's rules."""
     rules = ["max_bytes", "max_pixels", "quality"]
     if existing_shards(config, split):
         rules += ["image_size", "min_size", "max_aspect_ratio"]

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 CONDA_REMEDY = (
     ", but the rules' environments (envs/) need conda: load it "
-    "(`module load conda`, or `. CONDA/etc/profile.d/conda.sh`) and activate .venv again, or run all rules in "
-    ".venv, which has the same versions (envs/lock.txt): append `--sdm env-modules` to the command"
+    "(`module load conda`, or `. CONDA/etc/profile.d/conda.sh`) and activate .venv again, or run all rules "
+    "in .venv, which has the same versions (envs/lock.txt): append `--sdm env-modules` to the command"
 )
 
 
@@ -44,5 +45,5 @@ def unsubmittable_path(paths: Iterable[str]) -> str | None:
 def unusable_checkout(source: str) -> str | None:
     """Why Snakemake cannot work in the checkout with the package folder `source`, or None."""
     if set(source) & set("{}:\n"):
-        return f"{os.path.dirname(source)}: move this checkout to a path without braces, colons and line breaks"
+        return f"{Path(source).parent}: move this checkout to a path without braces, colons and line breaks"
     return None

@@ -113,8 +113,12 @@ def _download_summaries(config: Config) -> dict[str, str]:
     return {f"{config['results']}/download/{corpus}/summary.csv": "" for corpus in corpora}
 
 
+def _logs(config: Config) -> dict[str, str]:
+    return {f"{config['results']}/train/{run}/metrics.jsonl": "" for run in planned_runs(config)}
+
+
 _OTHER_FILES: dict[str, Callable[[Config], dict[str, str]]] = {
-    "logs": lambda config: {f"{config['results']}/train/{run}/metrics.jsonl": "" for run in planned_runs(config)},
+    "logs": _logs,
     "predictions_of_cloob": _predictions_of_cloob,
     "overlap": lambda config: dict.fromkeys(overlap_files(config), ""),
     "outcomes": lambda config: _paths_to_keys(outcome_files(config)),

@@ -75,7 +75,7 @@ def recipe_arguments(recipe: dict[str, Any], objective: str) -> dict[str, Any]:
 
 
 def train_flags(config: Config, name: str) -> list[str]:
-    """A run, its recipe, its objective's hyperparameters and the training set-up, as flags of `cloob train`."""
+    """A run, its recipe, its objective's hyperparameters and its set-up, as flags of `cloob train`."""
     run, recipe = planned_runs(config)[name].run, recipe_of(config, name)
     setup = {
         "model": config["architectures"][run.architecture],

@@ -8,7 +8,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from cloob.common.yaml_file import hint
+from cloob.common.yaml_file import value_hint
 from cloob.download.corpora.registry import READERS
 from cloob.objectives.registry import OBJECTIVES
 from cloob.toy_data.config_schema import TOY_DATA_SCHEMA
@@ -81,7 +81,7 @@ def _explain(error: ValidationError) -> str:
         message = f"{error.instance!r} does not match"
     elif error.validator == "type":
         types = error.validator_value
-        remedy = hint(error.instance, [types] if isinstance(types, str) else types)
+        remedy = value_hint(error.instance, [types] if isinstance(types, str) else types)
         message += f": {remedy}" if remedy else ""
     description = error.schema.get("description")
     reference = (

@@ -1,4 +1,4 @@
-"""The cost of the training runs that are not finished, in GPU-hours, from recipe, corpus and measured rate."""
+"""The cost of unfinished training runs in GPU-hours, from recipe, corpus and measured throughput."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""The files that only the user can supply: URL lists, existing shards, test sets that cannot be downloaded."""
+"""The inputs that only the user can supply: URL lists, existing shards, test sets without a download."""
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from cloob.workflow.corpora import configured_splits, existing_shards, reader_inputs
 from cloob.workflow.runs import Config
@@ -10,6 +11,11 @@ from cloob.workflow.runs import Config
 def is_result(config: Config, path: str) -> bool:
     """Whether a path is in the results folder, so that the pipeline makes it."""
     return path.startswith(f"{config['results']}/")
+
+
+def file_exists(path: str) -> bool:
+    """Whether a path is a file. `Path.is_file` raises an error for a name that is too long."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def user_inputs(config: Config) -> dict[str, str]:
@@ -31,7 +37,7 @@ def user_inputs(config: Config) -> dict[str, str]:
 
 def missing_user_inputs(config: Config) -> dict[str, str]:
     """The user-supplied paths that do not exist yet: {config key: path}."""
-    return {key: path for key, path in user_inputs(config).items() if not os.path.exists(path)}
+    return {key: path for key, path in user_inputs(config).items() if not Path(path).exists()}
 
 
 def missing_inputs_message(config: Config, paths: Iterable[str]) -> str:
