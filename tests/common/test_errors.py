@@ -78,21 +78,25 @@ def test_each_error_of_the_system_has_a_remedy(name: str) -> None:
 def test_a_full_disk_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n" * 20_000)
     command = (
-        f"download cc3m --list {tmp_path}/links.tsv --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
+        f"download urls --reader conceptual_captions --list {tmp_path}/links.tsv"
+        f" --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
     )
     with limited(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
         main(command.split())
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(
-        f"cloob download cc3m: error: {tmp_path}/l.parquet: File too large; raise the file"
+        f"cloob download urls: error: {tmp_path}/l.parquet: File too large; raise the file"
     )
 
 
 def to_output(output: int, folder: Path) -> subprocess.CompletedProcess[str]:
     """A command that says something, with this standard output."""
     (folder / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
-    command = f"download cc3m --list {folder}/links.tsv --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    command = (
+        f"download urls --reader conceptual_captions --list {folder}/links.tsv"
+        f" --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    )
     return subprocess.run(
         [sys.executable, "-m", "cloob", *command.split()],
         stdout=output,
@@ -107,7 +111,7 @@ def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
         done = to_output(full.fileno(), tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
-        "cloob download cc3m: error: No space left on device; free space"
+        "cloob download urls: error: No space left on device; free space"
     )
 
 
@@ -119,7 +123,7 @@ def test_output_that_nobody_reads_any_more_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith(
-        "cloob download cc3m: error: Broken pipe; the program that read the output has ended"
+        "cloob download urls: error: Broken pipe; the program that read the output has ended"
     )
 
 

@@ -26,10 +26,10 @@ from cloob.common.json_files import read_json, write_json
 from cloob.common.json_lines import first_and_last_events
 from cloob.common.text import read_text
 from cloob.common.yaml_file import read_yaml
-from cloob.download.corpora.text_lines import lines
+from cloob.download.corpora.line_reader import read_lines
 from cloob.download.corpora.yfcc100m_sqlite import is_sqlite
-from cloob.download.fetch.completed_tars import read_whole
-from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
+from cloob.download.fetch.completed_tars import read_completed_tars
+from cloob.download.ledger import SCHEMA, read_ledger_batches, read_part, write_ledger
 from cloob.evaluate.features.cache import cached
 from cloob.evaluate.protocols.result import is_there
 from cloob.evaluate.testsets.content_hash import content_of
@@ -131,13 +131,17 @@ CASES = {
     "ledger": Case(
         "ledger.parquet",
         lambda path: write_ledger(path, SCHEMA.empty_table()),
-        lambda path: list(batches(path, ["uid"])),
+        lambda path: list(read_ledger_batches(path, ["uid"])),
     ),
     "list": Case(
-        "list.tsv", lambda path: path.write_text("a cat\thttp://x.example\n"), lambda path: list(lines(path))
+        "list.tsv",
+        lambda path: path.write_text("a cat\thttp://x.example\n"),
+        lambda path: list(read_lines(path)),
     ),
     "tar of img2dataset": Case(
-        "00000_stats.json", lambda p: a_round(p.with_name("00000.tar")), lambda p: read_whole(p.parent, {})
+        "00000_stats.json",
+        lambda p: a_round(p.with_name("00000.tar")),
+        lambda p: read_completed_tars(p.parent, {}),
     ),
     "tar archive": Case("a.tar", a_tar, is_archive),
     "zip archive": Case("a.zip", a_zip, is_archive),

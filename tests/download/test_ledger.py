@@ -122,7 +122,7 @@ def test_the_summary_tells_where_every_row_of_every_list_ended(cut: tuple[Path, 
         tmp_path / "few" / "0.parquet", ledger_of(read_part(tmp_path / "few.parquet", 0, 1)["uid"], 0)
     )
     accounting = {"train": tmp_path / "train.csv", "validation": tmp_path / "validation.csv"}
-    write_outcomes(accounting["train"], {"kept": 1000, "not_http": 20, "empty_link": 5}, 1025)
+    write_outcomes(accounting["train"], {"kept": 1000, "not_http": 20, "empty_url": 5}, 1025)
     write_outcomes(accounting["validation"], {"kept": 2}, 2)
     of_splits = {"train": ledgers, "validation": [tmp_path / "few" / "0.parquet"]}
     ends = write_summary(accounting, of_splits, tmp_path / "summary.csv")

@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cloob.download.corpora.conceptual_captions import read_cc
-from cloob.download.fetch.part import fetch
-from cloob.download.fetch.round import Effort, Images
+from cloob.download.corpora.conceptual_captions import read as read_conceptual_captions
+from cloob.download.fetch.part import fetch_part
+from cloob.download.fetch.round import FetchOptions, ImageOptions
 from cloob.shards.verify import verify
 from tests.helpers.packing import RULES, by_caption, outcomes_of, pack_download
 from tests.helpers.sample_images import ORIENTATION, encoded, jpeg, noise
 from tests.helpers.served_parts import RememberingServer, guard
 
-EFFORT = Effort(
+EFFORT = FetchOptions(
     user_agent="cloob-tests",
     requests_per_second=1000,
     timeout=5,
     retries=0,
-    rounds=1,
+    retry_rounds=1,
     seconds_between_rounds=0,
     processes=1,
     threads=8,
 )
-IMAGES = Images(image_size=256, quality=95, max_aspect_ratio=3.0, min_size=16, samples_per_tar=100)
+IMAGES = ImageOptions(image_size=256, quality=95, max_aspect_ratio=3.0, min_size=16, samples_per_tar=100)
 
 
 FORMS = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"quality": 95}, "TIFF": {}}
@@ -77,8 +77,8 @@ def test_large_and_small_pictures_lie_upright(tmp_path: Path, monkeypatch: pytes
         ]
         (tmp_path / "list.tsv").write_text("".join(lines))
         links, ledger = tmp_path / "urls.parquet", tmp_path / "parts" / "0000_ledger.parquet"
-        read_cc(tmp_path / "list.tsv", links, tmp_path / "urls_outcomes.csv")
-        outcomes = fetch(links, 0, 1, tmp_path / "parts" / "0000", ledger, IMAGES, EFFORT, guard(server))
+        read_conceptual_captions(links, tmp_path / "urls_outcomes.csv", tmp_path / "list.tsv")
+        outcomes = fetch_part(links, 0, 1, tmp_path / "parts" / "0000", ledger, IMAGES, EFFORT, guard(server))
     assert outcomes == {"kept": len(pictures), "http_404": 1, "truncated_image": 1}  # not scaled, half gray
     manifest = pack_download(([ledger], links), tmp_path / "shards")
     assert outcomes_of(manifest) == {"kept": len(pictures)}

@@ -12,7 +12,7 @@ import pytest
 
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
-from cloob.download.corpora.conceptual_captions import read_cc
+from cloob.download.corpora.conceptual_captions import read as read_conceptual_captions
 from tests.helpers.served_parts import rows_of
 
 LINK = "http://photos.example/1.jpg"
@@ -55,16 +55,16 @@ def test_odd_captions_are_kept(tmp_path: Path, row: str, caption: str) -> None:
         (b"a caption without a link", "malformed_row"),
         (b"caf\xe9\thttp://a.example/2.jpg", "not_utf8"),
         (b" \thttp://a.example/2.jpg", "empty_caption"),
-        (b"a dog\t ", "empty_link"),
+        (b"a dog\t ", "empty_url"),
         (b"a dog\tftp://a.example/2.jpg", "not_http"),
         (b"a dog\tdata:image/png;base64,AAAA", "not_http"),
         (b"a dog\twww.a.example/2.jpg", "not_http"),
-        (b"a dog\thttp:///2.jpg", "bad_link"),
-        (b"a dog\thttp://a.example:port/2.jpg", "bad_link"),
-        (b"a dog\thttp://[::1/2.jpg", "bad_link"),
-        (b"a dog\thttp://a..example/2.jpg?\xc3\xa9", "bad_link"),
-        (b"a dog\thttp://user name@/2.jpg", "bad_link"),
-        (LINK.join(("a second caption\t", "")).encode(), "duplicate_link"),
+        (b"a dog\thttp:///2.jpg", "invalid_url"),
+        (b"a dog\thttp://a.example:port/2.jpg", "invalid_url"),
+        (b"a dog\thttp://[::1/2.jpg", "invalid_url"),
+        (b"a dog\thttp://a..example/2.jpg?\xc3\xa9", "invalid_url"),
+        (b"a dog\thttp://user name@/2.jpg", "invalid_url"),
+        (LINK.join(("a second caption\t", "")).encode(), "duplicate_url"),
     ],
 )
 def test_what_cannot_be_fetched_is_refused_with_its_reason(tmp_path: Path, row: bytes, outcome: str) -> None:
@@ -142,7 +142,7 @@ def test_a_million_rows_need_bounded_memory_and_each_has_its_outcome(tmp_path: P
     code = """
 import resource, sys
 from pathlib import Path
-from cloob.download.corpora.conceptual_captions import read_cc
+from cloob.download.corpora.conceptual_captions import read as read_conceptual_captions
 read_cc(*map(Path, sys.argv[1:]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -154,7 +154,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     refused = Counter(row % 5 for row in rows if row % 4 == 0)
     assert read_outcomes(outcomes) == {
         "kept": len(kept),
-        "duplicate_link": 750_000 - len(kept),
+        "duplicate_url": 750_000 - len(kept),
         "malformed_row": refused[0] + refused[1],
         "not_utf8": refused[2],
         "empty_caption": refused[3],

@@ -10,8 +10,9 @@ import pytest
 
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
-from cloob.download.corpora.captions import RULES, plain_texts
-from cloob.download.corpora.yfcc100m import join_yfcc
+from cloob.download.corpora.caption_rules import CAPTION_RULES
+from cloob.download.corpora.plain_text import plain_texts
+from cloob.download.corpora.yfcc100m import read as read_yfcc100m
 from tests.helpers.repository import ROOT
 from tests.helpers.served_parts import rows_of
 

@@ -11,9 +11,9 @@ import pytest
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora import yfcc100m_sqlite as yfcc15m_sqlite
-from cloob.download.corpora.yfcc100m import join_yfcc
-from cloob.download.corpora.yfcc100m_sqlite import hash_of_link
-from tests.download.corpora.test_captions import step_by_step
+from cloob.download.corpora.yfcc100m import read as read_yfcc100m
+from cloob.download.corpora.yfcc100m_sqlite import hash_of_url
+from tests.download.corpora.test_plain_text import step_by_step
 from tests.helpers.served_parts import rows_of
 
 
@@ -47,19 +47,19 @@ def join(tmp_path: Path, records: list[tuple], subset: list[str]) -> tuple[list[
 def test_the_hash_is_the_md5_of_the_link_without_leading_zeros():
     for photo in range(200):
         digest = md5(link(photo).encode()).digest()
-        assert hash_of_link(link(photo)) == "".join(hex(byte)[2:] for byte in digest)
-    assert any(len(hash_of_link(link(photo))) < 32 for photo in range(200))
+        assert hash_of_url(link(photo)) == "".join(hex(byte)[2:] for byte in digest)
+    assert any(len(hash_of_url(link(photo))) < 32 for photo in range(200))
 
 
 def test_photos_are_found_by_id_and_every_row_has_one_outcome(tmp_path: Path):
     records = [record(30), record(10), record(20, marker=1), record(40, title=""), record(10), record(77)]
     subset = [
-        f"3\t10\t{hash_of_link(link(10))}",
-        f"4\t20\t{hash_of_link(link(20))}",
-        f"5\t30\t{hash_of_link(link(31))}",
-        f"6\t40\t{hash_of_link(link(40))}",
-        f"7\t50\t{hash_of_link(link(50))}",
-        f"8\t10\t{hash_of_link(link(10))}",
+        f"3\t10\t{hash_of_url(link(10))}",
+        f"4\t20\t{hash_of_url(link(20))}",
+        f"5\t30\t{hash_of_url(link(31))}",
+        f"6\t40\t{hash_of_url(link(40))}",
+        f"7\t50\t{hash_of_url(link(50))}",
+        f"8\t10\t{hash_of_url(link(10))}",
         "no row",
     ]
     links, outcomes = join(tmp_path, records, subset)
@@ -67,7 +67,7 @@ def test_photos_are_found_by_id_and_every_row_has_one_outcome(tmp_path: Path):
         ("000000001", "3", "10", "A dog on grass"),
         ("000000004", "6", "40", "on grass"),
     ]
-    name = hash_of_link(link(10))
+    name = hash_of_url(link(10))
     assert links[0]["url"] == f"http://bucket.example/{name[:3]}/{name[3:6]}/{name}.jpg"
     assert outcomes == {
         "kept": 2,
@@ -91,7 +91,7 @@ def test_some_rows_at_once_are_joined_as_one_by_one(tmp_path: Path, monkeypatch,
         for written, photo, title in zip(ids, photos, titles, strict=True)
     ]
     listed = [
-        (photo, draw.choice([hash_of_link(link(photo))] * 5 + ["f" * 33])) for photo in range(1, 200, 2)
+        (photo, draw.choice([hash_of_url(link(photo))] * 5 + ["f" * 33])) for photo in range(1, 200, 2)
     ]
     subset = [f"{row}\t{photo}\t{name}" for row, (photo, name) in enumerate(listed)]
     expected, outcomes = [], Counter({"kept": 0, "not_in_metadata": len(listed)})
@@ -102,7 +102,7 @@ def test_some_rows_at_once_are_joined_as_one_by_one(tmp_path: Path, monkeypatch,
             continue
         row, name = wanted.pop(photo)
         outcomes["not_in_metadata"] -= 1
-        if name != hash_of_link(link(photo)):
+        if name != hash_of_url(link(photo)):
             outcomes["hash_disagrees"] += 1
         elif marker == 1:
             outcomes["video"] += 1
@@ -118,14 +118,14 @@ def test_some_rows_at_once_are_joined_as_one_by_one(tmp_path: Path, monkeypatch,
 def test_the_dump_may_lie_at_any_path(tmp_path: Path):
     odd = tmp_path / "100%20?#a"
     odd.mkdir()
-    links, _ = join(odd, [record(10)], [f"3\t10\t{hash_of_link(link(10))}"])
+    links, _ = join(odd, [record(10)], [f"3\t10\t{hash_of_url(link(10))}"])
     assert len(links) == 1
 
 
 def test_a_database_of_something_else_is_refused(tmp_path: Path):
     database = dump(tmp_path / "other.sql", [record(1)], columns=5)
     subset = tmp_path / "subset.tsv"
-    subset.write_text(f"1\t1\t{hash_of_link(link(1))}\n")
+    subset.write_text(f"1\t1\t{hash_of_url(link(1))}\n")
     with pytest.raises(InputError, match=r"no table of 23 columns \(tables: photos\)"):
         join_yfcc([database], subset, "title", "http://b.example", tmp_path / "l.parquet", tmp_path / "f.csv")
     assert not (tmp_path / "l.parquet").exists()
@@ -137,6 +137,6 @@ def test_a_damaged_database_is_refused(tmp_path: Path):
     content[8192:100_000] = b"x" * (100_000 - 8192)
     database.write_bytes(content)
     subset = tmp_path / "subset.tsv"
-    subset.write_text(f"1\t1\t{hash_of_link(link(1))}\n")
+    subset.write_text(f"1\t1\t{hash_of_url(link(1))}\n")
     with pytest.raises(InputError, match=r"yfcc\.sql: damaged"):
         join_yfcc([database], subset, "title", "http://b.example", tmp_path / "l.parquet", tmp_path / "f.csv")

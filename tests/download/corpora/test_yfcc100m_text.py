@@ -9,9 +9,9 @@ import pytest
 
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
-from cloob.download.corpora import text_lines as lines
-from cloob.download.corpora.yfcc100m import join_yfcc
-from tests.download.corpora.test_captions import step_by_step
+from cloob.download.corpora import line_reader
+from cloob.download.corpora.yfcc100m import read as read_yfcc100m
+from tests.download.corpora.test_plain_text import step_by_step
 from tests.helpers.served_parts import rows_of
 
 TITLES = [b"", b"My+dog", b"%3Cb%3EMy%3C%2Fb%3E+dog", b"a\rb", b"\xff\xfe", b"%0A", b"x" * 700, b"K%C3%A4se"]

@@ -18,7 +18,7 @@ from cloob.download.fetch.error_codes import is_transient, outcome_of
         ("The read operation timed out", "timeout"),
         ("<urlopen error [Errno -2] Name or service not known>", "dns"),
         ("<urlopen error [Errno -3] Temporary failure in name resolution>", "dns"),
-        ("<urlopen error [Errno 111] Connection refused>", "refused_connection"),
+        ("<urlopen error [Errno 111] Connection refused>", "connection_refused"),
         ("[Errno 104] Connection reset by peer", "connection_lost"),
         ("IncompleteRead(512 bytes read, 1024 more expected)", "connection_lost"),
         ("<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>", "tls"),

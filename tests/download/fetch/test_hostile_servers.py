@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cloob.download.fetch.round import Effort, Images
+from cloob.download.fetch.round import FetchOptions, ImageOptions
 from tests.helpers.hostile_server import Rogue, rogue_server
 from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg
 
-IMAGES = Images(256, 90, 3.0, 16, samples_per_tar=100)
-EFFORT = Effort("cloob-tests", 1000, 2, 0, rounds=1, seconds_between_rounds=0, processes=1, threads=8)
+IMAGES = ImageOptions(256, 90, 3.0, 16, samples_per_tar=100)
+EFFORT = FetchOptions("cloob-tests", 1000, 2, 0, rounds=1, seconds_between_rounds=0, processes=1, threads=8)
 MEGABYTES = 450  # of a worker; 30 000 × 30 000 pixels are 900 in the smallest form that OpenCV knows
 
 # What the server does, or the link itself; the outcome, and the server's status.
@@ -57,10 +57,10 @@ ENDS = [
     ("junk?" + "x" * 60_000, "other_download_error", None),
     ("http://127.0.0.1:99999/", "forbidden_address", None),
     ("http://[::1]/", "forbidden_address", None),
-    ("file:///etc/passwd", "bad_link", None),
-    ("", "bad_link", None),
-    ("http:///", "bad_link", None),
-    (None, "bad_link", None),
+    ("file:///etc/passwd", "invalid_url", None),
+    ("", "invalid_url", None),
+    ("http:///", "invalid_url", None),
+    (None, "invalid_url", None),
 ]
 MEASURED = """
 import json, resource, subprocess, sys
@@ -107,7 +107,7 @@ def test_each_ends_as_it_must_and_costs_bounded_memory(
         uids = write_links(tmp_path / "urls.parquet", urls)
         flags = flags_of(IMAGES, EFFORT, guard(rogue, website, max_seconds=3))
         where = ["--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
-        where += ["--part", "0", "--parts", "1"]
+        where += ["--part", "0", "--num-parts", "1"]
         command = [sys.executable, "-c", MEASURED, "--urls", tmp_path / "urls.parquet", *where, *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = pq.read_table(tmp_path / "0.parquet").to_pylist()
@@ -133,7 +133,7 @@ def descendants(pid: int) -> list[int]:
 def test_a_killed_worker_ends_the_fetch_instead_of_hanging_it(website: RememberingServer, tmp_path: Path):
     write_links(tmp_path / "urls.parquet", [f"{website.address}/stall/{number}" for number in range(8)])
     command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", tmp_path / "urls.parquet"]
-    command += ["--part", "0", "--parts", "1", "--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
+    command += ["--part", "0", "--num-parts", "1", "--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
     command += flags_of(IMAGES, replace(EFFORT, timeout=200), guard(website, max_seconds=200))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as job:
         while not any(path.startswith("/stall/") for path in website.asked):
@@ -152,7 +152,7 @@ def test_a_killed_worker_ends_the_fetch_instead_of_hanging_it(website: Rememberi
 def fetch_command(folder: Path, urls: list[str], website: RememberingServer) -> list[str | Path]:
     write_links(folder / "urls.parquet", urls)
     command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", folder / "urls.parquet"]
-    command += ["--part", "0", "--parts", "1", "--folder", folder / "0", "--ledger", folder / "0.parquet"]
+    command += ["--part", "0", "--num-parts", "1", "--folder", folder / "0", "--ledger", folder / "0.parquet"]
     return command + flags_of(IMAGES, EFFORT, guard(website))
 
 
@@ -206,7 +206,7 @@ def test_what_is_refused_for_good_is_not_requested_again(rogue: Rogue, tmp_path:
     urls = [f"http://127.0.0.1:{rogue.server_address[1]}/{name}" for name in [*for_good, "hang_up"]]
     write_links(tmp_path / "urls.parquet", urls)
     command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", tmp_path / "urls.parquet"]
-    command += ["--part", "0", "--parts", "1", "--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
+    command += ["--part", "0", "--num-parts", "1", "--folder", tmp_path / "0", "--ledger", tmp_path / "0.parquet"]
     command += flags_of(IMAGES, replace(EFFORT, retries=2, rounds=2), guard(rogue))
     subprocess.run(command, check=True, capture_output=True)
     assert Counter(rogue.asked) == {f"/{name}": 1 for name in for_good} | {"/hang_up": 6}

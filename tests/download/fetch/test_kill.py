@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cloob.download.fetch.completed_tars import read_whole
-from cloob.download.fetch.round import Effort, Images
+from cloob.download.fetch.completed_tars import read_completed_tars
+from cloob.download.fetch.round import FetchOptions, ImageOptions
 from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg
 
 LINKS, PER_TAR, PARTS = 400, 20, 2
-IMAGES = Images(64, 90, 3.0, 16, samples_per_tar=PER_TAR)
-EFFORT = Effort("cloob-tests", 50, 2, 0, rounds=2, seconds_between_rounds=0, processes=2, threads=8)
+IMAGES = ImageOptions(64, 90, 3.0, 16, samples_per_tar=PER_TAR)
+EFFORT = FetchOptions("cloob-tests", 50, 2, 0, rounds=2, seconds_between_rounds=0, processes=2, threads=8)
 
 
 def command(folder: Path, links: Path, part: int, website: RememberingServer) -> list[str]:
@@ -89,7 +89,7 @@ def test_ten_kills_at_random_moments_change_nothing(website: RememberingServer, 
         asked = Counter(website.asked)
         assert all(asked[path] == times for path, times in held.items())
         for part in range(PARTS):
-            for table in read_whole(tmp_path / "torn" / f"{part:04d}" / "round_0", {}):
+            for table in read_completed_tars(tmp_path / "torn" / f"{part:04d}" / "round_0", {}):
                 paths = [path_of(row) for row in table.to_pylist() if row["outcome"] != "http_503"]
                 held.update({path: asked[path] for path in paths if path not in held})
     assert account(tmp_path / "torn") == whole

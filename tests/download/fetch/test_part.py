@@ -16,16 +16,16 @@ from PIL import Image
 
 from cloob.common.accounting import read_outcomes, write_outcomes
 from cloob.common.errors import InputError
-from cloob.download.corpora.conceptual_captions import read_cc
-from cloob.download.fetch.completed_tars import claim, drop_torn, read_whole
-from cloob.download.fetch.part import fetch
-from cloob.download.fetch.round import Effort, Images, _img2dataset
+from cloob.download.corpora.conceptual_captions import read as read_conceptual_captions
+from cloob.download.fetch.completed_tars import prepare_output_dir, read_completed_tars, remove_incomplete
+from cloob.download.fetch.part import fetch_part
+from cloob.download.fetch.round import FetchOptions, ImageOptions, _run_img2dataset
 from cloob.download.ledger import SCHEMA
 from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg, rows_of
 
 PER_TAR = 20
-IMAGES = Images(image_size=128, quality=90, max_aspect_ratio=3.0, min_size=16, samples_per_tar=PER_TAR)
-EFFORT = Effort(
+IMAGES = ImageOptions(image_size=128, quality=90, max_aspect_ratio=3.0, min_size=16, samples_per_tar=PER_TAR)
+EFFORT = FetchOptions(
     user_agent="cloob-tests",
     requests_per_second=1000,
     timeout=6,
@@ -103,10 +103,10 @@ def fetched(website: RememberingServer, tmp_path_factory: pytest.TempPathFactory
     links, part, ledger = folder / "urls.parquet", folder / "0000", folder / "0000_ledger.parquet"
     read_cc(folder / "list.tsv", links, folder / "urls_outcomes.csv")
     command = [sys.executable, "-m", "cloob", "download", "fetch", *flags_of(IMAGES, EFFORT, guard(website))]
-    command += ["--urls", links, "--part", "0", "--parts", "1", "--folder", part, "--ledger", ledger]
+    command += ["--urls", links, "--part", "0", "--num-parts", "1", "--folder", part, "--ledger", ledger]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 120
-        while not read_whole(part / "round_0", {}):
+        while not read_completed_tars(part / "round_0", {}):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         first.send_signal(signal.SIGKILL)
@@ -116,7 +116,7 @@ def fetched(website: RememberingServer, tmp_path_factory: pytest.TempPathFactory
     time.sleep(1)
     assert len(website.asked) == quiet, "img2dataset outlived its parent"
     # What was under way when it was killed is asked for again; what is counted here was not.
-    held = {row["uid"] for table in read_whole(part / "round_0", {}) for row in table.to_pylist()}
+    held = {row["uid"] for table in read_completed_tars(part / "round_0", {}) for row in table.to_pylist()}
     before = Counter(website.asked)
     website.met.clear()
     paths = {link["uid"]: link["url"].removeprefix(website.address) for link in rows_of(links)}
@@ -191,7 +191,7 @@ def test_only_whole_tars_count(fetched: Fetched, tmp_path: Path):
     for file in (fetched.folder / "round_0").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     whole = {}
-    assert len(read_whole(tmp_path, whole)) == len(whole) == 4
+    assert len(read_completed_tars(tmp_path, whole)) == len(whole) == 4
     (tmp_path / "00000_stats.json").write_text("{", encoding="utf-8")
     (tmp_path / "00001.parquet").write_bytes(b"PAR1")
     # Cut off within the last image, and at a block's end after the first.
@@ -200,8 +200,8 @@ def test_only_whole_tars_count(fetched: Fetched, tmp_path: Path):
     tar = (tmp_path / "00003.tar").read_bytes()
     (tmp_path / "00003.tar").write_bytes(tar[: 10 * 512])
     whole = {}
-    assert read_whole(tmp_path, whole) == []
-    drop_torn(tmp_path, whole)
+    assert read_completed_tars(tmp_path, whole) == []
+    remove_incomplete(tmp_path, whole)
     assert [file.name for file in tmp_path.iterdir()] == ["fingerprint.txt"]
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from cloob.download.fetch.rate_limit import Pace
+from cloob.download.fetch.rate_limit import HostRateLimiter
 from tests.helpers.served_parts import RememberingServer, guard, jpeg
 
 ASK = """
 import sys, time
 from pathlib import Path
-from cloob.download.fetch.rate_limit import Pace
-pace = Pace(Path(sys.argv[1]), float(sys.argv[2]))
+from cloob.download.fetch.rate_limit import HostRateLimiter
+pace = HostRateLimiter(Path(sys.argv[1]), float(sys.argv[2]))
 for _ in range(int(sys.argv[3])):
     pace.wait("Example.org")
     print(time.monotonic())
@@ -24,7 +24,7 @@ for _ in range(int(sys.argv[3])):
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    Pace.make(tmp_path / "pace")
+    HostRateLimiter.create_file(tmp_path / "pace")
     return tmp_path / "pace"
 
 
@@ -32,7 +32,7 @@ def test_processes_and_threads_share_the_pace_of_a_host(file: Path):
     rate, times, began = 40, [], time.monotonic()
     command = [sys.executable, "-c", ASK, str(file), str(rate), "10"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        pace = Pace(file, rate)
+        pace = HostRateLimiter(file, rate)
 
         def ask() -> None:
             for _ in range(10):
@@ -51,7 +51,7 @@ def test_processes_and_threads_share_the_pace_of_a_host(file: Path):
 
 
 def test_hosts_do_not_wait_for_each_other(file: Path):
-    pace, began = Pace(file, 0.01), time.monotonic()
+    pace, began = HostRateLimiter(file, 0.01), time.monotonic()
     for number in range(20):
         pace.wait(f"host{number}.example")
     assert time.monotonic() - began < 5
@@ -61,9 +61,9 @@ ASK_SERVER = """
 import json, sys, time, urllib.request
 from pathlib import Path
 from cloob.download.fetch.guard import Guard, install
-from cloob.download.fetch.rate_limit import Pace
-Pace.make(Path(sys.argv[2]))
-install(Guard((sys.argv[1],), 10**6, 10**6, 1), Pace(Path(sys.argv[2]), 0.5))
+from cloob.download.fetch.rate_limit import HostRateLimiter
+HostRateLimiter.create_file(Path(sys.argv[2]))
+install(Guard((sys.argv[1],), 10**6, 10**6, 1), HostRateLimiter(Path(sys.argv[2]), 0.5))
 begun = time.monotonic()
 for _ in range(2):
     print(len(urllib.request.urlopen(f"http://{sys.argv[1]}/one.jpg", timeout=1).read()))

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus, unquote_to_bytes
 
 import pytest
 
-from cloob.download.corpora.captions import one_line, plain_texts
+from cloob.download.corpora.plain_text import plain_texts, to_single_line
 
 ODD = [b"%", b"%2", b"%zz", b"%25", b"%2B", b"%0A", b"%0d", b"%00", b"%09", b"%7F", b"%85", b"%C2%85", b"%C2"]
 ODD += [b"%E3%81", b"%E3%81%82", b"%F0%9F%98%80", b"%C2%A0", b"%E2%80%A8", b"%E3%80%80", b"\xff", b"\xe3\x81"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.download.corpora.text_lines import lines
+from cloob.download.corpora.line_reader import read_lines
 
 ROWS = [b"%d\t%s" % (i, os.urandom(30).hex().encode()) for i in range(30_000)]
 TEXT = b"\n".join(ROWS) + b"\n"
