@@ -20,7 +20,7 @@ shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python
 from cloob.report.registry import figures, tables
 from cloob.workflow import corpora, environment, evaluation, report_inputs, runs
 from cloob.workflow.checks import check_config
-from cloob.workflow.flags import escape_for_report, flags
+from cloob.workflow.flags import flags
 from cloob.workflow.report_inputs import report_names
 from cloob.workflow.toy_data import toy_files, toy_flags, toy_folders
 from cloob.workflow.training_cost import training_cost
@@ -46,13 +46,10 @@ def testset_flags(wildcards, input):
 
 
 def files_of_report(kind, name):
-    """The inputs of a table or figure; tables of existing results wait for nothing."""
-    entry = report_inputs.report_entry(kind, name)
-    problem = report_inputs.unmet_requirement(config, entry)
+    """The inputs of a table or figure."""
+    problem = report_inputs.unmet_requirement(config, report_inputs.report_entry(kind, name))
     if problem:
         raise WorkflowError(problem)
-    if kind == "table" and config["allow_missing"]:
-        return []
     return report_inputs.report_input_files(config, kind, name, WORKFLOW)
 
 

@@ -19,12 +19,9 @@ rule table:
     conda:
         "../../envs/tables.yaml"
     params:
-        inputs=lambda wildcards: report_inputs.report_input_flags(config, "table", wildcards.table, WORKFLOW),
-        allow_missing="--allow-missing" if config["allow_missing"] else "",
-        title_suffix=lambda wildcards: escape_for_report(config["title_suffix"]),
+        flags=lambda wildcards: report_inputs.report_flags(config, "table", wildcards.table, WORKFLOW),
     shell:
-        "cloob report table {wildcards.table:q} {params.inputs:q} {params.allow_missing:q} --csv={output.csv:q}"
-        " --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
+        "cloob report table {wildcards.table:q} {params.flags:q} --csv={output.csv:q} 2>&1 | tee {log:q}"
 
 
 # A table as a page of the HTML report, because browsers display neither CSV nor Markdown.
@@ -65,11 +62,7 @@ rule figure:
     conda:
         "../../envs/figures.yaml"
     params:
-        inputs=lambda wildcards: report_inputs.report_input_flags(
-            config, "figure", wildcards.figure, WORKFLOW
-        ),
-        title_suffix=lambda wildcards: escape_for_report(config["title_suffix"]),
+        flags=lambda wildcards: report_inputs.report_flags(config, "figure", wildcards.figure, WORKFLOW),
         caption=lambda wildcards: figures()[wildcards.figure].caption,
     shell:
-        "cloob report figure {wildcards.figure:q} {params.inputs:q} --png={output.png:q}"
-        " --title-suffix={params.title_suffix:q} 2>&1 | tee {log:q}"
+        "cloob report figure {wildcards.figure:q} {params.flags:q} --png={output.png:q} 2>&1 | tee {log:q}"

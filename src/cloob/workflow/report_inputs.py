@@ -7,7 +7,7 @@ from typing import Literal
 from cloob.report.registry import INPUTS, Entry, figures, tables
 from cloob.workflow.corpora import downloaded_splits, manifests, outcome_files
 from cloob.workflow.evaluation import overlap_files, probed_testsets, released_files, result_files
-from cloob.workflow.flags import flags
+from cloob.workflow.flags import escape_for_report, flags, named_paths
 from cloob.workflow.runs import (
     Config,
     EpochSelection,
@@ -49,22 +49,27 @@ def unmet_requirement(config: Config, entry: Entry) -> str | None:
 
 
 def report_input_files(config: Config, kind: Kind, name: str, workflow_folder: Path) -> list[str]:
-    """The files that a table or figure is made from."""
-    files = [
-        path
-        for word in report_entry(kind, name).inputs
-        for path in _files(config, kind, word, workflow_folder)
-    ]
+    """The files that a table or figure waits for.
+
+    With `allow_missing`, a table does not wait for result files and logs.
+    """
+    words = report_entry(kind, name).inputs
+    if kind == "table" and config["allow_missing"]:
+        words = tuple(word for word in words if INPUTS[word].flag != "results")
+    files = [path for word in words for path in _files(config, kind, word, workflow_folder)]
     return list(dict.fromkeys(files))
 
 
-def report_input_flags(config: Config, kind: Kind, name: str, workflow_folder: Path) -> list[str]:
-    """The same files as flags of `cloob report table` and `cloob report figure`; keyed ones as KEY=FILE."""
+def report_flags(config: Config, kind: Kind, name: str, workflow_folder: Path) -> list[str]:
+    """All inputs of a table or figure, keyed ones as KEY=FILE, and the labels, as flags of `cloob report`."""
     values: dict[str, list[str]] = {}
     for word in report_entry(kind, name).inputs:
         for path, key in _files(config, kind, word, workflow_folder).items():
             values.setdefault(INPUTS[word].flag, []).append(f"{key}={path}" if key else path)
-    return flags(values)
+    titles = {corpus: escape_for_report(settings["title"]) for corpus, settings in config["corpora"].items()}
+    labels = {"corpus_title": named_paths(titles), "title_suffix": escape_for_report(config["title_suffix"])}
+    missing = ["--allow-missing"] if kind == "table" and config["allow_missing"] else []
+    return flags(values | labels) + missing
 
 
 def _files(config: Config, kind: Kind, word: str, workflow_folder: Path) -> dict[str, str]:
