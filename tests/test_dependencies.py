@@ -8,11 +8,12 @@ from tests.helpers.import_graph import external_imports
 from tests.helpers.repository import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Declared, but run as programs or loaded as plugins, not imported.
+# Declared, but run as programs or imported by other packages.
 PROGRAMS = {
     "snakemake",  # runs the workflow
     "snakemake-executor-plugin-slurm",  # loaded by `snakemake --profile slurm`
-    "pygments",  # needed by `snakemake --report`
+    "pygments",  # imported by `snakemake --report`
+    "tensorboard",  # imported by torch.utils.tensorboard
 }
 DEVELOPMENT_PROGRAMS = {"mypy", "pytest-timeout", "pytest-xdist", "ruff", "snakefmt"}
 

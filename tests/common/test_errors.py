@@ -23,7 +23,7 @@ from cloob.common.data_loading import BatchLoader, kill_workers_on_exit
 from cloob.common.errors import InputError, io_errno, io_errors_at, user_message
 from cloob.common.json_files import read_json, write_json
 from cloob.common.locks import exclusive_dir_lock, file_lock
-from tests.helpers.io_errors import limited
+from tests.helpers.io_errors import resource_limit
 
 
 def write_torch(path: Path) -> None:
@@ -56,7 +56,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Path, name: str) -> None:
     path = tmp_path / "results" / name
     with (
-        limited(resource.RLIMIT_FSIZE, 10_000),
+        resource_limit(resource.RLIMIT_FSIZE, 10_000),
         pytest.raises(OSError) as failed,
         atomic_write(path) as beside,
     ):
@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.Ca
         f"download urls --reader conceptual_captions --list {tmp_path}/links.tsv"
         f" --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
     )
-    with limited(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
+    with resource_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
         main(command.split())
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
@@ -247,4 +247,4 @@ def test_an_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
     command += ["--urls", f"{tmp_path}/l.parquet", "--outcomes", f"{tmp_path}/f.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it, or name another")
+    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it or use another path")

@@ -52,7 +52,7 @@ from cloob.shards.validate import _finished
 from cloob.shards.webdataset_tars import decompress_tar
 from cloob.shards.writer import Sample, finished_shard, write_shard
 from cloob.train.state import newest_checkpoint, read_checkpoint, save_checkpoint
-from tests.helpers.io_errors import fail_reads_below, no_descriptor_left
+from tests.helpers.io_errors import fail_reads_below, no_free_descriptors
 
 
 @dataclass
@@ -195,7 +195,7 @@ def test_too_many_open_files_make_no_file_a_damaged_one(tmp_path: Path, name: st
     path = tmp_path / case.file
     case.make(path)
     before = state(tmp_path)
-    with no_descriptor_left(), pytest.raises(OSError) as failed:
+    with no_free_descriptors(), pytest.raises(OSError) as failed:
         case.read(path)
     said = user_message(failed.value)
     assert said is not None

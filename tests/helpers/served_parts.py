@@ -9,13 +9,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cloob.download.fetch.guard import Guard
-<<<<<<< HEAD
-from cloob.download.fetch.round import Effort, Images
-from cloob.toy_data.server import ToyDataServer
-=======
 from cloob.download.fetch.round import FetchOptions, ImageOptions
-from cloob.toy_data.server import WorldServer
->>>>>>> download
+from cloob.toy_data.server import ToyDataServer
 
 
 class RememberingServer(ToyDataServer):

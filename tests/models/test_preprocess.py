@@ -12,7 +12,8 @@ from torchvision.transforms.functional import pil_to_tensor
 from cloob.images.decoding import decode_rgb, to_upright_rgb
 from cloob.models.clip import build_encoder, evaluation_transform, load_encoder
 from cloob.models.export import export_open_clip
-from tests.helpers.pillow_modes import MODES, file_of, of_mode
+from tests.helpers.pillow_modes import MODES, image_in_mode
+from tests.helpers.sample_images import encode_image
 
 CONFIG = {
     "embed_dim": 16,
@@ -47,7 +48,7 @@ def peers(content: bytes) -> torch.Tensor:
 def test_preprocess_gives_the_bits_of_open_clips_transform(
     form: str, mode: str, size: tuple[int, int]
 ) -> None:
-    content = file_of(photo(size, mode), form)
+    content = encode_image(photo(size, mode), form)
     expected = peers(content)
     with Image.open(io.BytesIO(content)) as image:
         assert torch.equal(evaluation_transform(CONFIG)(image), expected)
@@ -67,12 +68,12 @@ def test_preprocess_of_any_mode_is_that_of_the_decoded_image(exported: Path, for
     else:
         preprocess = load_encoder(str(exported))[0].preprocess
     for mode in MODES:
-        image = of_mode(mode)
+        image = image_in_mode(mode)
         assert torch.equal(preprocess(image), preprocess(to_upright_rgb(image))), mode
     exif = Image.Exif()
     exif[0x0112] = 6
     for file_format in ("JPEG", "PNG", "WEBP", "TIFF"):
-        content = file_of(photo((60, 40)), file_format, exif=exif)
+        content = encode_image(photo((60, 40)), file_format, exif=exif)
         with Image.open(io.BytesIO(content)) as image:
             assert torch.equal(preprocess(image), preprocess(decode_rgb(content)))
 

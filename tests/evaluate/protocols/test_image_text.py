@@ -87,8 +87,7 @@ def test_an_image_that_went_bad_is_named(checkpoint: Path, tmp_path: Path, capfd
     tar.write_bytes(content)
     assert evaluate(checkpoint, tmp_path / "out", f"cc3m_validation={shards.path}") == 2
     assert (
-        f"{tar}: changed after packing: sample 000001 is not the image of its index"
-        in capfd.readouterr().err
+        f"{tar}: changed after packing: sample 000001 is not the image of its index" in capfd.readouterr().err
     )
     assert not (tmp_path / "out").exists()
 

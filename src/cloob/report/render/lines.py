@@ -1,17 +1,17 @@
-"""Lines over epochs: the mean of the seeds, in a band of its 95 % interval."""
+"""Line charts over epochs: lines are means over seeds, bands their 95% confidence intervals."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from cloob.report.figures.inputs import objectives_of
+from cloob.report.render.panels import objectives_of
 from cloob.report.render.style import FAINT, MARKERS, PALETTE
-from cloob.report.stats.intervals import over_seeds
+from cloob.report.stats.intervals import aggregate_seeds
 
 
 def draw_lines(axis: Axes, data: pd.DataFrame) -> None:
-    """Draw a line per objective; `data` holds objective, epoch, value, a row per seed."""
-    summary = over_seeds(data, ["objective", "epoch"]).sort_values("epoch", kind="stable")
+    """Draw a line per objective; `data` has a row per seed: objective, epoch, value."""
+    summary = aggregate_seeds(data, ["objective", "epoch"]).sort_values("epoch", kind="stable")
     for objective in objectives_of(data):
         line = summary[summary.objective == objective]
         axis.plot(
