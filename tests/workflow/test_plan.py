@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from cloob.slurm.profile import SITE
+from cloob.slurm.profile import SITE_ANCHORS
 from tests.helpers.configs import config_from
 from tests.helpers.repository import ROOT
 
@@ -256,7 +256,7 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     profile = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
     assert profile["executor"] == "slurm"
     assert profile["software-deployment-method"] == "conda"
-    assert set(profile["set-resources"]) - set(SITE) == set(rules) - {"all", "user_inputs"}
+    assert set(profile["set-resources"]) - set(SITE_ANCHORS) == set(rules) - {"all", "user_inputs"}
     assert set(profile["set-threads"]) <= set(rules) and set(profile["groups"]) <= set(rules)
     # One process per GPU, with the CPUs of its data-loader workers.
     train, processes = profile["set-resources"]["train"], CONFIG["train"]["processes"]

@@ -66,8 +66,8 @@ def test_measured_throughput_gives_gpu_hours(config, log):
         for seen, rate in ((9_600_000, 100), (19_200_000, 2000), (28_800_000, 9000))
     ]
     log.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "start", "run": {}')
-    # 288 million pairs / (2,000 / 4 pairs per second and GPU, the median) / 3,600 s = 160 hours on one GPU;
-    # a tenth of one of the ten runs is trained.
+    # 288 million pairs / (2,000 / 4 pairs per second and GPU, the median) / 3,600 s = 160 hours on one GPU.
+    # A tenth of one of the ten runs is trained.
     lines, warnings = training_cost(config)
     assert lines[0] == (
         "10 × cc3m RN50, 128 epochs: 288,000,000 pairs per run, 28,800,000 trained over all runs, 40.00 h per "
