@@ -25,7 +25,7 @@ from hashlib import md5
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-from yfcc15m_files import synthesise
+from yfcc_files import synthesise
 
 
 def ours(folder: Path, metadata: str) -> int:

@@ -243,7 +243,8 @@ def test_names_that_are_not_utf8_survive_json(tmp_path: Path) -> None:
 
 
 def test_an_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cloob", "download", "cc3m", "--list", bytes(tmp_path) + b"/caf\xe9"]
+    command = [sys.executable, "-m", "cloob", "download", "urls", "--reader", "conceptual_captions"]
+    command += ["--list", bytes(tmp_path) + b"/caf\xe9"]
     command += ["--urls", f"{tmp_path}/l.parquet", "--outcomes", f"{tmp_path}/f.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -72,7 +72,7 @@ def _text_rows(
     if header:
         first = next(records, None)
         if first is None:
-            raise InputError(f"{path}: the first row is no header of well-formed columns; set --header=false")
+            raise InputError(f"{path}: the first row is not a header; set --header=false")
         names = [field.decode("utf-8", errors="replace").strip() for field in first]
     width = len(names) if names is not None else 0
     indices = _column_indices(path, columns, names) if names is not None else None
@@ -113,7 +113,7 @@ def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) 
         raise InputError(f"{path}: no such file; put the list there or name another") from None
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, path)
-        raise InputError(f"{path}: no readable Parquet file ({error}); download it again") from None
+        raise InputError(f"{path}: not a readable Parquet file ({error}); download it again") from None
 
 
 def _is_text(kind: pa.DataType) -> bool:
