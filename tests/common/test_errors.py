@@ -80,21 +80,25 @@ def test_full_disk_exits_with_status_2_and_one_line(
 ) -> None:
     (tmp_path / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n" * 20_000)
     command = (
-        f"download cc3m --list {tmp_path}/links.tsv --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
+        f"download urls --reader conceptual_captions --list {tmp_path}/links.tsv"
+        f" --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
     )
     with resource_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as exited:
         main(command.split())
     assert exited.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(
-        f"cloob download cc3m: error: {tmp_path}/l.parquet: File too large; raise the file"
+        f"cloob download urls: error: {tmp_path}/l.parquet: File too large; raise the file"
     )
 
 
 def run_with_stdout(stdout: int, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command that prints something, with the given standard output."""
     (folder / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
-    command = f"download cc3m --list {folder}/links.tsv --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    command = (
+        f"download urls --reader conceptual_captions --list {folder}/links.tsv"
+        f" --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    )
     return subprocess.run(
         [sys.executable, "-m", "cloob", *command.split()],
         stdout=stdout,
@@ -109,7 +113,7 @@ def test_full_disk_of_standard_output_is_one_line(tmp_path: Path) -> None:
         process = run_with_stdout(full.fileno(), tmp_path)
     assert process.returncode == 2
     assert process.stderr.splitlines()[-1].startswith(
-        "cloob download cc3m: error: No space left on device; free space"
+        "cloob download urls: error: No space left on device; free space"
     )
 
 
@@ -121,7 +125,7 @@ def test_broken_pipe_of_standard_output_is_one_line(tmp_path: Path) -> None:
     assert process.returncode == 2
     last = process.stderr.splitlines()[-1]
     assert last.startswith(
-        "cloob download cc3m: error: Broken pipe; the program that read the output has exited"
+        "cloob download urls: error: Broken pipe; the program that read the output has exited"
     )
 
 
@@ -241,7 +245,8 @@ def test_file_names_that_are_not_utf8_survive_json(tmp_path: Path) -> None:
 
 
 def test_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cloob", "download", "cc3m", "--list", bytes(tmp_path) + b"/caf\xe9"]
+    command = [sys.executable, "-m", "cloob", "download", "urls", "--reader", "conceptual_captions"]
+    command += ["--list", bytes(tmp_path) + b"/caf\xe9"]
     command += ["--urls", f"{tmp_path}/l.parquet", "--outcomes", f"{tmp_path}/f.csv"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 2

@@ -132,7 +132,9 @@ def test_user_facing_error_of_a_worker_is_reraised_unchanged(workers: int, error
 
 @pytest.mark.parametrize("item", [kill_self, lambda: os._exit(3)])
 def test_dead_worker_raises_input_error(item: object) -> None:
-    message = r"DataLoader worker \(pid.*\) (is killed by signal: Killed|exited unexpectedly).*; probably out of"
+    message = (
+        r"DataLoader worker \(pid.*\) (is killed by signal: Killed|exited unexpectedly).*; probably out of"
+    )
     with pytest.raises(InputError, match=message) as raised:
         load_batches(FakeDataset(1, 2, item, 4), 2)
     assert "\n" not in str(raised.value)

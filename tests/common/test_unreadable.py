@@ -26,10 +26,10 @@ from cloob.common.json_files import read_json, write_json
 from cloob.common.json_lines import first_and_last_events
 from cloob.common.text import read_text
 from cloob.common.yaml_file import read_yaml
-from cloob.download.corpora.text_lines import lines
+from cloob.download.corpora.line_reader import read_lines
 from cloob.download.corpora.yfcc100m_sqlite import is_sqlite
-from cloob.download.fetch.completed_tars import read_whole
-from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
+from cloob.download.fetch.completed_tars import read_completed_tars
+from cloob.download.ledger import SCHEMA, read_ledger_batches, read_part, write_ledger
 from cloob.evaluate.features.cache import cached
 from cloob.evaluate.protocols.result import is_there
 from cloob.evaluate.testsets.content_hash import content_of
@@ -39,11 +39,11 @@ from cloob.evaluate.testsets.video import middle_frame
 from cloob.models.clip import load_encoder
 from cloob.models.config import model_config
 from cloob.models.safe_load import read_weights
-from cloob.report.load.logs import read_events
-from cloob.report.load.paper import Paper
-from cloob.report.load.result_file import read_result
-from cloob.report.tables.accounting import read_page
-from cloob.report.tables.corpus import read_manifest
+from cloob.report.load.corpora import read_manifest
+from cloob.report.load.logs import read_log
+from cloob.report.load.outcomes import read_splits
+from cloob.report.load.paper import read_paper
+from cloob.report.load.result_files import read_result
 from cloob.shards.from_download import download_source
 from cloob.shards.from_webdataset import webdataset_source
 from cloob.shards.reader import Shards
@@ -131,13 +131,17 @@ CASES = {
     "ledger": Case(
         "ledger.parquet",
         lambda path: write_ledger(path, SCHEMA.empty_table()),
-        lambda path: list(batches(path, ["uid"])),
+        lambda path: list(read_ledger_batches(path, ["uid"])),
     ),
     "list of captions and URLs": Case(
-        "list.tsv", lambda path: path.write_text("a cat\thttp://x.example\n"), lambda path: list(lines(path))
+        "list.tsv",
+        lambda path: path.write_text("a cat\thttp://x.example\n"),
+        lambda path: list(read_lines(path)),
     ),
     "tar of img2dataset": Case(
-        "00000_stats.json", lambda p: make_round(p.with_name("00000.tar")), lambda p: read_whole(p.parent, {})
+        "00000_stats.json",
+        lambda p: make_round(p.with_name("00000.tar")),
+        lambda p: read_completed_tars(p.parent, {}),
     ),
     "tar archive": Case("a.tar", make_tar, is_archive),
     "zip archive": Case("a.zip", make_zip, is_archive),
@@ -159,9 +163,9 @@ CASES = {
     "class folders": Case(
         "test", lambda path: (path / "cat").mkdir(parents=True), lambda p: class_folders(p, p)
     ),
-    "training log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_events),
+    "training log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_log),
     "outcomes": Case(
-        "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), lambda p: read_page("a/b/c", p)
+        "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), lambda p: read_splits([("a/b/c", p)])
     ),
     "result for a table": Case("r.json", lambda path: write_json(path, {}), read_result),
     "manifest for a table": Case("shards.json", make_manifest, read_manifest),
@@ -179,7 +183,7 @@ CASES = {
     ),
     "SQLite database": Case("a.sql", lambda path: path.write_text("a"), is_sqlite),
     "possibly compressed tar": Case("a.tar", make_tar, lambda path: decompress_tar(path, path)),
-    "paper results": Case("paper.csv", lambda path: path.write_text("mean\n1\n"), Paper),
+    "paper results": Case("paper.csv", lambda path: path.write_text("mean\n1\n"), read_paper),
 }
 
 

@@ -22,15 +22,15 @@ from cloob.cli import main
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_description
 from cloob.evaluate.testsets.video import middle_frame
-from tests.helpers.range_server import RangedServer, Served
+from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
 
 SHIPPED = ROOT / "config" / "datasets"
 
 
 @pytest.fixture
-def web() -> Iterator[RangedServer]:
-    with RangedServer() as server:
+def web() -> Iterator[RangeServer]:
+    with RangeServer() as server:
         yield server
 
 
@@ -66,9 +66,9 @@ def tree(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def processed(web: RangedServer, archive: bytes) -> dict:
-    web.files["birds.zip"] = Served(archive)
-    file = {"url": web.address("birds.zip"), "checksum": None, "max_bytes": 100_000}
+def processed(web: RangeServer, archive: bytes) -> dict:
+    web.files["birds.zip"] = ServedFile(archive)
+    file = {"url": web.url_of("birds.zip"), "checksum": None, "max_bytes": 100_000}
     return {"processed": {"layout": "class_folders", "files": [file]}}
 
 
@@ -95,7 +95,7 @@ def test_a_second_try_takes_what_was_fetched(web, tmp_path: Path, describe: Call
     assert "3 images where 4 are expected by" in error_of(capfd)
     assert not (tmp_path / "out").exists()
     assert prepare(tmp_path, describe(tmp_path / "d.yaml", source=source, expected=EXPECTED)) == 0
-    assert len(web.files["birds.zip"].asked) == 1
+    assert len(web.files["birds.zip"].requested_ranges) == 1
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_gtsrbs_official_archives_are_fetched(web, tmp_path: Path) -> None:
         with zipfile.ZipFile(content, "w") as archive:
             for member, data in members.items():
                 archive.writestr(member, data)
-        web.files[name] = Served(content.getvalue())
-        files.append({"url": web.address(name), "max_bytes": 100_000, "into": "gtsrb"})
+        web.files[name] = ServedFile(content.getvalue())
+        files.append({"url": web.url_of(name), "max_bytes": 100_000, "into": "gtsrb"})
     path = described(tmp_path, "gtsrb", 2, [label for label in range(43) if label not in (9, 42)])
     content = yaml.safe_load(path.read_text())
     content["source"]["official"]["files"] = files
@@ -252,10 +252,10 @@ def test_country211s_official_archive_is_fetched(web, tmp_path: Path) -> None:
                 member = tarfile.TarInfo(f"country211/{split}/{code}/{split}.jpg")
                 member.size = len(picture())
                 archive.addfile(member, io.BytesIO(picture()))
-    web.files["country211.tgz"] = Served(content.getvalue())
+    web.files["country211.tgz"] = ServedFile(content.getvalue())
     path = described(tmp_path, "country211", 211, [])
     changed = yaml.safe_load(path.read_text())
-    file = {"url": web.address("country211.tgz"), "max_bytes": 1_000_000}
+    file = {"url": web.url_of("country211.tgz"), "max_bytes": 1_000_000}
     changed["source"]["official"]["files"] = [file]
     path.write_text(yaml.safe_dump(changed, allow_unicode=True))
     assert prepare(tmp_path, path, "official") == 0

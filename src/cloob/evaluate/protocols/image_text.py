@@ -27,7 +27,10 @@ def evaluate_image_text(
             retrieval_dir,
             lambda pairs: {"metrics": retrieval_metrics(pairs.image, pairs.text, pairs.image_of_text)},
         ),
-        "embedding_structure": (structure_dir, embedding_structure),
+        "embedding_structure": (
+            structure_dir,
+            lambda pairs: embedding_structure(pairs.image, pairs.text, pairs.image_of_text),
+        ),
     }
     for name, title, manifest in captioned:
         shards = Shards(manifest)
