@@ -26,8 +26,9 @@ from cloob.common.files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import Description, load_description
-from cloob.models.clip import build_encoder, load_encoder
+from cloob.evaluate.testsets.spec import Description, load_spec
+from cloob.models.clip import build_model
+from cloob.models.load import load_model
 from cloob.models.config import model_config
 from cloob.toy_data.render import write_image
 from cloob.toy_data.testsets import names, test_set
@@ -49,7 +50,7 @@ def draw(root: Path, per_class: int) -> Sets:
         if made.classes_file:
             (folder / "classes.txt").write_text(made.classes_file, encoding="utf-8")
         (root / f"{name}.yaml").write_text(yaml.safe_dump(made.description), encoding="utf-8")
-        sets.append((load_description(root / f"{name}.yaml"), folder))
+        sets.append((load_spec(root / f"{name}.yaml"), folder))
     return sets
 
 
@@ -57,7 +58,7 @@ def checkpoint_of(architecture: str, path: Path) -> Path:
     """Random weights in the layout of the train stage."""
     torch.manual_seed(0)
     config = model_config(architecture)
-    weights = build_encoder(config).state_dict()
+    weights = build_model(config).state_dict()
     run = {"name": "random", "corpus": "cc3m", "objective": "cloob", "recipe": "none", "seed": 0}
     torch.save({"run": run, "epoch": 0, "model_config": config, "state_dict": weights}, path)
     return path
@@ -79,8 +80,8 @@ def ours(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
 @torch.inference_mode()
 def plain(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
     """What a script does that has one set and one protocol in mind; the accuracies."""
-    model, about = load_encoder(checkpoint)
-    config = about["model_config"]
+    model = load_model(checkpoint)
+    config = model.config
     transform = open_clip.image_transform(config["vision_cfg"]["image_size"], is_train=False)
     tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
     accuracies = []

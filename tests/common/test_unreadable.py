@@ -30,12 +30,12 @@ from cloob.download.corpora.yfcc100m_sqlite import is_sqlite
 from cloob.download.fetch.completed_tars import read_whole
 from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
 from cloob.evaluate.features.cache import cached
-from cloob.evaluate.protocols.result import is_there
+from cloob.evaluate.protocols.result import is_up_to_date
 from cloob.evaluate.testsets.content_hash import content_of
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.evaluate.testsets.spec import _names_in_file, class_folders
 from cloob.evaluate.testsets.video import middle_frame
-from cloob.models.clip import load_encoder
+from cloob.models.load import load_model
 from cloob.models.config import model_config
 from cloob.models.safe_load import read_weights
 from cloob.report.load.logs import read_events
@@ -101,7 +101,7 @@ CASES = {
     "newest checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: newest_checkpoint(path.parent)),
     "checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: read_checkpoint(path, {})),
     "weights": Case("weights.pt", a_checkpoint, read_weights),
-    "encoder": Case("weights.pt", a_checkpoint, load_encoder),
+    "model": Case("weights.pt", a_checkpoint, load_model),
     "index of a shard": Case(
         "000000.parquet",
         lambda p: a_shard(p.with_suffix(".tar")),
@@ -144,7 +144,7 @@ CASES = {
         lambda path: cached(path, "set", {}, features),
     ),
     "result": Case(
-        "result.json", lambda path: write_json(path, {"run": 1}), lambda path: is_there(path, {"run": 1})
+        "result.json", lambda path: write_json(path, {"run": 1}), lambda path: is_up_to_date(path, {"run": 1})
     ),
     "JSON": Case("a.json", lambda path: write_json(path, {}), read_json),
     "hash": Case("a", lambda path: path.write_text("a"), sha256_of),

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from cloob.models.clip import build_encoder
+from cloob.models.clip import build_model
 from tests.helpers.tiny_models import MODEL_CONFIG
 
 
@@ -65,7 +65,7 @@ def make_set(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint in the train stage's layout, with random weights."""
     torch.manual_seed(5)
-    model = build_encoder(MODEL_CONFIG)
+    model = build_model(MODEL_CONFIG)
     path = tmp_path_factory.mktemp("run") / "final.pt"
     run = {
         "name": "cc3m-cloob-tiny-demo-seed1",

@@ -13,8 +13,8 @@ from cloob.common.files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import load_description
-from cloob.models.clip import load_encoder
+from cloob.evaluate.testsets.spec import load_spec
+from cloob.models.load import load_model
 from cloob.models.export import export_open_clip
 from tests.helpers.captioned_shards import shards_of
 from tests.helpers.tiny_models import MODEL_CONFIG
@@ -28,13 +28,13 @@ def photos(describe: Callable, tmp_path: Path) -> LabeledFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         bands = [Image.effect_noise((61 + 7 * number, 97 - 3 * number), 50 + band) for band in range(3)]
         Image.merge("RGB", bands).convert(("RGB", "RGB", "L", "CMYK")[number % 4]).save(path, quality=85)
-    return LabeledFolder(load_description(describe(tmp_path / "d.yaml")), tmp_path / "set")
+    return LabeledFolder(load_spec(describe(tmp_path / "d.yaml")), tmp_path / "set")
 
 
 @pytest.fixture
 def both(checkpoint: Path, tmp_path: Path) -> tuple[FeatureExtractor, FeatureExtractor]:
     """Extractors of the checkpoint and of its export."""
-    model, _ = load_encoder(checkpoint)
+    model = load_model(checkpoint)
     export_open_clip(model, MODEL_CONFIG, tmp_path / "exported")
     return tuple(
         FeatureExtractor(source, tmp_path / "features", batch_size=5, device="cpu")

@@ -1,4 +1,4 @@
-"""What `load_encoder` takes, what it refuses, and that nothing it reads is executed."""
+"""What `load_model` takes, what it refuses, and that nothing it reads is executed."""
 
 import os
 import pickle
@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cloob.common.errors import InputError
-from cloob.models.clip import build_encoder, load_encoder
+from cloob.models.clip import build_model
+from cloob.models.load import load_model
 from cloob.models.export import export_open_clip
 
 CONFIG = {
@@ -27,7 +28,7 @@ TEXTS = ["two dogs", "a blue circle on grass"]
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(4)
-    return build_encoder(CONFIG).eval()
+    return build_model(CONFIG).eval()
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def embeddings(model) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_checkpoint_of_ours(encoder, ours: Path) -> None:
-    model, about = load_encoder(ours)
-    assert about == {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG}
+    model = load_model(ours)
+    assert model.metadata == {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG}
     assert not model.training
     for mine, expected in zip(embeddings(model), embeddings(encoder), strict=True):
         assert torch.equal(mine, expected)
@@ -57,23 +58,23 @@ def test_a_checkpoint_of_ours(encoder, ours: Path) -> None:
 @pytest.mark.parametrize("form", ["{}", "local-dir:{}"])
 def test_a_folder_in_open_clips_form_embeds_the_same(encoder, tmp_path: Path, form: str) -> None:
     export_open_clip(encoder, CONFIG, tmp_path / "exported")
-    model, about = load_encoder(form.format(tmp_path / "exported"))
+    model = load_model(form.format(tmp_path / "exported"))
     images, texts = embeddings(model)
     expected_images, expected_texts = embeddings(encoder)
     torch.testing.assert_close(texts, expected_texts)
     assert (images * expected_images).sum() > 0.9999  # pixels within a level of grey
-    assert about["epoch"] is None
+    assert model.metadata["epoch"] is None
 
 
 def test_a_model_of_open_clip_by_name_with_a_file_of_weights(tmp_path: Path) -> None:
     torch.manual_seed(6)
     theirs = open_clip.create_model("ViT-S-32-alt").eval()
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
-    model, about = load_encoder(f"ViT-S-32-alt:{tmp_path / 'weights.safetensors'}")
+    model = load_model(f"ViT-S-32-alt:{tmp_path / 'weights.safetensors'}")
     tokens = open_clip.get_tokenizer("ViT-S-32-alt")(TEXTS)
     with torch.inference_mode():
         assert torch.equal(embeddings(model)[1], theirs.encode_text(tokens, normalize=True))
-    assert about["run"]["name"].startswith("ViT-S-32-alt:")
+    assert model.metadata["run"]["name"].startswith("ViT-S-32-alt:")
 
 
 class Bomb:
@@ -93,7 +94,7 @@ class Bomb:
 def test_pickled_code_is_refused_and_not_run(tmp_path: Path, save, form: str) -> None:
     save({"state_dict": {}, "payload": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
     with pytest.raises(InputError, match=r"bomb\.pt: "):
-        load_encoder(form.format(tmp_path / "bomb.pt"))
+        load_model(form.format(tmp_path / "bomb.pt"))
     assert not (tmp_path / "exploded").exists()
 
 
@@ -105,7 +106,7 @@ def test_the_refusal_of_pickled_code_says_what_to_do(tmp_path: Path, form: str) 
     torch.save({"state_dict": {}, "payload": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
     source = form.format(tmp_path / "bomb.pt")
     with pytest.raises(InputError, match=ADVICE.format(source)):
-        load_encoder(source)
+        load_model(source)
 
 
 @pytest.mark.parametrize("form", ["{}", "ViT-S-32-alt:{}"])
@@ -115,7 +116,7 @@ def test_so_does_that_of_a_torchscript(tmp_path: Path, form: str) -> None:
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
     source = form.format(tmp_path / "script.pt")
     with pytest.raises(InputError, match=ADVICE.format(source)):
-        load_encoder(source)
+        load_model(source)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content, m
     else:
         torch.save(content, path)
     with pytest.raises(InputError, match=message) as caught:
-        load_encoder(path)
+        load_model(path)
     assert "\n" not in str(caught.value)
 
 
@@ -148,7 +149,7 @@ def test_a_changed_bit_is_found(ours: Path) -> None:
     torch.load(ours, weights_only=True)  # which finds nothing
     for source in (ours, f"ViT-S-32-alt:{ours}"):
         with pytest.raises(InputError, match=rf"^{ours}: damaged, .*/data/\d+ has not the checksum"):
-            load_encoder(source)
+            load_model(source)
 
 
 @pytest.mark.parametrize(
@@ -178,33 +179,33 @@ def test_what_a_checkpoint_tells_of_itself_is_looked_at_on_loading(ours: Path, c
         content |= change
     torch.save(content, ours)
     with pytest.raises(InputError, match=rf"^{ours}: .*{message}") as caught:
-        load_encoder(ours)
+        load_model(ours)
     assert "\n" not in str(caught.value)
 
 
 def test_an_epoch_may_be_a_tensor_or_missing(ours: Path) -> None:
     content = torch.load(ours, weights_only=True)
     torch.save(content | {"epoch": torch.tensor(3)}, ours)
-    assert type(load_encoder(ours)[1]["epoch"]) is int
+    assert type(load_model(ours).metadata["epoch"]) is int
     del content["epoch"]
     torch.save(content, ours)
-    assert load_encoder(ours)[1]["epoch"] is None
+    assert load_model(ours).metadata["epoch"] is None
 
 
 def test_a_torn_checkpoint_is_refused(ours: Path) -> None:
     ours.write_bytes(ours.read_bytes()[:-5000])
     with pytest.raises(InputError, match="damaged, or no checkpoint"):
-        load_encoder(ours)
+        load_model(ours)
 
 
 @pytest.mark.parametrize("source", ["none.pt", "RN50-quickgelu", "RN51:openai", "RN50:", "", "a" * 5000])
 def test_what_is_nowhere_is_refused_with_the_forms_that_are_taken(source: str) -> None:
     with pytest.raises(InputError, match="NAME:TAG"):
-        load_encoder(source or "''")
+        load_model(source or "''")
 
 
 @pytest.mark.parametrize("source", ["RN50-quickgelu:none.pt", "local-dir:/nowhere"])
 def test_open_clips_refusals_are_one_line(source: str) -> None:
     with pytest.raises(InputError, match="open_clip cannot load it") as caught:
-        load_encoder(source)
+        load_model(source)
     assert "\n" not in str(caught.value)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cloob.common.errors import InputError
-from cloob.models.clip import build_encoder
-from cloob.models.config import least_micro_batch, model_config
+from cloob.models.clip import build_model
+from cloob.models.config import min_micro_batch_size, model_config
 from tests.helpers.repository import ROOT
 
 SMALL = json.loads((ROOT / "config" / "architectures" / "RN_small.json").read_text())
@@ -39,14 +39,14 @@ def test_neither_torch_nor_open_clip_is_imported():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("RN50-quickgeluu", "no model of open_clip; did you mean RN50-quickgelu"),
-        ("rn50", "no model of open_clip"),
-        ("../RN50", "no model of open_clip"),
-        ("", "no model of open_clip"),
+        ("RN50-quickgeluu", "not a model of open_clip; did you mean RN50-quickgelu"),
+        ("rn50", "not a model of open_clip"),
+        ("../RN50", "not a model of open_clip"),
+        ("", "not a model of open_clip"),
         ("nowhere.json", "No such file"),
-        ("coca_ViT-B-32", "multimodal_cfg is no key of open_clip's CLIP"),
-        ("convnext_base", "vision_cfg.timm_model_name names a model of another library"),
-        ("roberta-ViT-B-32", "names a model of another library"),
+        ("coca_ViT-B-32", "multimodal_cfg is not a key of open_clip's CLIP"),
+        ("convnext_base", "vision_cfg.timm_model_name refers to a model of another library"),
+        ("roberta-ViT-B-32", "refers to a model of another library"),
     ],
 )
 def test_a_name_that_cannot_be_trained_is_one_line(name, said):
@@ -67,14 +67,14 @@ def test_a_name_that_cannot_be_trained_is_one_line(name, said):
             SMALL | {"text_cfg": SMALL["text_cfg"] | {"mlp_ratio": "4"}},
             "text_cfg.mlp_ratio is '4'; give a number",
         ),
-        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"pool_type": 3}}, "text_cfg.pool_type is 3; give a text"),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"pool_type": 3}}, "text_cfg.pool_type is 3; give a string"),
         (
             SMALL | {"text_cfg": SMALL["text_cfg"] | {"act_kwargs": []}},
             "text_cfg.act_kwargs is .*; give an object",
         ),
         (
             SMALL | {"text_cfg": SMALL["text_cfg"] | {"pad_id": True}},
-            "text_cfg.pad_id is True; give a whole number",
+            "text_cfg.pad_id is True; give an integer",
         ),
         ({}, "vision_cfg is missing"),
         ({"model_cfg": SMALL}, "vision_cfg is missing"),
@@ -83,7 +83,7 @@ def test_a_name_that_cannot_be_trained_is_one_line(name, said):
         (SMALL | {"embed_dimm": 128}, "embed_dimm is no key"),
         (SMALL | {"text_cfg": SMALL["text_cfg"] | {"context": 3}}, "text_cfg.context is no key"),
         (SMALL | {"text_cfg": {"width": 64}}, "text_cfg.context_length is missing"),
-        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"heads": 3}}, "text_cfg.heads is 3, but has to divide"),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"heads": 3}}, "text_cfg.heads is 3, but must divide"),
         (SMALL | {"text_cfg": SMALL["text_cfg"] | {"vocab_size": 100}}, "the tokenizer has 49408 tokens"),
         (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"image_size": 0}}, "image_size is 0"),
         (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"image_size": 16}}, "a multiple of 32"),
@@ -109,8 +109,8 @@ def test_a_configuration_that_is_accepted_trains_with_the_least_micro_batch_and_
     tmp_path, base, size
 ):
     config = model_config(written(tmp_path, base | {"vision_cfg": base["vision_cfg"] | {"image_size": size}}))
-    model = build_encoder(config)
-    least = least_micro_batch(config)
+    model = build_model(config)
+    least = min_micro_batch_size(config)
     assert model.encode_image(torch.rand(least, 3, size, size)).shape == (least, 128)
     if least > 1:
         with pytest.raises(ValueError, match="more than 1 value per channel"):

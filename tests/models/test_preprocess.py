@@ -10,7 +10,9 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from cloob.images.decoding import decode_rgb, upright_rgb
-from cloob.models.clip import build_encoder, evaluation_transform, load_encoder
+from cloob.models.clip import build_model
+from cloob.models.load import load_model
+from cloob.models.preprocessing import evaluation_transform
 from cloob.models.export import export_open_clip
 from tests.helpers.pillow_modes import MODES, file_of, of_mode
 
@@ -27,7 +29,7 @@ SIZES = [(32, 32), (33, 32), (500, 375), (101, 307), (31, 200), (7, 5), (1, 1), 
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("exported")
-    export_open_clip(build_encoder(CONFIG), CONFIG, folder)
+    export_open_clip(build_model(CONFIG), CONFIG, folder)
     return folder
 
 
@@ -63,9 +65,9 @@ def test_the_export_of_a_model_has_the_same_transform(exported: Path) -> None:
 @pytest.mark.parametrize("form", ["ours", "open_clip"])
 def test_preprocess_of_any_mode_is_that_of_the_decoded_image(exported: Path, form: str) -> None:
     if form == "ours":
-        preprocess = build_encoder(CONFIG).preprocess
+        preprocess = build_model(CONFIG).preprocess
     else:
-        preprocess = load_encoder(str(exported))[0].preprocess
+        preprocess = load_model(str(exported)).preprocess
     for mode in MODES:
         image = of_mode(mode)
         assert torch.equal(preprocess(image), preprocess(upright_rgb(image))), mode

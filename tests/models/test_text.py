@@ -4,7 +4,8 @@ import open_clip
 import pytest
 import torch
 
-from cloob.models.clip import build_encoder, tokenizer_for
+from cloob.models.clip import build_model
+from cloob.models.preprocessing import tokenizer_for
 
 CONFIG = {
     "embed_dim": 8,
@@ -24,7 +25,7 @@ TEXTS = ["a dog", "two black dogs on a beach at dusk", "", "grass " * 30]
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return build_encoder(CONFIG).double()
+    return build_model(CONFIG).double()
 
 
 @pytest.mark.parametrize("texts", [TEXTS[:3], TEXTS], ids=["shorter than the context", "longer"])

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import load_description
+from cloob.evaluate.testsets.spec import load_spec
 from cloob.toy_data.testsets import names
 from cloob.toy_data.vocabulary import places
 
@@ -63,7 +63,7 @@ def test_a_training_split_has_the_same_classes_and_none_empty(
 
 @pytest.mark.parametrize("dataset", EIGHT)
 def test_the_evaluation_takes_every_split_as_its_description_says(world: Path, dataset: str) -> None:
-    described = load_description(world / "testsets" / f"{dataset}.yaml")
+    described = load_spec(world / "testsets" / f"{dataset}.yaml")
     for split in ("test", "train") if described.train else ("test",):
         found = LabeledFolder(described, world / "testsets" / dataset, split)
         assert len(found) == described.expected.images_of(split) > 0

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from cloob.common.data_loading import ending_workers
 from cloob.common.errors import InputError, one_line
-from cloob.models.clip import tokenizer_for
+from cloob.models.preprocessing import tokenizer_for
 from cloob.models.config import model_config
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop

@@ -175,11 +175,11 @@ def inconsistent(snakemake, tmp_path_factory):
 @pytest.mark.parametrize(
     "said",
     [
-        "architectures.RN51: RN51-quickgelu: no model of open_clip; did you mean RN50-quickgelu",
+        "architectures.RN51: RN51-quickgelu: not a model of open_clip; did you mean RN50-quickgelu",
         "architectures.mine: no file config/mine.json; correct the path",
         "architectures.long: no file xxx",
         "no.json: not JSON (Expecting value",
-        "lacks.json: text_cfg.context_length is missing; give a whole number",
+        "lacks.json: text_cfg.context_length is missing; give a positive integer",
         "recipes.tiny.micro_batch_size: 1 image is too few for the BatchNorm layers of small; give 2 or more",
         "recipes.tiny.eval_epochs: 10 is beyond epochs: 9",
         "recipes.tiny.embedding_eval_epochs: 11 is beyond epochs: 9",

@@ -20,8 +20,8 @@ SOURCE = Path(workflow.basedir).parent / "src"
 sys.path.insert(0, str(SOURCE))
 
 from cloob.common.errors import InputError
-from cloob.evaluate.testsets.spec import load_description
-from cloob.models.config import least_micro_batch, model_config
+from cloob.evaluate.testsets.spec import load_spec
+from cloob.models.config import min_micro_batch_size, model_config
 from cloob.common.yaml_file import hint, pitfalls
 
 # JSON Schema takes 5.0 for an integer, and NaN for a number within all limits; the programs do not.
@@ -147,7 +147,7 @@ def inconsistencies(config):
             yield f"{key}: no file {path}; correct the path, relative to the root of the repository"
             continue
         try:
-            name = load_description(path).name
+            name = load_spec(path).name
             if key != f"testsets.{name}.spec":
                 yield f"{key}: {path} describes the test set {name}; name both alike"
         except InputError as error:
@@ -185,7 +185,7 @@ def inconsistent_runs(config):
             if architecture not in config["architectures"]:
                 known = ", ".join(config["architectures"])
                 yield f"runs.{position}.architectures: no architecture {architecture}; there are {known}"
-            elif architecture in models and recipe["micro_batch_size"] < least_micro_batch(
+            elif architecture in models and recipe["micro_batch_size"] < min_micro_batch_size(
                 models[architecture]
             ):
                 yield (

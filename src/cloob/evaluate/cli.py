@@ -183,9 +183,9 @@ def testset_and_folder(text: str) -> tuple[Path, Path]:
 
 def described(testsets: list[tuple[Path, Path]]) -> list[tuple["Description", Path]]:
     """The descriptions read, each with its folder. Raises `InputError`, also where a set is given twice."""
-    from cloob.evaluate.testsets.spec import load_description
+    from cloob.evaluate.testsets.spec import load_spec
 
-    read = [(load_description(description), folder) for description, folder in testsets]
+    read = [(load_spec(description), folder) for description, folder in testsets]
     names = [description.name for description, _ in read]
     if len(set(names)) != len(names):
         raise InputError(
@@ -226,7 +226,7 @@ def _captioned(options: argparse.Namespace) -> None:
 
 def _prepare(options: argparse.Namespace) -> None:
     from cloob.evaluate.testsets.prepare import prepare
-    from cloob.evaluate.testsets.spec import load_description
+    from cloob.evaluate.testsets.spec import load_spec
 
-    description = load_description(options.spec)
+    description = load_spec(options.spec)
     prepare(description, options.source, options.archives, options.out, options.local_files, options.workers)

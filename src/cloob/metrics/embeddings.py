@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from cloob.common.errors import InputError
-from cloob.evaluate.features.extractor import PairFeatures
 from cloob.objectives.tiling import tile_edge, tiles
 
 EXPLAINED = 0.99  # of the variance, by the effective eigenvalues
 BINS = 200  # of similarities from -1 to 1
 
 
-def embedding_structure(features: PairFeatures) -> dict[str, Any]:
-    """`metrics`, `spectrum` (image, text) and `similarities` of captioned images.
+def embedding_structure(image: Tensor, text: Tensor, image_of_text: Tensor) -> dict[str, Any]:
+    """`metrics`, `spectrum` (image, text) and `similarities` of the embeddings of captioned images.
+
+    image (M, d) and text (N, d) are normalized; `image_of_text` (N,) is the index of each caption's image.
 
     The spectrum is that of the covariance (divided by N - 1), eigenvalues in descending order.
     `effective_eigenvalues` is the smallest k whose largest k eigenvalues sum to at least 99 % of all (paper,
@@ -29,12 +30,10 @@ def embedding_structure(features: PairFeatures) -> dict[str, Any]:
     and captions. The similarities are histograms of the cosines of `matched` (image, caption) and of all
     others, between `edges`. Raises `InputError` for fewer than two images.
     """
-    if len(features.image) < 2:
-        raise InputError(f"{len(features.image)} image: the structure of embeddings wants two at least")
-    image, text = (
-        torch.nn.functional.normalize(rows.double(), dim=1) for rows in (features.image, features.text)
-    )
-    matched = (image[features.image_of_text] * text).sum(dim=1)
+    if len(image) < 2:
+        raise InputError(f"{len(image)} image: the structure of embeddings wants two at least")
+    image, text = (torch.nn.functional.normalize(rows.double(), dim=1) for rows in (image, text))
+    matched = (image[image_of_text] * text).sum(dim=1)
     metrics: dict[str, float] = {}
     spectrum = {}
     for name, rows in (("image", image), ("text", text)):
@@ -48,7 +47,7 @@ def embedding_structure(features: PairFeatures) -> dict[str, Any]:
     return {
         "metrics": metrics,
         "spectrum": spectrum,
-        "similarities": _similarities(image, text, features.image_of_text, matched),
+        "similarities": _similarities(image, text, image_of_text, matched),
     }
 
 

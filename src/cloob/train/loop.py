@@ -15,15 +15,9 @@ from cloob.common.data_loading import check_shared_memory, ending_workers
 from cloob.common.errors import InputError
 from cloob.common.files import atomic_write
 from cloob.common.provenance import commit
-from cloob.models.clip import (
-    Encoder,
-    ModelConfig,
-    build_encoder,
-    center_transform,
-    checkpoint_activations,
-    tokenizer_for,
-)
-from cloob.models.config import least_micro_batch, model_config
+from cloob.models.clip import CLIPModel, build_model, checkpoint_activations
+from cloob.models.preprocessing import center_crop_transform, tokenizer_for
+from cloob.models.config import ModelConfig, min_micro_batch_size, model_config
 from cloob.models.export import export_open_clip
 from cloob.objectives.losses import OBJECTIVES
 from cloob.shards.reader import Shards
@@ -89,7 +83,7 @@ def train(
         raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
-    if recipe.micro_batch_size < least_micro_batch(config):
+    if recipe.micro_batch_size < min_micro_batch_size(config):
         raise InputError(
             f"recipe: micro_batch_size is {recipe.micro_batch_size}, but the BatchNorm layers of {architecture} need "
             "2 images or more"
@@ -124,7 +118,7 @@ def train(
 
     tokenizer = tokenizer_for(config)
     pairs = Pairs(shards, RandomResizedCrop(size, (recipe.crop_scale, 1.0), run.seed), tokenizer)
-    center = center_transform(config)
+    center = center_crop_transform(config)
     validation = Pairs(held_out, lambda image, _: center(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, world)
     # A step takes as many micro-batches as this process holds of a batch.
@@ -199,10 +193,10 @@ def train(
     return True
 
 
-def fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -> Encoder:
+def fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -> CLIPModel:
     """The encoders as a run's seed makes them, with the recipe's temperature."""
     torch.manual_seed(run.seed)
-    model = build_encoder(config)
+    model = build_model(config)
     with torch.no_grad():
         model.logit_scale.fill_(math.log(recipe.inv_temperature))
     model.logit_scale.requires_grad_(recipe.learnable_temperature)

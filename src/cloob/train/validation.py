@@ -7,7 +7,8 @@ from torch.utils.data import BatchSampler
 
 from cloob.common.data_loading import Loader
 from cloob.metrics.retrieval import retrieval_metrics
-from cloob.models.clip import Encoder, normalize_pixels
+from cloob.models.clip import CLIPModel
+from cloob.models.preprocessing import normalize_pixels
 from cloob.objectives.hopfield import hopfield_retrieval
 from cloob.objectives.losses import contrastive_loss
 from cloob.objectives.tiling import Scalar
@@ -49,7 +50,7 @@ def saturation(
 
 @torch.inference_mode()
 def validate(
-    model: Encoder,
+    model: CLIPModel,
     pairs: Pairs,
     run: Run,
     recipe: Recipe,

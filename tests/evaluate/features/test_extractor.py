@@ -10,11 +10,11 @@ from PIL import Image
 
 from cloob.common.errors import InputError
 from cloob.evaluate.features.batched import Embedder
-from cloob.evaluate.features.extractor import FeatureExtractor, of_length_1
-from cloob.evaluate.features.pooled import before_and_after
+from cloob.evaluate.features.extractor import FeatureExtractor, l2_normalize
+from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
-from cloob.evaluate.testsets.spec import load_description
-from cloob.models.clip import build_encoder
+from cloob.evaluate.testsets.spec import load_spec
+from cloob.models.clip import build_model
 from tests.helpers.captioned_shards import shards_of
 from tests.helpers.tiny_models import MODEL_CONFIG, VIT_CONFIG
 
@@ -22,7 +22,7 @@ from tests.helpers.tiny_models import MODEL_CONFIG, VIT_CONFIG
 @pytest.fixture
 def colours(describe: Callable, tmp_path: Path, make_set: Callable) -> LabeledFolder:
     folder = make_set({"a": 3, "b": 2, "c": 4})
-    return LabeledFolder(load_description(describe(tmp_path / "d.yaml")), folder)
+    return LabeledFolder(load_spec(describe(tmp_path / "d.yaml")), folder)
 
 
 def extractor(checkpoint: Path | str, cache: Path, **options: object) -> FeatureExtractor:
@@ -36,7 +36,7 @@ def files(cache: Path) -> dict[str, int]:
 def trained(config: dict) -> open_clip.CLIP:
     """Random weights, those that an initialization leaves at zero too."""
     torch.manual_seed(3)
-    model = build_encoder(config).eval()
+    model = build_model(config).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -48,7 +48,7 @@ def test_the_projection_turns_the_features_before_it_into_those_after_it(config:
     model = trained(config).double()
     pixels = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     with torch.inference_mode():
-        before, after = before_and_after(model.visual, pixels)
+        before, after = pre_and_post_projection(model.visual, pixels)
         assert before.shape == (3, width)
         torch.testing.assert_close(after, model.encode_image(pixels))
         if config is VIT_CONFIG:
@@ -67,7 +67,7 @@ def test_a_timm_tower_has_its_trunk_before_the_projection() -> None:
     tower = open_clip.CustomTextCLIP(**config).eval().visual
     pixels = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
-        before, after = before_and_after(tower, pixels)
+        before, after = pre_and_post_projection(tower, pixels)
         torch.testing.assert_close(before, tower.trunk(pixels))
         torch.testing.assert_close(after, tower(pixels))
 
@@ -163,9 +163,9 @@ def test_bfloat16_is_near_float32(checkpoint: Path, colours: LabeledFolder, tmp_
 def test_a_direction_does_not_depend_on_the_length(scale: float) -> None:
     rows = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
     expected = torch.nn.functional.normalize(rows, dim=1)
-    torch.testing.assert_close(of_length_1(scale * rows, "CC"), expected)
+    torch.testing.assert_close(l2_normalize(scale * rows, "CC"), expected)
     one = torch.ones(3, 4)  # collapsed: a direction all the same
-    assert torch.equal(of_length_1(one, "CC"), one / 2)
+    assert torch.equal(l2_normalize(one, "CC"), one / 2)
 
 
 @pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
@@ -173,7 +173,7 @@ def test_embeddings_without_a_direction_are_counted_and_refused(value: float) ->
     rows = torch.ones(4, 3)
     rows[1:3] = value
     with pytest.raises(InputError, match=r"^CC, images: 2 of 4 embeddings are zero or not finite; training"):
-        of_length_1(rows, "CC, images")
+        l2_normalize(rows, "CC, images")
 
 
 def test_an_encoder_that_answers_nothing_has_no_accuracy(

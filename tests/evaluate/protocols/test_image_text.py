@@ -11,7 +11,7 @@ from PIL import Image
 from cloob.cli import main
 from cloob.metrics.embeddings import effective_eigenvalues
 from cloob.metrics.retrieval import retrieval_metrics
-from cloob.models.clip import load_encoder
+from cloob.models.load import load_model
 from tests.helpers.captioned_shards import shards_of
 
 PAIRS = [(9, "one"), (1, "two dogs"), (9, "a much longer caption"), (5, "four"), (7, "five cats")]
@@ -37,7 +37,7 @@ def test_both_files_hold_what_the_embeddings_give(checkpoint: Path, tmp_path: Pa
     shards = shards_of(tmp_path / "shards", PAIRS)
     assert evaluate(checkpoint, tmp_path / "out", f"cc3m_validation={shards.path}") == 0
     retrieval, structure = (result(tmp_path / "out", each) for each in ("retrieval", "structure"))
-    model, about = load_encoder(checkpoint)
+    model = load_model(checkpoint)
     with torch.inference_mode():
         text = torch.cat(
             [model.encode_text(model.tokenizer([caption]), normalize=True) for _, caption in PAIRS]

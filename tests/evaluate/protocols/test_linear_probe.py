@@ -22,7 +22,7 @@ from cloob.evaluate.probe.path import fit_path
 from cloob.evaluate.protocols import linear_probe
 from cloob.evaluate.protocols.linear_probe import l2_sweep, probe, validation_images
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import load_description
+from cloob.evaluate.testsets.spec import load_spec
 
 NAMES = [f"colour {number}" for number in range(6)]
 STRENGTHS = l2_sweep(1e-3, 1e3, 7)
@@ -76,7 +76,7 @@ def test_the_result_is_the_protocols(
 
     extractor = FeatureExtractor(checkpoint, tmp_path / "features", device="cpu")
     of = {
-        name: extractor.of_images(LabeledFolder(load_description(description), folder, name))
+        name: extractor.of_images(LabeledFolder(load_spec(description), folder, name))
         for name in splits
     }
     labels = {name: each.labels.numpy() for name, each in of.items()}

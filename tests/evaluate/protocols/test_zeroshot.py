@@ -17,7 +17,8 @@ from cloob.evaluate.protocols.result import about_checkpoint
 from cloob.evaluate.protocols.zeroshot import class_weights
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.metrics.accuracy import accuracies
-from cloob.models.clip import evaluation_transform, load_encoder, tokenizer_for
+from cloob.models.load import load_model
+from cloob.models.preprocessing import evaluation_transform, tokenizer_for
 
 PROMPTS = ["a photo of a {} square.", "a {} thing.", "{}"]
 
@@ -41,8 +42,8 @@ def evaluate(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], workers:
 
 def oracle_weights(checkpoint: Path, names: list[str], prompts: list[str]) -> np.ndarray:
     """Per class: the mean of the normalized prompt embeddings, normalized again; one text at a time."""
-    model, saved = load_encoder(checkpoint)
-    model, tokenizer = model.double(), tokenizer_for(saved["model_config"])
+    model = load_model(checkpoint)
+    model, tokenizer = model.double(), tokenizer_for(model.config)
     weights = []
     for name in names:
         embeddings = []
@@ -57,8 +58,8 @@ def oracle_weights(checkpoint: Path, names: list[str], prompts: list[str]) -> np
 
 def test_class_weights_are_the_protocols(checkpoint: Path) -> None:
     names = ["red", "green", "Cote d'Ivoire", "a {curly} name"]
-    model, saved = load_encoder(checkpoint)
-    weights = class_weights(model, tokenizer_for(saved["model_config"]), names, PROMPTS)
+    model = load_model(checkpoint)
+    weights = class_weights(model, tokenizer_for(model.config), names, PROMPTS)
     np.testing.assert_allclose(weights.numpy(), oracle_weights(checkpoint, names, PROMPTS), atol=1e-6)
 
 
@@ -66,8 +67,8 @@ def test_class_weights_do_not_depend_on_the_batches(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"thing number {number}" for number in range(7)]
-    model, saved = load_encoder(checkpoint)
-    tokenizer = tokenizer_for(saved["model_config"])
+    model = load_model(checkpoint)
+    tokenizer = tokenizer_for(model.config)
     at_once = class_weights(model, tokenizer, names, PROMPTS)
     monkeypatch.setattr("cloob.evaluate.protocols.zeroshot.TEXTS_PER_BATCH", 6)
     torch.testing.assert_close(class_weights(model, tokenizer, names, PROMPTS), at_once)
@@ -82,9 +83,9 @@ def test_the_result_file_holds_the_oracles_accuracies(
     assert evaluate(checkpoint, tmp_path / "out", (description, folder), workers=1) == 0
     result = json.loads((tmp_path / "out" / "colours.json").read_text())
 
-    model, saved = load_encoder(checkpoint)
+    model = load_model(checkpoint)
     transform, weights = (
-        evaluation_transform(saved["model_config"]),
+        evaluation_transform(model.config),
         oracle_weights(checkpoint, names, PROMPTS),
     )
     right, top5, per_class = [], [], {}
@@ -197,7 +198,7 @@ def test_pictures_are_shown_with_their_best_classes(
     shown = json.loads((tmp_path / "out" / "predictions" / "colours.json").read_text())
     assert (shown["protocol"], shown["dataset"], shown["images"]) == ("predictions", "colours", 12)
     assert len({sample["image"] for sample in shown["samples"]}) == len(shown["samples"]) == 8
-    model, saved = load_encoder(checkpoint)
+    model = load_model(checkpoint)
     weights, model = oracle_weights(checkpoint, names, PROMPTS), model.double()
     scale = model.logit_scale.exp().item()
     for sample in shown["samples"]:
@@ -206,7 +207,7 @@ def test_pictures_are_shown_with_their_best_classes(
         thumbnail = Image.open(io.BytesIO(base64.b64decode(sample["image_jpeg"])))
         assert thumbnail.format == "JPEG"
         assert max(thumbnail.size) <= 224
-        pixels = evaluation_transform(saved["model_config"])(load_image(folder / "test" / sample["image"]))
+        pixels = evaluation_transform(model.config)(load_image(folder / "test" / sample["image"]))
         with torch.no_grad():
             feature = model.encode_image(pixels[None].double(), normalize=True)[0].numpy()
         odds = np.exp(scale * (feature @ weights))

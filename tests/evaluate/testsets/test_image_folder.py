@@ -12,14 +12,14 @@ from PIL import Image
 
 from cloob.common.errors import InputError
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
-from cloob.evaluate.testsets.spec import Description, load_description
+from cloob.evaluate.testsets.spec import Description, load_spec
 from tests.helpers.repository import ROOT
 
 
 def read(
     describe: Callable, tmp_path: Path, folder: Path, split: str = "test", **changes: object
 ) -> LabeledFolder:
-    return LabeledFolder(load_description(describe(tmp_path / "d.yaml", **changes)), folder, split)
+    return LabeledFolder(load_spec(describe(tmp_path / "d.yaml", **changes)), folder, split)
 
 
 def labels_by_folder(folder: LabeledFolder) -> dict[str, int]:
@@ -213,7 +213,7 @@ def shipped(tmp_path: Path, name: str, **expected: object) -> Description:
     content = yaml.safe_load((SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"))
     content["expected"] = {"classes": content["expected"]["classes"]} | expected
     (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    return load_description(tmp_path / f"{name}.yaml")
+    return load_spec(tmp_path / f"{name}.yaml")
 
 
 def folders_with_one_image(folder: Path, names: Iterable[str]) -> None:

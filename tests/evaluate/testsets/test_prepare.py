@@ -20,7 +20,7 @@ from torchvision.datasets import Flowers102
 
 from cloob.cli import main
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import load_description
+from cloob.evaluate.testsets.spec import load_spec
 from cloob.evaluate.testsets.video import middle_frame
 from tests.helpers.range_server import RangedServer, Served
 from tests.helpers.repository import ROOT
@@ -190,7 +190,7 @@ def described(tmp_path: Path, name: str, images: int, empty: list[int], **of_spl
 
 
 def labels(folder: Path, description: Path) -> dict[str, int]:
-    read = LabeledFolder(load_description(description), folder)
+    read = LabeledFolder(load_spec(description), folder)
     return {Path(path).name: label for path, label in read.samples}
 
 
@@ -389,7 +389,7 @@ def test_leftovers_in_official_files_become_neither_classes_nor_images(tmp_path:
     (training / "._00000_00000.ppm").write_bytes(b"resource fork")
     path = described(tmp_path, "gtsrb", 1, list(range(1, 43)), train_images=43)
     assert prepare(tmp_path, path, "official", root) == 0
-    folder = LabeledFolder(load_description(path), tmp_path / "out", "train")
+    folder = LabeledFolder(load_spec(path), tmp_path / "out", "train")
     assert folder.targets == list(range(43))
     assert not list((tmp_path / "out").rglob(".*"))
 

@@ -11,7 +11,7 @@ from torchvision.datasets import Country211, Flowers102
 
 from cloob.common.errors import InputError
 from cloob.evaluate.testsets.prepare import handout
-from cloob.evaluate.testsets.spec import load_description, split_at_capitals
+from cloob.evaluate.testsets.spec import load_spec, split_at_capitals
 from tests.helpers.repository import ROOT
 
 SHIPPED = ROOT / "config" / "datasets"
@@ -32,7 +32,7 @@ PROTOCOL = {
 
 @pytest.mark.parametrize("name", PROTOCOL)
 def test_shipped_descriptions_have_clips_prompts_and_classes(name: str) -> None:
-    description = load_description(SHIPPED / f"{name}.yaml")
+    description = load_spec(SHIPPED / f"{name}.yaml")
     prompts, classes, images = PROTOCOL[name]
     assert description.name == name
     assert len(set(description.prompt_templates())) == prompts
@@ -44,7 +44,7 @@ def test_shipped_descriptions_have_clips_prompts_and_classes(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROTOCOL)
 def test_shipped_descriptions_say_where_the_set_is_from(name: str) -> None:
-    description = load_description(SHIPPED / f"{name}.yaml")
+    description = load_spec(SHIPPED / f"{name}.yaml")
     assert description.source["page"].startswith("http")
     forms = [form for form in ("processed", "official") if form in description.source]
     assert bool(forms) == (name != "imagenet")  # its licence forbids fetching it
@@ -62,13 +62,13 @@ def test_shipped_descriptions_say_where_the_set_is_from(name: str) -> None:
 def test_the_checksums_are_torchvisions() -> None:
     known = {md5 for _, md5 in Flowers102._file_dict.values()} | {Country211._MD5}
     for name, expected in (("flowers102", 3), ("country211", 1)):
-        files = handout(load_description(SHIPPED / f"{name}.yaml"), "official").files
+        files = handout(load_spec(SHIPPED / f"{name}.yaml"), "official").files
         assert [source.checksum.removeprefix("md5:") in known for source, _ in files] == [True] * expected
 
 
 def test_the_variants_of_imagenetv2_differ_in_their_folder_alone() -> None:
     variants = [name for name in PROTOCOL if name.startswith("imagenetv2")]
-    read = [load_description(SHIPPED / f"{name}.yaml") for name in variants]
+    read = [load_spec(SHIPPED / f"{name}.yaml") for name in variants]
     assert [each.test for each in read] == [
         f"imagenetv2-{variant}-format-val" for variant in ("matched-frequency", "threshold0.7", "top-images")
     ]
@@ -84,20 +84,20 @@ def test_no_other_descriptions_are_shipped() -> None:
 
 @pytest.mark.parametrize("name", ["birdsnap", "country211", "flowers102", "gtsrb", "stanford_cars"])
 def test_no_class_is_named_twice(name: str) -> None:
-    names = load_description(SHIPPED / f"{name}.yaml").class_names(SHIPPED)
+    names = load_spec(SHIPPED / f"{name}.yaml").class_names(SHIPPED)
     assert len(set(names)) == len(names)
 
 
 def test_birdsnap_keeps_its_nine_empty_classes() -> None:
-    description = load_description(SHIPPED / "birdsnap.yaml")
+    description = load_spec(SHIPPED / "birdsnap.yaml")
     assert description.expected.empty == (46, 66, 123, 299, 302, 351, 403, 436, 465)
     assert description.class_names(SHIPPED)[:2] == ["Coopers Hawk", "Northern Goshawk"]
 
 
 def test_imagenets_folders_are_the_wordnet_ids_of_its_classes() -> None:
-    folders, info = load_description(SHIPPED / "imagenet.yaml").folders, ImageNetInfo()
+    folders, info = load_spec(SHIPPED / "imagenet.yaml").folders, ImageNetInfo()
     assert list(folders) == info.label_names() == sorted(folders)
-    names = load_description(SHIPPED / "imagenet.yaml").class_names(SHIPPED)
+    names = load_spec(SHIPPED / "imagenet.yaml").class_names(SHIPPED)
     meant = [info.index_to_description(label) for label in range(1000)]
     # Word by word CLIP's names are others in places, but at the same label.
     words = [set(re.findall(r"\w+", text.lower())) for text in meant]
@@ -108,7 +108,7 @@ def test_imagenets_folders_are_the_wordnet_ids_of_its_classes() -> None:
 
 
 def test_country211s_folders_are_country_codes_in_the_order_of_their_names() -> None:
-    description = load_description(SHIPPED / "country211.yaml")
+    description = load_spec(SHIPPED / "country211.yaml")
     code_of = dict(zip(description.class_names(SHIPPED), description.folders, strict=True))
     assert list(description.folders) == sorted(description.folders)
     known = {
@@ -122,7 +122,7 @@ def test_country211s_folders_are_country_codes_in_the_order_of_their_names() -> 
 
 
 def test_ucf101s_classes_are_its_folders() -> None:
-    description = load_description(SHIPPED / "ucf101.yaml")
+    description = load_spec(SHIPPED / "ucf101.yaml")
     assert list(description.folders) == sorted(description.folders)
     assert description.class_names(SHIPPED)[0] == "Apply Eye Makeup"  # no folder is there
 
@@ -142,12 +142,12 @@ def test_ucf101s_classes_are_its_folders() -> None:
 def test_shipped_descriptions_know_the_numbers_of_training_images(
     name: str, train: int | None, validation: int | None
 ) -> None:
-    expected = load_description(SHIPPED / f"{name}.yaml").expected
+    expected = load_spec(SHIPPED / f"{name}.yaml").expected
     assert (expected.images_of("train"), expected.images_of("validation")) == (train, validation)
 
 
 def test_ucf101_prompts_are_every_combination() -> None:
-    prompts = load_description(SHIPPED / "ucf101.yaml").prompt_templates()
+    prompts = load_spec(SHIPPED / "ucf101.yaml").prompt_templates()
     assert "a example of the person practicing {}." in prompts
     assert "a photo of a person {}." in prompts
 
@@ -168,12 +168,12 @@ def test_names_from_folders_are_split_at_capitals(folder: str, name: str) -> Non
 
 def test_class_names_from_the_folders(describe: Callable, tmp_path: Path, make_set: Callable) -> None:
     folder = make_set({"YoYo": 1, "ApplyLipstick": 1})
-    description = load_description(describe(tmp_path / "d.yaml", classes="folder_names"))
+    description = load_spec(describe(tmp_path / "d.yaml", classes="folder_names"))
     assert description.class_names(folder) == ["Apply Lipstick", "Yo Yo"]
 
 
 def test_class_names_from_a_file_of_the_set(describe: Callable, tmp_path: Path) -> None:
-    description = load_description(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
+    description = load_spec(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
     with pytest.raises(InputError, match=r"names\.txt: .*one per line"):
         description.class_names(tmp_path)
     with pytest.raises(InputError, match=r"names\.txt: .*one per line"):
@@ -192,7 +192,7 @@ def test_class_names_from_a_file_of_the_set(describe: Callable, tmp_path: Path) 
 def test_a_file_of_class_names_has_one_per_line(
     describe: Callable, tmp_path: Path, content: str, message: str
 ) -> None:
-    description = load_description(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
+    description = load_spec(describe(tmp_path / "d.yaml", classes={"file": "names.txt"}))
     (tmp_path / "names.txt").write_text(content)
     with pytest.raises(InputError, match=f"names.txt: {message}"):
         description.class_names(tmp_path)
@@ -255,7 +255,7 @@ def test_a_mistake_is_named_with_its_remedy(
 ) -> None:
     path = describe(tmp_path / "d.yaml", **changes)
     with pytest.raises(InputError, match=message) as caught:
-        load_description(path)
+        load_spec(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -285,9 +285,9 @@ def test_what_is_no_description_is_refused(tmp_path: Path, text: str, message: s
     path = tmp_path / "d.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        load_description(path)
+        load_spec(path)
 
 
 def test_a_missing_description_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such test-set description"):
-        load_description(tmp_path / "none.yaml")
+        load_spec(tmp_path / "none.yaml")
