@@ -22,26 +22,26 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from cloob.common.files import read_json
+from cloob.common.json_files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import Description, load_spec
+from cloob.evaluate.testsets.spec import TestSetSpec, load_spec
 from cloob.models.clip import build_model
-from cloob.models.load import load_model
 from cloob.models.config import model_config
+from cloob.models.load import load_model
 from cloob.toy_data.render import write_image
-from cloob.toy_data.testsets import names, test_set
+from cloob.toy_data.testsets import list_testsets, make_testset
 
-Sets = list[tuple[Description, Path]]
+Sets = list[tuple[TestSetSpec, Path]]
 BATCH = 128
 
 
 def draw(root: Path, per_class: int) -> Sets:
     """The eight sets with so many test images per class."""
     sets = []
-    for name in names():
-        made = test_set(1, name, 0, per_class)
+    for name in list_testsets():
+        made = make_testset(1, name, 0, per_class)
         folder = root / name
         for each in made.folders:
             (folder / each).mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def draw(root: Path, per_class: int) -> Sets:
             write_image(image, folder)
         if made.classes_file:
             (folder / "classes.txt").write_text(made.classes_file, encoding="utf-8")
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(made.description), encoding="utf-8")
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(made.spec), encoding="utf-8")
         sets.append((load_spec(root / f"{name}.yaml"), folder))
     return sets
 
@@ -71,7 +71,7 @@ def ours(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
         evaluate_zeroshot(extractor, sets, Path(folder) / "zeroshot")
         for _ in range(protocols - 1):
             for description, root in sets:
-                extractor.of_images(LabeledFolder(description, root))
+                extractor.image_features(LabeledFolder(description, root))
         files = [Path(folder) / "zeroshot" / f"{description.name}.json" for description, _ in sets]
         results = [read_json(file) for file in files]
         return [result["metrics"]["accuracy"] for result in results]

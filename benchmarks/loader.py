@@ -20,7 +20,7 @@ import webdataset as wds
 from PIL import Image, ImageFilter
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from cloob.common.files import write_json
+from cloob.common.json_files import write_json
 from cloob.models.preprocessing import tokenizer_for
 from cloob.models.config import model_config
 from cloob.shards.reader import Shards

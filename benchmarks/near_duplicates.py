@@ -19,8 +19,13 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from cloob.images.decoding import decode_rgb
-from cloob.images.near_duplicates import DISTANCE, as_words, near_duplicates, perceptual_hash
-from cloob.toy_data.render import paint
+from cloob.images.near_duplicates import (
+    DEFAULT_DISTANCE,
+    find_near_duplicates,
+    hashes_to_array,
+    perceptual_hash,
+)
+from cloob.toy_data.render import render
 from cloob.toy_data.scene import random_scene
 
 HELD_OUT = 13_000
@@ -76,7 +81,7 @@ def hashes_of(source: int | Path) -> Hashes:
         image.thumbnail((512, 512))
     else:
         rng = random.Random(source)
-        image = paint(random_scene(rng), (rng.randint(120, 360), rng.randint(100, 280)), rng)
+        image = render(random_scene(rng), (rng.randint(120, 360), rng.randint(100, 280)), rng)
     return perceptual_hash(image), {name: perceptual_hash(copy(image)) for name, copy in COPIES.items()}
 
 
@@ -85,7 +90,7 @@ def report(title: str, sources: list[int] | list[Path]) -> None:
         found = pool.map(hashes_of, sources, chunksize=20)
     originals = [(one, copies) for one, copies in found if one]
     print(f"\n{title}: {len(found):,} images, {len(found) - len(originals):,} without a hash\n")
-    print(f"| copy | median bits | 99% | most | found at {DISTANCE} |\n|---|---:|---:|---:|---:|")
+    print(f"| copy | median bits | 99% | most | found at {DEFAULT_DISTANCE} |\n|---|---:|---:|---:|---:|")
     for name in COPIES:
         bits = np.array(
             [
@@ -96,9 +101,11 @@ def report(title: str, sources: list[int] | list[Path]) -> None:
             ]
         )
         middle, most = np.median(bits), np.quantile(bits, 0.99)
-        print(f"| {name} | {middle:.0f} | {most:.0f} | {bits.max()} | {np.mean(bits <= DISTANCE):.2%} |")
-    words = as_words([one for one, _ in originals])
-    near = [bits[row < other] for row, other, bits in near_duplicates(words, words, max(LIMITS))]
+        print(
+            f"| {name} | {middle:.0f} | {most:.0f} | {bits.max()} | {np.mean(bits <= DEFAULT_DISTANCE):.2%} |"
+        )
+    words = hashes_to_array([one for one, _ in originals])
+    near = [bits[row < other] for row, other, bits in find_near_duplicates(words, words, max(LIMITS))]
     bits = np.concatenate([np.empty(0, int), *near])
     pairs = len(words) * (len(words) - 1) // 2
     counts = ", ".join(f"{int((bits <= limit).sum())} within {limit}" for limit in LIMITS)
@@ -111,12 +118,12 @@ def search(images: int) -> None:
     began, found = time.process_time(), 0
     for start in range(0, images, AT_ONCE):
         words = rng.integers(0, 2**64, (min(AT_ONCE, images - start), 4), dtype=np.uint64)
-        found += sum(len(row) for row, _, _ in near_duplicates(words, held_out, DISTANCE))
+        found += sum(len(row) for row, _, _ in find_near_duplicates(words, held_out, DEFAULT_DISTANCE))
     seconds = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     print(
         f"\nSearch: {images:,} × {HELD_OUT:,} random hashes in {seconds:.0f} s of a core "
-        f"({seconds / images / HELD_OUT * 1e9:.2f} ns a pair), {peak:.0f} MB; {found} within {DISTANCE}."
+        f"({seconds / images / HELD_OUT * 1e9:.2f} ns a pair), {peak:.0f} MB; {found} within {DEFAULT_DISTANCE}."
     )
 
 

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from cloob.objectives.losses import OBJECTIVES, contrastive_loss
+from cloob.objectives.losses import contrastive_loss
+from cloob.objectives.registry import OBJECTIVES
 
 INVERSE_TEMPERATURE, BETA = 30.0, 8.0
 # With retrieval, forward: X Yᵀ and half of X Xᵀ and of Y Yᵀ, 2; the retrieved batches, 4; the logits of both
@@ -50,17 +51,17 @@ def plain(x: Tensor, y: Tensor, objective: str) -> Tensor:
     def term(anchors: Tensor, positives: Tensor) -> Tensor:
         logits = INVERSE_TEMPERATURE * (anchors @ positives.T)
         matched = logits.diagonal()
-        if objective.startswith("infoloob"):
+        if OBJECTIVES[objective].loss == "infoloob":
             own = torch.eye(len(x), dtype=torch.bool, device=x.device)
             logits = logits.masked_fill(own, -torch.inf)
         return (logits.logsumexp(dim=1) - matched).mean()
 
     image, text = (x, y), (y, x)
-    if objective.endswith("_hopfield"):
+    if OBJECTIVES[objective].hopfield:
         image = retrieve(x, x), retrieve(y, x)
         text = retrieve(y, y), retrieve(x, y)
     both = term(*image) + term(*text)
-    return both / INVERSE_TEMPERATURE if objective.startswith("infoloob") else both / 2
+    return both / INVERSE_TEMPERATURE if OBJECTIVES[objective].loss == "infoloob" else both / 2
 
 
 def clip_loss(x: Tensor, y: Tensor, _: str) -> Tensor:
@@ -155,7 +156,7 @@ def measure(number: int, options: argparse.Namespace) -> None:
             if turn:  # the first is for the caches
                 spent.append(took / often)
     median = {name: statistics.median(spent) for name, spent in times.items()}
-    floor = FLOOR[options.objective.endswith("_hopfield")] * median["product"]
+    floor = FLOOR[OBJECTIVES[options.objective].hopfield] * median["product"]
     for name in variants:
         share = f"{floor / median[name]:.2f}" if name != "open_clip ClipLoss" else "–"
         memory = extra_memory_of_a_process(name, number, options)

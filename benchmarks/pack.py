@@ -20,15 +20,15 @@ import numpy as np
 from loader import photo
 from PIL import Image
 
-from cloob.shards.from_download import downloaded
-from cloob.shards.pack import Packing, pack
-from cloob.shards.training_image import Rules
+from cloob.shards.from_download import download_source
+from cloob.shards.pack import PackOptions, pack
+from cloob.shards.training_image import ImagePolicy
 from cloob.shards.verify import verify
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.helpers.downloaded_parts import leave_download  # a download's ledgers and tars
 
-RULES = Rules(max_bytes=50_000_000, max_pixels=100_000_000, quality=95)
+RULES = ImagePolicy(max_bytes=50_000_000, max_pixels=100_000_000, quality=95)
 DISTINCT = 200  # photos that take turns, each with a tail of its own
 IMAGES: list[bytes] = []
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 def measure(folder: Path, parts: tuple[list[Path], Path], processes: int, repeats: int) -> None:
     """Print the rows of so many processes."""
-    packing, source = Packing(samples_per_shard=500, seed=1, rules=RULES), downloaded(*parts)
+    packing, source = PackOptions(samples_per_shard=500, seed=1, rules=RULES), download_source(*parts)
     found: dict[str, list[tuple[float, float]]] = {"floor: decoding only": [], "pack": [], "verify": []}
     for turn in range(repeats):
         out = folder / f"shards_{processes}_{turn}"

@@ -8,7 +8,7 @@ import sys
 from io import TextIOWrapper
 from typing import NoReturn
 
-from cloob.common.errors import InputError, one_line
+from cloob.common.errors import InputError, user_message
 
 STAGES = {
     "download": "lists of captions and links -> images with captions, every row accounted for",
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
         sys.exit(0)
     except Exception as error:
-        said = one_line(error)
+        said = user_message(error)
         if said is None:
             raise
     except KeyboardInterrupt:

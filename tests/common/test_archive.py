@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from cloob.common import archive as archives
-from cloob.common.archive import is_archive, remove, unpack
+from cloob.common.archive import extract_archive, is_archive
+from cloob.common.directories import remove_tree
 from cloob.common.errors import InputError
 
 FILES = {"set/test/a/1.jpg": b"one", "set/test/b/2.jpg": b"two" * 1000}
@@ -55,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_zip_with_its_empty_folders(tmp_path: Path) -> None:
-    unpack(make_zip(tmp_path / "a.zip"), tmp_path / "out", 10_000)
+    extract_archive(make_zip(tmp_path / "a.zip"), tmp_path / "out", 10_000)
     assert contents(tmp_path / "out") == FILES
     assert (tmp_path / "out/set/test/empty").is_dir()
 
@@ -65,7 +66,7 @@ def test_a_tar_with_its_empty_folders(tmp_path: Path, mode: str) -> None:
     members = [member("./", tarfile.DIRTYPE), member("set/test/empty", tarfile.DIRTYPE)]
     archive = make_tar(tmp_path / "a.tar", FILES, members, mode)
     assert is_archive(archive)
-    unpack(archive, tmp_path / "out", 10_000)
+    extract_archive(archive, tmp_path / "out", 10_000)
     assert contents(tmp_path / "out") == FILES
     assert (tmp_path / "out/set/test/empty").is_dir()
 
@@ -77,7 +78,7 @@ def test_a_tar_with_its_empty_folders(tmp_path: Path, mode: str) -> None:
 def test_a_path_that_leads_out_is_refused(tmp_path: Path, make, name: str) -> None:
     archive = make(tmp_path / "a", {"fine.txt": b"1", name: b"2"})
     with pytest.raises(InputError, match="leads elsewhere"):
-        unpack(archive, tmp_path / "deep" / "out", 10_000)
+        extract_archive(archive, tmp_path / "deep" / "out", 10_000)
     assert contents(tmp_path) == {"a": archive.read_bytes()}
 
 
@@ -94,7 +95,7 @@ def test_a_path_that_leads_out_is_refused(tmp_path: Path, make, name: str) -> No
 )
 def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
     with pytest.raises(InputError, match="is a link or a device"):
-        unpack(make_tar(tmp_path / "a.tgz", FILES, [bad]), tmp_path / "out", 10_000)
+        extract_archive(make_tar(tmp_path / "a.tgz", FILES, [bad]), tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
 
 
@@ -105,7 +106,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, kind: int) -> No
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(info, "/etc")
     with pytest.raises(InputError, match="is a link or a device"):
-        unpack(tmp_path / "a.zip", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "a.zip", tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
 
 
@@ -116,7 +117,7 @@ def test_a_bomb_is_refused_and_leaves_nothing(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "a", {"zeros": bytes(5_000_000), "more": bytes(6_000_000)})
     assert archive.stat().st_size < 100_000
     with pytest.raises(InputError, match=r"more than 10,000,000 bytes unpacked"):
-        unpack(archive, tmp_path / "out", 10_000_000)
+        extract_archive(archive, tmp_path / "out", 10_000_000)
     assert not (tmp_path / "out").exists()
 
 
@@ -125,7 +126,7 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
         archive.writestr("a", b"1")
         archive.writestr("a", b"2")
     with pytest.raises(InputError, match="'a' is in it twice"):
-        unpack(tmp_path / "a.zip", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "a.zip", tmp_path / "out", 10_000)
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
@@ -133,7 +134,7 @@ def test_a_torn_archive_is_refused(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "a", {"noise": bytes(range(256)) * 400, "last": b"x"})
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     with pytest.raises(InputError, match=r"cannot be unpacked .*fetch it again") as caught:
-        unpack(archive, tmp_path / "out", 1_000_000)
+        extract_archive(archive, tmp_path / "out", 1_000_000)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -144,14 +145,14 @@ def test_a_flipped_bit_in_a_zip_is_refused(tmp_path: Path) -> None:
     content[content.index(b"two")] ^= 1
     archive.write_bytes(content)
     with pytest.raises(InputError, match="CRC"):
-        unpack(archive, tmp_path / "out", 10_000)
+        extract_archive(archive, tmp_path / "out", 10_000)
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<html>gone</html>")
     assert not is_archive(tmp_path / "page.html")
     with pytest.raises(InputError, match="cannot be unpacked"):
-        unpack(tmp_path / "page.html", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "page.html", tmp_path / "out", 10_000)
 
 
 ZEROS = 64_000_000
@@ -190,7 +191,7 @@ def test_a_header_without_end_is_refused_before_it_is_read(tmp_path: Path, kind:
     with little_memory(8_000_000):
         assert is_archive(archive)
         with pytest.raises(InputError, match=r"a header of more than 1,048,576 bytes .* refused as a bomb"):
-            unpack(archive, tmp_path / "out", 10_000)
+            extract_archive(archive, tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
 
 
@@ -201,7 +202,7 @@ def test_a_header_without_end_is_refused_behind_others_too(tmp_path: Path) -> No
     with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as packed:
         packed.write(small.tobuf() + header.tobuf() + bytes(ZEROS))
     with little_memory(8_000_000), pytest.raises(InputError, match="refused as a bomb"):
-        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "a.tgz", tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
 
 
@@ -210,7 +211,7 @@ def test_headers_that_follow_each_other_without_end_are_refused(tmp_path: Path) 
     with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as packed:
         packed.write(one * 20_000)
     with little_memory(20_000_000), pytest.raises(InputError, match=r"refused as a bomb|cannot be unpacked"):
-        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "a.tgz", tmp_path / "out", 10_000)
 
 
 def pax(body: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
@@ -235,7 +236,7 @@ def test_malformed_pax_headers_are_refused_at_once(tmp_path: Path, headers: byte
         (tmp_path / name).write_bytes(content)
         began = time.monotonic()
         with pytest.raises(InputError, match=r"(malformed pax header|too many headers)"):
-            unpack(tmp_path / name, tmp_path / "out", 10_000)
+            extract_archive(tmp_path / name, tmp_path / "out", 10_000)
         assert time.monotonic() - began < 1 and not (tmp_path / "out").exists()
 
 
@@ -246,7 +247,7 @@ def test_global_pax_headers_are_not_collected_without_end(tmp_path: Path) -> Non
             packed.write(pax(body, tarfile.XGLTYPE) + tarfile.TarInfo(f"{number}").tobuf())
         packed.write(bytes(1024))
     with pytest.raises(InputError, match="global headers of more than"):
-        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "a.tgz", tmp_path / "out", 10_000)
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -255,7 +256,7 @@ def test_long_names_of_any_form_are_read(tmp_path: Path, form: int) -> None:
     with tarfile.open(tmp_path / "a.tar", "w", format=form, pax_headers={"comment": "of git"}) as made:
         for name in names:
             made.addfile(tarfile.TarInfo(name))
-    unpack(tmp_path / "a.tar", tmp_path / "out", 10_000)
+    extract_archive(tmp_path / "a.tar", tmp_path / "out", 10_000)
     assert all((tmp_path / "out" / name).is_file() for name in names)
 
 
@@ -263,7 +264,7 @@ def test_a_tar_that_is_damaged_in_the_middle_is_not_unpacked_up_to_there(tmp_pat
     damaged = tarfile.TarInfo("a").tobuf() + b"x" + tarfile.TarInfo("b").tobuf()[1:] + bytes(1024)
     (tmp_path / "a.tar").write_bytes(damaged)
     with pytest.raises(InputError, match="neither a header nor the end mark at byte 512"):
-        unpack(tmp_path / "a.tar", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "a.tar", tmp_path / "out", 10_000)
 
 
 def test_a_map_of_holes_is_refused(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_a_map_of_holes_is_refused(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as packed:
         packed.write(made.tobuf(tarfile.PAX_FORMAT) + b"3000000\n" + b"1\n" * (ZEROS // 16))
     with little_memory(40_000_000), pytest.raises(InputError, match="refused as a bomb"):
-        unpack(tmp_path / "a.tgz", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "a.tgz", tmp_path / "out", 10_000)
     old = tarfile.TarInfo("old").tobuf(tarfile.GNU_FORMAT)
     old = bytearray(old[:156] + tarfile.GNUTYPE_SPARSE + old[157:])
     old[482] = 1  # another block of the map follows, and so on
@@ -284,7 +285,7 @@ def test_a_map_of_holes_is_refused(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "b.tgz", "wb", compresslevel=1) as packed:
         packed.write(bytes(old) + bytes(more) * 20_000)
     with little_memory(20_000_000), pytest.raises(InputError, match="refused as a bomb"):
-        unpack(tmp_path / "b.tgz", tmp_path / "out", 10_000)
+        extract_archive(tmp_path / "b.tgz", tmp_path / "out", 10_000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tgz", "b.tgz"]
 
 
@@ -292,7 +293,7 @@ def test_a_map_of_holes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["d/" * 5_000 + "f", "d/" * 13 + "f", "n" * 256, "d/" + "ä" * 128 + "/f"])
 def test_a_path_that_is_too_deep_or_too_long_is_refused(tmp_path: Path, make, name: str) -> None:
     with pytest.raises(InputError, match=r"too long; it is refused") as caught:
-        unpack(make(tmp_path / "a", {"fine.txt": b"1", name: b"2"}), tmp_path / "out", 10_000)
+        extract_archive(make(tmp_path / "a", {"fine.txt": b"1", name: b"2"}), tmp_path / "out", 10_000)
     assert len(str(caught.value)) < 500
     assert not (tmp_path / "out").exists()
 
@@ -303,7 +304,7 @@ def test_too_many_members_are_refused_folders_counted(tmp_path: Path, monkeypatc
     monkeypatch.setattr(archives, "_MAX_MEMBERS", 100)
     archive = make(tmp_path / "a", {name.format(number=number): b"" for number in range(101)})
     with pytest.raises(InputError, match="more than 100 members"):
-        unpack(archive, tmp_path / "out", 10_000)
+        extract_archive(archive, tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
 
 
@@ -311,14 +312,14 @@ def test_a_zip_of_too_many_members_is_refused_before_they_are_listed(tmp_path: P
     archive = make_zip(tmp_path / "a.zip", {f"{number:0200d}": b"" for number in range(6_000)})
     monkeypatch.setattr(archives, "_MAX_MEMBERS", 5_000)
     with little_memory(4_000_000), pytest.raises(InputError, match="more than 5,000 members"):
-        unpack(archive, tmp_path / "out", 10_000)
+        extract_archive(archive, tmp_path / "out", 10_000)
 
 
 @pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a")])
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path, make, names: tuple[str, str]) -> None:
     with pytest.raises(InputError, match="is in it twice"):
-        unpack(make(tmp_path / "a", dict.fromkeys(names, b"1")), tmp_path / "out", 10_000)
+        extract_archive(make(tmp_path / "a", dict.fromkeys(names, b"1")), tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
 
 
@@ -345,12 +346,12 @@ def test_what_an_earlier_run_left_is_removed_however_deep_locked_and_odd(tmp_pat
     finally:
         os.fchdir(before)
         os.close(before)
-    remove(inside)
+    remove_tree(inside)
     assert not inside.exists()
     assert (outside / "file").exists()
     (tmp_path / "link").symlink_to(outside)
-    remove(tmp_path / "link")
-    remove(tmp_path / "nothing")
+    remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "nothing")
     assert [path.name for path in tmp_path.iterdir()] == ["outside"]
 
 
@@ -360,7 +361,7 @@ def test_a_disk_that_is_full_is_no_damage_of_the_archive(tmp_path: Path) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
         with pytest.raises(OSError, match="File too large") as caught:
-            unpack(archive, tmp_path / "out", 10_000_000)
+            extract_archive(archive, tmp_path / "out", 10_000_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.filename == str(tmp_path / "out/a/b/large")

@@ -18,9 +18,11 @@ from PIL import Image, UnidentifiedImageError
 from safetensors.torch import save_file
 
 from cloob.cli import main
-from cloob.common.data_loading import Loader, ending_workers
-from cloob.common.errors import InputError, io_errno, naming, one_line
-from cloob.common.files import atomic_write, exclusive_dir_lock, file_lock, read_json, write_json
+from cloob.common.atomic_files import atomic_write
+from cloob.common.data_loading import BatchLoader, kill_workers_on_exit
+from cloob.common.errors import InputError, io_errno, io_errors_at, user_message
+from cloob.common.json_files import read_json, write_json
+from cloob.common.locks import exclusive_dir_lock, file_lock
 from tests.helpers.io_errors import limited
 
 
@@ -59,7 +61,7 @@ def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Pat
         atomic_write(path) as beside,
     ):
         WRITERS[name](beside)
-    assert one_line(failed.value) == (
+    assert user_message(failed.value) == (
         f"{path}: File too large; raise the file size limit (`ulimit -f`; the job's, too), or use another "
         "file system"
     )
@@ -69,7 +71,7 @@ def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Pat
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EMFILE", "ETIMEDOUT", "EUCLEAN"])
 def test_each_error_of_the_system_has_a_remedy(name: str) -> None:
     number = getattr(errno, name)
-    said = one_line(OSError(number, os.strerror(number), "/data/x"))
+    said = user_message(OSError(number, os.strerror(number), "/data/x"))
     assert said is not None and said.startswith(f"/data/x: {os.strerror(number)}; ")
 
 
@@ -153,13 +155,13 @@ def test_damage_is_no_error_of_the_system(tmp_path: Path, read: Callable[[Path],
     with pytest.raises((OSError, RuntimeError, pa.ArrowException, UnidentifiedImageError)) as damage:
         read(tmp_path)
     assert io_errno(damage.value) is None
-    assert one_line(damage.value) is None  # a defect of ours, were it not caught: the traceback is due
+    assert user_message(damage.value) is None  # a defect of ours, were it not caught: the traceback is due
 
 
 def test_memory_that_is_used_up_is_no_damage(tmp_path: Path) -> None:
-    with pytest.raises(OSError) as failed, naming(tmp_path / "x"):
+    with pytest.raises(OSError) as failed, io_errors_at(tmp_path / "x"):
         raise MemoryError
-    assert one_line(failed.value) == (
+    assert user_message(failed.value) == (
         f"{tmp_path}/x: Cannot allocate memory; give the job more memory (mem_mb in slurm/config.yaml), then "
         "run again"
     )
@@ -186,22 +188,22 @@ class Failing:
     ids=["input", "descriptors", "mode"],
 )
 def test_an_error_in_a_loader_process_is_the_same_line(error: Exception, said: str) -> None:
-    with pytest.raises(type(error)) as raised, ending_workers():
-        list(Loader(Failing(error), list, [[0]], workers=1))
-    assert (one_line(raised.value) or "").startswith(said)
+    with pytest.raises(type(error)) as raised, kill_workers_on_exit():
+        list(BatchLoader(Failing(error), list, [[0]], workers=1))
+    assert (user_message(raised.value) or "").startswith(said)
 
 
 def test_an_error_in_a_process_of_a_pool_keeps_its_path(tmp_path: Path) -> None:
-    with pytest.raises(OSError) as raised, naming(tmp_path / "x"):
+    with pytest.raises(OSError) as raised, io_errors_at(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert one_line(pickle.loads(pickle.dumps(raised.value))) == one_line(raised.value)  # noqa: S301
+    assert user_message(pickle.loads(pickle.dumps(raised.value))) == user_message(raised.value)  # noqa: S301
 
 
 def test_a_copy_names_the_side_that_failed() -> None:
     full, lost = OSError(errno.ENOSPC, "full", "/from/a"), OSError(errno.EIO, "lost", "/from/a")
     full.filename2 = lost.filename2 = "/to/a"
-    assert (one_line(full) or "").startswith("/to/a: No space left on device")
-    assert (one_line(lost) or "").startswith("/from/a: Input/output error")
+    assert (user_message(full) or "").startswith("/to/a: No space left on device")
+    assert (user_message(lost) or "").startswith("/from/a: Input/output error")
 
 
 @pytest.mark.parametrize("lock", [exclusive_dir_lock, lambda folder: file_lock(folder / "features")])

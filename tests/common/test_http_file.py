@@ -12,7 +12,7 @@ import pytest
 
 from cloob.cli import main
 from cloob.common.errors import InputError
-from cloob.common.http_file import Source, download_file
+from cloob.common.http_file import RemoteFile, download_file
 from tests.helpers.hostile_server import Rogue, rogue_server
 from tests.helpers.range_server import RangedServer, Served
 
@@ -29,7 +29,7 @@ def web() -> Iterator[RangedServer]:
 
 def fetch(web: RangedServer, served: Served, path: Path, maximum: int = 20_000_000, checksum=None) -> None:
     web.files["a.bin"] = served
-    download_file(Source(web.address("a.bin"), maximum, checksum), path, timeout=5, pause=0.001)
+    download_file(RemoteFile(web.address("a.bin"), maximum, checksum), path, timeout=5, pause=0.001)
 
 
 def left(path: Path) -> list[str]:
@@ -163,7 +163,7 @@ def test_an_answer_without_end_costs_bounded_memory_and_is_requested_once(rogue,
     tracemalloc.start()
     try:
         with pytest.raises(InputError, match="more than the 20,000,000 bytes that are allowed"):
-            source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
+            source = RemoteFile(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
             download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
@@ -176,13 +176,13 @@ def test_an_answer_without_end_costs_bounded_memory_and_is_requested_once(rogue,
 def test_a_server_that_drips_is_given_up(rogue, tmp_path: Path, what: str) -> None:
     began = time.monotonic()
     with pytest.raises(InputError, match=r"6 tries failed .*answer too slow"):
-        source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
+        source = RemoteFile(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
         download_file(source, tmp_path / "a.bin", timeout=0.3, pause=0.001)
     assert time.monotonic() - began < 8
 
 
 def test_a_chunked_answer_ends_with_its_last_chunk_whatever_its_length_says(rogue, tmp_path: Path) -> None:
-    source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/two_lengths", 20_000_000)
+    source = RemoteFile(f"http://127.0.0.1:{rogue.server_address[1]}/two_lengths", 20_000_000)
     download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
     assert (tmp_path / "a.bin").read_bytes() == b"whole"
 
@@ -191,14 +191,14 @@ def test_a_chunked_answer_ends_with_its_last_chunk_whatever_its_length_says(rogu
 def test_a_short_answer_is_never_whole_however_its_length_is_written(
     rogue, tmp_path: Path, what: str
 ) -> None:
-    source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
+    source = RemoteFile(f"http://127.0.0.1:{rogue.server_address[1]}/{what}", 20_000_000)
     with pytest.raises(InputError):
         download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
     assert not (tmp_path / "a.bin").exists()
 
 
 def test_a_success_without_content_is_no_file(rogue, tmp_path: Path) -> None:
-    source = Source(f"http://127.0.0.1:{rogue.server_address[1]}/nothing", 20_000_000)
+    source = RemoteFile(f"http://127.0.0.1:{rogue.server_address[1]}/nothing", 20_000_000)
     with pytest.raises(InputError, match="the server answers 204 No Content, without a file"):
         download_file(source, tmp_path / "a.bin", timeout=5, pause=0.001)
     assert not (tmp_path / "a.bin").exists()
@@ -240,9 +240,9 @@ def test_no_redirect_leads_out_of_the_web(web, tmp_path: Path, place: str) -> No
         ("http://127.0.0.1/a", f"crc:{'0' * 64}"),
     ],
 )
-def test_what_is_no_source_is_refused(address: str, checksum) -> None:
+def test_what_is_no_source_is_refused(url: str, checksum) -> None:
     with pytest.raises(InputError, match=r"not an address|is not sha256"):
-        Source(address, 1, checksum)
+        RemoteFile(url, 1, checksum)
 
 
 def test_the_command(web, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cloob.common.data_loading import Loader, check_shared_memory, ending_workers
+from cloob.common.data_loading import BatchLoader, check_shared_memory, kill_workers_on_exit
 from cloob.common.errors import InputError
-from cloob.common.pool import shared
+from cloob.common.pool import parallel_map
 from cloob.common.processes import process_pool
-from cloob.common.provenance import commit
+from cloob.common.provenance import current_commit
 
 LONG = 600.0  # seconds: a test that waits for such a task has failed
 
@@ -64,14 +64,14 @@ def test_a_killed_worker_of_a_pool_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_task_of_the_shards_that_fails_ends_the_others() -> None:
     with pytest.raises(ValueError, match="a fault"):
-        list(shared(sleep_or_fail, [-1, LONG, LONG], 2, 3, "sleeping"))
+        list(parallel_map(sleep_or_fail, [-1, LONG, LONG], 2, 3, "sleeping"))
     assert multiprocessing.active_children() == []
 
 
 def test_who_takes_results_may_fail() -> None:
     with (
         pytest.raises(KeyError),
-        closing(shared(sleep_or_fail, [0, LONG, LONG], 2, 3, "sleeping")) as results,
+        closing(parallel_map(sleep_or_fail, [0, LONG, LONG], 2, 3, "sleeping")) as results,
     ):
         raise KeyError(next(results))
     assert multiprocessing.active_children() == []
@@ -106,10 +106,10 @@ class Items:
         return torch.tensor(item() if callable(item) else item)
 
 
-@ending_workers()
+@kill_workers_on_exit()
 def loaded(items: Items, workers: int) -> list[list[int]]:
     batches = [[0, 1], [2, 3]]
-    return [batch.tolist() for batch in Loader(items, torch.stack, batches, workers)]
+    return [batch.tolist() for batch in BatchLoader(items, torch.stack, batches, workers)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -148,8 +148,11 @@ def stop_handing_over() -> None:
 
 
 def test_a_worker_that_dies_while_its_batch_is_fetched_is_one_line() -> None:
-    with pytest.raises(InputError, match="a loader worker exited unexpectedly; is memory"), ending_workers():
-        batches = iter(Loader(Items(1, stop_handing_over), torch.stack, [[0], [1]], 1))
+    with (
+        pytest.raises(InputError, match="a loader worker exited unexpectedly; is memory"),
+        kill_workers_on_exit(),
+    ):
+        batches = iter(BatchLoader(Items(1, stop_handing_over), torch.stack, [[0], [1]], 1))
         time.sleep(1.5)
         next(batches)
     assert multiprocessing.active_children() == []
@@ -163,8 +166,8 @@ def test_an_error_that_is_a_defect_keeps_its_traceback(kind: type[Exception]) ->
 
 def test_a_worker_that_hangs_is_killed_with_its_loader() -> None:
     begun = time.monotonic()
-    with pytest.raises(KeyError), ending_workers():
-        iter(Loader(Items(1, lambda: time.sleep(LONG)), torch.stack, [[1]], 1))
+    with pytest.raises(KeyError), kill_workers_on_exit():
+        iter(BatchLoader(Items(1, lambda: time.sleep(LONG)), torch.stack, [[1]], 1))
         fail(KeyError)
     assert time.monotonic() - begun < LONG / 10
     assert multiprocessing.active_children() == []
@@ -179,4 +182,4 @@ def test_shared_memory_is_looked_at_before_it_fills_up() -> None:
 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert commit() is None
+    assert current_commit() is None

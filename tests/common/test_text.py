@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.common.files import read_json
-from cloob.common.text import read_text, what_else
+from cloob.common.json_files import read_json
+from cloob.common.text import describe_non_text, read_text
 
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"a\r\nb\r\n", b"a\rb\r", b"\xef\xbb\xbfa\r\nb\n"])
@@ -35,7 +35,7 @@ def test_what_is_no_utf8_text_is_named(tmp_path: Path, content: bytes, said: str
 
 @pytest.mark.parametrize("content", [b"", b"a", b"a\tb", b"BZ", "\u00e9\u00e9".encode(), b"<3 you\thttp://x"])
 def test_text_is_no_other_form(content: bytes) -> None:
-    assert what_else(content) is None
+    assert describe_non_text(content) is None
 
 
 def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from PIL import Image
 
 from cloob.common.accounting import read_outcomes
 from cloob.common.archive import is_archive
-from cloob.common.errors import one_line
-from cloob.common.files import read_json, sha256_of, write_json
+from cloob.common.errors import user_message
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import read_json, write_json
 from cloob.common.json_lines import first_and_last_events
 from cloob.common.text import read_text
 from cloob.common.yaml_file import read_yaml
@@ -31,9 +32,9 @@ from cloob.download.fetch.completed_tars import read_whole
 from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
 from cloob.evaluate.features.cache import cached
 from cloob.evaluate.protocols.result import is_up_to_date
-from cloob.evaluate.testsets.content_hash import content_of
+from cloob.evaluate.testsets.content_hash import content_hash
 from cloob.evaluate.testsets.image_folder import load_image
-from cloob.evaluate.testsets.spec import _names_in_file, class_folders
+from cloob.evaluate.testsets.spec import _read_class_names, class_folders
 from cloob.evaluate.testsets.video import middle_frame
 from cloob.models.load import load_model
 from cloob.models.config import model_config
@@ -43,12 +44,12 @@ from cloob.report.load.paper import Paper
 from cloob.report.load.result_file import read_result
 from cloob.report.tables.accounting import read_page
 from cloob.report.tables.corpus import read_manifest
-from cloob.shards.from_download import downloaded
-from cloob.shards.from_webdataset import ready_made
+from cloob.shards.from_download import download_source
+from cloob.shards.from_webdataset import webdataset_source
 from cloob.shards.reader import Shards
-from cloob.shards.rows import read_place
+from cloob.shards.source import read_byte_range
 from cloob.shards.validate import _finished
-from cloob.shards.webdataset_tars import decompressed
+from cloob.shards.webdataset_tars import decompress_tar
 from cloob.shards.writer import Sample, finished_shard, write_shard
 from cloob.train.state import newest_checkpoint, read_checkpoint, save_checkpoint
 from tests.helpers.io_errors import fail_reads_below, no_descriptor_left
@@ -113,12 +114,14 @@ CASES = {
         lambda path: pq.write_table(pa.table({"a": [1]}), path),
         lambda path: _finished(path, "x"),
     ),
-    "place": Case("000000.tar", a_tar, lambda path: read_place((path, 0, 512))),
-    "somebody's shard": Case("a.tar", a_tar, lambda path: ready_made(path.parent, 1000).pieces[0].rows(path)),
+    "place": Case("000000.tar", a_tar, lambda path: read_byte_range((path, 0, 512))),
+    "somebody's shard": Case(
+        "a.tar", a_tar, lambda path: webdataset_source(path.parent, 1000).pieces[0].rows(path)
+    ),
     "urls": Case(
         "urls.parquet",
         lambda path: pq.write_table(pa.table({"uid": ["1"]}), path),
-        lambda path: downloaded([], path),
+        lambda path: download_source([], path),
     ),
     "part of links": Case(
         "urls.parquet",
@@ -147,8 +150,8 @@ CASES = {
         "result.json", lambda path: write_json(path, {"run": 1}), lambda path: is_up_to_date(path, {"run": 1})
     ),
     "JSON": Case("a.json", lambda path: write_json(path, {}), read_json),
-    "hash": Case("a", lambda path: path.write_text("a"), sha256_of),
-    "hash of images": Case("a.jpg", lambda p: p.write_text("a"), lambda p: content_of([p], ["a"], p.parent)),
+    "hash": Case("a", lambda path: path.write_text("a"), sha256_file),
+    "hash of images": Case("a.jpg", lambda p: p.write_text("a"), lambda p: content_hash([p], ["a"], p.parent)),
     "image": Case("a.png", lambda path: Image.new("RGB", (4, 4)).save(path), load_image),
     "video": Case("a.avi", lambda path: path.write_bytes(b"RIFF"), middle_frame),
     "class folders": Case(
@@ -165,7 +168,7 @@ CASES = {
     ),
     "description": Case("a.yaml", lambda path: path.write_text("a: 1\n"), lambda p: read_yaml(p, "test set")),
     "architecture": Case("a.json", lambda path: path.write_text("{}"), lambda p: model_config(str(p))),
-    "names": Case("classes.txt", lambda path: path.write_text("cat\n"), lambda p: _names_in_file(p, p)),
+    "names": Case("classes.txt", lambda path: path.write_text("cat\n"), lambda p: _read_class_names(p, p)),
     "text": Case("list.txt", lambda path: path.write_text("1.avi\n"), read_text),
     "ends of a log": Case(
         "m.jsonl",
@@ -173,7 +176,7 @@ CASES = {
         lambda p: first_and_last_events(p, 99),
     ),
     "SQLite?": Case("a.sql", lambda path: path.write_text("a"), is_sqlite),
-    "perhaps compressed": Case("a.tar", a_tar, lambda path: decompressed(path, path)),
+    "perhaps compressed": Case("a.tar", a_tar, lambda path: decompress_tar(path, path)),
     "the paper's table": Case("paper.csv", lambda path: path.write_text("mean\n1\n"), Paper),
 }
 
@@ -190,7 +193,7 @@ def test_too_many_open_files_make_no_file_a_damaged_one(tmp_path: Path, name: st
     before = state(tmp_path)
     with no_descriptor_left(), pytest.raises(OSError) as failed:
         case.read(path)
-    said = one_line(failed.value)
+    said = user_message(failed.value)
     assert said is not None
     assert Path(said.partition(": ")[0]).is_relative_to(tmp_path)
     assert "Too many open files; raise the limit of open files (`ulimit -n`" in said
@@ -212,7 +215,7 @@ def test_a_disk_that_fails_while_it_is_read_is_named(
     with monkeypatch.context() as patched, pytest.raises(OSError) as failed:
         fail_reads_below(patched, tmp_path, errno.EIO)
         case.read(path)
-    said = one_line(failed.value)
+    said = user_message(failed.value)
     assert said is not None
     assert Path(said.partition(": ")[0]).is_relative_to(tmp_path)
     assert "Input/output error; the disk or file server failed" in said

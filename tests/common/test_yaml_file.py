@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cloob.common.errors import InputError
-from cloob.common.yaml_file import hint, pitfalls, read_yaml
+from cloob.common.yaml_file import find_pitfalls, read_yaml, value_hint
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from cloob.common.yaml_file import hint, pitfalls, read_yaml
     ],
 )
 def test_what_yaml_reads_otherwise_than_it_looks_is_told_with_line_and_key(text, said):
-    [line] = pitfalls(text)
+    [line] = find_pitfalls(text)
     assert line.startswith(said)
 
 
@@ -44,7 +44,7 @@ def test_what_yaml_reads_otherwise_than_it_looks_is_told_with_line_and_key(text,
     ],
 )
 def test_what_is_read_as_it_looks_is_not_told(text):
-    assert list(pitfalls(text)) == []
+    assert list(find_pitfalls(text)) == []
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_what_is_read_as_it_looks_is_not_told(text):
 )
 def test_the_hint_for_a_number_is_one_that_yaml_reads_as_this_number(written, wanted, remedy):
     value = yaml.safe_load(written)
-    assert f"write {remedy}" in hint(value, wanted)
+    assert f"write {remedy}" in value_hint(value, wanted)
     assert yaml.safe_load(remedy) == float(value)
     assert type(yaml.safe_load(remedy)) in (int, float)
 
@@ -86,7 +86,7 @@ def test_the_hint_for_a_number_is_one_that_yaml_reads_as_this_number(written, wa
     ],
 )
 def test_the_hint_for_other_types(value, wanted, said):
-    found = hint(value, wanted)
+    found = value_hint(value, wanted)
     assert said in found if said else found == ""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cloob.common.files import write_json
+from cloob.common.json_files import write_json
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from cloob.objectives.registry import OBJECTIVES
+
 
 def retrieval(state: Tensor, stored: Tensor, beta) -> Tensor:
     """softmax(β·state·storedᵀ)·stored, each row then of unit length."""
@@ -37,9 +39,10 @@ def loss(image: Tensor, text: Tensor, objective: str, inv_temperature, beta=None
     """The four objectives, in the authors' scale."""
     x, y = image.double(), text.double()
     anchors = {"image": (x, y), "text": (y, x)}
-    if objective.endswith("_hopfield"):
+    entry = OBJECTIVES[objective]
+    if entry.hopfield:
         anchors["image"] = retrieval(x, x, beta), retrieval(y, x, beta)  # U_x, U_y
         anchors["text"] = retrieval(y, y, beta), retrieval(x, y, beta)  # V_y, V_x
-    term = info_nce if objective.startswith("clip") else info_loob
+    term = info_nce if entry.loss == "infonce" else info_loob
     both = term(*anchors["image"], inv_temperature) + term(*anchors["text"], inv_temperature)
-    return both / 2 if objective.startswith("clip") else both / inv_temperature
+    return both / 2 if entry.loss == "infonce" else both / inv_temperature

@@ -3,26 +3,26 @@
 from pathlib import Path
 from typing import Any
 
-from cloob.common.files import read_json
-from cloob.shards.from_download import downloaded
-from cloob.shards.pack import Packing, pack
+from cloob.common.json_files import read_json
+from cloob.shards.from_download import download_source
+from cloob.shards.pack import PackOptions, pack
 from cloob.shards.reader import Shards
-from cloob.shards.training_image import Rules
+from cloob.shards.training_image import ImagePolicy
 
-RULES = Rules(max_bytes=10_000_000, max_pixels=1_000_000, quality=95)
+RULES = ImagePolicy(max_bytes=10_000_000, max_pixels=1_000_000, quality=95)
 PER_SHARD = 10
 
 
 def pack_download(download: tuple[list[Path], Path], out: Path, **more: Any) -> Path:
     """Pack it; returns the manifest. `more`: seed, processes, validation."""
-    return pack_source(downloaded(*download), out, **more)
+    return pack_source(download_source(*download), out, **more)
 
 
 def pack_source(
     source: Any, out: Path, seed: int = 1, processes: int = 1, validation: Path | None = None
 ) -> Path:
     """Pack what came in, ten samples a shard."""
-    pack(source, out, out / "outcomes.csv", Packing(PER_SHARD, seed, RULES), processes, validation)
+    pack(source, out, out / "outcomes.csv", PackOptions(PER_SHARD, seed, RULES), processes, validation)
     return out / "shards.json"
 
 

@@ -7,7 +7,7 @@ from functools import cache
 
 from PIL import Image
 
-from cloob.toy_data.render import paint
+from cloob.toy_data.render import render
 from cloob.toy_data.scene import random_scene
 
 SIZE = (160, 120)
@@ -16,7 +16,7 @@ SIZE = (160, 120)
 @cache
 def scene(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     """A picture that is a function of its seed."""
-    return paint(random_scene(random.Random(seed)), size, random.Random(seed))
+    return render(random_scene(random.Random(seed)), size, random.Random(seed))
 
 
 def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:

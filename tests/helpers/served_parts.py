@@ -10,10 +10,10 @@ from PIL import Image
 
 from cloob.download.fetch.guard import Guard
 from cloob.download.fetch.round import Effort, Images
-from cloob.toy_data.server import WorldServer
+from cloob.toy_data.server import ToyDataServer
 
 
-class RememberingServer(WorldServer):
+class RememberingServer(ToyDataServer):
     """Serves a folder and keeps every path that was asked for.
 
     Below `/always/STATUS/` every path is answered with that status; below `/first/STATUS/` the first time,
@@ -45,7 +45,7 @@ class RememberingServer(WorldServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-def guard(*servers: WorldServer, **limits: float) -> Guard:
+def guard(*servers: ToyDataServer, **limits: float) -> Guard:
     """A guard that lets us reach these servers of the tests."""
     allowed = tuple(f"127.0.0.1:{server.server_address[1]}" for server in servers)
     usual = {"max_bytes": 10_000_000, "max_pixels": 10_000_000, "max_seconds": 20}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cloob.images.decoding import FORMATS, ImageError, decode_rgb, opened, upright_rgb
+from cloob.images.decoding import FORMATS, ImageError, decode_rgb, open_image, to_upright_rgb
 from tests.helpers.pillow_modes import GRAY, MODES, file_of, of_mode
 
 ORIENTATION = 0x0112
@@ -28,9 +28,9 @@ def test_the_modes_tested_here_are_all_that_pillow_has() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_image_of_any_mode_becomes_rgb(mode: str) -> None:
-    image = upright_rgb(of_mode(mode))
+    image = to_upright_rgb(of_mode(mode))
     assert np.abs(seen(image) - expected(mode)).max() <= 1
-    assert upright_rgb(image) is image
+    assert to_upright_rgb(image) is image
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -43,7 +43,7 @@ def test_a_file_of_any_format_is_read_in_every_mode_that_the_format_has(form: st
             continue  # a format without this mode
         if form in ("WEBP", "GIF") and mode[0] in "IF":
             continue  # saving cuts the values off
-        with opened(content) as stored:
+        with open_image(content) as stored:
             read.append(stored.mode)
         tolerance = 9 if (form, mode) in (("GIF", "RGBA"), ("JPEG", "1")) else 2
         assert np.abs(seen(decode_rgb(content)) - expected(mode)).max() <= tolerance, (mode, read[-1])
@@ -62,9 +62,9 @@ def test_orientation_is_applied_in_every_format_that_has_it(form: str, orientati
     image = decode_rgb(content)
     assert image.size == right.size
     assert np.abs(seen(image) - seen(right)).max() <= 2
-    assert upright_rgb(image) is image  # once is enough
+    assert to_upright_rgb(image) is image  # once is enough
     with Image.open(io.BytesIO(content)) as opened_by_a_user:
-        assert np.array_equal(seen(upright_rgb(opened_by_a_user)), seen(image))
+        assert np.array_equal(seen(to_upright_rgb(opened_by_a_user)), seen(image))
 
 
 def test_orientation_that_makes_no_sense_and_malformed_exif_are_ignored() -> None:
@@ -81,7 +81,7 @@ def test_transparency_is_composed_over_white(mode: str) -> None:
     half.putalpha(Image.fromarray(np.where(GRAY < 128, 0, 255).astype(np.uint8)))
     image = half if half.mode == mode else half.convert(mode)
     right = np.where(GRAY < 128, 255, GRAY).astype(int)[..., None]
-    assert np.abs(seen(upright_rgb(image)) - right).max() <= 1
+    assert np.abs(seen(to_upright_rgb(image)) - right).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
@@ -89,7 +89,7 @@ def test_a_transparent_color_becomes_white(mode: str) -> None:
     image = of_mode(mode)
     first = image.getpixel((0, 0))
     content = file_of(image, "PNG", transparency=first)
-    with opened(content) as stored:
+    with open_image(content) as stored:
         assert stored.mode == mode
         clear = np.array([[stored.getpixel((x, y)) == first for x in range(36)] for y in range(24)])
     right = np.where(clear[..., None], 255, expected(mode))
@@ -112,7 +112,7 @@ def test_16_bits_are_scaled_by_257(mode: str) -> None:
         if mode == "I"
         else Image.frombytes(mode, (values.size, 1), values.astype(order).tobytes())
     )
-    assert np.array_equal(seen(upright_rgb(image))[..., 0], np.rint(values / 257))
+    assert np.array_equal(seen(to_upright_rgb(image))[..., 0], np.rint(values / 257))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
@@ -140,12 +140,12 @@ def test_gray_pngs_of_few_bits_reach_from_black_to_white(bits: int) -> None:
 )
 def test_numbers_have_the_least_range_that_holds_them(values: list[float], right: list[int]) -> None:
     image = Image.fromarray(np.array([values], dtype=np.float32))
-    assert seen(upright_rgb(image))[0, :, 0].tolist() == right
+    assert seen(to_upright_rgb(image))[0, :, 0].tolist() == right
 
 
 def test_integers_of_32_bits_are_neither_black_nor_white() -> None:
     image = Image.fromarray(np.array([[-(2**31), 0, 2**31 - 1]], dtype=np.int32))
-    assert seen(upright_rgb(image))[0, :, 0].tolist() == [0, 128, 255]
+    assert seen(to_upright_rgb(image))[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_an_inverted_cmyk_jpeg_of_adobe_is_not_a_negative() -> None:

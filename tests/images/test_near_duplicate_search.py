@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cloob.images.near_duplicates import as_words, near_duplicates
+from cloob.images.near_duplicates import find_near_duplicates, hashes_to_array
 
 Pair = tuple[int, int, int]
 
@@ -19,7 +19,7 @@ def flipped(hash: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarray
 
 
 def searched(first: np.ndarray, second: np.ndarray, distance: int) -> list[Pair]:
-    found = [np.stack(each, axis=1) for each in near_duplicates(first, second, distance)]
+    found = [np.stack(each, axis=1) for each in find_near_duplicates(first, second, distance)]
     return sorted(map(tuple, np.concatenate([np.empty((0, 3), int), *found]).tolist()))
 
 
@@ -62,6 +62,6 @@ def test_where_all_are_alike_all_pairs_are_found() -> None:
 
 
 def test_none_are_near_to_none() -> None:
-    nothing = as_words([])
+    nothing = hashes_to_array([])
     assert nothing.shape == (0, 4)
     assert searched(nothing, hashes(3, 8), 20) == searched(hashes(3, 8), nothing, 20) == []

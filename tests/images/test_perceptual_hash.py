@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cloob.images.near_duplicates import DISTANCE, as_words, near_duplicates, perceptual_hash
+from cloob.images.near_duplicates import (
+    DEFAULT_DISTANCE,
+    find_near_duplicates,
+    hashes_to_array,
+    perceptual_hash,
+)
 from tests.helpers.scene_images import COPIES, decoded, encoded, scene
 
 SCENES = 100
@@ -28,20 +33,24 @@ def test_a_copy_of_an_image_is_near_to_it(copy: str) -> None:
     bits = [
         differing(hash_of(scene(seed)), hash_of(decoded(COPIES[copy](scene(seed))))) for seed in range(SCENES)
     ]
-    assert max(bits) <= DISTANCE
-    assert np.median(bits) <= DISTANCE / 3
+    assert max(bits) <= DEFAULT_DISTANCE
+    assert np.median(bits) <= DEFAULT_DISTANCE / 3
 
 
 def test_different_images_are_not_near() -> None:
-    words = as_words([hash_of(scene(seed)) for seed in range(SCENES)])
-    pairs = [pair for found in near_duplicates(words, words, DISTANCE) for pair in zip(*found, strict=True)]
+    words = hashes_to_array([hash_of(scene(seed)) for seed in range(SCENES)])
+    pairs = [
+        pair
+        for found in find_near_duplicates(words, words, DEFAULT_DISTANCE)
+        for pair in zip(*found, strict=True)
+    ]
     assert [(row, other) for row, other, _ in pairs if row < other] == []
 
 
 def test_a_mirrored_image_is_another_one() -> None:
     for seed in range(20):
         mirrored = ImageOps.mirror(scene(seed))
-        assert differing(hash_of(scene(seed)), hash_of(mirrored)) > DISTANCE
+        assert differing(hash_of(scene(seed)), hash_of(mirrored)) > DEFAULT_DISTANCE
 
 
 GRADIENT = Image.linear_gradient("L").resize((120, 90))
@@ -71,8 +80,8 @@ def test_a_few_strokes_on_white_are_structure() -> None:
     other = Image.new("RGB", (400, 300), "white")
     other.paste("black", (60, 200, 340, 212))
     other.paste("black", (300, 20, 312, 90))
-    assert differing(hash_of(page), hash_of(decoded(encoded(page, quality=75)))) <= DISTANCE
-    assert differing(hash_of(page), hash_of(other)) > DISTANCE
+    assert differing(hash_of(page), hash_of(decoded(encoded(page, quality=75)))) <= DEFAULT_DISTANCE
+    assert differing(hash_of(page), hash_of(other)) > DEFAULT_DISTANCE
 
 
 def test_gray_and_color_images_of_the_same_brightness_have_the_same_hash() -> None:

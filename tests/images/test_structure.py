@@ -13,8 +13,8 @@ from cloob.common.accounting import RejectedError
 from cloob.common.errors import InputError
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.images.decoding import ImageError, decode_rgb
-from cloob.images.structure import MAXIMUM_PARTS, MAXIMUM_SCANS, excess
-from cloob.shards.training_image import Rules, training_image
+from cloob.images.structure import MAXIMUM_PARTS, MAXIMUM_SCANS, complexity_violation
+from cloob.shards.training_image import ImagePolicy, prepare_image
 
 
 def encoded(form: str, **options: object) -> bytes:
@@ -110,7 +110,7 @@ def test_what_might_keep_a_decoder_busy_is_refused_at_once(tmp_path: Path, conte
         decode_rgb(content, max_pixels=100_000_000)
     assert caught.value.reason == "too_complex"
     with pytest.raises(RejectedError, match="too_complex"):
-        training_image(content, Rules(100_000_000, 10_000_000, 90))
+        prepare_image(content, ImagePolicy(100_000_000, 10_000_000, 90))
     (tmp_path / "image").write_bytes(content)
     with pytest.raises(InputError, match="decoding it might take very long"):
         load_image(tmp_path / "image")
@@ -147,7 +147,7 @@ def test_what_might_keep_a_decoder_busy_is_refused_at_once(tmp_path: Path, conte
     ids=range(22),
 )
 def test_what_encoders_and_cameras_write_is_not(content: bytes) -> None:
-    assert excess(content) is None
+    assert complexity_violation(content) is None
     decode_rgb(content)
 
 
@@ -166,4 +166,4 @@ def test_what_encoders_and_cameras_write_is_not(content: bytes) -> None:
     ],
 )
 def test_torn_files_are_no_trouble(content: bytes) -> None:
-    excess(content)
+    complexity_violation(content)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from cloob.objectives import tiling as tiles
-from cloob.objectives.losses import OBJECTIVES, contrastive_loss
+from cloob.objectives.losses import contrastive_loss
+from cloob.objectives.registry import OBJECTIVES
 from tests.helpers.batches import make_pairs
 
 WIDTH = 24

@@ -12,7 +12,7 @@ import pytest
 
 from cloob.cli import main
 from cloob.common.errors import InputError
-from cloob.shards.from_webdataset import ready_made
+from cloob.shards.from_webdataset import webdataset_source
 from cloob.shards.verify import verify
 from tests.helpers.packing import RULES, by_caption, files_of, outcomes_of, pack_source
 from tests.helpers.sample_images import encoded, jpeg, noise
@@ -32,7 +32,7 @@ def freeze(tar: Path, members: list[Member]) -> Path:
 
 
 def pack_frozen(folder: Path, out: Path, **more: object) -> Path:
-    return pack_source(ready_made(folder, RULES.max_bytes), out, **more)  # type: ignore[arg-type]
+    return pack_source(webdataset_source(folder, RULES.max_bytes), out, **more)  # type: ignore[arg-type]
 
 
 def outcomes_by_row(manifest: Path) -> list[str]:
@@ -189,7 +189,7 @@ def test_what_is_no_tar_is_an_error(tmp_path: Path, content: bytes) -> None:
 
 def test_a_folder_without_tars_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no \*\.tar"):
-        ready_made(tmp_path, 1000)
+        webdataset_source(tmp_path, 1000)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -202,7 +202,7 @@ def test_a_header_without_end_is_refused_before_it_is_read(tmp_path: Path, kind:
     tracemalloc.start()
     try:
         with pytest.raises(InputError, match=r"0\.tar: a header of more than 1,048,576 bytes"):
-            ready_made(tmp_path / "frozen", RULES.max_bytes).pieces[0].rows(tmp_path / "work")
+            webdataset_source(tmp_path / "frozen", RULES.max_bytes).pieces[0].rows(tmp_path / "work")
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
@@ -216,5 +216,9 @@ def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
         ("b.jpg", jpeg(2)),
         ("b.json", mark + b'{"caption": "two"}'),
     ]
-    rows = ready_made(freeze(tmp_path / "0.tar", members), RULES.max_bytes).pieces[0].rows(tmp_path / "work")
+    rows = (
+        webdataset_source(freeze(tmp_path / "0.tar", members), RULES.max_bytes)
+        .pieces[0]
+        .rows(tmp_path / "work")
+    )
     assert [row.caption for row in rows] == ["one", "two"]

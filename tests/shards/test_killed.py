@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cloob.cli import main
-from cloob.common.files import read_json
+from cloob.common.json_files import read_json
 from tests.helpers.downloaded_parts import leave_download
 from tests.helpers.packing import files_of, pack_download
 from tests.helpers.sample_images import encoded, jpeg, noise
@@ -111,7 +111,7 @@ def test_two_at_once_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         main(arguments_of(download, out, processes=1))
     holder.communicate()
-    assert ended.value.code == 2 and "another process is at work here" in capsys.readouterr().err
+    assert ended.value.code == 2 and "in use by another process" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         main(arguments_of(download, out, processes=1))
     assert ended.value.code == 0 and read_json(out / "shards.json")["samples"] == 1

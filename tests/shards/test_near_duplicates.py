@@ -11,11 +11,11 @@ from PIL import Image
 
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
-from cloob.common.files import read_json, write_json
-from cloob.shards.content import sealed
-from cloob.shards.from_download import downloaded
-from cloob.shards.from_webdataset import ready_made
-from cloob.shards.pack import Packing, pack
+from cloob.common.json_files import read_json, write_json
+from cloob.shards.from_download import download_source
+from cloob.shards.from_webdataset import webdataset_source
+from cloob.shards.manifest import with_checksum
+from cloob.shards.pack import PackOptions, pack
 from cloob.shards.verify import verify
 from tests.helpers.downloaded_parts import leave_download, uid
 from tests.helpers.packing import RULES, by_caption, files_of, outcomes_of, pack_download, pack_source
@@ -77,7 +77,7 @@ def test_every_image_of_a_corpus_that_holds_the_whole_split_encoded_anew_is_left
     for place in range(2 * number):
         image = encoded(scene(place).resize((128, 96), Image.Resampling.LANCZOS), quality=90)
         members += [(f"{place:05d}.jpg", image), (f"{place:05d}.txt", f"caption {place}".encode())]
-    frozen = ready_made(freeze(tmp_path / "frozen" / "0.tar", members), RULES.max_bytes)
+    frozen = webdataset_source(freeze(tmp_path / "frozen" / "0.tar", members), RULES.max_bytes)
     manifest = pack_source(frozen, tmp_path / "train", validation=validation)
     assert outcomes_of(manifest) == {"near_duplicate_of_validation": number, "kept": number}
 
@@ -102,7 +102,9 @@ def test_the_distance_decides(tmp_path: Path, validation: Path) -> None:
 
     def outcomes(distance: int) -> dict[str, int]:
         out = tmp_path / f"at {distance}"
-        pack(downloaded(*download), out, out / "f.csv", Packing(10, 1, RULES, distance), 1, validation)
+        pack(
+            download_source(*download), out, out / "f.csv", PackOptions(10, 1, RULES, distance), 1, validation
+        )
         return outcomes_of(out / "shards.json")
 
     assert outcomes(0) == {"kept": 2}
@@ -148,7 +150,7 @@ def without_hashes(manifest: Path) -> None:
         table = pq.read_table(index)
         pq.write_table(table.drop_columns(["perceptual_hash"]), index)
         shard["index_sha256"] = sha256(index.read_bytes()).hexdigest()
-    write_json(manifest, sealed(said))
+    write_json(manifest, with_checksum(said))
 
 
 def test_a_validation_split_of_an_older_version_is_named_in_one_line(

@@ -12,11 +12,11 @@ import webdataset
 
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
-from cloob.common.files import read_json
+from cloob.common.json_files import read_json
 from cloob.shards import from_download as ledgers
-from cloob.shards.from_download import downloaded
+from cloob.shards.from_download import download_source
 from cloob.shards.reader import Shards
-from cloob.shards.validate import position
+from cloob.shards.validate import shuffle_key
 from tests.helpers.downloaded_parts import ROWS, caption, leave_download, uid
 from tests.helpers.packing import by_caption, files_of, outcomes_of, pack_download
 from tests.helpers.sample_images import jpeg
@@ -39,8 +39,8 @@ def test_the_order_is_a_function_of_seed_and_uid_alone(download: Download, tmp_p
         return [shards.sample(index)[2] for index in range(len(shards))]
 
     uids = [uid(row) for row in range(1, ROWS + 2) if row != 6]  # row 6 is gone
-    assert keys("one", 1) == sorted(uids, key=lambda one: position(1, one))
-    assert keys("two", 2) == sorted(uids, key=lambda one: position(2, one)) != keys("again", 1)
+    assert keys("one", 1) == sorted(uids, key=lambda one: shuffle_key(1, one))
+    assert keys("two", 2) == sorted(uids, key=lambda one: shuffle_key(2, one)) != keys("again", 1)
 
 
 def test_a_refused_image_leaves_the_order_of_the_others(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_missing_ledger_is_an_error(download: Download, tmp_path: Path) -> Non
 
 def test_every_piece_has_a_stamp_of_its_own(download: Download, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledgers, "_ROWS", 5)
-    stamps = [piece.stamp for piece in downloaded(*download).pieces]
+    stamps = [piece.stamp for piece in download_source(*download).pieces]
     assert len(set(stamps)) == len(stamps) > len(download[0])
 
 
@@ -220,7 +220,7 @@ def test_a_ledger_of_other_links_is_an_error(download: Download, tmp_path: Path)
     pq.write_table(pq.read_table(other[1]).slice(0, 0), other[1])
     assert len(table) == 24
     with pytest.raises(InputError, match="do not balance"):
-        downloaded(download[0], other[1])
+        download_source(download[0], other[1])
 
 
 def test_no_images_at_all_is_an_error(tmp_path: Path) -> None:

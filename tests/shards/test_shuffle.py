@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.shards.held_out import without_held_out
+from cloob.shards.held_out import exclude_held_out
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import statistics_of
-from cloob.shards.validate import VERDICTS
+from cloob.shards.validate import VALIDATION_SCHEMA
 
 PIECES, ROWS, PER_SHARD = 100, 10_000, 7_000
 
@@ -48,9 +48,9 @@ def verdicts(folder: Path, pieces: int, rows: int) -> list[Path]:
         }
         hashes = columns["perceptual_hash"]
         columns["perceptual_hash"] = [hashes[32 * row : 32 * row + 32] for row in range(rows)]
-        arrays = [pa.array(columns[field.name]).cast(field.type) for field in VERDICTS]
+        arrays = [pa.array(columns[field.name]).cast(field.type) for field in VALIDATION_SCHEMA]
         paths.append(folder / f"{piece:06d}.parquet")
-        pq.write_table(pa.Table.from_arrays(arrays, schema=VERDICTS), paths[-1])
+        pq.write_table(pa.Table.from_arrays(arrays, schema=VALIDATION_SCHEMA), paths[-1])
     return paths
 
 
@@ -58,14 +58,14 @@ SHUFFLE = f"""
 import json, resource, sys
 from pathlib import Path
 import pyarrow as pa
-from cloob.shards.held_out import HeldOut, without_held_out
+from cloob.shards.held_out import HeldOutImages, exclude_held_out
 from cloob.shards.shuffle import shuffle
 folder = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 paths = sorted((folder / "verdicts").glob("*.parquet"))
 hashes = pa.nulls(2, pa.binary(32))
-held_out = HeldOut(pa.array(["a", "b"]), pa.array(sys.argv[2:], pa.string()), hashes)
-tables = without_held_out(paths, held_out, 20, processes=1)
+held_out = HeldOutImages(pa.array(["a", "b"]), pa.array(sys.argv[2:], pa.string()), hashes)
+tables = exclude_held_out(paths, held_out, 20, processes=1)
 outcomes = shuffle(tables, {PIECES * ROWS}, folder / "plan.parquet", folder / "ledger.parquet", {PER_SHARD})
 print(json.dumps(outcomes), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, sep="\\n")
 """
@@ -143,5 +143,5 @@ def test_the_memory_is_that_of_some_buckets(million: Million) -> None:
 def test_a_row_that_comes_twice_is_an_error(tmp_path: Path) -> None:
     paths = verdicts(tmp_path / "verdicts", 1, 100)
     with pytest.raises(InputError, match=r"row 0000000\d\d came in twice"):
-        tables = without_held_out([*paths, *paths], None, 20, processes=1)
+        tables = exclude_held_out([*paths, *paths], None, 20, processes=1)
         shuffle(tables, 200, tmp_path / "plan.parquet", tmp_path / "l.parquet", 10)

@@ -10,11 +10,11 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.common.accounting import RejectedError
-from cloob.shards.captions import normalized
-from cloob.shards.training_image import Rules, training_image
+from cloob.shards.captions import normalize_caption
+from cloob.shards.training_image import ImagePolicy, prepare_image
 from tests.helpers.sample_images import animated, bomb, encoded, jpeg, noise, sixteen_bits, turned
 
-RULES = Rules(max_bytes=1_000_000, max_pixels=100_000, quality=95)
+RULES = ImagePolicy(max_bytes=1_000_000, max_pixels=100_000, quality=95)
 
 
 def as_training_sees(content: bytes) -> np.ndarray:
@@ -47,7 +47,7 @@ def near(one: np.ndarray, other: np.ndarray) -> bool:
     ids=["rgb", "grey", "progressive", "mpo", "trailing", "upright", "orientation 0", "orientation 9"],
 )
 def test_an_upright_jpeg_keeps_its_bytes(content: bytes) -> None:
-    image = training_image(content, RULES)
+    image = prepare_image(content, RULES)
     assert (image.content, image.reencoded, image.width, image.height) == (content, False, 48, 32)
     assert as_training_sees(content).shape == (32, 48, 3)
 
@@ -55,15 +55,15 @@ def test_an_upright_jpeg_keeps_its_bytes(content: bytes) -> None:
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_exif_orientation_is_applied(orientation: int) -> None:
     stored, seen = turned(1, orientation)
-    image = training_image(stored, RULES)
+    image = prepare_image(stored, RULES)
     assert image.reencoded and (image.width, image.height) == seen.size
     assert near(as_training_sees(image.content), pixels(seen))
-    assert training_image(image.content, RULES).content == image.content  # once is enough
+    assert prepare_image(image.content, RULES).content == image.content  # once is enough
 
 
 def test_malformed_exif_says_nothing() -> None:
     stored = encoded(noise(1), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12")
-    assert training_image(stored, RULES).content == stored
+    assert prepare_image(stored, RULES).content == stored
 
 
 @pytest.mark.parametrize(
@@ -94,25 +94,25 @@ def test_malformed_exif_says_nothing() -> None:
     ],
 )
 def test_what_training_cannot_read_is_encoded_again(content: bytes, seen: Image.Image) -> None:
-    image = training_image(content, RULES)
+    image = prepare_image(content, RULES)
     assert image.reencoded and (image.width, image.height) == (48, 32)
     assert near(as_training_sees(image.content), pixels(seen))
 
 
 def test_sixteen_bits_become_eight() -> None:
     content, grey = sixteen_bits(1)
-    assert near(as_training_sees(training_image(content, RULES).content)[..., 0], grey)
+    assert near(as_training_sees(prepare_image(content, RULES).content)[..., 0], grey)
 
 
 def test_what_is_transparent_becomes_white() -> None:
     clear = noise(1, mode="RGBA")
     clear.putalpha(0)
-    assert as_training_sees(training_image(encoded(clear, "PNG"), RULES).content).min() > 250
+    assert as_training_sees(prepare_image(encoded(clear, "PNG"), RULES).content).min() > 250
 
 
 def test_the_same_image_is_encoded_to_the_same_bytes() -> None:
     content = encoded(noise(1), "PNG")
-    assert training_image(content, RULES) == training_image(content, RULES)
+    assert prepare_image(content, RULES) == prepare_image(content, RULES)
 
 
 @pytest.mark.parametrize(
@@ -144,19 +144,19 @@ def test_the_same_image_is_encoded_to_the_same_bytes() -> None:
 )
 def test_what_is_no_image_is_refused_with_its_reason(content: bytes, outcome: str) -> None:
     with pytest.raises(RejectedError) as refusal:
-        training_image(content, RULES)
+        prepare_image(content, RULES)
     assert str(refusal.value) == outcome
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     program = (
         "import sys, resource\n"
-        "from cloob.shards.training_image import Rules, training_image\n"
-        "from cloob.common.accounting import RefusedError\n"
+        "from cloob.shards.training_image import ImagePolicy, prepare_image\n"
+        "from cloob.common.accounting import RejectedError\n"
         "content = sys.stdin.buffer.read()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try:\n    training_image(content, Rules(50_000_000, 100_000_000, 95))\n"
-        "except RefusedError as refusal:\n    print(refusal)\n"
+        "try:\n    prepare_image(content, ImagePolicy(50_000_000, 100_000_000, 95))\n"
+        "except RejectedError as refusal:\n    print(refusal)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
     content = bomb()
@@ -178,5 +178,5 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     ],
 )
 def test_captions_are_one_line_of_composed_characters(written: str, read: str) -> None:
-    assert normalized(written) == read
-    assert normalized(read) == read
+    assert normalize_caption(written) == read
+    assert normalize_caption(read) == read

@@ -18,10 +18,10 @@ from webdataset import tariterators
 
 from cloob.cli import main
 from cloob.common.errors import InputError
-from cloob.common.files import read_json
-from cloob.shards.from_webdataset import ready_made
-from cloob.shards.pack import Packing, pack
-from cloob.shards.training_image import Rules
+from cloob.common.json_files import read_json
+from cloob.shards.from_webdataset import webdataset_source
+from cloob.shards.pack import PackOptions, pack
+from cloob.shards.training_image import ImagePolicy
 from cloob.shards.webdataset_tars import key_and_suffix, read_samples
 from tests.helpers.packing import PER_SHARD, RULES, by_caption, outcomes_of
 from tests.helpers.sample_images import encoded, jpeg, noise
@@ -49,9 +49,9 @@ def special(name: str, kind: bytes) -> tarfile.TarInfo:
     return member
 
 
-def packed(folder: Path, out: Path, rules: Rules = RULES) -> Path:
-    source = ready_made(folder, rules.max_bytes)
-    pack(source, out, out / "outcomes.csv", Packing(PER_SHARD, 1, rules), 1)
+def packed(folder: Path, out: Path, rules: ImagePolicy = RULES) -> Path:
+    source = webdataset_source(folder, rules.max_bytes)
+    pack(source, out, out / "outcomes.csv", PackOptions(PER_SHARD, 1, rules), 1)
     return out / "shards.json"
 
 
@@ -204,11 +204,11 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "0.tar").write_bytes(tar_of(pair("a", 1)))
     (tmp_path / "1.tar").symlink_to("nowhere")
     with pytest.raises(InputError, match=r"1\.tar: a link to nothing"):
-        ready_made(tmp_path, 1000)
+        webdataset_source(tmp_path, 1000)
     (tmp_path / "1.tar").unlink()
     (tmp_path / "2.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     with pytest.raises(InputError, match=r"2\.tar\.zst: not a compression that is read"):
-        ready_made(tmp_path, 1000)
+        webdataset_source(tmp_path, 1000)
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])

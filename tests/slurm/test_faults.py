@@ -80,7 +80,7 @@ def test_snakemake_killed_and_started_again_says_what_to_do_and_goes_on(again, e
     assert "--unlock" in again.run(again.table, status=1)
     again.run(again.table, "--unlock")
     # Its job is still there: a second one is refused, and says why.
-    assert "another process is at work here; wait or end it" in again.run(
+    assert "in use by another process; wait for it or stop it" in again.run(
         again.table, "--retries", 0, status=1
     )
     again.slurm.ask("scancel", again.job()[0])

@@ -5,10 +5,19 @@ import yaml
 
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_spec
-from cloob.toy_data.testsets import names
+from cloob.toy_data.testsets import list_testsets
 from cloob.toy_data.vocabulary import places
 
-EIGHT = ["birdsnap", "country211", "flowers102", "gtsrb", "stanford_cars", "ucf101", "imagenet", "imagenetv2"]
+TESTSETS = [
+    "birdsnap",
+    "country211",
+    "flowers102",
+    "gtsrb",
+    "stanford_cars",
+    "ucf101",
+    "imagenet",
+    "imagenetv2",
+]
 KEYS = [
     "name",
     "title",
@@ -23,88 +32,88 @@ KEYS = [
 ]
 
 
-def description(world: Path, dataset: str) -> dict:
-    return yaml.safe_load((world / "testsets" / f"{dataset}.yaml").read_text(encoding="utf-8"))
+def spec_of(toy_dataset: Path, dataset: str) -> dict:
+    return yaml.safe_load((toy_dataset / "testsets" / f"{dataset}.yaml").read_text(encoding="utf-8"))
 
 
-def test_there_are_the_papers_eight() -> None:
-    assert sorted(names()) == sorted(EIGHT)
+def test_the_toy_dataset_has_the_eight_test_sets_of_the_paper() -> None:
+    assert sorted(list_testsets()) == sorted(TESTSETS)
 
 
-@pytest.mark.parametrize("dataset", EIGHT)
-def test_a_set_holds_what_its_description_says(world: Path, dataset: str) -> None:
-    described = description(world, dataset)
-    assert list(described) == KEYS and described["name"] == dataset
-    folder = world / "testsets" / dataset / described["test"]
+@pytest.mark.parametrize("dataset", TESTSETS)
+def test_files_match_the_spec(toy_dataset: Path, dataset: str) -> None:
+    spec = spec_of(toy_dataset, dataset)
+    assert list(spec) == KEYS and spec["name"] == dataset
+    folder = toy_dataset / "testsets" / dataset / spec["test"]
     classes = sorted(path.name for path in folder.iterdir())
     counts = [len(list((folder / name).iterdir())) for name in classes]
-    assert len(classes) == described["expected"]["classes"] >= 8
-    assert sum(counts) == described["expected"]["images"]
-    assert [position for position, count in enumerate(counts) if count == 0] == described["expected"]["empty"]
-    assert all("{}" in prompt for prompt in described["prompts"])
-    listed = described["classes"]
+    assert len(classes) == spec["expected"]["classes"] >= 8
+    assert sum(counts) == spec["expected"]["images"]
+    assert [position for position, count in enumerate(counts) if count == 0] == spec["expected"]["empty"]
+    assert all("{}" in prompt for prompt in spec["prompts"])
+    listed = spec["classes"]
     if isinstance(listed, dict):
         listed = (folder.parent / listed["file"]).read_text(encoding="utf-8").splitlines()
     assert listed == "folder_names" or len(listed) == len(set(listed)) == len(classes)
 
 
-@pytest.mark.parametrize("dataset", [name for name in EIGHT if name != "imagenetv2"])
-def test_a_training_split_has_the_same_classes_and_none_empty(
-    world: Path, record: dict, dataset: str
+@pytest.mark.parametrize("dataset", [name for name in TESTSETS if name != "imagenetv2"])
+def test_training_splits_have_the_same_classes_and_none_is_empty(
+    toy_dataset: Path, metadata: dict, dataset: str
 ) -> None:
-    described = description(world, dataset)
-    folder = world / "testsets" / dataset
-    train, test = folder / described["train"], folder / described["test"]
+    spec = spec_of(toy_dataset, dataset)
+    folder = toy_dataset / "testsets" / dataset
+    train, test = folder / spec["train"], folder / spec["test"]
     assert sorted(path.name for path in train.iterdir()) == sorted(path.name for path in test.iterdir())
     assert all(
-        len(list(path.iterdir())) == record["sizes"]["testset_train_per_class"] for path in train.iterdir()
+        len(list(path.iterdir())) == metadata["sizes"]["testset_train_per_class"] for path in train.iterdir()
     )
 
 
-@pytest.mark.parametrize("dataset", EIGHT)
-def test_the_evaluation_takes_every_split_as_its_description_says(world: Path, dataset: str) -> None:
-    described = load_spec(world / "testsets" / f"{dataset}.yaml")
-    for split in ("test", "train") if described.train else ("test",):
-        found = LabeledFolder(described, world / "testsets" / dataset, split)
-        assert len(found) == described.expected.images_of(split) > 0
+@pytest.mark.parametrize("dataset", TESTSETS)
+def test_the_evaluation_reads_every_split(toy_dataset: Path, dataset: str) -> None:
+    spec = load_spec(toy_dataset / "testsets" / f"{dataset}.yaml")
+    for split in ("test", "train") if spec.train else ("test",):
+        folder = LabeledFolder(spec, toy_dataset / "testsets" / dataset, split)
+        assert len(folder) == spec.expected.images_of(split) > 0
 
 
-def test_birdsnap_lacks_pictures_of_some_species_which_keep_their_label(world: Path) -> None:
-    described = description(world, "birdsnap")
-    assert described["expected"]["empty"] == [8, 13]
-    assert len(described["classes"]) == 18
+def test_birdsnap_has_labels_without_test_images(toy_dataset: Path) -> None:
+    spec = spec_of(toy_dataset, "birdsnap")
+    assert spec["expected"]["empty"] == [8, 13]
+    assert len(spec["classes"]) == 18
 
 
-def test_country211_has_folders_by_code_and_names_in_their_order(world: Path) -> None:
-    folder = world / "testsets" / "country211"
+def test_country211_has_folders_named_by_code_and_class_names_in_their_order(toy_dataset: Path) -> None:
+    folder = toy_dataset / "testsets" / "country211"
     codes = sorted(path.name for path in (folder / "test").iterdir())
     listed = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
     assert listed == [{place["code"]: place["names"][0] for place in places()}[code] for code in codes]
 
 
-def test_ucf101_is_labelled_by_the_names_of_its_folders(world: Path) -> None:
-    described = description(world, "ucf101")
-    assert described["classes"] == "folder_names"
-    assert (world / "testsets/ucf101/test/PlayingGuitar").is_dir()
+def test_ucf101_class_names_are_folder_names(toy_dataset: Path) -> None:
+    spec = spec_of(toy_dataset, "ucf101")
+    assert spec["classes"] == "folder_names"
+    assert (toy_dataset / "testsets/ucf101/test/PlayingGuitar").is_dir()
 
 
-def test_cars_folders_are_in_the_order_of_their_names(world: Path) -> None:
-    folders = sorted(path.name for path in (world / "testsets/stanford_cars/test").iterdir())
-    assert folders == description(world, "stanford_cars")["classes"]
+def test_stanford_cars_folders_are_sorted_by_class_name(toy_dataset: Path) -> None:
+    folders = sorted(path.name for path in (toy_dataset / "testsets/stanford_cars/test").iterdir())
+    assert folders == spec_of(toy_dataset, "stanford_cars")["classes"]
 
 
-def test_imagenetv2_has_imagenets_classes_under_their_numbers_and_nothing_to_train_on(world: Path) -> None:
-    first, second = description(world, "imagenet"), description(world, "imagenetv2")
+def test_imagenetv2_has_the_classes_of_imagenet_by_number_and_no_training_split(toy_dataset: Path) -> None:
+    first, second = spec_of(toy_dataset, "imagenet"), spec_of(toy_dataset, "imagenetv2")
     assert second["classes"] == first["classes"] and second["train"] is None
     assert second["labels"] == "folder_number" and first["labels"] == "folder_order"
-    folder = world / "testsets/imagenetv2/imagenetv2-matched-frequency-format-val"
+    folder = toy_dataset / "testsets/imagenetv2/imagenetv2-matched-frequency-format-val"
     assert {path.name for path in folder.iterdir()} == {
         str(number) for number in range(len(first["classes"]))
     }
-    wnids = [path.name for path in (world / "testsets/imagenet/val").iterdir()]
+    wnids = [path.name for path in (toy_dataset / "testsets/imagenet/val").iterdir()]
     assert all(len(wnid) == 9 and wnid[0] == "n" and wnid[1:].isdigit() for wnid in wnids)
 
 
-def test_mean_per_class_accuracy_is_asked_of_flowers_alone(world: Path) -> None:
-    asked = {dataset: description(world, dataset)["metric"] for dataset in EIGHT}
-    assert [dataset for dataset, metric in asked.items() if metric != "accuracy"] == ["flowers102"]
+def test_only_flowers102_uses_mean_per_class_accuracy(toy_dataset: Path) -> None:
+    metrics = {dataset: spec_of(toy_dataset, dataset)["metric"] for dataset in TESTSETS}
+    assert [dataset for dataset, metric in metrics.items() if metric != "accuracy"] == ["flowers102"]

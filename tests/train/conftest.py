@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cloob.common.files import sha256_of, write_json
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import write_json
 from cloob.shards.writer import Sample, write_shard
 
 CAPTIONS = ["a red square", "a blue circle on grass", "two dogs", "an old barn at dusk"]
@@ -34,7 +35,7 @@ def shards(tmp_path_factory):
         entries.append(write_shard(folder / f"{number:06d}.tar", samples))
     write_json(
         folder / "shards.json",
-        {"samples": 22, "bytes": 0, "sha256": sha256_of(folder / "000000.tar"), "shards": entries},
+        {"samples": 22, "bytes": 0, "sha256": sha256_file(folder / "000000.tar"), "shards": entries},
     )
     return folder / "shards.json"
 

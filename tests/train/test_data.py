@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from cloob.common.data_loading import ending_workers
-from cloob.common.errors import InputError, one_line
+from cloob.common.data_loading import kill_workers_on_exit
+from cloob.common.errors import InputError, user_message
 from cloob.models.preprocessing import tokenizer_for
 from cloob.models.config import model_config
 from cloob.shards.reader import Shards
@@ -90,7 +90,7 @@ def test_a_shard_that_cannot_be_read_is_no_bad_image(pairs, monkeypatch, name, c
     fail_reads_below(monkeypatch, pairs.shards.path.parent, number)
     with pytest.raises(OSError) as failed:
         pairs[(0, [3, 9])]
-    assert one_line(failed.value).startswith(f"{pairs.shards.tars[0]}: {os.strerror(number)}; ")
+    assert user_message(failed.value).startswith(f"{pairs.shards.tars[0]}: {os.strerror(number)}; ")
     assert capfd.readouterr().out == ""
 
 
@@ -103,9 +103,9 @@ def test_too_many_open_files_end_the_loading_with_the_name_of_the_shard(pairs, w
                 return super().__getitem__(slot)
 
     exhausted = Exhausted(pairs.shards, pairs.transform, pairs.tokenizer)
-    with pytest.raises(OSError) as failed, ending_workers():
+    with pytest.raises(OSError) as failed, kill_workers_on_exit():
         list(training_loader(exhausted, order(pairs), workers))
-    assert re.search(r"/00000\d\.tar: Too many open files; raise the limit", one_line(failed.value))
+    assert re.search(r"/00000\d\.tar: Too many open files; raise the limit", user_message(failed.value))
 
 
 def test_more_replaced_pairs_than_the_share_of_a_batch_name_the_shard(pairs):
@@ -116,8 +116,8 @@ def test_more_replaced_pairs_than_the_share_of_a_batch_name_the_shard(pairs):
         with pytest.raises(InputError) as changed:
             check_replaced(shards, [3, 13, 14], 100, 0.02, world)
     assert str(changed.value).startswith(
-        f"{shards.tars[1]}: changed since it was packed, 2 of its pairs do not decode; 3 of the 100 pairs of "
-        "a batch had to be replaced, more than train.max_replaced_fraction (0.02) allows. `cloob shards"
+        f"{shards.tars[1]}: changed after packing: 2 of its pairs do not decode; 3 of the 100 pairs of "
+        "a batch had to be replaced, more than train.max_replaced_fraction (0.02) allows; run `cloob shards verify`"
     )
 
 

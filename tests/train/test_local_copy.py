@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from cloob.common.errors import InputError
-from cloob.common.files import exclusive_dir_lock
+from cloob.common.locks import exclusive_dir_lock
 from cloob.shards.reader import Shards
 from cloob.train.distributed import World
 from cloob.train.local_copy import on_scratch, scratch_folder

@@ -183,7 +183,7 @@ def slow(function):
         return function(*arguments)
     return called
 
-scratch.sha256_of, loop.save_checkpoint = slow(scratch.sha256_of), slow(loop.save_checkpoint)
+scratch.sha256_file, loop.save_checkpoint = slow(scratch.sha256_file), slow(loop.save_checkpoint)
 main()
 """
 
@@ -321,7 +321,7 @@ def test_a_folder_is_trained_in_by_one_run_at_a_time(shards, model, tmp_path):
     process.kill()
     process.wait(60)
     assert second.returncode == 2
-    assert "another process is at work here" in second.stderr
+    assert "in use by another process" in second.stderr
 
 
 def test_killed_torchrun_takes_its_processes_along(shards, model, tmp_path):
@@ -491,7 +491,7 @@ def test_swapped_indexes_are_found_before_the_first_step(shards, model, tmp_path
     done = run(with_swapped_shards(shards, tmp_path / "shards"), model, tmp_path / "run")
     assert done.returncode == 2
     assert re.search(
-        r"000000\.parquet: its bytes differ .* `cloob shards verify`", done.stderr.splitlines()[-1]
+        r"000000\.parquet: changed after packing .* run `cloob shards verify`", done.stderr.splitlines()[-1]
     )
     assert not list(tmp_path.glob("run/**/*.pt"))
 
@@ -506,8 +506,8 @@ def test_a_shard_that_was_changed_ends_the_run_by_its_name(shards, model, tmp_pa
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"cloob train: error: {tar}: changed since it was packed, ")
-    assert "`cloob shards verify` names what differs" in last
+    assert last.startswith(f"cloob train: error: {tar}: changed after packing: ")
+    assert "run `cloob shards verify`" in last
     assert not list(tmp_path.glob("run/**/*.pt"))
 
 
@@ -521,7 +521,7 @@ def test_a_share_of_replaced_pairs_is_allowed_by_the_config(shards, model, tmp_p
     stopped = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert stopped.returncode == 2
     assert stopped.stderr.splitlines()[-1].startswith(
-        f"cloob train: error: {tar}: changed since it was packed, 1 of its pairs do not decode; "
+        f"cloob train: error: {tar}: changed after packing: 1 of its pairs do not decode; "
     )
     done = subprocess.run(
         [*arguments, "--max-replaced-fraction=0.5"], capture_output=True, text=True, check=False

@@ -6,7 +6,7 @@ import threading
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cloob.common.errors import InputError, one_line
+from cloob.common.errors import InputError, user_message
 from cloob.train.metrics_log import Metrics
 from tests.helpers.io_errors import NUMBERS, fail_reads_below, limited
 
@@ -110,7 +110,7 @@ def test_a_full_disk_names_the_log(tmp_path):
     with limited(resource.RLIMIT_FSIZE, 100), pytest.raises(OSError) as failed:
         for samples in range(8, 80, 8):
             log.write("other", samples, loss=1.0)
-    assert one_line(failed.value).startswith(f"{path}: File too large; raise the file size limit")
+    assert user_message(failed.value).startswith(f"{path}: File too large; raise the file size limit")
     log.close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cloob.common.errors import InputError, one_line
+from cloob.common.errors import InputError, user_message
 from cloob.train.state import (
     checkpoint_path,
     count_restart,
@@ -131,7 +131,7 @@ def test_a_checkpoint_that_cannot_be_read_is_no_damaged_one(tmp_path, monkeypatc
         fail_reads_below(patched, tmp_path, number)
         with pytest.raises(OSError) as failed:
             newest_checkpoint(tmp_path)
-    assert one_line(failed.value).startswith(f"{tmp_path}/epoch_0002.pt: {os.strerror(number)}; ")
+    assert user_message(failed.value).startswith(f"{tmp_path}/epoch_0002.pt: {os.strerror(number)}; ")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert newest(tmp_path) == "epoch_0002.pt"
 
@@ -177,5 +177,7 @@ def test_wherever_a_byte_of_a_checkpoint_changes_it_is_one_warning(tmp_path, pla
 def test_a_disk_that_is_full_names_the_checkpoint_and_leaves_no_half_of_it(tmp_path):
     with limited(resource.RLIMIT_FSIZE, 1000), pytest.raises(OSError) as failed:
         save(tmp_path, 1)
-    assert one_line(failed.value).startswith(f"{tmp_path}/epoch_0001.pt: File too large; raise the file size")
+    assert user_message(failed.value).startswith(
+        f"{tmp_path}/epoch_0001.pt: File too large; raise the file size"
+    )
     assert list(tmp_path.iterdir()) == []

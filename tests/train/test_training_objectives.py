@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cloob.objectives.losses import OBJECTIVES
+from cloob.objectives.registry import OBJECTIVES
 from cloob.train import loop, step
 from cloob.train.distributed import joined
 from cloob.train.recipe import Recipe, Run

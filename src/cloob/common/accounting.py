@@ -4,8 +4,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloob.common.errors import InputError, naming
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, io_errors_at
 
 KEPT = "kept"
 
@@ -35,7 +35,7 @@ def write_outcomes(path: Path, rows: Mapping[str, int], total: int) -> None:
 def read_outcomes(path: Path) -> dict[str, int]:
     """The outcomes of a stage as `write_outcomes` left them."""
     try:
-        with naming(path), path.open(encoding="utf-8-sig", newline="") as file:
+        with io_errors_at(path), path.open(encoding="utf-8-sig", newline="") as file:
             return {row["outcome"]: int(row["rows"]) for row in csv.DictReader(file)}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; it is written by the stage before") from None
@@ -45,7 +45,7 @@ def read_outcomes(path: Path) -> dict[str, int]:
         ) from None
 
 
-def in_words(rows: Mapping[str, int]) -> str:
+def summary_line(rows: Mapping[str, int]) -> str:
     """One line for the log: `1,234 of 2,000 kept; http_404 700, timeout 66`."""
     reasons = sorted((-count, outcome) for outcome, count in rows.items() if outcome != KEPT and count)
     refused = ", ".join(f"{outcome} {-count:,}" for count, outcome in reasons) or "none refused"

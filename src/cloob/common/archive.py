@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-from uuid import uuid4
 
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming, raise_if_io
+from cloob.common.directories import remove_tree
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.tar_reader import open_tar
 
 _BLOCK = 1 << 20
@@ -29,16 +29,16 @@ def is_archive(path: Path) -> bool:
     if zipfile.is_zipfile(path):
         return True
     try:
-        with open_tar(path, packed=True):
+        with open_tar(path, compressed=True):
             return True
     except InputError:  # one that `unpack` refuses
         return True
     except _DAMAGE as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         return False
 
 
-def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
+def extract_archive(archive: Path, folder: Path, max_bytes: int) -> None:
     """Unpack a zip or a tar (plain, gzip, bzip2 or xz) into `folder`, which must not exist.
 
     Raises `InputError`, and leaves no `folder`, where the archive is damaged, is larger than
@@ -50,9 +50,9 @@ def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
         members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
         _write(members, archive, folder, max_bytes)
     except BaseException as error:
-        remove(folder)
+        remove_tree(folder)
         if isinstance(error, _DAMAGE):
-            raise_if_io(error, archive)
+            raise_if_io_error(error, archive)
             reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
             raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
         raise
@@ -83,10 +83,10 @@ def _write(
                             f"{archive}: more than {max_bytes:,} bytes unpacked; it is refused as a "
                             "bomb: raise max_bytes if it is right"
                         )
-                    with naming(folder / path):
+                    with io_errors_at(folder / path):
                         file.write(block)
                     bar.update(len(block))
-                with naming(folder / path):
+                with io_errors_at(folder / path):
                     file.flush()
 
 
@@ -163,7 +163,7 @@ class _Directory:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    with open_tar(archive, packed=True) as opened:
+    with open_tar(archive, compressed=True) as opened:
         for member in opened:
             if member.isdir():
                 if PurePosixPath(member.name).parts:  # "./" is the folder itself
@@ -174,31 +174,3 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                 raise InputError(f"{archive}: {member.name!r} in it has holes; it is refused")
             else:
                 yield member.name, opened.content(member)
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder with all that is in it, however deep, whatever its names and modes.
-
-    Folders in folders are moved up first, so that no path is longer than the system takes. Nothing is done
-    where there is no folder; a link is deleted, not followed.
-    """
-    if folder.is_symlink() or not folder.is_dir():
-        folder.unlink(missing_ok=True)
-        return
-    folder.chmod(stat.S_IRWXU)
-    folders = [Path(entry) for entry in os.scandir(folder)]
-    above = folder / uuid4().hex  # and a number: no new folder, which a full disk would not take
-    for current in folders:  # which grows meanwhile
-        if current.is_symlink() or not current.is_dir():
-            current.unlink()
-            continue
-        current.chmod(stat.S_IRWXU)
-        for entry in list(os.scandir(current)):
-            path = Path(entry)
-            if entry.is_dir(follow_symlinks=False):
-                path.chmod(stat.S_IRWXU)  # to move a folder is to write to it
-                folders.append(path.rename(f"{above}_{len(folders)}"))
-            else:
-                path.unlink()
-        current.rmdir()
-    folder.rmdir()

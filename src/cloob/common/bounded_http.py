@@ -133,7 +133,7 @@ class BoundedResponse(http.client.HTTPResponse):
         return content.getvalue()
 
 
-def opener(
+def bounded_opener(
     new: Callable[[], Budget],
     response: type[BoundedResponse] = BoundedResponse,
     connect: Callable[..., socket.socket] = socket.create_connection,

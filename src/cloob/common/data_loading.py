@@ -13,7 +13,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from cloob.common.errors import InputError
-from cloob.common.processes import die_with_parent, killing_children
+from cloob.common.processes import die_with_parent, kill_children_on_exit
 
 # Schedulers and terminals signal all processes of a job, but the workers have to feed the step that the
 # training process finishes first; that process kills them.
@@ -26,11 +26,11 @@ _MORE_SHARED_MEMORY = (
 _LESS_MEMORY = f"is memory or {_SHARED_MEMORY} short? Use fewer workers or ask for more"
 
 
-class Loader(DataLoader[Any]):
+class BatchLoader(DataLoader[Any]):
     """`collate([items[index] for index in batch])` for each batch, in order, by forked processes.
 
     `workers` of them; with 0, by this process. Raises `InputError` and `OSError` as `items` raises them.
-    Iterate within `ending_workers`, or the workers live as long as the iterator.
+    Iterate within `kill_workers_on_exit`, or the workers live as long as the iterator.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Loader(DataLoader[Any]):
 
 
 @contextmanager
-def ending_workers() -> Iterator[None]:
+def kill_workers_on_exit() -> Iterator[None]:
     """Kill the workers of all loaders that the block (or the decorated function) started, whatever ends it.
 
     Raises `InputError` where a worker was killed before or shared memory is too small.
     """
-    with killing_children():
+    with kill_children_on_exit():
         try:
             yield
         except RuntimeError as error:

@@ -133,7 +133,7 @@ def _if_system(number: int) -> int | None:
 
 
 @contextmanager
-def naming(path: str | Path) -> Iterator[None]:
+def io_errors_at(path: str | Path) -> Iterator[None]:
     """Raise an I/O error that names no file (pread, pyarrow, torch, safetensors) as `OSError` of `path`."""
     try:
         yield
@@ -144,7 +144,7 @@ def naming(path: str | Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
-def raise_if_io(error: BaseException, path: str | Path) -> None:
+def raise_if_io_error(error: BaseException, path: str | Path) -> None:
     """Where the system failed to read `path`, raise an `OSError` of it; return where it is bad or absent.
 
     For `except` clauses that would blame the content of a file for every error on reading it.
@@ -157,7 +157,7 @@ def raise_if_io(error: BaseException, path: str | Path) -> None:
     raise OSError(number, os.strerror(number), str(path)) from error
 
 
-def one_line(error: BaseException) -> str | None:
+def user_message(error: BaseException) -> str | None:
     """What the user is shown instead of a traceback; None where a traceback is due (a defect)."""
     if isinstance(error, InputError):
         return str(error)

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from cloob.common.bounded_http import Budget, TooLargeError, opener
-from cloob.common.errors import InputError, naming
-from cloob.common.files import no_follow
+from cloob.common.atomic_files import open_no_follow
+from cloob.common.bounded_http import Budget, TooLargeError, bounded_opener
+from cloob.common.errors import InputError, io_errors_at
 
 ALGORITHMS = ("sha256", "md5")
 _BLOCK = 1 << 20
@@ -31,7 +31,7 @@ _PASSING = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Source:
+class RemoteFile:
     """Where a file lies and what it must be.
 
     `checksum` is `sha256:HEX` or `md5:HEX`, None where unknown; `max_bytes` is never exceeded on disk.
@@ -50,7 +50,7 @@ class Source:
             raise InputError(f"{self.url}: checksum {self.checksum!r} is not sha256:<64> or md5:<32 digits>")
 
 
-def download_file(source: Source, path: Path, timeout: float = 60, pause: float = 1) -> None:
+def download_file(source: RemoteFile, path: Path, timeout: float = 60, pause: float = 1) -> None:
     """Fetch a file to `path`, going on with what an earlier try left in `.<name>.part` beside it.
 
     The part is gone on with only if the server says that the file is still the same (If-Range), or a
@@ -107,7 +107,7 @@ class _Part:
 
     def start_anew(self, version: str) -> None:
         self.drop()  # first, because a symbolic link of this name would have us overwrite its target
-        with naming(self.path):
+        with io_errors_at(self.path):
             self.path.touch(exist_ok=False)
             with self._version.open("x", encoding="utf-8") as file:
                 file.write(version)
@@ -117,13 +117,13 @@ class _Part:
         self._version.unlink(missing_ok=True)
 
     def finish(self, path: Path) -> None:
-        with naming(path), self.path.open("rb+") as file:
+        with io_errors_at(path), self.path.open("rb+") as file:
             os.fsync(file.fileno())
         self.path.replace(path)
         self._version.unlink(missing_ok=True)
 
 
-def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
+def _fetch_rest(source: RemoteFile, part: _Part, timeout: float) -> None:
     """One request for what is missing; raises what urllib raises, `ConnectionError` for a short answer."""
     request = urllib.request.Request(source.url, headers={"Accept-Encoding": "identity"})
     if part.size and (part.version or source.checksum):
@@ -131,9 +131,9 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if part.version:
             request.add_header("If-Range", part.version)
     try:
-        answer = opener(lambda: Budget(source.max_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)).open(
-            request, timeout=timeout
-        )
+        answer = bounded_opener(
+            lambda: Budget(source.max_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)
+        ).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not part.size:
             raise
@@ -149,14 +149,14 @@ def _fetch_rest(source: Source, part: _Part, timeout: float) -> None:
         if answer.status != 206:
             part.start_anew(_version_of(answer))
         with (
-            open(part.path, "ab", opener=no_follow) as file,
+            open(part.path, "ab", opener=open_no_follow) as file,
             tqdm(
                 total=announced, initial=part.size, unit="B", unit_scale=True, desc=part.path.name[1:-5]
             ) as bar,
         ):
             while block := answer.read(_BLOCK):
                 _refuse_size(source, part, file.tell() + len(block))
-                with naming(part.path):
+                with io_errors_at(part.path):
                     file.write(block)
                     file.flush()
                 bar.update(len(block))
@@ -185,7 +185,7 @@ def _version_of(answer: Any) -> str:
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
-def _too_large(source: Source, part: _Part, found: str) -> InputError:
+def _too_large(source: RemoteFile, part: _Part, found: str) -> InputError:
     part.drop()
     return InputError(
         f"{source.url}: more than the {source.max_bytes:,} bytes that are allowed ({found}); raise "
@@ -193,7 +193,7 @@ def _too_large(source: Source, part: _Part, found: str) -> InputError:
     )
 
 
-def _refuse_size(source: Source, part: _Part, size: int | None) -> None:
+def _refuse_size(source: RemoteFile, part: _Part, size: int | None) -> None:
     if size is not None and size > source.max_bytes:
         raise _too_large(source, part, f"{size:,} so far or announced")
     free = shutil.disk_usage(part.path.parent).free
@@ -204,7 +204,7 @@ def _refuse_size(source: Source, part: _Part, size: int | None) -> None:
         )
 
 
-def mismatch(source: Source, path: Path) -> str | None:
+def checksum_mismatch(source: RemoteFile, path: Path) -> str | None:
     """How a file differs from its source's checksum, in words; None where it does not, or none is known."""
     algorithm, _, wanted = (source.checksum or "").partition(":")
     if not wanted or (found := _digest(path, algorithm)) == wanted.lower():
@@ -213,15 +213,15 @@ def mismatch(source: Source, path: Path) -> str | None:
 
 
 def _digest(path: Path, algorithm: str) -> str:
-    with naming(path), path.open("rb") as file:
+    with io_errors_at(path), path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def _verify(source: Source, part: _Part) -> None:
+def _verify(source: RemoteFile, part: _Part) -> None:
     if not source.checksum:
         found = _digest(part.path, "sha256")
         print(f"{source.url}: no checksum is known to verify it by; found sha256:{found}", file=sys.stderr)
-    elif differs := mismatch(source, part.path):
+    elif differs := checksum_mismatch(source, part.path):
         part.drop()
         raise InputError(
             f"{source.url}: {differs}; it is deleted: fetch it again, or correct the checksum if the "

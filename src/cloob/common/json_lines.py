@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cloob.common.errors import naming
+from cloob.common.errors import io_errors_at
 
 Event = dict[str, Any]
 _NUMBERS = {"samples_seen", "processes", "samples_per_second"}
@@ -28,7 +28,7 @@ def first_and_last_events(path: Path, size: int) -> tuple[list[Event], int | Non
 
     The last line may be torn, that is where a kill came.
     """
-    with naming(path), path.open("rb") as log:
+    with io_errors_at(path), path.open("rb") as log:
         first = log.readline()
         start = max(log.tell(), path.stat().st_size - size)
         log.seek(start)

@@ -23,7 +23,7 @@ def advance(done: int = 1) -> None:
     _tick(done)
 
 
-def shared(
+def parallel_map(
     work: Callable[[Task], Result], tasks: Iterable[Task], processes: int, total: int | None, what: str
 ) -> Iterator[Result]:
     """The results of all tasks, in their order, never far ahead of who takes them."""

@@ -28,7 +28,7 @@ def die_with_parent(parent: int, number: int) -> None:
 
 
 @contextmanager
-def killing_children(only_on_failure: bool = False) -> Iterator[None]:
+def kill_children_on_exit(only_on_failure: bool = False) -> Iterator[None]:
     """Kill the `multiprocessing` children that the block started when it ends (or only when it raises).
 
     With SIGKILL: SIGTERM may be blocked in them, or wait for a call into C.
@@ -81,7 +81,7 @@ def process_pool(
     # killed unseen, and its result is waited for without end (CPython 3.11 and 3.12).
     pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
     try:
-        with pool, killing_children(only_on_failure=True):
+        with pool, kill_children_on_exit(only_on_failure=True):
             yield pool
     except BrokenProcessPool:
         raise InputError(

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 
-def commit() -> str | None:
+def current_commit() -> str | None:
     """The commit that is checked out here; None outside a git repository, or without a git that answers."""
     try:
         found = subprocess.run(

@@ -87,7 +87,7 @@ class _Headers:
         return self._stream.seek(place)
 
 
-class Tar:
+class TarReader:
     """An open tar file."""
 
     def __init__(self, stream: Any, path: Path, **options: Any) -> None:
@@ -125,8 +125,8 @@ class Tar:
 
 
 @contextmanager
-def open_tar(path: Path, packed: bool = False, **options: Any) -> Iterator[Tar]:
-    """Open a tar file, `packed` (gzip, bzip2, xz) or not; `options` are those of `tarfile.open`.
+def open_tar(path: Path, compressed: bool = False, **options: Any) -> Iterator[TarReader]:
+    """Open a tar file, `compressed` (gzip, bzip2, xz) or not; `options` are those of `tarfile.open`.
 
     Raises `InputError` for an endless header, and what tarfile and the decompressors raise for damage.
     """
@@ -134,8 +134,8 @@ def open_tar(path: Path, packed: bool = False, **options: Any) -> Iterator[Tar]:
         begin = raw.read(6)
         raw.seek(0)
         unpackers = [unpacker for magic, unpacker in _PACKED.items() if begin.startswith(magic)]
-        if not packed or not unpackers:
-            yield Tar(raw, path, **options)
+        if not compressed or not unpackers:
+            yield TarReader(raw, path, **options)
             return
         with unpackers[0](raw) as stream:
-            yield Tar(stream, path, **options)
+            yield TarReader(stream, path, **options)

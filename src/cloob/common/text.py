@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 
 BOM = b"\xef\xbb\xbf"
-SAMPLE = 1 << 16  # bytes that tell what a file is
+SNIFF_BYTES = 1 << 16  # bytes that tell what a file is
 # First bytes, what they say, and what to do.
 _FORMS = (
     (b"\x1f\x8b", "gzip-compressed; unpack it (`gunzip`)"),
@@ -25,7 +25,7 @@ _FORMS = (
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
 
 
-def what_else(begin: bytes) -> str | None:
+def describe_non_text(begin: bytes) -> str | None:
     """What a file is instead of UTF-8 text, by its first bytes, and what to do; None where it may be text."""
     for magic, form in _FORMS:
         if begin.startswith(magic):
@@ -41,7 +41,7 @@ def what_else(begin: bytes) -> str | None:
     return None
 
 
-def decoded(content: bytes) -> str:
+def decode_utf8(content: bytes) -> str:
     """The text of a file without its byte order mark. Raises `UnicodeDecodeError`."""
     return content.decode("utf-8-sig")
 
@@ -51,12 +51,12 @@ def read_text(path: Path) -> str:
 
     Raises `InputError` where it is something else than UTF-8 text, and `OSError`.
     """
-    with naming(path):
+    with io_errors_at(path):
         content = path.read_bytes()
-    if form := what_else(content[:SAMPLE]):
+    if form := describe_non_text(content[:SNIFF_BYTES]):
         raise InputError(f"{path}: {form}")
     try:
-        text = decoded(content)
+        text = decode_utf8(content)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.1 wants a dot in the mantissa and a sign in the exponent.
@@ -23,7 +23,7 @@ def read_yaml(path: Path, what: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such {what}") from None
     except OSError as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise InputError(f"{path}: {error.strerror}; give the file of a {what}") from None
     except RecursionError:
         raise InputError(f"{path}: not YAML (nested too deeply)") from None
@@ -31,7 +31,7 @@ def read_yaml(path: Path, what: str) -> Any:
         raise InputError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: 2026-02-30, a date that does not exist
         raise InputError(f"{path}: not YAML ({_reason(error)})") from None
-    found = list(pitfalls(text))
+    found = list(find_pitfalls(text))
     if found:
         raise InputError(f"{path}: {found[0]}")
     return content
@@ -44,7 +44,7 @@ def _reason(error: Exception) -> str:
     return reason
 
 
-def pitfalls(text: str) -> Iterator[str]:
+def find_pitfalls(text: str) -> Iterator[str]:
     """A line for each duplicate key and for each value that YAML 1.1 reads as something unexpected."""
     yield from _pitfalls(yaml.compose(text, Loader=yaml.SafeLoader), "", set())
 
@@ -90,7 +90,7 @@ def _reading(node: yaml.ScalarNode) -> str | None:
     return None
 
 
-def hint(value: Any, wanted: list[str]) -> str:
+def value_hint(value: Any, wanted: list[str]) -> str:
     """How to write a value that is of none of the `wanted` JSON Schema types, or ""."""
     if value is None and {"object", "array"} & set(wanted):
         return "it is empty: give its content, indented, or delete the line"

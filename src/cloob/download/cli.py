@@ -3,8 +3,13 @@
 import argparse
 from pathlib import Path
 
-from cloob.common.arguments import non_negative_int, positive_float, positive_int
-from cloob.common.errors import InputError
+from cloob.common.arguments import (
+    group_by_name,
+    name_and_path,
+    non_negative_int,
+    positive_float,
+    positive_int,
+)
 from cloob.download.corpora.captions import RULES
 
 
@@ -125,6 +130,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     summary.add_argument(
         "--list-outcomes",
+        type=name_and_path("SPLIT=CSV"),
         nargs="+",
         action="extend",
         required=True,
@@ -133,6 +139,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     summary.add_argument(
         "--ledgers",
+        type=name_and_path("SPLIT=PARQUET"),
         nargs="+",
         action="extend",
         required=True,
@@ -161,14 +168,14 @@ def _add_link_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _cc(options: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.corpora.conceptual_captions import read_cc
 
-    print(f"{options.urls}: {in_words(read_cc(options.list, options.urls, options.outcomes))}")
+    print(f"{options.urls}: {summary_line(read_cc(options.list, options.urls, options.outcomes))}")
 
 
 def _yfcc(options: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.corpora.yfcc100m import join_yfcc
 
     found = join_yfcc(
@@ -179,11 +186,11 @@ def _yfcc(options: argparse.Namespace) -> None:
         options.urls,
         options.outcomes,
     )
-    print(f"{options.urls}: {in_words(found)}")
+    print(f"{options.urls}: {summary_line(found)}")
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.fetch.guard import Guard
     from cloob.download.fetch.part import fetch
     from cloob.download.fetch.round import Effort, Images
@@ -214,37 +221,27 @@ def _fetch(options: argparse.Namespace) -> None:
     found = fetch(
         options.urls, options.part, options.parts, options.folder, options.ledger, images, effort, guard
     )
-    print(f"{options.ledger}: {in_words(found)}")
+    print(f"{options.ledger}: {summary_line(found)}")
 
 
 def _outcomes(options: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.summary import merge_outcomes
 
-    print(f"{options.outcomes}: {in_words(merge_outcomes(options.urls, options.ledgers, options.outcomes))}")
+    print(
+        f"{options.outcomes}: {summary_line(merge_outcomes(options.urls, options.ledgers, options.outcomes))}"
+    )
 
 
 def _summary(options: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.download.summary import write_summary
 
-    list_outcomes = {split: paths[0] for split, paths in by_split(options.list_outcomes).items()}
-    found = write_summary(list_outcomes, by_split(options.ledgers), options.summary)
-    print(f"{options.summary}: {in_words(found)}")
-
-
-def by_split(named: list[str]) -> dict[str, list[Path]]:
-    """["train=a", "train=b"] -> {"train": [a, b]}; raises `InputError` where a name is missing."""
-    paths: dict[str, list[Path]] = {}
-    for one in named:
-        split, equals, path = one.partition("=")
-        if not (split and equals and path):
-            raise InputError(f"{one}: not of the form SPLIT=FILE, such as train=urls_outcomes.csv")
-        paths.setdefault(split, []).append(Path(path))
-    return paths
+    found = write_summary(dict(options.list_outcomes), group_by_name(options.ledgers), options.summary)
+    print(f"{options.summary}: {summary_line(found)}")
 
 
 def _file(options: argparse.Namespace) -> None:
-    from cloob.common.http_file import Source, download_file
+    from cloob.common.http_file import RemoteFile, download_file
 
-    download_file(Source(options.url, options.max_bytes, options.checksum), options.out)
+    download_file(RemoteFile(options.url, options.max_bytes, options.checksum), options.out)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, raise_if_io_error
 
 SCHEMA = pa.schema(
     [
@@ -56,7 +56,7 @@ def read_part(links: Path, part: int, parts: int) -> pa.Table:
                 start += rows
             return pa.concat_tables(tables).combine_chunks()
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise_if_io(error, links)
+        raise_if_io_error(error, links)
         raise InputError(
             f"{links}: no table of links ({error}); make it with `cloob download cc3m|yfcc15m`"
         ) from None
@@ -76,7 +76,7 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
                 raise InputError(f"{path}: not a ledger of this version; delete it and fetch again")
             yield from file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
     except (OSError, pa.ArrowException) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise InputError(f"{path}: no ledger ({error}); make it with `cloob download fetch`") from None
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from cloob.common.accounting import KEPT, read_outcomes, write_outcomes
+from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
-from cloob.common.files import atomic_write
 from cloob.download.ledger import batches, counts, read_part
 
 COLUMNS = ("split", "stage", "outcome", "http_status", "rows")

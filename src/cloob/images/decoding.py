@@ -27,11 +27,11 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from cloob.images.structure import excess
+from cloob.images.structure import complexity_violation
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Pillow's names for a JPEG; phones write "multi-picture" files, whose first picture is a plain JPEG.
-JPEG = ("JPEG", "MPO")
+JPEG_FORMATS = ("JPEG", "MPO")
 
 _UPRIGHT = {  # EXIF's orientations other than 1, and what undoes them
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,14 +65,14 @@ def decode_rgb(content: bytes, max_pixels: int | None = None) -> Image.Image:
 
     `max_pixels` is Pillow's own limit (89 million) where it is None. Raises `ImageError`.
     """
-    with opened(content, max_pixels) as image:
-        return upright_rgb(image)
+    with open_image(content, max_pixels) as image:
+        return to_upright_rgb(image)
 
 
 @contextmanager
-def opened(content: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
+def open_image(content: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """The image as it is stored, decoded in full; errors of decoding in the block are `ImageError`s too."""
-    if excessive := excess(content):
+    if excessive := complexity_violation(content):
         raise ImageError("too_complex", f"{excessive}: decoding it might take very long")
     try:
         with _without_warnings():
@@ -107,10 +107,10 @@ def _too_many_pixels(limit: int | None) -> ImageError:
     return ImageError("too_many_pixels", f"more than {limit} pixels, refused as a decompression bomb")
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
+def to_upright_rgb(image: Image.Image) -> Image.Image:
     """Any image of Pillow's, of whatever mode, as upright RGB. An upright RGB image is returned as it is."""
     image.load()  # a PNG's EXIF may follow its pixels
-    turn = _UPRIGHT.get(orientation(image))
+    turn = _UPRIGHT.get(exif_orientation(image))
     rgb = _rgb(image)
     if turn is not None:
         rgb = rgb.transpose(turn)
@@ -124,7 +124,7 @@ def _without_warnings() -> warnings.catch_warnings:
     return warnings.catch_warnings(action="ignore")
 
 
-def orientation(image: Image.Image) -> int:
+def exif_orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; 1 where there is none that makes sense."""
     try:
         with _without_warnings():

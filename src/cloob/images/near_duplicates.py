@@ -16,7 +16,7 @@ HASH_BYTES = 32
 # Near-duplicates differ in at most so many of the 256 bits, unless the config says otherwise. JPEG of quality
 # 75, WebP and resizing change at most 12 bits of 99% of images; of 18 million pairs of different pictures of
 # the synthetic toy dataset, which has few kinds of scenes, 15 are that near (docs/data.md).
-DISTANCE = 20
+DEFAULT_DISTANCE = 20
 _SIDE = 32  # of the thumbnail, pixels
 _FREQUENCIES = 16
 # Fixed point: the hash does not depend on how a CPU's matrix product rounds.
@@ -55,12 +55,12 @@ def perceptual_hash(image: Image.Image) -> bytes | None:
     return np.packbits(above).tobytes()
 
 
-def as_words(hashes: list[bytes]) -> np.ndarray:
+def hashes_to_array(hashes: list[bytes]) -> np.ndarray:
     """Hashes as uint64 (n, 4), the form that `near_duplicates` takes."""
     return np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(len(hashes), HASH_BYTES // 8)
 
 
-def near_duplicates(
+def find_near_duplicates(
     first: np.ndarray, second: np.ndarray, distance: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """All pairs of hashes, uint64 (n, 4) and (m, 4), that differ in at most `distance` bits.

@@ -31,7 +31,7 @@ _BMP_WIDEST = 65_535  # of run lengths: Pillow makes up to 255 empty rows at onc
 _TIFF_OFFSETS = (273, 324)  # tags of strips and tiles
 
 
-def excess(content: bytes) -> str | None:
+def complexity_violation(content: bytes) -> str | None:
     """Why a decoder might take very long for these bytes, in words; None where nothing speaks for it."""
     if content.startswith(b"\xff\xd8"):
         return _excess_of_jpeg(content)

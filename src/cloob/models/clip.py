@@ -51,7 +51,7 @@ class CLIPModel(open_clip.CLIP):
         return super().encode_image(image.to(self.logit_scale.dtype), normalize=normalize)
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Tokens (N, L), with L at most the context length -> embeddings (N, d), L2-normalized if `normalize`."""
+        """Tokens (N, L), L at most the context length -> embeddings (N, d), L2-normalized if `normalize`."""
         length = text.shape[1]
         precision = self.transformer.get_cast_dtype()
         x = self.token_embedding(text).to(precision) + self.positional_embedding[:length].to(precision)

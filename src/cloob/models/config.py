@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 
 ModelConfig = dict[str, Any]
 # Vocabulary size of CLIP's byte-pair tokenizer, including the start-of-text and end-of-text tokens.
@@ -34,7 +34,7 @@ def model_config(architecture: str) -> ModelConfig:
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise InputError(
             f"{architecture}: {error.strerror}; give a model configuration of open_clip"
         ) from None
@@ -127,7 +127,7 @@ def _problem(config: Any) -> str | None:
             if key not in known:
                 return f"{name} is not a key of open_clip's CLIP; the keys are {', '.join(sorted(known))}"
             if key.startswith(("timm_", "hf_")):
-                return f"{name} refers to a model of another library; only open_clip's own encoders can be trained"
+                return f"{name} refers to a model of another library; only open_clip's own can be trained"
     vision, text = config["vision_cfg"], config["text_cfg"]
     resnet = isinstance(vision.get("layers"), list)
     sizes = {"": ["embed_dim"], "text_cfg": ["context_length", "vocab_size", "width", "heads", "layers"]}

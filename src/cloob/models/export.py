@@ -5,7 +5,8 @@ from pathlib import Path
 import open_clip
 from safetensors.torch import save_file
 
-from cloob.common.files import atomic_write, write_json
+from cloob.common.atomic_files import atomic_write
+from cloob.common.json_files import write_json
 from cloob.models.clip import CLIPModel
 from cloob.models.config import ModelConfig
 

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.models.clip import CLIPModel, build_model
 from cloob.models.preprocessing import to_rgb_image
 from cloob.models.released import convert, is_released
@@ -97,7 +97,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPMo
         model = build_model(config)
         model.load_state_dict(weights)
     except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path}: neither a checkpoint of this pipeline nor one released by the authors ({reason}); "
@@ -142,7 +142,7 @@ def _load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
     except Exception as error:  # from the hub's client, the network, open_clip or torch: no common base class
         if is_unsafe_pickle(error):
             raise load_error(source, error) from None
-        raise_if_io(error, source)
+        raise_if_io_error(error, source)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
     metadata = checkpoint_metadata(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)

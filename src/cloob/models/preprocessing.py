@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import Compose, v2
 from torchvision.transforms.functional import to_pil_image
 
-from cloob.images.decoding import upright_rgb
+from cloob.images.decoding import to_upright_rgb
 from cloob.models.config import ModelConfig
 
 
@@ -65,4 +65,4 @@ def evaluation_transform(config: ModelConfig) -> Compose:
 
 def to_rgb_image(image: Image | Tensor) -> Image:
     """A PIL image of any mode, or uint8 pixels (3, H, W) -> an upright RGB PIL image."""
-    return to_pil_image(image) if isinstance(image, Tensor) else upright_rgb(image)
+    return to_pil_image(image) if isinstance(image, Tensor) else to_upright_rgb(image)

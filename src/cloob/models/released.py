@@ -77,7 +77,7 @@ def _pop_exp(stored: dict[str, Tensor], key: str) -> float | None:
 
 
 def _match_architecture(weights: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """The architecture that has exactly these parameter names and shapes, with its open_clip configuration."""
+    """The architecture with exactly these parameter names and shapes, and its open_clip configuration."""
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     for architecture, name in ARCHITECTURES.items():
         config = open_clip.get_model_config(name)

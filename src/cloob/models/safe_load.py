@@ -12,18 +12,18 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
-from cloob.common.errors import InputError, naming, raise_if_io
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """The dictionary in a torch.save file, restricted to tensors and plain containers; raises `InputError`."""
+    """The dictionary in a torch.save file of tensors and plain containers only; raises `InputError`."""
     check_crc(path)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'torch.load' received a zip file")  # rejected anyway
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise load_error(path, error) from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: contains a {type(content).__name__}, not a checkpoint")
@@ -38,7 +38,7 @@ def check_crc(path: Path) -> None:
         with ZipFile(path) as archive:
             damaged = archive.testzip()
     except (BadZipFile, OSError, EOFError, ValueError, zlib.error, struct.error, RuntimeError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         raise InputError(f"{path}: damaged or not a checkpoint ({error}); recreate or download it") from None
     if damaged is not None:
         raise InputError(f"{path}: damaged, checksum mismatch in {damaged}; recreate or download it")
@@ -46,7 +46,7 @@ def check_crc(path: Path) -> None:
 
 def _is_zip(path: Path) -> bool:
     """The test that torch.load applies. (`zipfile.is_zipfile` denies unreadable and truncated zip files.)"""
-    with naming(path), path.open("rb") as file:
+    with io_errors_at(path), path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
 
@@ -69,9 +69,7 @@ def load_error(source: str | Path, error: Exception) -> InputError:
     return InputError(f"{source}: damaged or not a checkpoint ({reason}); recreate or download it")
 
 
-def checkpoint_metadata(
-    source: str | Path, metadata: dict[str, Any], logit_scale: Tensor
-) -> dict[str, Any]:
+def checkpoint_metadata(source: str | Path, metadata: dict[str, Any], logit_scale: Tensor) -> dict[str, Any]:
     """The metadata of a checkpoint, validated so that it can be written to a result file.
 
     Raises `InputError` if `run`, `epoch` or the temperature is invalid.

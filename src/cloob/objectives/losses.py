@@ -17,7 +17,6 @@
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -30,6 +29,8 @@ from cloob.objectives.hopfield import (
     retrieve_small_batch,
     tangent,
 )
+from cloob.objectives.margin_losses import MARGIN_LOSSES, MarginLoss
+from cloob.objectives.registry import get_objective
 from cloob.objectives.tiling import (
     LOGITS_TILE,
     Scalar,
@@ -40,8 +41,6 @@ from cloob.objectives.tiling import (
     tiles,
     without_autocast,
 )
-
-OBJECTIVES = ("clip", "infonce_hopfield", "infoloob", "cloob")
 
 
 @without_autocast
@@ -67,60 +66,58 @@ def contrastive_loss(
 
     Raises ValueError for an unknown objective, shapes that do not match, fewer than two pairs.
     """
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective {objective!r} is none of {', '.join(OBJECTIVES)}")
+    entry = get_objective(objective)
     if image.ndim != 2 or image.shape != text.shape:
         raise ValueError(f"image {tuple(image.shape)} and text {tuple(text.shape)} are not both (N, d)")
-    information, _, hopfield = objective.partition("_")
-    if hopfield and beta is None:
+    if entry.hopfield and beta is None:
         raise ValueError(f"objective {objective!r} retrieves from Hopfield networks and needs beta")
     x, y = full_precision(image), full_precision(text)
     ranks = Ranks(len(x), group, x.device)
     _check_negatives(ranks.number)
     all_x, all_y = ranks.gather(x), ranks.gather(y)
     kappa = scalar(inv_temperature, x)
-    leave_one_out = information == "infoloob"
-    if hopfield:
+    loss = MARGIN_LOSSES[entry.loss]
+    if entry.hopfield:
         beta = scalar(beta, x)
         if ranks.alone and len(x) > 2 * tile_edge(x):
-            both_terms = _BothHopfieldTerms.apply(x, y, kappa, beta, leave_one_out)
+            both_terms = _BothHopfieldTerms.apply(x, y, kappa, beta, loss)
         else:
             if ranks.alone:
                 u_x, u_y, v_x, v_y = retrieve_small_batch(x, y, beta)
             else:
                 u_x, u_y = hopfield_retrieval(x, all_x, beta), hopfield_retrieval(y, all_x, beta)
                 v_x, v_y = hopfield_retrieval(x, all_y, beta), hopfield_retrieval(y, all_y, beta)
-            image_term = _Term.apply(u_x, ranks.gather(u_y), kappa, leave_one_out, ranks.first)
-            text_term = _Term.apply(v_y, ranks.gather(v_x), kappa, leave_one_out, ranks.first)
+            image_term = _Term.apply(u_x, ranks.gather(u_y), kappa, loss, ranks.first)
+            text_term = _Term.apply(v_y, ranks.gather(v_x), kappa, loss, ranks.first)
             both_terms = image_term + text_term
     elif ranks.alone:
-        both_terms = _BothTerms.apply(x, y, kappa, leave_one_out)
+        both_terms = _BothTerms.apply(x, y, kappa, loss)
     else:
-        image_term = _Term.apply(x, all_y, kappa, leave_one_out, ranks.first)
-        text_term = _Term.apply(y, all_x, kappa, leave_one_out, ranks.first)
+        image_term = _Term.apply(x, all_y, kappa, loss, ranks.first)
+        text_term = _Term.apply(y, all_x, kappa, loss, ranks.first)
         both_terms = image_term + text_term
-    return ranks.total(both_terms / kappa if leave_one_out else both_terms / 2)
+    return ranks.total(loss.combine(both_terms, kappa))
 
 
 def info_nce(anchors: Tensor, positives: Tensor, inv_temperature: Scalar) -> Tensor:
     """InfoNCE of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
-    return _term(anchors, positives, inv_temperature, leave_one_out=False)
+    return _term(anchors, positives, inv_temperature, MARGIN_LOSSES["infonce"])
 
 
 def info_loob(anchors: Tensor, positives: Tensor, inv_temperature: Scalar) -> Tensor:
     """InfoLOOB of anchors (N, d) and positives (N, d), row i with row i: a scalar, not multiplied by τ."""
-    return _term(anchors, positives, inv_temperature, leave_one_out=True)
+    return _term(anchors, positives, inv_temperature, MARGIN_LOSSES["infoloob"])
 
 
 @without_autocast
-def _term(anchors: Tensor, positives: Tensor, inv_temperature: Scalar, leave_one_out: bool) -> Tensor:
+def _term(anchors: Tensor, positives: Tensor, inv_temperature: Scalar, loss: MarginLoss) -> Tensor:
     if anchors.ndim != 2 or anchors.shape != positives.shape:
         raise ValueError(
             f"anchors {tuple(anchors.shape)}, positives {tuple(positives.shape)}: not both (N, d)"
         )
     _check_negatives(len(anchors))
     anchors, positives = full_precision(anchors), full_precision(positives)
-    return _Term.apply(anchors, positives, scalar(inv_temperature, anchors), leave_one_out, 0)
+    return _Term.apply(anchors, positives, scalar(inv_temperature, anchors), loss, 0)
 
 
 def _check_negatives(pairs: int) -> None:
@@ -130,22 +127,15 @@ def _check_negatives(pairs: int) -> None:
         )
 
 
-def _of_margins(margins: Tensor, leave_one_out: bool) -> tuple[Tensor, Tensor]:
-    """Losses and their derivatives of margins m (n,): m, 1 (InfoLOOB); ln(1 + eᵐ), 1 − p (InfoNCE)."""
-    if leave_one_out:
-        return margins, torch.ones_like(margins)
-    return F.softplus(margins), torch.sigmoid(margins)
-
-
 class _Term(torch.autograd.Function):
     """1/N Σ_i loss(m_i) over `anchors` (n, d); row i belongs to row first + i of `positives` (N, d)."""
 
     @staticmethod
-    def forward(ctx, anchors: Tensor, positives: Tensor, kappa: Tensor, leave_one_out: bool, first: int):
+    def forward(ctx, anchors: Tensor, positives: Tensor, kappa: Tensor, loss: MarginLoss, first: int):
         wanted = any(ctx.needs_input_grad)
-        loss, *gradients = _term_of(anchors, positives, kappa, leave_one_out, first, wanted)
+        value, *gradients = _term_of(anchors, positives, kappa, loss, first, wanted)
         ctx.save_for_backward(anchors, kappa, *gradients)
-        return loss
+        return value
 
     @staticmethod
     @once_differentiable
@@ -157,7 +147,7 @@ class _Term(torch.autograd.Function):
 
 
 def _term_of(
-    anchors: Tensor, positives: Tensor, kappa: Tensor, leave_one_out: bool, first: int, wanted: bool
+    anchors: Tensor, positives: Tensor, kappa: Tensor, margin_loss: MarginLoss, first: int, wanted: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The term and, if `wanted`, its gradients with respect to κ·anchors and κ·positives.
 
@@ -176,7 +166,7 @@ def _term_of(
         maximum = logits.amax(dim=1)
         weights = logits.sub_(maximum[:, None]).exp_()  # others · q_ij
         others = weights.sum(dim=1)
-        losses, slopes = _of_margins(others.log() + maximum - positive, leave_one_out)
+        losses, slopes = margin_loss.value_and_slope(others.log() + maximum - positive)
         loss += losses.sum() / len(positives)
         if wanted:
             slopes = slopes[:, None] / len(positives)
@@ -194,18 +184,18 @@ class _BothHopfieldTerms(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, beta: Tensor, leave_one_out: bool):
+    def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, beta: Tensor, loss: MarginLoss):
         wanted = any(ctx.needs_input_grad)
         y = y.view_as(y)  # may be X itself, which does not make it one batch that asks itself
         from_x = RunningSum(y)
         v_x, h_v_x = retrieve(x, y, beta, from_left=from_x).unit_rows()
         u_y, h_u_y = from_x.unit_rows()
         u_x, h_u_x = retrieve(x, x, beta).unit_rows()
-        image_term, d_u_x, d_u_y = _term_of(u_x, u_y, kappa, leave_one_out, 0, wanted)
+        image_term, d_u_x, d_u_y = _term_of(u_x, u_y, kappa, loss, 0, wanted)
         image_kappa = _to_tangents(kappa, (d_u_x, u_x), (d_u_y, u_y)) if wanted else None
         del u_x, u_y, from_x
         v_y, h_v_y = retrieve(y, y, beta).unit_rows()
-        text_term, d_v_y, d_v_x = _term_of(v_y, v_x, kappa, leave_one_out, 0, wanted)
+        text_term, d_v_y, d_v_x = _term_of(v_y, v_x, kappa, loss, 0, wanted)
         text_kappa = _to_tangents(kappa, (d_v_y, v_y), (d_v_x, v_x)) if wanted else None
         if wanted:
             tangents = d_v_x, h_v_x, d_u_y, h_u_y, d_u_x, h_u_x, d_v_y, h_v_y
@@ -245,7 +235,7 @@ class _BothTerms(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, leave_one_out: bool):
+    def forward(ctx, x: Tensor, y: Tensor, kappa: Tensor, loss: MarginLoss):
         positives = x.new_empty(len(x))
         others = x.new_full((2, len(x)), -torch.inf)  # ln Σ_{j≠i} exp, of row i and of column i
         for a, b, (logits,) in tiles(x, y, LOGITS_TILE, buffers=1):
@@ -255,7 +245,7 @@ class _BothTerms(torch.autograd.Function):
                 logits.fill_diagonal_(-torch.inf)
             others[0, a] = torch.logaddexp(others[0, a], logits.logsumexp(dim=1))
             others[1, b] = torch.logaddexp(others[1, b], logits.logsumexp(dim=0))
-        losses, slopes = _of_margins(others - positives, leave_one_out)
+        losses, slopes = loss.value_and_slope(others - positives)
         ctx.save_for_backward(x, y, kappa, others, slopes, logits if len(x) <= LOGITS_TILE else None)
         return losses.sum() / len(x)
 

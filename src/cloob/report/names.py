@@ -4,14 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cloob.common.errors import InputError
+from cloob.objectives import registry
 
-# The four objectives of the paper's ablation; the first and the last are its two methods.
-OBJECTIVES = {
-    "clip": "CLIP",
-    "infonce_hopfield": "InfoNCE + Hopfield",
-    "infoloob": "InfoLOOB",
-    "cloob": "CLOOB",
-}
+OBJECTIVES = {objective.name: objective.title for objective in registry.OBJECTIVES.values()}
 CORPORA = {"cc3m": "Conceptual Captions", "yfcc15m": "YFCC"}
 # As they are called everywhere, in the order of the paper's tables.
 ARCHITECTURES = {name: name for name in ("RN50", "RN101", "RN50x4")}

@@ -6,8 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
-from cloob.common.files import sha256_of, write_json
-from cloob.common.provenance import commit
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import write_json
+from cloob.common.provenance import current_commit
 
 
 def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Sequence[str]) -> None:
@@ -23,11 +24,11 @@ def write_sources(outputs: Iterable[Path], inputs: Sequence[Path], packages: Seq
                         "path": os.fsencode(os.path.relpath(path.resolve(), folder)).decode(
                             "utf-8", "backslashreplace"
                         ),
-                        "sha256": sha256_of(path),
+                        "sha256": sha256_file(path),
                     }
                     for path in sorted(inputs)
                 ],
                 "versions": {"python": python_version()} | {each: version(each) for each in packages},
-                "commit": commit(),
+                "commit": current_commit(),
             },
         )

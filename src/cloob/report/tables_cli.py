@@ -4,6 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
+from cloob.common.arguments import name_and_path
+
 # What each table shows, and what it is made from.
 TABLES = {
     "zeroshot": "accuracy per test set (zeroshot results)",
@@ -103,20 +105,13 @@ def add_outcomes(parser: argparse.ArgumentParser) -> None:
     """The accounting of every split."""
     parser.add_argument(
         "--outcomes",
-        type=_named_file,
+        type=name_and_path("CORPUS/SPLIT/STAGE=CSV"),
         nargs="+",
         action="extend",
         required=True,
         metavar="CORPUS/SPLIT/STAGE=CSV",
         help="tables of outcomes, the stages of a split in their order",
     )
-
-
-def _named_file(text: str) -> tuple[str, Path]:
-    name, found, path = text.partition("=")
-    if not (name and found and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form CORPUS/SPLIT/STAGE=CSV")
-    return name, Path(path)
 
 
 def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:

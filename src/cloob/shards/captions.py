@@ -7,7 +7,7 @@ import unicodedata
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def normalized(caption: str) -> str:
+def normalize_caption(caption: str) -> str:
     """The caption in Unicode's NFC, control characters as blanks, every run of blanks a single one.
 
     Byte order marks are left out.

@@ -63,13 +63,13 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
-    from cloob.common.accounting import in_words
+    from cloob.common.accounting import summary_line
     from cloob.common.errors import InputError
-    from cloob.images.near_duplicates import DISTANCE
-    from cloob.shards.from_download import downloaded
-    from cloob.shards.from_webdataset import ready_made
-    from cloob.shards.pack import Packing, pack
-    from cloob.shards.training_image import Rules
+    from cloob.images.near_duplicates import DEFAULT_DISTANCE
+    from cloob.shards.from_download import download_source
+    from cloob.shards.from_webdataset import webdataset_source
+    from cloob.shards.pack import PackOptions, pack
+    from cloob.shards.training_image import ImagePolicy
 
     if options.ledgers and not options.urls:
         raise InputError("--urls: give the table of links that the ledgers are of")
@@ -78,18 +78,20 @@ def _pack(options: argparse.Namespace) -> None:
         if frozen.is_relative_to(out) or out.is_relative_to(frozen):
             raise InputError(f"{out}: packing would write among the shards of {frozen}; name another --out")
     source = (
-        ready_made(options.ready_made, options.max_bytes)
+        webdataset_source(options.ready_made, options.max_bytes)
         if options.ready_made
-        else downloaded(options.ledgers, options.urls)
+        else download_source(options.ledgers, options.urls)
     )
-    rules = Rules(options.max_bytes, options.max_pixels, options.quality)
+    rules = ImagePolicy(options.max_bytes, options.max_pixels, options.quality)
     if options.ready_made:
         limits = ("image_size", "min_size", "max_aspect_ratio")
         rules = replace(rules, **{name: getattr(options, name) for name in limits})
-    distance = DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
-    packing = Packing(options.samples_per_shard, options.seed, rules, distance)
+    distance = (
+        DEFAULT_DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
+    )
+    packing = PackOptions(options.samples_per_shard, options.seed, rules, distance)
     found = pack(source, options.out, options.outcomes, packing, options.processes, options.validation)
-    print(f"{options.out}: {in_words(found)}")
+    print(f"{options.out}: {summary_line(found)}")
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -12,8 +12,15 @@ from typing import Any
 
 from cloob.common.accounting import RejectedError
 from cloob.common.errors import InputError
-from cloob.shards.rows import Row, Source, read_place
-from cloob.shards.webdataset_tars import Member, TarSample, decompressed, find_tars, has_twin, read_samples
+from cloob.shards.source import InputSample, PackSource, read_byte_range
+from cloob.shards.webdataset_tars import (
+    TarMember,
+    TarSample,
+    decompress_tar,
+    find_tars,
+    has_uncompressed_copy,
+    read_samples,
+)
 
 _WRAPPED = 100
 _IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
@@ -36,10 +43,10 @@ class _TarPiece:
     def _name(self) -> str:
         return _readable(str(self.tar.relative_to(self.folder)))
 
-    def rows(self, work: Path) -> list[Row]:
+    def rows(self, work: Path) -> list[InputSample]:
         """A row per sample that webdataset reads; a compressed tar is decompressed to `work` first."""
-        plain = decompressed(self.tar, work)
-        twin = plain != self.tar and has_twin(self.tar, plain)
+        plain = decompress_tar(self.tar, work)
+        twin = plain != self.tar and has_uncompressed_copy(self.tar, plain)
         try:
             samples, stray = read_samples(plain)
         except InputError as error:  # the user knows the compressed file
@@ -58,10 +65,10 @@ class _TarPiece:
                     raise RejectedError("duplicate_key")
                 rows.append(self._row(uid, sample, plain))
             except RejectedError as refusal:
-                rows.append(Row(uid, "", None, refused=str(refusal)))
+                rows.append(InputSample(uid, "", None, refused=str(refusal)))
         return rows
 
-    def _row(self, uid: str, sample: TarSample, plain: Path) -> Row:
+    def _row(self, uid: str, sample: TarSample, plain: Path) -> InputSample:
         if not _is_safe(sample.key):
             raise RejectedError("unsafe_name")
         members = dict(sample.members)
@@ -88,10 +95,10 @@ class _TarPiece:
             raise RejectedError("not_utf8") from None
         except ValueError:  # a number beyond all floats
             raise RejectedError("bad_json") from None
-        return Row(uid, caption, (plain, image.offset, image.size), None, provenance)
+        return InputSample(uid, caption, (plain, image.offset, image.size), None, provenance)
 
 
-def ready_made(folder: Path, max_bytes: int) -> Source:
+def webdataset_source(folder: Path, max_bytes: int) -> PackSource:
     """All samples of the tars in a folder and those below it, in the order of their names.
 
     Links in the folder are followed; gzip, bzip2 and xz are read. Refused where a member has more than
@@ -106,7 +113,9 @@ def ready_made(folder: Path, max_bytes: int) -> Source:
             f"{folder}: holds no *.tar (or .tar.gz, …); name the folder of the webdataset shards"
         )
     pieces = [_TarPiece(folder, tar, number, max_bytes) for number, tar in enumerate(tars)]
-    return Source(pieces, None, {"tars": len(tars), "files_not_read": [_readable(name) for name in others]})
+    return PackSource(
+        pieces, None, {"tars": len(tars), "files_not_read": [_readable(name) for name in others]}
+    )
 
 
 def _readable(name: str) -> str:
@@ -119,7 +128,7 @@ def _tell(what: str, names: Iterable[str]) -> None:
     print(f"{what}: {', '.join(shown[:_SHOWN])}{', …' if len(shown) > _SHOWN else ''}", file=sys.stderr)
 
 
-def _record(tar: Path, member: Member | None) -> dict[str, Any]:
+def _record(tar: Path, member: TarMember | None) -> dict[str, Any]:
     if member is None:
         return {}
     try:
@@ -133,9 +142,9 @@ def _record(tar: Path, member: Member | None) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _text(tar: Path, member: Member) -> str:
+def _text(tar: Path, member: TarMember) -> str:
     try:
-        return read_place((tar, member.offset, member.size)).decode("utf-8-sig")
+        return read_byte_range((tar, member.offset, member.size)).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RejectedError("not_utf8") from None
 

@@ -10,20 +10,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
-from cloob.common.errors import naming
-from cloob.common.pool import advance, shared
-from cloob.images.near_duplicates import as_words, near_duplicates
-from cloob.shards.reader import read_index, read_manifest
-from cloob.shards.writer import INDEX
+from cloob.common.errors import io_errors_at
+from cloob.common.pool import advance, parallel_map
+from cloob.images.near_duplicates import find_near_duplicates, hashes_to_array
+from cloob.shards.manifest import read_index, read_manifest
+from cloob.shards.writer import INDEX_SCHEMA
 
 IN_VALIDATION = "in_validation"
 NEAR_VALIDATION = "near_duplicate_of_validation"
-_COLUMNS = pa.schema([INDEX.field(name) for name in ("key", "sha256", "perceptual_hash")])
+_COLUMNS = pa.schema([INDEX_SCHEMA.field(name) for name in ("key", "sha256", "perceptual_hash")])
 _NONE = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutImages:
     """The images of a validation split: their keys, SHA-256 and perceptual hashes (null: none)."""
 
     key: pa.Array
@@ -31,24 +31,24 @@ class HeldOut:
     perceptual_hash: pa.Array
 
 
-def read_held_out(manifest: Path) -> HeldOut:
+def read_held_out(manifest: Path) -> HeldOutImages:
     """The images of packed shards. Raises `InputError` where an index is missing or of an older version."""
     tables = [
         read_index(shard, manifest.parent / shard["name"], _COLUMNS)
         for shard in read_manifest(manifest)["shards"]
     ]
     table = pa.concat_tables([_COLUMNS.empty_table(), *tables])
-    return HeldOut(*(table[name].combine_chunks() for name in _COLUMNS.names))
+    return HeldOutImages(*(table[name].combine_chunks() for name in _COLUMNS.names))
 
 
-def hashed(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def non_null_hashes(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """The rows that have a perceptual hash, and their hashes as uint64 (n, 4)."""
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    return rows, as_words(column.drop_null().to_pylist())
+    return rows, hashes_to_array(column.drop_null().to_pylist())
 
 
-def without_held_out(
-    verdicts: list[Path], held_out: HeldOut | None, distance: int, processes: int
+def exclude_held_out(
+    verdicts: list[Path], held_out: HeldOutImages | None, distance: int, processes: int
 ) -> Iterator[pa.Table]:
     """The tables of verdicts, in their order, with the outcome of kept rows whose image is held out changed.
 
@@ -60,25 +60,25 @@ def without_held_out(
             table = _read(path)
             yield table.append_column("duplicate_of", pa.nulls(len(table), pa.string()))
         return
-    rows, words = hashed(held_out.perceptual_hash)
+    rows, words = non_null_hashes(held_out.perceptual_hash)
     tasks = [(path, words, distance) for path in verdicts]
-    total = rows_in(verdicts)
-    nearest = shared(_nearest, tasks, processes, total, "comparing with validation")
+    total = count_rows(verdicts)
+    nearest = parallel_map(_nearest, tasks, processes, total, "comparing with validation")
     for path, (near, which) in zip(verdicts, nearest, strict=True):
         yield _marked(_read(path), held_out, near, rows[which])
 
 
-def rows_in(verdicts: list[Path]) -> int:
+def count_rows(verdicts: list[Path]) -> int:
     """How many verdicts are in some tables."""
     total = 0
     for path in verdicts:
-        with naming(path):
+        with io_errors_at(path):
             total += pq.read_metadata(path).num_rows
     return total
 
 
 def _read(verdicts: Path, columns: list[str] | None = None) -> pa.Table:
-    with naming(verdicts):
+    with io_errors_at(verdicts):
         return pq.read_table(verdicts, columns=columns).replace_schema_metadata(None)
 
 
@@ -86,16 +86,16 @@ def _nearest(task: tuple[Path, np.ndarray, int]) -> tuple[np.ndarray, np.ndarray
     """The rows of a table of verdicts that have near-duplicates among hashes, and the nearest of each."""
     path, words, distance = task
     column = _read(path, ["perceptual_hash"])["perceptual_hash"]
-    rows, mine = hashed(column)
+    rows, mine = non_null_hashes(column)
     best = np.full(len(mine), _NONE)  # differing bits, and below them the row: the first of equally near ones
-    for row, other, bits in near_duplicates(mine, words, distance):
+    for row, other, bits in find_near_duplicates(mine, words, distance):
         np.minimum.at(best, row, (bits << 32) | other)
     advance(len(column))
     found = best < _NONE
     return rows[found], best[found] & 0xFFFFFFFF
 
 
-def _marked(table: pa.Table, held_out: HeldOut, near: np.ndarray, of: np.ndarray) -> pa.Table:
+def _marked(table: pa.Table, held_out: HeldOutImages, near: np.ndarray, of: np.ndarray) -> pa.Table:
     kept = pc.equal(table["outcome"], KEPT)
     same = pc.index_in(table["sha256"], value_set=held_out.sha256)
     twin = pc.and_(kept, pc.is_valid(same))

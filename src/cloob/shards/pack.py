@@ -16,18 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT, write_outcomes
-from cloob.common.errors import InputError, naming
-from cloob.common.files import entries, exclusive_dir_lock, sha256_of, write_json
-from cloob.common.pool import advance, shared
-from cloob.images.near_duplicates import DISTANCE
-from cloob.shards.content import ContentHash, sealed
-from cloob.shards.held_out import read_held_out, rows_in, without_held_out
-from cloob.shards.rows import Source, read_place
+from cloob.common.directories import sorted_glob
+from cloob.common.errors import InputError, io_errors_at
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import write_json
+from cloob.common.locks import exclusive_dir_lock
+from cloob.common.pool import advance, parallel_map
+from cloob.images.near_duplicates import DEFAULT_DISTANCE
+from cloob.shards.held_out import count_rows, exclude_held_out, read_held_out
+from cloob.shards.manifest import ContentHash, with_checksum
 from cloob.shards.shuffle import shuffle
+from cloob.shards.source import PackSource, read_byte_range
 from cloob.shards.statistics import statistics_of
-from cloob.shards.training_image import Rules
-from cloob.shards.validate import judge
-from cloob.shards.writer import Entry, Sample, finished_shard, write_shard
+from cloob.shards.training_image import ImagePolicy
+from cloob.shards.validate import validate_images
+from cloob.shards.writer import Sample, ShardEntry, finished_shard, write_shard
 
 MANIFEST = "shards.json"
 LEDGER = "ledger.parquet"
@@ -39,20 +42,20 @@ _AFRESH = f"delete the folder {_WORK} beside the shards and run again"
 
 
 @dataclass(frozen=True)
-class Packing:
+class PackOptions:
     """How a corpus is packed."""
 
     samples_per_shard: int
     seed: int
-    rules: Rules
-    near_duplicate_distance: int = DISTANCE  # differing bits of the perceptual hashes, of 256
+    rules: ImagePolicy
+    near_duplicate_distance: int = DEFAULT_DISTANCE  # differing bits of the perceptual hashes, of 256
 
 
 def pack(
-    source: Source,
+    source: PackSource,
     out: Path,
     outcomes: Path,
-    packing: Packing,
+    packing: PackOptions,
     processes: int,
     validation: Path | None = None,
 ) -> Counter[str]:
@@ -62,12 +65,12 @@ def pack(
     `shards.json` comes last. Returns the images by outcome. Raises `InputError` where nothing is left.
     """
     work = out / _WORK
-    with exclusive_dir_lock(work), naming(work):
+    with exclusive_dir_lock(work), io_errors_at(work):
         (out / MANIFEST).unlink(missing_ok=True)  # without it nothing counts
         held_out = read_held_out(validation) if validation else None
-        verdicts = judge(source, work / "verdicts", packing.rules, packing.seed, processes)
-        plan, rows = work / "plan.parquet", rows_in(verdicts)
-        tables = without_held_out(verdicts, held_out, packing.near_duplicate_distance, processes)
+        verdicts = validate_images(source, work / "verdicts", packing.rules, packing.seed, processes)
+        plan, rows = work / "plan.parquet", count_rows(verdicts)
+        tables = exclude_held_out(verdicts, held_out, packing.near_duplicate_distance, processes)
         found = shuffle(tables, rows, plan, out / LEDGER, packing.samples_per_shard)
         if source.rows not in (None, found.total()):
             raise InputError(
@@ -79,7 +82,7 @@ def pack(
         number = pq.read_metadata(plan).num_row_groups
         _clear(out, number)
         tasks = [(plan, index, out / f"{index:06d}.tar") for index in range(number)]
-        shards = list(shared(_write, tasks, processes, found[KEPT], "packing"))
+        shards = list(parallel_map(_write, tasks, processes, found[KEPT], "packing"))
         write_outcomes(outcomes, found, found.total())
         manifest = {
             "samples": found[KEPT],
@@ -88,11 +91,11 @@ def pack(
             **source.provenance,
             "seed": packing.seed,
             "outcomes": dict(sorted(found.items())),
-            "ledger_sha256": sha256_of(out / LEDGER),
+            "ledger_sha256": sha256_file(out / LEDGER),
             "shards": shards,
             "statistics": statistics_of(plan),
         }
-        write_json(out / MANIFEST, sealed(manifest))
+        write_json(out / MANIFEST, with_checksum(manifest))
         shutil.rmtree(work)
     return found
 
@@ -100,18 +103,18 @@ def pack(
 def _clear(out: Path, number: int) -> None:
     """Remove what was being written, and shards beyond the plan's."""
     for name in (MANIFEST, LEDGER):
-        for leftover in entries(out, f".{Path(name).stem}.*{Path(name).suffix}"):
+        for leftover in sorted_glob(out, f".{Path(name).stem}.*{Path(name).suffix}"):
             leftover.unlink()
     for suffix in ("tar", "parquet"):
-        whole = entries(out, f"[0-9]*.{suffix}")
+        whole = sorted_glob(out, f"[0-9]*.{suffix}")
         beyond = (file for file in whole if not file.stem.isdigit() or int(file.stem) >= number)
-        for leftover in chain(entries(out, f".[0-9]*.{suffix}"), list(beyond)):
+        for leftover in chain(sorted_glob(out, f".[0-9]*.{suffix}"), list(beyond)):
             leftover.unlink()
 
 
-def _write(task: tuple[Path, int, Path]) -> Entry:
+def _write(task: tuple[Path, int, Path]) -> ShardEntry:
     plan, index, tar = task
-    with naming(plan):
+    with io_errors_at(plan):
         rows = pq.ParquetFile(plan).read_row_group(index)
     content = sha256()
     for name in ("uid", "sha256", "caption", "record"):
@@ -131,7 +134,7 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
         if number % _AHEAD == 0:
             _ask_for(rows[number + _AHEAD : number + 2 * _AHEAD] if number else rows[: 2 * _AHEAD])
         file = Path(os.fsdecode(row["file"]))
-        image = read_place((file, row["offset"], row["length"]))
+        image = read_byte_range((file, row["offset"], row["length"]))
         if sha256(image).hexdigest() != row["sha256"]:
             raise InputError(f"{file}: {row['uid']} changed since it was judged; {_AFRESH}")
         yield Sample(

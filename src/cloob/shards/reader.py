@@ -13,77 +13,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from cloob.common.errors import InputError, io_errno, naming
-from cloob.common.files import read_json
+from cloob.common.errors import InputError, io_errors_at
+from cloob.shards.manifest import VERIFY_HINT, read_index, read_manifest
 
 # Well under the usual limit of 1024 open files; the paper's YFCC has some 1500 shards.
 _OPEN_SHARDS = 256
 # Consecutive samples that are asked for at once: some 3 MB, as a parallel file system likes its reads.
-BLOCK = 64
-VERIFY = "`cloob shards verify` names what differs: restore it, or pack the shards again"
+READ_BLOCK = 64
 _BLOCKS_AHEAD = 1024  # remembered as asked for
 _TEXTS = ("key", "sha256")
 _PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
-_OF_SHARD = {"name": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
 _INDEX = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.int64()) for name in _PLACES])
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A shards.json. Raises `InputError` where it is none."""
-    manifest = read_json(path)
-    try:
-        checkpoint_metadata = all(
-            isinstance(shard[key], kind) for shard in manifest["shards"] for key, kind in _OF_SHARD.items()
-        )
-        if checkpoint_metadata and isinstance(manifest["sha256"], str):
-            return manifest
-    except (AttributeError, KeyError, TypeError):
-        pass
-    raise InputError(f"{path}: no manifest of shards; name the shards.json that `cloob shards pack` wrote")
-
-
-def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
-    """Some columns of the index of a shard, of which `shard` is the manifest's entry.
-
-    Raises `InputError` where tar or index is missing or not what the manifest says: changed after packing.
-    """
-    index_file = tar.with_suffix(".parquet")
-    try:
-        size = tar.stat().st_size
-        with naming(index_file):
-            content = index_file.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename}: no such file, but the manifest names it; pack the shards again"
-        ) from None
-    if size != shard["bytes"]:
-        raise InputError(
-            f"{tar}: {size:,} bytes, the manifest says {shard['bytes']:,}; pack the shards again"
-        )
-    if sha256(content).hexdigest() != shard["index_sha256"]:
-        raise InputError(
-            f"{index_file}: its bytes differ from the manifest's hash, it was changed since it was "
-            f"packed; {VERIFY}"
-        )
-    try:
-        with pq.ParquetFile(pa.BufferReader(content)) as file:
-            if missing := set(schema.names) - set(file.schema_arrow.names):
-                raise InputError(
-                    f"{index_file}: no index of this version, it lacks {', '.join(sorted(missing))}; "
-                    "pack the shards again"
-                )
-            index = file.read(columns=schema.names).select(schema.names).cast(schema)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        if io_errno(error) is not None:
-            raise
-        raise InputError(f"{index_file}: no index ({error}); pack the shards again") from None
-    if index.num_rows != shard["samples"]:
-        raise InputError(
-            f"{index_file}: {index.num_rows:,} samples, not {shard['samples']:,}; pack the shards again"
-        )
-    return index
 
 
 class _OpenFile:
@@ -131,12 +72,12 @@ class Shards:
 
         Raises `InputError` where the bytes are not those of the index's hash.
         """
-        self._ask_for_block(index // BLOCK)
+        self._ask_for_block(index // READ_BLOCK)
         image = self._read(index, "image")
         if sha256(image).hexdigest() != self.image_sha256(index):
             raise InputError(
-                f"{self.tar_of(index)}: changed since it was packed, sample {self._keys[index]} is not the "
-                f"image of its index; {VERIFY}"
+                f"{self.tar_of(index)}: changed after packing: sample {self._keys[index]} is not the "
+                f"image of its index; {VERIFY_HINT}"
             )
         return image, self.caption(index), self._keys[index].as_py()
 
@@ -150,8 +91,8 @@ class Shards:
             return self._read(index, "caption").decode("utf-8")
         except UnicodeDecodeError:
             raise InputError(
-                f"{self.tar_of(index)}: changed since it was packed, the caption of sample "
-                f"{self._keys[index]} is not UTF-8; {VERIFY}"
+                f"{self.tar_of(index)}: changed after packing: the caption of sample "
+                f"{self._keys[index]} is not UTF-8; {VERIFY_HINT}"
             ) from None
 
     def tar_of(self, index: int) -> Path:
@@ -166,12 +107,12 @@ class Shards:
 
     def _advise(self, block: int) -> None:
         """Have the operating system read a block in one go, while its first sample is decoded."""
-        indices = range(block * BLOCK, min((block + 1) * BLOCK, len(self)))
+        indices = range(block * READ_BLOCK, min((block + 1) * READ_BLOCK, len(self)))
         for shard in np.unique(self._shard[indices.start : indices.stop]):
             inside = indices.start + np.flatnonzero(self._shard[indices.start : indices.stop] == shard)
             offset, length = (self._places[f"image_{what}"][inside] for what in ("offset", "length"))
             begin, end = int(offset[0]), int(offset[-1] + length[-1])  # captions lie among the images
-            with naming(self.tars[shard]):
+            with io_errors_at(self.tars[shard]):
                 number = self._open(self.tars[shard]).number
                 os.posix_fadvise(number, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
@@ -181,7 +122,7 @@ class Shards:
             int(self._places[f"{what}_offset"][index]),
             int(self._places[f"{what}_length"][index]),
         )
-        with naming(tar):
+        with io_errors_at(tar):
             content = os.pread(self._open(tar).number, length, offset)
         if len(content) != length:
             raise InputError(f"{tar}: ends within sample {self._keys[index]}; pack the shards again")

@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
-from cloob.common.errors import InputError, naming
-from cloob.common.files import atomic_write
-from cloob.shards.validate import VERDICTS
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, io_errors_at
+from cloob.shards.validate import VALIDATION_SCHEMA
 
 # Rows of a bucket, 0.7 KB each.
 _BUCKET = 100_000
 _BUCKETS = 256  # at most: open files
 # Rows that wait for a bucket's file: 256 × 2 048 × 0.7 KB = 0.4 GB.
 _WAITING = 2048
-LEDGER = pa.schema(
+LEDGER_SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
         ("outcome", pa.string()),
@@ -45,15 +45,18 @@ def shuffle(
     number = min(_BUCKETS, -(-rows // _BUCKET))
     paths = [plan.with_name(f"bucket_{bucket:03d}.parquet") for bucket in range(number)]
     buckets = [_Bucket(path) for path in paths]
-    with atomic_write(ledger) as beside, pq.ParquetWriter(beside, LEDGER) as accounting:
+    with atomic_write(ledger) as beside, pq.ParquetWriter(beside, LEDGER_SCHEMA) as accounting:
         for table in tables:
-            accounting.write_table(table.select(LEDGER.names))
+            accounting.write_table(table.select(LEDGER_SCHEMA.names))
             for outcome in pc.value_counts(table["outcome"]).to_pylist():
                 outcomes[outcome["values"]] += outcome["counts"]
-            _deal(table.filter(pc.equal(table["outcome"], KEPT)).select(VERDICTS.names), buckets)
+            _deal(table.filter(pc.equal(table["outcome"], KEPT)).select(VALIDATION_SCHEMA.names), buckets)
     for bucket in buckets:
         bucket.close()
-    with atomic_write(plan) as beside, pq.ParquetWriter(beside, VERDICTS, compression="zstd") as writer:
+    with (
+        atomic_write(plan) as beside,
+        pq.ParquetWriter(beside, VALIDATION_SCHEMA, compression="zstd") as writer,
+    ):
         for shard in _cut(map(_sorted, paths), samples_per_shard):
             writer.write_table(shard, row_group_size=samples_per_shard)
     for path in paths:
@@ -66,7 +69,7 @@ class _Bucket:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer = pq.ParquetWriter(path, VERDICTS, compression="zstd")
+        self._writer = pq.ParquetWriter(path, VALIDATION_SCHEMA, compression="zstd")
         self._waiting: list[pa.Table] = []
         self._rows = 0
 
@@ -78,12 +81,12 @@ class _Bucket:
 
     def close(self) -> None:
         self._flush()
-        with naming(self._path):
+        with io_errors_at(self._path):
             self._writer.close()
 
     def _flush(self) -> None:
         if self._waiting:
-            with naming(self._path):
+            with io_errors_at(self._path):
                 self._writer.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._rows = [], 0
 
@@ -102,7 +105,7 @@ def _deal(table: pa.Table, buckets: list[_Bucket]) -> None:
 
 
 def _sorted(bucket: Path) -> pa.Table:
-    with naming(bucket):
+    with io_errors_at(bucket):
         table = pq.read_table(bucket)
     table = table.sort_by([("position", "ascending"), ("uid", "ascending")])
     uids = table["uid"].combine_chunks()
@@ -114,7 +117,7 @@ def _sorted(bucket: Path) -> pa.Table:
 
 def _cut(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
     """The same rows in tables of `size`, the last one shorter."""
-    rest = VERDICTS.empty_table()
+    rest = VALIDATION_SCHEMA.empty_table()
     for table in tables:
         rest = pa.concat_tables([rest, table])
         while len(rest) >= size:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from PIL import Image
 
 from cloob.common.accounting import RejectedError
-from cloob.images.decoding import JPEG, ImageError, opened, orientation, upright_rgb
+from cloob.images.decoding import JPEG_FORMATS, ImageError, exif_orientation, open_image, to_upright_rgb
 from cloob.images.near_duplicates import perceptual_hash
 
 
 @dataclass(frozen=True)
-class Rules:
+class ImagePolicy:
     """What an image may cost, and the JPEG quality of one that has to be encoded again.
 
     The others are the download's rules, for images that have not come through it; None and 0 ask for nothing.
@@ -36,7 +36,7 @@ class TrainingImage:
     perceptual_hash: bytes | None
 
 
-def training_image(content: bytes, rules: Rules) -> TrainingImage:
+def prepare_image(content: bytes, rules: ImagePolicy) -> TrainingImage:
     """Decode the image in full; keep its bytes where it is an upright RGB or grey JPEG, else encode it again.
 
     Decoding: `cloob.images.decoding`. Raises `RefusedError` with the outcome: too_many_bytes, too_many_pixels,
@@ -45,15 +45,17 @@ def training_image(content: bytes, rules: Rules) -> TrainingImage:
     if len(content) > rules.max_bytes:
         raise RejectedError("too_many_bytes")
     try:
-        with opened(content, rules.max_pixels) as image:
-            is_plain = image.format in JPEG and image.mode in ("RGB", "L") and orientation(image) == 1
-            seen = image if is_plain else upright_rgb(image)
+        with open_image(content, rules.max_pixels) as image:
+            is_plain = (
+                image.format in JPEG_FORMATS and image.mode in ("RGB", "L") and exif_orientation(image) == 1
+            )
+            seen = image if is_plain else to_upright_rgb(image)
     except ImageError as error:
         raise RejectedError(error.reason) from None
     size = _fitting(seen.width, seen.height, rules)
     if is_plain and size == seen.size:
         return TrainingImage(content, *size, False, perceptual_hash(seen))
-    rgb = upright_rgb(seen)
+    rgb = to_upright_rgb(seen)
     if size != rgb.size:
         rgb = rgb.resize(size, Image.Resampling.BOX)  # means over areas, as the download scales
     encoded = io.BytesIO()
@@ -61,7 +63,7 @@ def training_image(content: bytes, rules: Rules) -> TrainingImage:
     return TrainingImage(encoded.getvalue(), *size, True, perceptual_hash(rgb))
 
 
-def _fitting(width: int, height: int, rules: Rules) -> tuple[int, int]:
+def _fitting(width: int, height: int, rules: ImagePolicy) -> tuple[int, int]:
     """The size at which an image is kept; raises `RefusedError` as the download refuses one of this size."""
     if min(width, height) < rules.min_size:
         raise RejectedError("too_small")

@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT, RejectedError
-from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import atomic_write
-from cloob.common.pool import advance, shared
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.pool import advance, parallel_map
 from cloob.images.near_duplicates import HASH_BYTES
-from cloob.shards.captions import normalized
-from cloob.shards.rows import Piece, Row, Source, read_place
-from cloob.shards.training_image import Rules, training_image
+from cloob.shards.captions import normalize_caption
+from cloob.shards.source import Chunk, InputSample, PackSource, read_byte_range
+from cloob.shards.training_image import ImagePolicy, prepare_image
 
-VERDICTS = pa.schema(
+VALIDATION_SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
         ("position", pa.uint64()),  # in the global order
@@ -47,29 +47,31 @@ _STAMP = b"made_of"
 
 @dataclass(frozen=True)
 class _Task:
-    piece: Piece
+    piece: Chunk
     table: Path
-    rules: Rules
+    rules: ImagePolicy
     seed: int
 
 
-def judge(source: Source, folder: Path, rules: Rules, seed: int, processes: int) -> list[Path]:
+def validate_images(
+    source: PackSource, folder: Path, rules: ImagePolicy, seed: int, processes: int
+) -> list[Path]:
     """Judge all pieces into `folder`; return their tables in order. What is there of the same is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [
         _Task(piece, folder / f"{number:06d}.parquet", rules, seed)
         for number, piece in enumerate(source.pieces)
     ]
-    return list(shared(_judge_piece, tasks, processes, source.rows, "decoding"))
+    return list(parallel_map(_judge_piece, tasks, processes, source.rows, "decoding"))
 
 
-def position(seed: int, uid: str) -> int:
+def shuffle_key(seed: int, uid: str) -> int:
     """A sample's place in the global order: 64 bits that follow from the seed and its uid alone."""
     return int.from_bytes(blake2b(f"{seed}/{uid}".encode(), digest_size=8).digest(), "big")
 
 
 def _judge_piece(task: _Task) -> Path:
-    made_of = json.dumps([task.piece.stamp, asdict(task.rules), task.seed, VERDICTS.names])
+    made_of = json.dumps([task.piece.stamp, asdict(task.rules), task.seed, VALIDATION_SCHEMA.names])
     images = task.table.with_suffix(".images")
     done = _finished(task.table, made_of)
     if done is not None and images.exists():
@@ -79,9 +81,9 @@ def _judge_piece(task: _Task) -> Path:
     rows = task.piece.rows(task.table.with_suffix(".tar"))
     with atomic_write(images) as beside, beside.open("wb") as encoded:
         verdicts = [_verdict(row, task, images, encoded) for row in _counted(rows)]
-    columns = {name: [verdict.get(name) for verdict in verdicts] for name in VERDICTS.names}
+    columns = {name: [verdict.get(name) for verdict in verdicts] for name in VALIDATION_SCHEMA.names}
     with atomic_write(task.table) as beside:
-        schema = VERDICTS.with_metadata({_STAMP: made_of})
+        schema = VALIDATION_SCHEMA.with_metadata({_STAMP: made_of})
         pq.write_table(pa.table(columns, schema=schema), beside, compression="zstd")
     return task.table
 
@@ -91,32 +93,32 @@ def _finished(table: Path, made_of: str) -> int | None:
     try:
         found = pq.read_metadata(table)
     except (OSError, pa.ArrowException) as error:
-        raise_if_io(error, table)
+        raise_if_io_error(error, table)
         return None
     return found.num_rows if (found.metadata or {}).get(_STAMP) == made_of.encode() else None
 
 
-def _counted(rows: list[Row]) -> Iterator[Row]:
+def _counted(rows: list[InputSample]) -> Iterator[InputSample]:
     for row in rows:
         yield row
         advance()
 
 
-def _verdict(row: Row, task: _Task, images: Path, encoded: BinaryIO) -> dict[str, Any]:
-    verdict: dict[str, Any] = {"uid": row.uid, "position": position(task.seed, row.uid)}
-    caption = normalized(row.caption)
+def _verdict(row: InputSample, task: _Task, images: Path, encoded: BinaryIO) -> dict[str, Any]:
+    verdict: dict[str, Any] = {"uid": row.uid, "position": shuffle_key(task.seed, row.uid)}
+    caption = normalize_caption(row.caption)
     try:
         if row.refused or row.place is None:
             raise RejectedError(row.refused)
         if not caption:
             raise RejectedError("empty_caption")
-        content = read_place(row.place)
+        content = read_byte_range(row.place)
         came = sha256(content).hexdigest()
         if row.sha256 not in (None, came):
             raise InputError(
                 f"{row.place[0]}: {row.uid} is not the image of its ledger; fetch this part again"
             )
-        image = training_image(content, task.rules)
+        image = prepare_image(content, task.rules)
     except RejectedError as refusal:
         return verdict | {"outcome": str(refusal)}
     place, digest = row.place, came

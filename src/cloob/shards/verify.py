@@ -13,18 +13,19 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT, read_outcomes
-from cloob.common.errors import InputError, naming, raise_if_io
-from cloob.common.files import sha256_of, write_json
-from cloob.common.pool import advance, shared
-from cloob.images.decoding import opened
-from cloob.shards.content import ContentHash, sealed
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import write_json
+from cloob.common.pool import advance, parallel_map
+from cloob.images.decoding import open_image
+from cloob.shards.manifest import ContentHash, read_manifest, with_checksum
 from cloob.shards.pack import LEDGER
-from cloob.shards.reader import Shards, read_manifest
-from cloob.shards.writer import INDEX, places_in
+from cloob.shards.reader import Shards
+from cloob.shards.writer import INDEX_SCHEMA, member_offsets
 
 _AGAIN = "pack the shards again"
 # Older indexes have no perceptual hashes, and hold all the same what they say.
-_COLUMNS = [name for name in INDEX.names if name != "perceptual_hash"]
+_COLUMNS = [name for name in INDEX_SCHEMA.names if name != "perceptual_hash"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ def verify(manifest: Path, outcomes: Path, processes: int, out: Path | None = No
     manifest, indices, ledger and outcomes. Raises `InputError` naming the first shard or sample that differs.
     """
     said = read_manifest(manifest)
-    if sealed(said) != said:
+    if with_checksum(said) != said:
         raise InputError(f"{manifest}: changed since it was written; {_AGAIN}")
     shards = Shards(manifest)
     tasks = [_Task(tar, entry) for tar, entry in zip(shards.tars, shards.manifest["shards"], strict=True)]
     content, keys = ContentHash(), array("Q")
-    with closing(shared(_verify_shard, tasks, processes, len(shards), str(manifest))) as verified:
+    with closing(parallel_map(_verify_shard, tasks, processes, len(shards), str(manifest))) as verified:
         for samples in verified:
             for key, digest, caption in samples:
                 content.add(key, digest, caption)
@@ -58,7 +59,7 @@ def verify(manifest: Path, outcomes: Path, processes: int, out: Path | None = No
         raise InputError(f"{manifest}: {len(shards) - distinct:,} keys come twice; {_AGAIN}")
     _check_counts(shards, outcomes)
     if out is not None:
-        checked = {"manifest_sha256": sha256_of(manifest), "samples": len(shards), "shards": len(tasks)}
+        checked = {"manifest_sha256": sha256_file(manifest), "samples": len(shards), "shards": len(tasks)}
         write_json(out, checked)
     return f"{manifest}: {len(shards):,} samples in {len(tasks):,} shards are what was packed"
 
@@ -83,7 +84,7 @@ def _check_counts(shards: Shards, outcomes: Path) -> None:
 def _check_hash(file: Path, digest: str) -> None:
     if not file.exists():
         raise InputError(f"{file}: no such file; {_AGAIN}")
-    if sha256_of(file) != digest:
+    if sha256_file(file) != digest:
         raise InputError(f"{file}: its bytes differ from the manifest's hash; {_AGAIN}")
 
 
@@ -91,7 +92,7 @@ def _ledger_outcomes(manifest: Path) -> dict[str, int]:
     """The rows by outcome, counted in the ledger beside a manifest."""
     found = Counter[str]()
     ledger = manifest.parent / LEDGER
-    with naming(ledger):
+    with io_errors_at(ledger):
         for batch in pq.ParquetFile(ledger).iter_batches(columns=["outcome"]):
             found.update(batch["outcome"].to_pylist())
     return dict(found)
@@ -102,14 +103,14 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
     tar = task.tar
     _check_hash(tar, task.entry["sha256"])
     _check_hash(tar.with_suffix(".parquet"), task.entry["index_sha256"])
-    members = places_in(tar)
+    members = member_offsets(tar)
     index = tar.with_suffix(".parquet")
-    with naming(index):
+    with io_errors_at(index):
         rows = pq.read_table(index, columns=_COLUMNS).to_pylist()
     if len(members) != 3 * len(rows):
         raise InputError(f"{tar}: {len(members):,} members, not 3 of each of {len(rows):,} samples; {_AGAIN}")
     samples = []
-    with naming(tar), tar.open("rb") as file:
+    with io_errors_at(tar), tar.open("rb") as file:
         for row in rows:
             parts = {}
             for what, suffix in (("image", "jpg"), ("caption", "txt"), ("record", "json")):
@@ -124,7 +125,7 @@ def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
                 caption = parts["caption"].decode("utf-8")
                 _check(row, parts["image"], json.loads(parts["record"]))
             except Exception as error:  # strangers' bytes make the decoders raise nearly anything
-                raise_if_io(error, tar)
+                raise_if_io_error(error, tar)
                 raise InputError(f"{tar}: sample {row['key']}: {error}; {_AGAIN}") from None
             samples.append((row["key"], row["sha256"], caption))
             advance()
@@ -135,7 +136,7 @@ def _check(row: dict[str, Any], image: bytes, record: dict[str, Any]) -> None:
     """Raise ValueError with what is wrong."""
     if sha256(image).hexdigest() != row["sha256"]:
         raise ValueError("not the image of its index")
-    with opened(image, max_pixels=row["width"] * row["height"]) as decoded:
+    with open_image(image, max_pixels=row["width"] * row["height"]) as decoded:
         if decoded.size != (row["width"], row["height"]):
             raise ValueError(f"an image of {decoded.width} × {decoded.height} pixels, not as the index says")
     said = (record.get("uid"), record.get("sha256"), record.get("width"), record.get("height"))

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from cloob.common.errors import InputError, naming, raise_if_io
-from cloob.common.files import atomic_write
-from cloob.common.tar_reader import Tar, open_tar
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
+from cloob.common.tar_reader import TarReader, open_tar
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 _UNREAD = (".tar.zst", ".tar.zstd", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzma", ".tar.br", ".tar.z")
@@ -32,7 +32,7 @@ _XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MB; a hostile file asks for 4 GB
 _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """Where the content of a member is in its tar (bytes)."""
 
     offset: int
@@ -45,7 +45,7 @@ class TarSample:
     """Consecutive members of one key: name up to the first dot of its last part."""
 
     key: str
-    members: list[tuple[str, Member]] = field(default_factory=list)  # with its suffix in lower case
+    members: list[tuple[str, TarMember]] = field(default_factory=list)  # with its suffix in lower case
     linked: bool = False  # a link, device or the like has this key, too, which webdataset skips
 
 
@@ -98,12 +98,12 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def decompressed(tar: Path, plain: Path) -> Path:
+def decompress_tar(tar: Path, plain: Path) -> Path:
     """The tar itself where it is not compressed; else its content, written to `plain`. Raises `InputError`.
 
     The compression is detected by content, as in webdataset.
     """
-    with naming(tar), tar.open("rb") as file:
+    with io_errors_at(tar), tar.open("rb") as file:
         begin = file.read(10)
     if begin.startswith(b"\x1f\x8b\x08"):
         content = _blocks_of(gzip.open, tar)
@@ -130,7 +130,7 @@ def _or_damaged(content: Iterator[bytes], tar: Path) -> Iterator[bytes]:
     try:
         yield from content
     except _DAMAGE as error:
-        raise_if_io(error, tar)
+        raise_if_io_error(error, tar)
         raise InputError(f"{tar}: damaged ({error}); get it again") from None
 
 
@@ -158,7 +158,7 @@ def _blocks_of_xz(tar: Path) -> Iterator[bytes]:
             yield decompressor.decompress(more, _BLOCK)
 
 
-def has_twin(tar: Path, plain: Path) -> bool:
+def has_uncompressed_copy(tar: Path, plain: Path) -> bool:
     """Whether a decompressed tar is beside its compressed form, byte by byte the same."""
     twins = (tar.with_suffix(""), tar.with_suffix(".tar"))
     return any(twin != tar and twin.is_file() and filecmp.cmp(twin, plain, shallow=False) for twin in twins)
@@ -175,12 +175,12 @@ def read_samples(tar: Path) -> tuple[list[TarSample], dict[str, int]]:
             found = _grouped(members, tar)
             _check_end(tar, members.offset)
     except (tarfile.TarError, OSError, ValueError) as error:
-        raise_if_io(error, tar)
+        raise_if_io_error(error, tar)
         raise InputError(f"{tar}: damaged ({error}); get it again, as a plain tar") from None
     return found
 
 
-def _grouped(members: Tar, tar: Path) -> tuple[list[TarSample], dict[str, int]]:
+def _grouped(members: TarReader, tar: Path) -> tuple[list[TarSample], dict[str, int]]:
     """As webdataset's `group_by_keys`: what is no file or has no key ends no sample."""
     samples: list[TarSample] = []
     linked: dict[str, None] = {}
@@ -200,7 +200,7 @@ def _grouped(members: Tar, tar: Path) -> tuple[list[TarSample], dict[str, int]]:
         else:
             if not samples or samples[-1].key != parts[0]:
                 samples.append(TarSample(parts[0]))
-            place = Member(member.offset_data, member.size, member.issparse())
+            place = TarMember(member.offset_data, member.size, member.issparse())
             samples[-1].members.append((parts[1], place))
     samples = [TarSample(one.key, one.members, one.key in linked) for one in samples]
     keys = {one.key for one in samples}

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.common.errors import naming, raise_if_io
-from cloob.common.files import atomic_write, sha256_of
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import io_errors_at, raise_if_io_error
+from cloob.common.hashing import sha256_file
 from cloob.images.near_duplicates import HASH_BYTES
 
-INDEX = pa.schema(
+INDEX_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
         ("image_offset", pa.int64()),
@@ -28,7 +29,7 @@ INDEX = pa.schema(
         ("perceptual_hash", pa.binary(HASH_BYTES)),
     ]
 )
-Entry = dict[str, str | int]
+ShardEntry = dict[str, str | int]
 _WHOLE = 1 << 20  # most images are written at once
 _PLAN, _BYTES, _DIGEST = b"plan", b"tar_bytes", b"tar_sha256"
 
@@ -47,7 +48,7 @@ class Sample:
     perceptual_hash: bytes | None = None
 
 
-def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
+def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> ShardEntry:
     """Write the tar and then, beside it, its index; return the shard's entry of the manifest.
 
     The same samples give the same bytes: no time, no user of this machine stands in the headers. `plan`, a
@@ -63,15 +64,15 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> Entry:
                 caption = _add(archive, f"{sample.key}.txt", sample.caption.encode("utf-8"))
                 facts = (sample.sha256, sample.width, sample.height, sample.perceptual_hash)
                 rows.append((sample.key, *image, *caption, *record, *facts))
-        digest, size = sha256_of(beside), beside.stat().st_size
-    schema = INDEX.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
+        digest, size = sha256_file(beside), beside.stat().st_size
+    schema = INDEX_SCHEMA.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
     with atomic_write(tar.with_suffix(".parquet")) as beside:
         columns = zip(*rows, strict=True)
-        pq.write_table(pa.table(dict(zip(INDEX.names, columns, strict=True)), schema=schema), beside)
+        pq.write_table(pa.table(dict(zip(INDEX_SCHEMA.names, columns, strict=True)), schema=schema), beside)
     return _entry(tar, len(rows), size, digest)
 
 
-def finished_shard(tar: Path, plan: str) -> Entry | None:
+def finished_shard(tar: Path, plan: str) -> ShardEntry | None:
     """The entry of a shard that an earlier run finished by the same plan, or None.
 
     The index is written last, so where it stands the tar was whole; its size is compared.
@@ -79,11 +80,11 @@ def finished_shard(tar: Path, plan: str) -> Entry | None:
     try:
         index = pq.read_metadata(tar.with_suffix(".parquet"))
         noted = index.metadata or {}
-        same = noted.get(_PLAN) == plan.encode() and index.schema.names == INDEX.names
+        same = noted.get(_PLAN) == plan.encode() and index.schema.names == INDEX_SCHEMA.names
         if same and int(noted[_BYTES]) == tar.stat().st_size:
             return _entry(tar, index.num_rows, int(noted[_BYTES]), noted[_DIGEST].decode())
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise_if_io(error, tar.with_suffix(".parquet"))
+        raise_if_io_error(error, tar.with_suffix(".parquet"))
     return None
 
 
@@ -96,12 +97,12 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]
     return start, len(content)
 
 
-def places_in(tar: Path) -> dict[str, tuple[int, int]]:
+def member_offsets(tar: Path) -> dict[str, tuple[int, int]]:
     """Offset and length of every member, as a reader of the tar finds them."""
-    with naming(tar), tarfile.open(tar, "r:") as members:
+    with io_errors_at(tar), tarfile.open(tar, "r:") as members:
         return {member.name: (member.offset_data, member.size) for member in members}
 
 
-def _entry(tar: Path, samples: int, size: int, digest: str) -> Entry:
-    index = sha256_of(tar.with_suffix(".parquet"))
+def _entry(tar: Path, samples: int, size: int, digest: str) -> ShardEntry:
+    index = sha256_file(tar.with_suffix(".parquet"))
     return {"name": tar.name, "samples": samples, "bytes": size, "sha256": digest, "index_sha256": index}

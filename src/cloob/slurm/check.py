@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 from cloob.slurm.partitions import Nodes, ask
 from cloob.slurm.profile import Profile, Request
 
@@ -84,7 +84,7 @@ def misspelt(profile: Profile, workflow: Path) -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    with naming(path):
+    with io_errors_at(path):
         return path.read_text(encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from humanfriendly import InvalidSize, InvalidTimespan, parse_size, parse_timespan
 
-from cloob.common.yaml_file import hint
+from cloob.common.yaml_file import value_hint
 
 Value = int | str | None
 
@@ -135,7 +135,7 @@ def _resource(name: str, text: str, attempt: int, threads: int) -> Value:
             )
             raise ValueError(f"snakemake does not understand {value!r:.60}; write {form}")
     if not isinstance(value, int) and name in ("mem_mb", "mem_mib", "disk_mb", "disk_mib"):
-        how = hint(value, ["integer"]) or f"write {name.partition('_')[0]} and a size such as 64GB"
+        how = value_hint(value, ["integer"]) or f"write {name.partition('_')[0]} and a size such as 64GB"
         raise ValueError(f"snakemake takes a number here, not {value!r:.60}: {how}")
     if isinstance(value, int) and name.endswith("_mib"):
         value = math.floor(value / 0.95367431640625)
@@ -201,7 +201,7 @@ def whole(asked: Mapping[str, Value | DependsOnJobError], name: str, default: in
     if value is None or isinstance(value, DependsOnJobError):
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        how = hint(value, ["integer"]) or "write one"
+        how = value_hint(value, ["integer"]) or "write one"
         raise ValueError(f"{name}: {value!r:.60} is not a whole number from {least}: {how}")
     return value
 

@@ -1,1 +1,1 @@
-"""The small world that the demo and the tests run on."""
+"""The synthetic toy dataset that the demo and the tests run on."""

@@ -1,4 +1,4 @@
-"""Building the world: everything beside its final place, then one rename."""
+"""Generate the toy dataset: two corpora and eight test sets, written to a temporary folder and renamed."""
 
 import bz2
 import os
@@ -12,18 +12,20 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming
-from cloob.common.files import write_json
+from cloob.common.errors import InputError, io_errors_at
+from cloob.common.json_files import write_json
 from cloob.common.processes import process_pool
-from cloob.toy_data.conceptual import LISTS, conceptual_list
-from cloob.toy_data.flickr import flickr_world
+from cloob.toy_data.conceptual_captions import URL_LISTS, conceptual_captions
 from cloob.toy_data.render import ImageFile, write_image
-from cloob.toy_data.testsets import names, test_set
+from cloob.toy_data.testsets import list_testsets, make_testset
+from cloob.toy_data.yfcc100m import yfcc100m
+
+METADATA_FILE = "toy_data.json"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a world is: rows of the lists, images per class of the test sets."""
+    """Size of the toy dataset: rows of the URL lists, images per class of the test sets."""
 
     cc3m_train: int
     cc3m_validation: int
@@ -33,45 +35,46 @@ class Sizes:
 
 
 def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict[str, Any]:
-    """Build the world in `out`, replacing an older world there; returns the content of its `toy_data.json`.
+    """Generate the toy dataset in `out`, replacing an older one; returns the content of `toy_data.json`.
 
-    The same arguments give the same bytes on the same machine. Raises `InputError` where `out`
-    holds something that is not a world.
+    The same arguments give the same bytes on the same machine. Raises `InputError` if `out` contains files
+    that are not a toy dataset.
     """
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with naming(out):
-            record = _write(beside, seed, sizes, port, processes)
+        with io_errors_at(out):
+            metadata = _write(temporary, seed, sizes, port, processes)
         if out.exists():
-            aside = out.with_name(f".{out.name}.{os.getpid()}.old")
-            out.rename(aside)
-            beside.rename(out)
-            shutil.rmtree(aside)
+            previous = out.with_name(f".{out.name}.{os.getpid()}.old")
+            out.rename(previous)
+            temporary.rename(out)
+            shutil.rmtree(previous)
         else:
-            beside.rename(out)
+            temporary.rename(out)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return record
+        shutil.rmtree(temporary, ignore_errors=True)
+    return metadata
 
 
 def _check_replaceable(out: Path) -> None:
-    """Folders without files may be there (Snakemake makes the parents of outputs), and an older world."""
-    if out.exists() and not (out / "toy_data.json").is_file():
-        found = next(
+    """Accept an older toy dataset, and empty folders: Snakemake creates the parents of outputs."""
+    if out.exists() and not (out / METADATA_FILE).is_file():
+        other = next(
             (path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")), None
         )
-        if found is not None:
+        if other is not None:
             raise InputError(
-                f"{out}: holds {found.relative_to(out)} but no toy_data.json; give --out an empty or new folder"
+                f"{out}: contains {other.relative_to(out)} but no {METADATA_FILE}; "
+                "set --out to an empty or new folder"
             )
 
 
 def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict[str, Any]:
     images: list[ImageFile] = []
-    record: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "seed": seed,
         "port": port,
         "sizes": asdict(sizes),
@@ -81,35 +84,35 @@ def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> di
     }
     (root / "cc3m").mkdir(parents=True)
     for split, rows in (("train", sizes.cc3m_train), ("validation", sizes.cc3m_validation)):
-        text, behind, record["cc3m"][split] = conceptual_list(seed, split, rows, port)
-        (root / "cc3m" / LISTS[split]).write_text(text, encoding="utf-8")
-        images += _below("www", behind)
+        text, served, metadata["cc3m"][split] = conceptual_captions(seed, split, rows, port)
+        (root / "cc3m" / URL_LISTS[split]).write_text(text, encoding="utf-8")
+        images += _in_folder("www", served)
 
-    metadata, subset, behind, record["yfcc15m"]["train"] = flickr_world(seed, sizes.yfcc15m)
+    rows_of_metadata, subset, served, metadata["yfcc15m"]["train"] = yfcc100m(seed, sizes.yfcc15m)
     (root / "yfcc15m").mkdir()
-    _write_bz2(root / "yfcc15m" / "yfcc100m_dataset.bz2", metadata)
+    _write_bz2(root / "yfcc15m" / "yfcc100m_dataset.bz2", rows_of_metadata)
     _write_bz2(root / "yfcc15m" / "yfcc100m_subset_data.tsv.bz2", subset)
-    record["yfcc15m"]["train"]["metadata_rows"] = len(metadata)
-    images += _below("www", behind)
+    metadata["yfcc15m"]["train"]["metadata_rows"] = len(rows_of_metadata)
+    images += _in_folder("www", served)
 
-    for dataset in names():
-        made = test_set(seed, dataset, sizes.testset_train_per_class, sizes.testset_test_per_class)
-        folder = root / "testsets" / dataset
-        for name in made.folders:
-            (folder / name).mkdir(parents=True)
-        if made.classes_file:
-            (folder / "classes.txt").write_text(made.classes_file, encoding="utf-8")
-        description = yaml.safe_dump(made.description, sort_keys=False, allow_unicode=True, width=110)
-        folder.with_suffix(".yaml").write_text(description, encoding="utf-8")
-        images += _below(f"testsets/{dataset}", made.images)
-        record["testsets"][dataset] = {**made.description["expected"], "test": made.description["test"]}
+    for name in list_testsets():
+        testset = make_testset(seed, name, sizes.testset_train_per_class, sizes.testset_test_per_class)
+        folder = root / "testsets" / name
+        for class_folder in testset.folders:
+            (folder / class_folder).mkdir(parents=True)
+        if testset.classes_file:
+            (folder / "classes.txt").write_text(testset.classes_file, encoding="utf-8")
+        spec = yaml.safe_dump(testset.spec, sort_keys=False, allow_unicode=True, width=110)
+        folder.with_suffix(".yaml").write_text(spec, encoding="utf-8")
+        images += _in_folder(f"testsets/{name}", testset.images)
+        metadata["testsets"][name] = {**testset.spec["expected"], "test": testset.spec["test"]}
 
-    _render(root, images, processes)
-    write_json(root / "toy_data.json", record)
-    return record
+    _render_all(root, images, processes)
+    write_json(root / METADATA_FILE, metadata)
+    return metadata
 
 
-def _below(folder: str, images: list[ImageFile]) -> list[ImageFile]:
+def _in_folder(folder: str, images: list[ImageFile]) -> list[ImageFile]:
     return [ImageFile(f"{folder}/{image.path}", image.scene, image.form) for image in images]
 
 
@@ -118,15 +121,15 @@ def _write_bz2(path: Path, lines: Iterable[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def _render(root: Path, images: list[ImageFile], processes: int) -> None:
+def _render_all(root: Path, images: list[ImageFile], processes: int) -> None:
     for folder in {(root / image.path).parent for image in images}:
         folder.mkdir(parents=True, exist_ok=True)
-    work = partial(write_image, root=root)
-    progress = partial(tqdm, total=len(images), desc="painting", unit=" images", mininterval=1.0)
+    write = partial(write_image, root=root)
+    progress = partial(tqdm, total=len(images), desc="rendering", unit=" images", mininterval=1.0)
     if processes == 1:
-        for _ in progress(map(work, images)):
+        for _ in progress(map(write, images)):
             pass
         return
     with process_pool(processes) as pool:
-        for _ in progress(pool.map(work, images, chunksize=32)):
+        for _ in progress(pool.map(write, images, chunksize=32)):
             pass

@@ -1,4 +1,4 @@
-"""Scenes -> pictures -> image files."""
+"""Render scenes into image files."""
 
 import io
 import random
@@ -8,25 +8,28 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cloob.toy_data.nature import draw_bird, draw_flower
+from cloob.toy_data.birds_and_flowers import draw_bird, draw_flower
 from cloob.toy_data.pen import Palette, Pen
 from cloob.toy_data.scene import Scene
-from cloob.toy_data.vocabulary import places, words
+from cloob.toy_data.vocabulary import Species, places, words
 
-# Pictures are drawn this many times larger and reduced: PIL's shapes have hard edges.
+# Antialiasing: images are drawn this many times larger and reduced, as Pillow's shapes have hard edges.
 _OVERSAMPLING = 2
-_LIGHTS = {"dusk": (1.06, 0.84, 0.66), "night": (0.5, 0.55, 0.72)}
+_LIGHT_COLORS = {
+    "dusk": np.array((1.06, 0.84, 0.66), dtype=np.float32),
+    "night": np.array((0.5, 0.55, 0.72), dtype=np.float32),
+}
 _ERROR_PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Gone</title></head><body>This picture has moved.</body></html>\n"
 )
-# What stands in front is told from the place behind it by the haze of distance.
-_DISTANCE = (196, 204, 212)
-_HAZE = np.float32((206, 209, 213))
+# The background is blended with this color, so that subjects stand out.
+_BACKGROUND_HAZE = (196, 204, 212)
+_FOG = np.array((206, 209, 213), dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file to be made: where, of what, in which form (a key of `FORMS` or a size of `Scene`)."""
+    """An image file to render: path, scene and form (see `encode`)."""
 
     path: str
     scene: Scene
@@ -34,16 +37,16 @@ class ImageFile:
 
 
 def write_image(file: ImageFile, root: Path) -> None:
-    """Render one file under `root`; its folder must exist."""
+    """Render a file below `root`; its folder must exist."""
     (root / file.path).write_bytes(encode(file.scene, file.form))
 
 
 def encode(scene: Scene, form: str) -> bytes:
-    """The bytes of a picture of `scene`.
+    """The bytes of an image file of `scene`.
 
-    Forms: `photo` (a JPEG such as the web has: a few are progressive, grey, or PNGs under a wrong
-    name), `crop` (small, the subject fills it), `long` (an aspect beyond 3), `tiny` (a few pixels),
-    `truncated`, `html` (an error page), `empty`.
+    Forms: `photo` (a JPEG; a few are progressive, grayscale, or PNGs with the wrong suffix), `crop` (small,
+    filled by the subject), `long` (aspect ratio above 3), `tiny` (a few pixels), `truncated`, `html` (an
+    error page), `empty`.
     """
     rng = random.Random(scene.seed)
     if form == "empty":
@@ -51,12 +54,12 @@ def encode(scene: Scene, form: str) -> bytes:
     if form == "html":
         return _ERROR_PAGE
     size = _size(rng, form)
-    picture = (
-        paint(scene, size, rng, fill=form == "crop")
+    image = (
+        render(scene, size, rng, fill=form == "crop")
         if form != "tiny"
         else Image.new("RGB", size, (120, 130, 140))
     )
-    content = _compress(picture, rng)
+    content = _compress(image, rng)
     if form == "truncated":
         return content[: int(len(content) * rng.uniform(0.3, 0.6))]
     return content
@@ -74,39 +77,38 @@ def _size(rng: random.Random, form: str) -> tuple[int, int]:
     return (height, width) if rng.random() < 0.25 else (width, height)
 
 
-def _compress(picture: Image.Image, rng: random.Random) -> bytes:
-    kind = rng.choices(("plain", "progressive", "grey", "png"), (90, 6, 2, 2))[0]
+def _compress(image: Image.Image, rng: random.Random) -> bytes:
+    kind = rng.choices(("baseline", "progressive", "gray", "png"), (90, 6, 2, 2))[0]
     buffer = io.BytesIO()
     if kind == "png":
-        picture.save(buffer, "PNG", compress_level=1)
+        image.save(buffer, "PNG", compress_level=1)
     else:
-        picture = picture.convert("L") if kind == "grey" else picture
-        picture.save(buffer, "JPEG", quality=rng.randint(55, 95), progressive=kind == "progressive")
+        image = image.convert("L") if kind == "gray" else image
+        image.save(buffer, "JPEG", quality=rng.randint(55, 95), progressive=kind == "progressive")
     return buffer.getvalue()
 
 
-def paint(scene: Scene, size: tuple[int, int], rng: random.Random, fill: bool = False) -> Image.Image:
-    """Paint `scene` at `size` (width, height): the place, its subjects, the light, the camera's noise."""
+def render(scene: Scene, size: tuple[int, int], rng: random.Random, fill: bool = False) -> Image.Image:
+    """Draw `scene` at `size` (width, height): background, subjects, light and sensor noise."""
     width, height = (side * _OVERSAMPLING for side in size)
-    palette = Palette(words()["colours"], scene.paint, rng)
-    canvas = _backdrop(scene, (width, height), palette, rng)
+    palette = Palette(words()["colors"], scene.paint, rng)
+    canvas = _background(scene, (width, height), palette, rng)
     if scene.subject is not None:
-        canvas = Image.blend(canvas, Image.new("RGB", canvas.size, _DISTANCE), 0.35)
-    if scene.subject is not None:
-        overlay = _overlay(scene.texture, canvas.size)
-        for center, reach in _positions(scene, (width, height), rng, fill):
-            _subject(canvas, scene, palette, center, reach, rng, overlay)
+        canvas = Image.blend(canvas, Image.new("RGB", canvas.size, _BACKGROUND_HAZE), 0.35)
+        overlay = _texture_mask(scene.texture, canvas.size)
+        for center, radius in _positions(scene, (width, height), rng, fill):
+            _draw_subject(canvas, scene, scene.subject, palette, center, radius, rng, overlay)
     canvas = canvas.reduce(_OVERSAMPLING)
-    return _develop(canvas, scene, rng)
+    return _postprocess(canvas, scene, rng)
 
 
-def _backdrop(scene: Scene, size: tuple[int, int], palette: Palette, rng: random.Random) -> Image.Image:
+def _background(scene: Scene, size: tuple[int, int], palette: Palette, rng: random.Random) -> Image.Image:
     width, height = size
     place = places()[scene.place]
     horizon = round(height * place["horizon"])
     rows = np.empty((height, 1, 3), dtype=np.float32)
-    for part, colours in ((slice(0, horizon), place["sky"]), (slice(horizon, height), place["ground"])):
-        top, bottom = (np.float32(palette(colour)) for colour in colours)
+    for part, colors in ((slice(0, horizon), place["sky"]), (slice(horizon, height), place["ground"])):
+        top, bottom = (np.array(palette(color), dtype=np.float32) for color in colors)
         fade = np.linspace(0, 1, rows[part].shape[0], dtype=np.float32)[:, None, None]
         rows[part] = top + (bottom - top) * fade
     canvas = Image.fromarray(np.broadcast_to(rows.astype(np.uint8), (height, width, 3)).copy())
@@ -121,10 +123,10 @@ def _backdrop(scene: Scene, size: tuple[int, int], palette: Palette, rng: random
 def _positions(
     scene: Scene, size: tuple[int, int], rng: random.Random, fill: bool
 ) -> list[tuple[tuple[float, float], float]]:
-    """Center and reach (half the width) of each subject: one near the middle, or several side by side."""
+    """Center and radius (half the width) of each subject: one near the middle, or several side by side."""
     width, height = size
     short = min(size)
-    reach = short * (
+    radius = short * (
         rng.uniform(0.46, 0.54)
         if fill
         else rng.uniform(0.4, 0.52)
@@ -134,32 +136,33 @@ def _positions(
     if scene.count == 1:
         x = width / 2 + rng.uniform(-0.12, 0.12) * short * (0.4 if fill else 1)
         y = height / 2 + rng.uniform(-0.08, 0.12) * short * (0.4 if fill else 1)
-        return [((x, y), reach)]
+        return [((x, y), radius)]
     step = min(width / scene.count, short * 0.7)
-    reach = min(reach, step * 0.55)
+    radius = min(radius, step * 0.55)
     first = width / 2 - step * (scene.count - 1) / 2
     return [
         (
             (first + step * number, height / 2 + rng.uniform(-0.12, 0.15) * short),
-            reach * rng.uniform(0.85, 1.0),
+            radius * rng.uniform(0.85, 1.0),
         )
         for number in range(scene.count)
     ]
 
 
-def _subject(
+def _draw_subject(
     canvas: Image.Image,
     scene: Scene,
+    subject: Species,
     palette: Palette,
     center: tuple[float, float],
-    reach: float,
+    radius: float,
     rng: random.Random,
     overlay: Image.Image | None,
 ) -> None:
-    drawing = scene.subject.drawing
+    drawing = subject.drawing
     tilt = rng.uniform(-25, 25) if scene.shifted else rng.uniform(-9, 9)
     mirror = -1 if rng.random() < 0.5 and scene.kind != "sign" else 1
-    pen = Pen(canvas, palette, center, (reach * mirror * rng.uniform(0.88, 1.0), reach), tilt, overlay)
+    pen = Pen(canvas, palette, center, (radius * mirror * rng.uniform(0.88, 1.0), radius), tilt, overlay)
     if scene.kind == "bird":
         draw_bird(pen, drawing, rng)
     elif scene.kind == "flower":
@@ -170,8 +173,8 @@ def _subject(
         pen.shapes(drawing["shapes"])
 
 
-def _overlay(texture: str, size: tuple[int, int]) -> Image.Image | None:
-    """The texture's mask over the whole picture: stripes, dots or squares."""
+def _texture_mask(texture: str, size: tuple[int, int]) -> Image.Image | None:
+    """The mask of a texture over the whole image: stripes, dots or squares."""
     if texture == "plain":
         return None
     x, y = np.arange(size[0])[None, :], np.arange(size[1])[:, None]
@@ -184,16 +187,16 @@ def _overlay(texture: str, size: tuple[int, int]) -> Image.Image | None:
     return Image.fromarray(np.where(inside, np.uint8(200), np.uint8(0)))
 
 
-def _develop(picture: Image.Image, scene: Scene, rng: random.Random) -> Image.Image:
-    """Light, haze and grain; the shifted style of ImageNetV2's twin fades and coarsens the colours."""
-    pixels = np.asarray(picture, dtype=np.float32) * np.float32(rng.uniform(0.85, 1.1))
+def _postprocess(image: Image.Image, scene: Scene, rng: random.Random) -> Image.Image:
+    """Apply light, fog and noise; the distribution shift of the toy ImageNetV2 fades and quantizes colors."""
+    pixels = np.asarray(image, dtype=np.float32) * np.float32(rng.uniform(0.85, 1.1))
     if scene.light == "fog":
-        pixels += (_HAZE - pixels) * np.float32(rng.uniform(0.3, 0.5))
-    elif scene.light in _LIGHTS:
-        pixels *= np.float32(_LIGHTS[scene.light])
+        pixels += (_FOG - pixels) * np.float32(rng.uniform(0.3, 0.5))
+    elif scene.light in _LIGHT_COLORS:
+        pixels *= _LIGHT_COLORS[scene.light]
     if scene.shifted:
-        grey = pixels.mean(axis=2, keepdims=True)
-        pixels = np.round((grey + (pixels - grey) * np.float32(0.6)) / 40) * 40
-    grain = np.random.default_rng(rng.getrandbits(62)).integers(-128, 128, pixels.shape[:2], dtype=np.int8)
-    pixels += grain[:, :, None] * np.float32(rng.uniform(0.02, 0.16 if scene.shifted else 0.1))
+        gray = pixels.mean(axis=2, keepdims=True)
+        pixels = np.round((gray + (pixels - gray) * np.float32(0.6)) / 40) * 40
+    noise = np.random.default_rng(rng.getrandbits(62)).integers(-128, 128, pixels.shape[:2], dtype=np.int8)
+    pixels += noise[:, :, None] * np.float32(rng.uniform(0.02, 0.16 if scene.shifted else 0.1))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

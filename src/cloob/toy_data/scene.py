@@ -1,21 +1,22 @@
-"""A scene: the factors of one picture, drawn at random but not independently of each other."""
+"""A scene: the factors of variation of an image, drawn at random but not independently of each other."""
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from cloob.toy_data.vocabulary import Species, places, species, words
 
-# How often a subject is met in one of its favorite places rather than anywhere.
-_AT_HOME = 0.4
-_FAVOURITES = 3
+# Probability that a subject is in one of its home places; otherwise the place is uniform.
+_HOME_PROBABILITY = 0.4
+_HOME_PLACES = 3
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture shows, and the seed of what nobody would name (position, shade, pose)."""
+    """The factors that captions can mention, and the seed of all others (position, shade, pose)."""
 
     kind: str
-    position: int
+    position: int  # of the species in its kind: the class index
     place: int
     light: str
     count: int
@@ -32,20 +33,20 @@ class Scene:
 
     @property
     def factors(self) -> frozenset[str]:
-        """The factors that a caption of this scene could name."""
+        """The factors that a caption of this scene could mention."""
         subject = self.subject
         if subject is None:
             return frozenset({"place", "light", "landscape"})
-        named = {"species", "place", "light"}
+        factors = {"species", "place", "light"}
         if words()["kinds"][self.kind]["countable"]:
-            named |= {"count", "size"}
-        if subject.painted:
-            named |= {"paint", "texture"}
-        return frozenset(named)
+            factors |= {"count", "size"}
+        if subject.has_random_color:
+            factors |= {"paint", "texture"}
+        return frozenset(factors)
 
 
-def random_scene(rng: random.Random, **fixed: object) -> Scene:
-    """A scene of the world; `fixed` sets factors by name, the others are drawn around them."""
+def random_scene(rng: random.Random, **fixed: Any) -> Scene:
+    """A random scene; `fixed` sets fields by name, the others are drawn given those."""
     kinds = words()["kinds"]
     kind = fixed.get("kind") or rng.choices(list(kinds), [entry["weight"] for entry in kinds.values()])[0]
     position = rng.randrange(len(species(kind))) if kind != "none" else 0
@@ -66,9 +67,9 @@ def random_scene(rng: random.Random, **fixed: object) -> Scene:
 
 
 def _place(rng: random.Random, kind: str, position: int) -> int:
-    """Where it is: each species is at home in three countries, which it shares with some others."""
+    """The index of the place: every species has three home countries, shared with other species."""
     count = len(places())
-    if kind == "none" or rng.random() >= _AT_HOME:
+    if kind == "none" or rng.random() >= _HOME_PROBABILITY:
         return rng.randrange(count)
-    home = random.Random(f"home/{kind}/{position}").sample(range(count), _FAVOURITES)
+    home = random.Random(f"home/{kind}/{position}").sample(range(count), _HOME_PLACES)
     return rng.choice(home)

@@ -1,8 +1,7 @@
-"""A web server for the small world: its pictures, and the bad manners of real hosts.
+"""A web server for the images of the toy dataset that also imitates faulty hosts.
 
-Below `/redirect/` a path leads to itself without that prefix, below `/loop/` it leads ever further
-into the loop, below `/stall/` no answer comes. Everything else is a file of the served folder, read
-when it is asked for, so that the folder may come into being while the server runs.
+`/redirect/PATH` redirects to `/PATH`, `/loop/…` redirects forever, `/stall/…` never responds. All other paths
+are files of the served folder, read at the time of the request: the folder may be created later.
 """
 
 import sys
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-# Longer than any client waits; the client's own time-out comes first.
+# Longer than the timeout of any client.
 _STALL_SECONDS = 300.0
-# A kept-alive connection that says nothing for so long is closed.
+# Idle persistent connections are closed after this time.
 _IDLE_SECONDS = 60.0
-# The web says of a file what its first bytes are, whatever it is called.
+# The content type is determined from the first bytes, not from the suffix.
 _CONTENT_TYPES = (
     (b"\xff\xd8", "image/jpeg"),
     (b"\x89PNG", "image/png"),
@@ -25,42 +24,42 @@ _CONTENT_TYPES = (
 )
 
 
-class WorldServer(ThreadingHTTPServer):
-    """Serves `root` on a loopback port, a thread per connection. Raises `OSError` where the port is taken."""
+class ToyDataServer(ThreadingHTTPServer):
+    """Serves `root` on a loopback port, one thread per connection. Raises `OSError` if the port is in use."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 512
 
     def __init__(self, root: Path, port: int) -> None:
-        """Take the port (0: any free one); nothing is answered before `serving` or `serve_forever`."""
+        """Bind the port (0: any free port); requests are served inside a `with` block."""
         self.root = root
         self.stopping = threading.Event()
         super().__init__(("127.0.0.1", port), _Handler)
 
-    def __enter__(self) -> "WorldServer":
-        """Answer requests in a thread of its own until the end of the `with` block."""
+    def __enter__(self) -> "ToyDataServer":
+        """Serve requests in a background thread until the end of the `with` block."""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Answer no more, let stalled clients go, give the port back."""
+        """Stop serving, close stalled connections, and release the port."""
         self.stopping.set()
         self.shutdown()
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is everyday; anything else is told."""
+        """Report errors other than closed connections."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: WorldServer
+    server: ToyDataServer
     protocol_version = "HTTP/1.1"
-    server_version = "cloob-world"
+    server_version = "cloob-toy-data"
     timeout = _IDLE_SECONDS
-    # Head and body leave in one piece: two small packets would wait for each other.
+    # Headers and body are sent at once: two small packets would be delayed by Nagle's algorithm.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -75,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif prefix == "loop":
             self._redirect(f"/loop/{'a' if rest.endswith('b') else 'b'}")
         else:
-            self._file(unquote(path))
+            self._send_file(unquote(path))
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -86,23 +85,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _file(self, path: str) -> None:
+    def _send_file(self, path: str) -> None:
         try:
             root = self.server.root.resolve()
-            wanted = (root / path.lstrip("/")).resolve()
-            if not wanted.is_relative_to(root):
+            file = (root / path.lstrip("/")).resolve()
+            if not file.is_relative_to(root):
                 raise FileNotFoundError
-            content = wanted.read_bytes()
+            content = file.read_bytes()
         except (OSError, ValueError):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        kinds = (kind for start, kind in _CONTENT_TYPES if content.startswith(start))
+        types = (name for prefix, name in _CONTENT_TYPES if content.startswith(prefix))
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", next(kinds, "application/octet-stream"))
+        self.send_header("Content-Type", next(types, "application/octet-stream"))
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Thousands of requests are no news."""
+        """Do not log requests."""

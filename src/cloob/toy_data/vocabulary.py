@@ -1,4 +1,4 @@
-"""What the small world consists of: things, places, words and colours, from the YAML files beside this."""
+"""The vocabulary of the toy dataset: species, places, words and colors, from the YAML files here."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-# Kind of subject -> the file that lists its species; `none` is a landscape without a subject.
+# Kind of subject -> file with its species; the kind `none` is a landscape without a subject.
 _FILES = {
     "bird": "birds",
     "flower": "flowers",
@@ -20,7 +20,7 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Species:
-    """One class of one kind: its name, other names for it, and how it is drawn."""
+    """A class of a kind of subject: its name, synonyms, and how it is drawn."""
 
     kind: str
     position: int
@@ -28,31 +28,31 @@ class Species:
     drawing: dict[str, Any]
 
     @property
-    def painted(self) -> bool:
-        """Whether a picture of it has a colour and a texture of its own choice."""
+    def has_random_color(self) -> bool:
+        """Whether color and texture vary between images of the species."""
         return any("paint" in shape for shape in self.drawing.get("shapes", ()))
 
 
 @cache
-def listed(name: str) -> Any:
+def load_vocabulary(name: str) -> Any:
     """The content of `<name>.yaml`."""
     return yaml.safe_load(files("cloob.toy_data").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @cache
 def species(kind: str) -> tuple[Species, ...]:
-    """All species of a kind, in the order of the labels of its test set; empty for `none`."""
+    """The species of a kind, in the label order of its test set; empty for `none`."""
     if kind not in _FILES:
         return ()
-    rows = listed(_FILES[kind])
+    rows = load_vocabulary(_FILES[kind])
     return tuple(Species(kind, position, tuple(row["names"]), row) for position, row in enumerate(rows))
 
 
 def places() -> list[dict[str, Any]]:
-    """The countries, in the order of their codes."""
-    return listed("places")
+    """The countries, sorted by code."""
+    return load_vocabulary("places")
 
 
 def words() -> dict[str, Any]:
-    """Colours, counts, sizes, lights, kinds and chatter."""
-    return listed("words")
+    """Colors, counts, sizes, lights, kinds and unrelated phrases."""
+    return load_vocabulary("words")

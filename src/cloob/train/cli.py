@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cloob.common.arguments import fraction, non_negative_int, positive_int
+from cloob.models.config import model_config
 from cloob.train.launch import end_with_launcher, launch, record
-from cloob.train.recipe import Recipe, Run, add_record, record_from
+from cloob.train.recipe import Recipe, Run, add_dataclass_arguments, check_recipe, dataclass_from_args
 from cloob.train.signals import StopRequest, stop_request
 
 # sysexits.h's EX_TEMPFAIL: stopped when asked, saved; started again, the run goes on.
@@ -81,8 +82,8 @@ def add_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--wandb-project", default="", help="log to this project of Weights & Biases too (pip install wandb)"
     )
-    add_record(run, Run, "the run")
-    add_record(run, Recipe, "the recipe")
+    add_dataclass_arguments(run, Run, "the run")
+    add_dataclass_arguments(run, Recipe, "the recipe")
     run.set_defaults(run=_run)
 
 
@@ -102,8 +103,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
-    run, recipe = record_from(options, Run), record_from(options, Recipe)
-    from cloob.common.files import exclusive_dir_lock
+    run, recipe = dataclass_from_args(options, Run), dataclass_from_args(options, Recipe)
+    check_recipe(recipe, objective=run.objective, model_config=model_config(options.model))
+    from cloob.common.locks import exclusive_dir_lock
     from cloob.train.distributed import joined
     from cloob.train.local_copy import on_scratch
     from cloob.train.loop import Places, train

@@ -8,9 +8,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from cloob.common.data_loading import Loader
+from cloob.common.data_loading import BatchLoader
 from cloob.common.errors import InputError, io_errno
-from cloob.shards.reader import VERIFY, Shards
+from cloob.shards.manifest import VERIFY_HINT
+from cloob.shards.reader import Shards
 from cloob.train.distributed import World
 from cloob.train.order import Address, BatchOrder, Slot
 
@@ -55,8 +56,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
             replaced = None if index == indices[0] else indices[0]
             return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], replaced
         raise InputError(
-            f"{self.shards.tar_of(indices[0])}: changed since it was packed, none of {len(indices)} images "
-            f"decodes; {VERIFY}"
+            f"{self.shards.tar_of(indices[0])}: changed after packing: none of {len(indices)} images "
+            f"decodes; {VERIFY_HINT}"
         )
 
     def _warn(self, index: int, error: Exception) -> None:
@@ -85,13 +86,13 @@ def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float
         of_shard = world.total(*shards.samples_by_shard(replaced))
         most = max(of_shard)
         raise InputError(
-            f"{shards.tars[of_shard.index(most)]}: changed since it was packed, {most:.0f} of its pairs do "
+            f"{shards.tars[of_shard.index(most)]}: changed after packing: {most:.0f} of its pairs do "
             f"not decode; {number:.0f} of the {batch} pairs of a batch had to be replaced, more than "
-            f"train.max_replaced_fraction ({limit:g}) allows. {VERIFY}"
+            f"train.max_replaced_fraction ({limit:g}) allows; {VERIFY_HINT}"
         )
     return int(number)
 
 
-def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> Loader:
+def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> BatchLoader:
     """The micro-batches of an order, made by `workers` processes (0: by this one)."""
-    return Loader(pairs, collate, order, workers, pin_memory=torch.cuda.is_available())
+    return BatchLoader(pairs, collate, order, workers, pin_memory=torch.cuda.is_available())

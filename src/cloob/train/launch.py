@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from cloob.common.errors import InputError, PeerLostError, one_line
+from cloob.common.errors import InputError, PeerLostError, user_message
 from cloob.common.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def record(error: BaseException) -> None:
     if "TORCHELASTIC_ERROR_FILE" in os.environ and not isinstance(error, PeerLostError):
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-        said = one_line(error)
+        said = user_message(error)
         get_error_handler().record_exception(error if said is None else InputError(said))
         if _LAUNCHER not in os.environ:
             cause = said or " ".join(f"{type(error).__name__}: {error}".split())

@@ -11,8 +11,11 @@ from stat import S_ISDIR
 
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming, one_line
-from cloob.common.files import entries, exclusive_dir_lock, read_json, sha256_of, write_json
+from cloob.common.directories import sorted_glob
+from cloob.common.errors import InputError, io_errors_at, user_message
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import read_json, write_json
+from cloob.common.locks import exclusive_dir_lock
 from cloob.train.distributed import World
 from cloob.train.signals import StopRequest
 
@@ -37,14 +40,14 @@ def on_scratch(manifest: Path, scratch: str, world: World, stop: StopRequest) ->
     folder = parent / f"{_PREFIX}{token}"
     copies = world.local_rank == 0
     if copies:
-        with naming(parent):
+        with io_errors_at(parent):
             parent.mkdir(parents=True, exist_ok=True)
             _forget_the_dead(parent)
             folder.mkdir(mode=0o700)
     try:
         with exclusive_dir_lock(folder) if copies else nullcontext():
             if copies:
-                with naming(folder):
+                with io_errors_at(folder):
                     _copy(manifest, folder, stop)
             [asked] = world.total(stop.asked)  # and wait for the copies of all nodes
             yield None if asked else folder / manifest.name
@@ -87,7 +90,7 @@ def scratch_folder(scratch: str) -> Path:
 
 def _forget_the_dead(scratch: Path) -> None:
     """Delete our copies that no process holds any more; those of others, and links, are not ours to touch."""
-    for folder in entries(scratch, f"{_PREFIX}*"):
+    for folder in sorted_glob(scratch, f"{_PREFIX}*"):
         try:
             found = folder.lstat()
             if S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
@@ -96,7 +99,7 @@ def _forget_the_dead(scratch: Path) -> None:
         except (InputError, FileNotFoundError):  # at work, or deleted by another process meanwhile
             continue
         except OSError as error:
-            print(f"warning: {folder}: not deleted: {one_line(error) or error}", flush=True)
+            print(f"warning: {folder}: not deleted: {user_message(error) or error}", flush=True)
 
 
 def _delete(folder: Path) -> None:
@@ -104,7 +107,7 @@ def _delete(folder: Path) -> None:
 
     def warn(function: object, path: str, reason: tuple[object, BaseException, object]) -> None:
         if not isinstance(reason[1], FileNotFoundError):
-            print(f"warning: {path}: not deleted: {one_line(reason[1]) or reason[1]}", flush=True)
+            print(f"warning: {path}: not deleted: {user_message(reason[1]) or reason[1]}", flush=True)
 
     shutil.rmtree(folder, onerror=warn)
 
@@ -124,6 +127,6 @@ def _copy(manifest: Path, folder: Path, stop: StopRequest) -> None:
         tar = manifest.parent / shard["name"]
         for file in (tar, tar.with_suffix(".parquet")):
             shutil.copyfile(file, folder / file.name)
-        if sha256_of(folder / tar.name) != shard["sha256"]:
+        if sha256_file(folder / tar.name) != shard["sha256"]:
             raise InputError(f"{tar}: its copy in {folder} has not the manifest's hash; pack it again")
     write_json(folder / manifest.name, content)

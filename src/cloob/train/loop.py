@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloob.common.data_loading import check_shared_memory, ending_workers
+from cloob.common.atomic_files import atomic_write
+from cloob.common.data_loading import check_shared_memory, kill_workers_on_exit
 from cloob.common.errors import InputError
-from cloob.common.files import atomic_write
-from cloob.common.provenance import commit
+from cloob.common.provenance import current_commit
 from cloob.models.clip import CLIPModel, build_model, checkpoint_activations
-from cloob.models.preprocessing import center_crop_transform, tokenizer_for
-from cloob.models.config import ModelConfig, min_micro_batch_size, model_config
+from cloob.models.config import ModelConfig, model_config
 from cloob.models.export import export_open_clip
-from cloob.objectives.losses import OBJECTIVES
+from cloob.models.preprocessing import center_crop_transform, tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, check_replaced, training_loader
@@ -27,7 +26,7 @@ from cloob.train.distributed import World
 from cloob.train.metrics_log import Metrics
 from cloob.train.order import BatchOrder
 from cloob.train.progress import Progress
-from cloob.train.recipe import Recipe, Run
+from cloob.train.recipe import Recipe, Run, check_recipe
 from cloob.train.schedule import learning_rate
 from cloob.train.signals import StopRequest
 from cloob.train.state import (
@@ -57,7 +56,7 @@ class Places:
         return self.folder / "checkpoints"
 
 
-@ending_workers()
+@kill_workers_on_exit()
 def train(
     run: Run,
     recipe: Recipe,
@@ -79,15 +78,9 @@ def train(
     objective, a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), where the loss
     or the weights are no longer finite, and where more than `max_replaced_fraction` of a batch do not decode.
     """
-    if run.objective not in OBJECTIVES:
-        raise InputError(f"objective {run.objective!r} is unknown; there are {', '.join(OBJECTIVES)}")
     places.checkpoints.mkdir(parents=True, exist_ok=True)
     config = model_config(architecture)
-    if recipe.micro_batch_size < min_micro_batch_size(config):
-        raise InputError(
-            f"recipe: micro_batch_size is {recipe.micro_batch_size}, but the BatchNorm layers of {architecture} need "
-            "2 images or more"
-        )
+    check_recipe(recipe, objective=run.objective, processes=world.processes, model_config=config)
     shards, held_out = Shards(places.shards), Shards(places.validation)
     if len(held_out) < max(2, world.processes):
         raise InputError(
@@ -235,5 +228,5 @@ def _circumstances(shards: Shards, world: World) -> dict[str, Any]:
         "processes": world.processes,
         "device": torch.cuda.get_device_name(world.device) if cuda else platform.processor() or "cpu",
         "torch": torch.__version__,
-        "commit": commit(),
+        "commit": current_commit(),
     }

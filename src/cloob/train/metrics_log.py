@@ -7,8 +7,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from cloob.common.errors import InputError, io_errno, naming
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, io_errno, io_errors_at
 from cloob.common.json_lines import parse_event
 
 _PLOTTED = ("step", "validation")
@@ -29,17 +29,17 @@ class Metrics:
             beside.write_bytes(b"".join(kept))
         self._path, self._file = path, path.open("a", encoding="utf-8")
         threading.excepthook = _except_io_errors
-        with naming(path.parent / "tensorboard"):
+        with io_errors_at(path.parent / "tensorboard"):
             self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
 
     def write(self, event: str, samples_seen: int, **values: Any) -> None:
         """Append one event; as a JSON line it is on disk when this returns."""
         record = {"event": event, "samples_seen": samples_seen, **values}
-        with naming(self._path):
+        with io_errors_at(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
         if event in _PLOTTED:
-            with naming(self._path.parent / "tensorboard"):
+            with io_errors_at(self._path.parent / "tensorboard"):
                 for name, value in values.items():
                     self._tensorboard.add_scalar(f"{event}/{name}", value, samples_seen)
             if self._wandb:
@@ -47,9 +47,9 @@ class Metrics:
 
     def close(self) -> None:
         """Close the files."""
-        with naming(self._path):
+        with io_errors_at(self._path):
             self._file.close()
-        with naming(self._path.parent / "tensorboard"):
+        with io_errors_at(self._path.parent / "tensorboard"):
             self._tensorboard.close()
         if self._wandb:
             self._wandb.finish()
@@ -66,7 +66,7 @@ def _events_before(path: Path, samples_seen: int) -> list[bytes]:
 
     A damaged line before it is named in a warning and left out; the log as it was is copied to `*.damaged`.
     """
-    with naming(path):
+    with io_errors_at(path):
         lines = path.read_bytes().split(b"\n")
     kept, damaged = [], []
     for number, line in enumerate(lines, start=1):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cloob.common.errors import InputError
-from cloob.shards.reader import BLOCK
+from cloob.shards.reader import READ_BLOCK
 from cloob.train.distributed import World
 from cloob.train.recipe import Recipe
 
@@ -35,7 +35,7 @@ def epoch_order(pairs: int, batch: int, micro_batch_size: int, seed: int, epoch:
     """
     generator = np.random.default_rng([seed, epoch])
     steps, places = pairs // batch, batch // micro_batch_size
-    block = min(BLOCK, max(1, pairs // (places * LEAST_BLOCKS)))
+    block = min(READ_BLOCK, max(1, pairs // (places * LEAST_BLOCKS)))
     blocks = generator.permutation(-(-pairs // block))
     order = (blocks[:, None] * block + np.arange(block)).ravel()
     order = order[order < pairs][: steps * batch].reshape(places, steps * micro_batch_size)
@@ -56,11 +56,6 @@ class BatchOrder:
     def __init__(self, pairs: int, recipe: Recipe, seed: int, samples_seen: int, world: World) -> None:
         batch, micro_batch_size = recipe.batch_size, recipe.micro_batch_size
         places = batch // micro_batch_size
-        if places % world.processes:
-            raise InputError(
-                f"micro_batch_size: {places} micro-batches of {micro_batch_size} pairs cannot be shared equally by "
-                f"{world.processes} processes"
-            )
         if pairs < batch:
             raise InputError(f"batch: {batch} pairs, but the corpus holds only {pairs}; make it smaller")
         self.pairs, self.batch, self.micro_batch_size, self.seed = pairs, batch, micro_batch_size, seed

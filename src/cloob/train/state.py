@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
-from cloob.common.errors import InputError, io_errno, naming
-from cloob.common.files import atomic_write, entries, read_json, write_json
+from cloob.common.atomic_files import atomic_write
+from cloob.common.directories import sorted_glob
+from cloob.common.errors import InputError, io_errno, io_errors_at
+from cloob.common.json_files import read_json, write_json
 
 Checkpoint = dict[str, Any]
 
@@ -30,7 +32,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """The running checkpoints of a run, oldest first."""
-    return entries(folder, "epoch_*.pt")
+    return sorted_glob(folder, "epoch_*.pt")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -40,7 +42,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     `*.damaged`. What a kill left of a checkpoint being written is deleted. Where the system cannot read one
     (`OSError`, out of memory) nothing is known of it: the error is raised, and nothing is renamed.
     """
-    for unfinished in entries(folder, ".epoch_*.pt"):
+    for unfinished in sorted_glob(folder, ".epoch_*.pt"):
         unfinished.unlink()
     for path in reversed(checkpoints_in(folder)):
         if (damage := _damage(path)) is None:
@@ -53,7 +55,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def _damage(path: Path) -> str | None:
     """What is wrong with the content of a checkpoint, or None; raises `OSError` where it cannot be read."""
     try:
-        with naming(path):
+        with io_errors_at(path):
             with zipfile.ZipFile(path) as archive:
                 if (member := archive.testzip()) is not None:
                     return f"{member} has not the checksum that it was written with"
@@ -67,7 +69,7 @@ def _damage(path: Path) -> str | None:
 
 def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
     """A valid checkpoint; raises `InputError` with the keys in which it is not of the run `identity`."""
-    with naming(path):
+    with io_errors_at(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     there, here = _flat({key: checkpoint.get(key) for key in identity}), _flat(identity)
     different = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]

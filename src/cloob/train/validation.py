@@ -5,12 +5,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
-from cloob.common.data_loading import Loader
+from cloob.common.data_loading import BatchLoader
 from cloob.metrics.retrieval import retrieval_metrics
 from cloob.models.clip import CLIPModel
 from cloob.models.preprocessing import normalize_pixels
 from cloob.objectives.hopfield import hopfield_retrieval
 from cloob.objectives.losses import contrastive_loss
+from cloob.objectives.registry import OBJECTIVES
 from cloob.objectives.tiling import Scalar
 from cloob.train.data import Pairs, check_replaced, collate
 from cloob.train.distributed import World
@@ -32,7 +33,7 @@ def saturation(
     U_y and V_y with V_x. The InfoLOOB objectives have no such factor; theirs is what InfoNCE's would be.
     """
     terms = [(image, text), (text, image)]
-    if objective.endswith("_hopfield"):
+    if OBJECTIVES[objective].hopfield:
         terms = [
             (hopfield_retrieval(own, own, beta), hopfield_retrieval(other, own, beta)) for own, other in terms
         ]
@@ -72,7 +73,7 @@ def validate(
     slots = [(0, [(index + shift) % len(pairs) for shift in range(1 + SUBSTITUTES)]) for index in mine]
     batches = BatchSampler(slots, recipe.micro_batch_size, drop_last=False)
     image, text, replaced = [], [], []
-    for pixels, tokens, bad in Loader(pairs, collate, batches, workers):
+    for pixels, tokens, bad in BatchLoader(pairs, collate, batches, workers):
         replaced += bad
         image.append(model.encode_image(normalize_pixels(pixels.to(world.device)), normalize=True).float())
         text.append(model.encode_text(tokens.to(world.device), normalize=True).float())

@@ -9,7 +9,7 @@ import pytest
 
 from cloob.common.accounting import write_outcomes
 from cloob.common.errors import InputError
-from cloob.common.files import write_json
+from cloob.common.json_files import write_json
 from cloob.report.figures.corpus import report_corpus_figure
 from cloob.report.tables.corpus import report_corpora
 

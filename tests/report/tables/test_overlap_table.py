@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.common.files import write_json
+from cloob.common.json_files import write_json
 from cloob.report.tables.overlap import overlap_table
 
 

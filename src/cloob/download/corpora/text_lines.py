@@ -11,8 +11,8 @@ from typing import Any
 import indexed_bzip2
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, raise_if_io
-from cloob.common.text import BOM, SAMPLE, what_else
+from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.text import BOM, SNIFF_BYTES, describe_non_text
 
 _BLOCK = 1 << 20
 _LONGEST = 1 << 26
@@ -74,10 +74,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
     """The plain bytes of a file, and how many of its bytes on disk were read for them."""
     try:
         with path.open("rb", buffering=0) as raw:
-            begin = raw.read(SAMPLE)
+            begin = raw.read(SNIFF_BYTES)
             raw.seek(0)
             if not begin.startswith(_BZIP2):
-                if path.suffix == ".bz2" and not what_else(begin):
+                if path.suffix == ".bz2" and not describe_non_text(begin):
                     raise OSError("no bzip2 file")
                 yield _Text(raw, path), raw.tell
                 return
@@ -92,7 +92,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
     except FileNotFoundError:
         raise
     except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); get it again") from None
 
@@ -113,10 +113,10 @@ class _Text:
 
     def _begin(self, buffer: memoryview) -> int:
         self._begun, filled = True, 0
-        while filled < min(SAMPLE, len(buffer)) and (read := self._stream.readinto(buffer[filled:])):
+        while filled < min(SNIFF_BYTES, len(buffer)) and (read := self._stream.readinto(buffer[filled:])):
             filled += read
         begin = bytes(buffer[:filled])
-        if form := what_else(begin[:SAMPLE]):
+        if form := describe_non_text(begin[:SNIFF_BYTES]):
             raise InputError(f"{self._path}: {form}")
         # One at the end may belong to a line feed in the next part.
         self._carriage_returns = b"\r" in begin.rstrip(b"\r") and b"\n" not in begin

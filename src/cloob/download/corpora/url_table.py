@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import RejectedError
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
 from cloob.download.corpora.captions import CONTROL
 
 # Enough for any list (YFCC100M has 100 million rows); of one width, so that names sort in list order.

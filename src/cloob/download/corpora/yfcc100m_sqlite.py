@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming, raise_if_io
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.download.corpora.yfcc100m_subset import Entries, Photo, read_subset
 
 _MAGIC = b"SQLite format 3\x00"
@@ -31,7 +31,7 @@ _HASH = np.dtype("S33")
 
 def is_sqlite(path: Path) -> bool:
     """Whether a file is an SQLite database, by its first bytes."""
-    with naming(path), path.open("rb") as file:
+    with io_errors_at(path), path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
@@ -124,7 +124,7 @@ def _rows_of(database: Path, photo_ids: np.ndarray) -> Iterator[list[tuple]]:
                     yield [row[:-1] for row in rows]
                 bar.update(total - bar.n)
     except sqlite3.Error as error:
-        raise_if_io(error, database)
+        raise_if_io_error(error, database)
         raise InputError(f"{database}: damaged ({error}); {_compared(database)}; get it again") from None
 
 
@@ -133,7 +133,7 @@ def _compared(database: Path) -> str:
     size = database.stat().st_size
     if size != _OFFICIAL_BYTES:
         return f"it has {size:,} bytes, the official yfcc100m_dataset.sql {_OFFICIAL_BYTES:,}"
-    with naming(database), database.open("rb") as file:
+    with io_errors_at(database), database.open("rb") as file:
         digest = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
     return f"its md5 is {digest}, that of the official yfcc100m_dataset.sql {_OFFICIAL_MD5}"
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
-from cloob.common.errors import InputError, naming, raise_if_io
-from cloob.common.files import atomic_write, entries
+from cloob.common.atomic_files import atomic_write
+from cloob.common.directories import sorted_glob
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.tar_reader import open_tar
 from cloob.download.fetch.error_codes import http_status_of, outcome_of
 
@@ -38,15 +39,17 @@ def claim(folder: Path, fingerprint: str) -> bool:
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / _FINGERPRINT
-    for half in entries(folder, f".{mark.stem}.*"):  # of a process that was killed as it marked the folder
+    for half in sorted_glob(
+        folder, f".{mark.stem}.*"
+    ):  # of a process that was killed as it marked the folder
         half.unlink()
     if not mark.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds files that no fetch has left; empty it or name another folder")
-    with naming(mark):
+    with io_errors_at(mark):
         if mark.exists() and mark.read_text(encoding="ascii").strip() == fingerprint:
             return True
     # The statistics first: without them a tar counts as unfinished, wherever the wiping is cut off.
-    for statistics in entries(folder, f"*{_STATISTICS}"):
+    for statistics in sorted_glob(folder, f"*{_STATISTICS}"):
         statistics.unlink()
     for leftover in folder.iterdir():
         if leftover.is_dir():
@@ -66,7 +69,7 @@ def read_whole(folder: Path, whole: dict[str, pa.Table]) -> list[pa.Table]:
     statistics exist; here the tar and the table must hold what these say.
     """
     added = []
-    for statistics in entries(folder, f"*{_STATISTICS}"):
+    for statistics in sorted_glob(folder, f"*{_STATISTICS}"):
         name = statistics.name.removesuffix(_STATISTICS)
         if name in whole:
             continue
@@ -74,7 +77,7 @@ def read_whole(folder: Path, whole: dict[str, pa.Table]) -> list[pa.Table]:
             said = json.loads(statistics.read_text(encoding="utf-8"))
             table = _read(folder / name, said["count"], said["successes"])
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, tarfile.TarError) as error:
-            raise_if_io(error, folder / f"{name}.tar")  # else it would be deleted, and fetched again
+            raise_if_io_error(error, folder / f"{name}.tar")  # else it would be deleted, and fetched again
             continue  # torn, or being written
         whole[name] = table
         added.append(table)
@@ -109,6 +112,6 @@ def drop_torn(folder: Path, whole: dict[str, pa.Table]) -> None:
     """Delete what a killed run left half-written, so that img2dataset makes it anew."""
     shutil.rmtree(folder / "_tmp", ignore_errors=True)
     for pattern in (f"*{_STATISTICS}", "*.tar", "*.parquet"):
-        for file in entries(folder, pattern):
+        for file in sorted_glob(folder, pattern):
             if file.name.removesuffix(_STATISTICS).split(".")[0] not in whole:
                 file.unlink()

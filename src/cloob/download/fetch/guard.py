@@ -20,10 +20,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from PIL import Image
 
-from cloob.common.bounded_http import BoundedResponse, Budget, TooLargeError, opener
+from cloob.common.bounded_http import BoundedResponse, Budget, TooLargeError, bounded_opener
 from cloob.download.fetch.rate_limit import Pace
 from cloob.images.decoding import FORMATS
-from cloob.images.structure import excess
+from cloob.images.structure import complexity_violation
 
 _NAT64 = ip_network("64:ff9b::/96")
 _SITE_LOCAL = ip_network("fec0::/10")  # out of use, and not global
@@ -109,7 +109,7 @@ def install(guard: Guard, pace: Pace | None = None) -> None:
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
     response = _response(guard.max_pixels)
-    urllib.request.install_opener(opener(guard.budget, response, connect, tls, proxies=False))
+    urllib.request.install_opener(bounded_opener(guard.budget, response, connect, tls, proxies=False))
 
 
 def _response(max_pixels: int) -> type[BoundedResponse]:
@@ -131,7 +131,7 @@ def _response(max_pixels: int) -> type[BoundedResponse]:
 
 def _refuse_bomb(content: bytes, max_pixels: int) -> None:
     """Raise `TooLargeError` where an image's header tells of too many pixels; nothing is decoded."""
-    if excess(content):  # which the decoder refuses; here even the header might take long
+    if complexity_violation(content):  # which the decoder refuses; here even the header might take long
         return
     try:
         with warnings.catch_warnings():

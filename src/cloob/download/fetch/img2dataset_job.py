@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from cloob.common.errors import naming
+from cloob.common.errors import io_errors_at
 from cloob.download.fetch.error_codes import is_transient, outcome_of
 from cloob.download.fetch.guard import Guard, install
 from cloob.download.fetch.rate_limit import Pace
@@ -124,7 +124,7 @@ def _decode_by_policy(max_pixels: int) -> None:
 
 def _run(options: dict[str, Any], **rules: Any) -> None:
     with tempfile.NamedTemporaryFile(prefix="cloob_pace_") as pace:
-        with naming(pace.name):
+        with io_errors_at(pace.name):
             Pace.make(Path(pace.name))
         os.environ[_RULES] = json.dumps(rules | {"pace": pace.name})
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from cloob.common.errors import InputError
-from cloob.common.files import exclusive_dir_lock
+from cloob.common.locks import exclusive_dir_lock
 from cloob.download.fetch.error_codes import is_transient
 from cloob.download.fetch.guard import Guard
 from cloob.download.fetch.round import Effort, Images, run_round

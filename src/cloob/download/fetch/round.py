@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cloob.common.accounting import KEPT
+from cloob.common.atomic_files import atomic_write, open_no_follow
 from cloob.common.errors import InputError
-from cloob.common.files import atomic_write, no_follow
 from cloob.download.fetch.completed_tars import claim, drop_torn, read_whole
 from cloob.download.fetch.guard import Guard
 
@@ -174,7 +174,7 @@ def _img2dataset(job: dict[str, object], log: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "cloob.download.fetch.img2dataset_job", json.dumps(job)]
     # It ends with its input, all its workers with it, and takes its pace file away.
     ours, its = socket.socketpair()
-    with ours, open(log, "ab", opener=no_follow) as chatter:
+    with ours, open(log, "ab", opener=open_no_follow) as chatter:
         with its:
             process = subprocess.Popen(
                 command, stdin=its, stdout=chatter, stderr=chatter, start_new_session=True

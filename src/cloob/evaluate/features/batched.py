@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, SequentialSampler
 from tqdm import tqdm
 
-from cloob.common.data_loading import Loader, ending_workers
+from cloob.common.data_loading import BatchLoader, kill_workers_on_exit
 from cloob.common.errors import InputError
 
 Tensors = dict[str, Tensor]
@@ -31,7 +31,7 @@ class Embedder:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         self._replicas = [model.to(devices[0]), *(deepcopy(model).to(device) for device in devices[1:])]
 
-    @ending_workers()
+    @kill_workers_on_exit()
     @torch.inference_mode()
     def embed(
         self,
@@ -48,7 +48,7 @@ class Embedder:
         """
         batches = BatchSampler(SequentialSampler(items), self.batch_size, drop_last=False)
         pin_memory = self.devices[0].type == "cuda"
-        loader = Loader(_Items(items, load), collate, batches, self.workers, pin_memory)
+        loader = BatchLoader(_Items(items, load), collate, batches, self.workers, pin_memory)
         pending: deque[Tensors] = deque()  # a GPU computes while the next one receives its batch
         outputs: Tensors = {}
         offset = 0

@@ -10,8 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import atomic_write, file_lock
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.locks import file_lock
 from cloob.evaluate.features.batched import Tensors
 
 
@@ -75,7 +76,7 @@ def _read(path: Path, key: dict[str, Any]) -> tuple[Tensors | None, str]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         return None, str(error).splitlines()[0] if str(error) else type(error).__name__
     if metadata.get("key") != json.dumps(key, sort_keys=True):
         return None, "it belongs to another checkpoint, dataset or preprocessing"

@@ -50,7 +50,7 @@ class Fit:
         )
 
     def expand_classes(self, present: Tensor, classes: int) -> "Fit":
-        """Map the K classes of the fit to the labels `present` (K,) of `classes`; others are never predicted."""
+        """Map the K classes to the labels `present` (K,) of `classes`; the others are never predicted."""
         weights = self.weights.new_zeros(len(self.weights), classes)
         bias = self.bias.new_full((classes,), -math.inf)
         weights[:, present], bias[present] = self.weights, self.bias

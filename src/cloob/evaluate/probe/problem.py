@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Logits per chunk. On a CPU, 256 × 1,024 rows × 100 classes × 4 bytes still fit into its cache; on a GPU 1 GB.
+# Logits per chunk: on a CPU 1 MB in float32, which fits into its cache; on a GPU 1 GB.
 _LOGITS_PER_CHUNK = {"cpu": 2**18, "cuda": 2**28}
 # Probabilities that are cached for Hessian products (1 GB); more are recomputed for every product.
 _MAX_CACHED_PROBABILITIES = 2**28

@@ -42,7 +42,7 @@ class Probe:
 def fit_probe(
     train: Images, validation: Images, classes: int, l2_strengths: Sequence[float], title: str
 ) -> Probe:
-    """Select the L2 strength with the best validation accuracy and refit on `train` and `validation` together.
+    """Select the L2 strength with the best validation accuracy and refit on `train` and `validation`.
 
     Ties are resolved in favor of the strongest regularization. Raises `InputError` if features are not finite
     or fewer than two classes have training images.

@@ -93,7 +93,7 @@ def _probe(
     tests: Mapping[str, LabeledFolder],
     settings: Settings,
 ) -> dict[str, dict[str, Any]]:
-    """Fit one probe per kind of features and evaluate it on all test sets: the content of each result file."""
+    """Fit one probe per kind of features, evaluate it on all test sets: the content of each result file."""
     train, validation = _train_and_validation(extractor, splits, settings)
     test_features = {name: extractor.image_features(folder) for name, folder in tests.items()}
     classes = len(splits[0].class_names)
@@ -126,9 +126,7 @@ def _check_disjoint(
     """Raise `InputError` if most test images are byte-identical to training images; warn if some are."""
     train_hashes = {digest for folder in splits for digest in folder.content(extractor.cache).files}
     test_hashes = test.content(extractor.cache).files
-    shared = [
-        name for name, digest in zip(test.names, test_hashes, strict=True) if digest in train_hashes
-    ]
+    shared = [name for name, digest in zip(test.names, test_hashes, strict=True) if digest in train_hashes]
     message = (
         f"{test.root}: {len(shared)} of {len(test_hashes)} test images are also training images "
         f"({abbreviated(shared)})"

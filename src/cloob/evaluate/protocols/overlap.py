@@ -16,8 +16,8 @@ from cloob.evaluate.protocols.overlap_search import Matches, search_shards
 from cloob.evaluate.protocols.result import is_up_to_date, write_result
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import TestSetSpec
-from cloob.images.near_duplicates import HASH_BYTES, as_words, perceptual_hash
-from cloob.shards.reader import read_manifest
+from cloob.images.near_duplicates import HASH_BYTES, hashes_to_array, perceptual_hash
+from cloob.shards.manifest import read_manifest
 
 # Part of the cache key: change it when the definition of the hash changes.
 _HASH = "pHash of 256 bits, 1"
@@ -48,7 +48,9 @@ def evaluate_overlap(
             hashes[path] = _hashes(folder, metadata["dataset_sha256"], cache, processes)
     if not pending:
         return
-    words = np.concatenate([as_words([value for value in values if value]) for values in hashes.values()])
+    words = np.concatenate(
+        [hashes_to_array([value for value in values if value]) for values in hashes.values()]
+    )
     near, compared = search_shards(manifest, shards, words, distance, processes)
     offset = 0  # of the test set's first hash in `words`
     for path, (folder, metadata) in pending.items():

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cloob.common.pool import advance, shared
-from cloob.images.near_duplicates import near_duplicates
-from cloob.shards.held_out import hashed
-from cloob.shards.reader import read_index
-from cloob.shards.writer import INDEX
+from cloob.common.pool import advance, parallel_map
+from cloob.images.near_duplicates import find_near_duplicates
+from cloob.shards.held_out import non_null_hashes
+from cloob.shards.manifest import read_index
+from cloob.shards.writer import INDEX_SCHEMA
 
 _MAX_LISTED = 10  # nearest training images that are listed per test image
 
@@ -19,7 +19,7 @@ _MAX_LISTED = 10  # nearest training images that are listed per test image
 Matches = tuple[int, list[tuple[int, str]]]
 
 
-_COLUMNS = pa.schema([INDEX.field(name) for name in ("key", "perceptual_hash")])
+_COLUMNS = pa.schema([INDEX_SCHEMA.field(name) for name in ("key", "perceptual_hash")])
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def search_shards(
     tasks = [_Task(manifest.parent / shard["name"], shard, words, distance) for shard in shards["shards"]]
     matches: dict[int, Matches] = {}
     compared = 0
-    for shard_matches, with_hash in shared(_search_shard, tasks, processes, shards["samples"], "comparing"):
+    for shard_matches, with_hash in parallel_map(
+        _search_shard, tasks, processes, shards["samples"], "comparing"
+    ):
         compared += with_hash
         for row, (count, nearest) in shard_matches.items():
             _add(matches, row, count, nearest)
@@ -52,9 +54,9 @@ def _search_shard(task: _Task) -> tuple[dict[int, Matches], int]:
     """`search_shards` for a single shard."""
     index = read_index(task.shard, task.tar, _COLUMNS)
     keys = index["key"].to_pylist()
-    indices, train_words = hashed(index["perceptual_hash"])
+    indices, train_words = non_null_hashes(index["perceptual_hash"])
     matches: dict[int, Matches] = {}
-    for hits, rows, bits in near_duplicates(train_words, task.words, task.distance):
+    for hits, rows, bits in find_near_duplicates(train_words, task.words, task.distance):
         samples = indices[hits].tolist()
         for sample, row, differing in zip(samples, rows.tolist(), bits.tolist(), strict=True):
             _add(matches, row, 1, [(differing, keys[sample])])

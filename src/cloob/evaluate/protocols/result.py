@@ -5,7 +5,7 @@ from platform import python_version
 from typing import Any
 
 from cloob.common.errors import InputError
-from cloob.common.files import read_json, write_json
+from cloob.common.json_files import read_json, write_json
 from cloob.evaluate.features.cache import json_sha256
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.testsets.image_folder import LabeledFolder
@@ -45,7 +45,7 @@ def dataset_metadata(extractor: FeatureExtractor, folder: LabeledFolder) -> Resu
 
 
 def is_up_to_date(path: Path, metadata: Result) -> bool:
-    """Whether a result file has the same checkpoint, data and versions: computing it again changes nothing."""
+    """Whether a result file has this metadata, so that computing it again would change nothing."""
     try:
         existing = read_json(path)
     except InputError:  # absent or damaged

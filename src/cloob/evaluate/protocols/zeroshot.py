@@ -12,9 +12,9 @@ from torch import Tensor
 
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.result import (
+    dataset_metadata,
     evaluation_metadata,
     is_up_to_date,
-    dataset_metadata,
     write_result,
 )
 from cloob.evaluate.protocols.sample_predictions import sample_predictions

@@ -35,8 +35,8 @@ def labels_of_folders(
     _check_order(directory, folders, spec, class_names)
     if differing := set(map(_key, folders)) ^ set(map(_key, test_folders)):
         raise InputError(
-            f"{directory}: the class folders differ from those of the test images (such as {min(differing)}), "
-            "so the labels would not mean the same classes; unpack the test set again"
+            f"{directory}: the class folders differ from those of the test images (such as "
+            f"{min(differing)}), so the labels would not mean the same classes; unpack the test set again"
         )
     return {name: label for label, name in enumerate(folders)}
 
@@ -178,7 +178,7 @@ def _check_numbers(directory: Path, numbers: Sequence[int], spec: TestSetSpec) -
 def _check_class_names(
     directory: Path, folders: Sequence[str], spec: TestSetSpec, class_names: Sequence[str]
 ) -> None:
-    """Raise `InputError` if a folder has the name of a class other than the one its position gives it."""
+    """Raise `InputError` if a folder has the name of a class other than the one of its position."""
     labels_of_name: dict[str, set[int]] = defaultdict(set)
     for label, name in enumerate(class_names):
         for key in _word_keys(name):
@@ -194,8 +194,8 @@ def _check_class_names(
         folder, label, named_label = misplaced[0]
         raise InputError(
             f"{directory}: the order of the folders differs from that of the classes in {spec.path}: "
-            f"{len(misplaced)} folders have the name of another class, first {folder!r}, which would be class "
-            f"{label} ({class_names[label]!r}) and has the name of class {named_label}; list the names of "
+            f"{len(misplaced)} folders have the name of another class, first {folder!r}, which would be "
+            f"class {label} ({class_names[label]!r}) and has the name of class {named_label}; list the names of "
             "the folders in the order of the classes there (`folders`)"
         )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cloob.common.errors import InputError
-from cloob.common.files import read_json, sha256_of, write_json
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import read_json, write_json
 from cloob.evaluate.features.cache import json_sha256
 
 _THREADS, _FILES_PER_TASK = 16, 64  # bound by reading, not by computing
@@ -60,4 +61,4 @@ def _read_cached(path: Path, count: int) -> Content | None:
 
 
 def _hashes(paths: Sequence[Path]) -> list[str]:
-    return [sha256_of(path) for path in paths]
+    return [sha256_file(path) for path in paths]

@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 from cloob.evaluate.testsets.class_folders import labels_of_folders
 from cloob.evaluate.testsets.content_hash import Content, content_hash
 from cloob.evaluate.testsets.leftovers import abbreviated, is_leftover, may_hide_images, unusual_names
@@ -36,7 +36,7 @@ class LabeledFolder(ImageFolder):
         self._test_folder = folder / spec.test
         if split != "test" and self._test_folder.resolve() == (folder / split_folder).resolve():
             raise InputError(
-                f"{folder / split_folder}: the same folder as the test images; give that of the {split} images"
+                f"{folder / split_folder}: the folder of the test images; give that of the {split} images"
             )
         super().__init__(str(folder / split_folder), loader=load_image, allow_empty=True)
         self._check_contents()
@@ -61,7 +61,7 @@ class LabeledFolder(ImageFolder):
     def make_dataset(  # type: ignore[override]  # torchvision's is static
         self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
     ) -> list[tuple[str, int]]:
-        """Override torchvision's hook, which skips unknown suffixes silently and descends into subfolders."""
+        """Override torchvision's hook, which silently skips unknown suffixes and descends into subfolders."""
         is_counted = self.spec.expected.images_of(self.split) is not None
         samples = []
         for name in sorted(class_to_idx):
@@ -111,12 +111,12 @@ class LabeledFolder(ImageFolder):
         if expected.empty is not None and empty != set(expected.empty):
             raise InputError(
                 f"{self.root}: the classes without images are {sorted(empty)} where {self.spec.path} expects "
-                f"{sorted(expected.empty)} (from 0); a missing folder shifts all following labels: unpack the "
-                "test set again"
+                f"{sorted(expected.empty)} (from 0); a missing folder shifts all following labels: unpack "
+                "the test set again"
             )
 
     def _possible_causes(self) -> str:
-        """Possible causes of a wrong number of images: misplaced files, unusual names, unusual class sizes."""
+        """Possible causes of a wrong number of images: misplaced files, unusual names or class sizes."""
         with os.scandir(self.root) as entries:
             loose = sorted(entry.name for entry in entries if entry.name.lower().endswith(IMG_EXTENSIONS))
         ignored = [
@@ -152,7 +152,7 @@ class LabeledFolder(ImageFolder):
 def load_image(path: str | Path) -> Image:
     """Decode an image file to upright RGB. Raises `InputError` if it does not exist or cannot be decoded."""
     try:
-        with naming(path):
+        with io_errors_at(path):
             content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: not a readable image ({error}); unpack the test set again") from None

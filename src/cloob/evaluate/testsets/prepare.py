@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from cloob.common.archive import is_archive, remove, unpack
-from cloob.common.errors import InputError, naming, raise_if_io
-from cloob.common.http_file import Source, download_file, mismatch
-from cloob.common.text import SAMPLE, what_else
+from cloob.common.archive import extract_archive, is_archive
+from cloob.common.directories import remove_tree
+from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
+from cloob.common.http_file import RemoteFile, checksum_mismatch, download_file
+from cloob.common.text import SNIFF_BYTES, describe_non_text
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.layouts import LAYOUTS
 from cloob.evaluate.testsets.spec import SPLITS, TestSetSpec
@@ -24,7 +25,7 @@ class Distribution:
     """A form in which a test set is distributed: its layout, and files with the folder of each."""
 
     layout: str
-    files: tuple[tuple[Source, str], ...] = ()
+    files: tuple[tuple[RemoteFile, str], ...] = ()
 
 
 def distribution(spec: TestSetSpec, name: str) -> Distribution:
@@ -34,7 +35,7 @@ def distribution(spec: TestSetSpec, name: str) -> Distribution:
         existing = ", ".join(key for key, value in spec.source.items() if isinstance(value, dict)) or "none"
         raise InputError(f"{spec.path}: key 'source.{name}' is missing; the distributions are: {existing}")
     files = tuple(
-        (Source(file["url"], file["max_bytes"], file.get("checksum")), file.get("into", "."))
+        (RemoteFile(file["url"], file["max_bytes"], file.get("checksum")), file.get("into", "."))
         for file in content.get("files") or []
     )
     names = [_file_name(source) for source, _ in files]
@@ -46,14 +47,14 @@ def distribution(spec: TestSetSpec, name: str) -> Distribution:
     return Distribution(content["layout"], files)
 
 
-def _file_name(source: Source) -> str:
+def _file_name(source: RemoteFile) -> str:
     return Path(unquote(urlsplit(source.url).path)).name
 
 
 def prepare(
     spec: TestSetSpec, name: str, archives: Path, out: Path, local_files: Path | None, workers: int
 ) -> None:
-    """Download a distribution (or read `local_files`), convert it to class folders in `out`, validate them.
+    """Download a distribution (or read `local_files`) and convert it to validated class folders in `out`.
 
     Downloads remain in `archives`, complete or partial, for the next attempt. `out` is created only if its
     images and classes match the spec. Raises `InputError`.
@@ -62,21 +63,21 @@ def prepare(
     if local_files is None and not chosen.files:
         page = spec.source.get("page", "its website")
         raise InputError(
-            f"{spec.path}: its {name} files cannot be downloaded automatically; get them from {page} and give "
-            "their folder as `local_files` in the config"
+            f"{spec.path}: its {name} files cannot be downloaded automatically; get them from {page} and "
+            "give their folder as `local_files` in the config"
         )
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: exists already; delete it to prepare it again")
     unpacked, incomplete = archives / "unpacked", out.with_name(f".{out.name}.unfinished")
     for leftover in (unpacked, incomplete):
-        remove(leftover)
+        remove_tree(leftover)
     try:
         root = local_files or _download(chosen, archives, unpacked)
         incomplete.parent.mkdir(parents=True, exist_ok=True)
         try:
             LAYOUTS[chosen.layout](spec, root, incomplete, workers)
         except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
-            raise_if_io(error, root)
+            raise_if_io_error(error, root)
             raise InputError(
                 f"{root}: not the {name} files of {spec.title} ({error}); expected: "
                 f"{' '.join((LAYOUTS[chosen.layout].__doc__ or '').split())}"
@@ -91,7 +92,7 @@ def prepare(
         print(f"{out}: {len(test):,} test images of {len(test.class_names)} classes, as expected")
     finally:
         for leftover in (unpacked, incomplete):
-            remove(leftover)
+            remove_tree(leftover)
 
 
 def _download(chosen: Distribution, archives: Path, unpacked: Path) -> Path:
@@ -104,18 +105,18 @@ def _download(chosen: Distribution, archives: Path, unpacked: Path) -> Path:
         target.mkdir(parents=True, exist_ok=True)
         try:
             if is_archive(file):
-                unpack(file, unpacked / "one", _MAX_EXPANSION * source.max_bytes)
-                with naming(target):
+                extract_archive(file, unpacked / "one", _MAX_EXPANSION * source.max_bytes)
+                with io_errors_at(target):
                     shutil.copytree(unpacked / "one", target, dirs_exist_ok=True, copy_function=shutil.move)
-                remove(unpacked / "one")
+                remove_tree(unpacked / "one")
             elif file.suffix in (".zip", ".tgz", ".gz", ".tar"):
                 with file.open("rb") as opened:
-                    content = what_else(opened.read(SAMPLE)) or "damaged"
+                    content = describe_non_text(opened.read(SNIFF_BYTES)) or "damaged"
                 raise InputError(f"{file}: not an archive, but {content}; delete it to download it again")
             else:
                 shutil.copyfile(file, target / file.name)
         except InputError as error:
-            if difference := mismatch(source, file):
+            if difference := checksum_mismatch(source, file):
                 raise InputError(f"{error}; {difference}: delete the file and run again") from None
             raise
     return unpacked / "all"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 from cloob.common.yaml_file import read_yaml
 from cloob.evaluate.testsets.leftovers import is_leftover
 from cloob.evaluate.testsets.spec_schema import schema_problem
@@ -96,7 +96,7 @@ def load_spec(path: str | Path) -> TestSetSpec:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """The names of the folders in `folder`, sorted as text, without hidden ones and leftovers (`is_leftover`)."""
+    """The names of the folders in `folder`, sorted as text, without leftovers (`is_leftover`)."""
     return sorted(entry.name for entry in folder.iterdir() if not is_leftover(entry.name) and entry.is_dir())
 
 
@@ -118,12 +118,10 @@ def split_at_capitals(name: str) -> str:
 
 def _read_class_names(path: Path, spec_path: Path) -> list[str]:
     try:
-        with naming(path):
+        with io_errors_at(path):
             lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
-        message = (
-            f"{path}: not a readable UTF-8 file; {spec_path} requires it to list the class names, one per line"
-        )
+        message = f"{path}: not a readable UTF-8 file; {spec_path} requires one class name per line there"
         raise InputError(message) from None
     names = [line.strip() for line in lines]
     first_line: dict[str, int] = {}
@@ -152,14 +150,14 @@ def _inconsistency(content: dict[str, Any]) -> str | None:
     expected = content.get("expected") or {}
     count, empty = expected.get("classes"), expected.get("empty") or ()
     if count is not None and any(label >= count for label in empty):
-        return f"key 'expected.empty' is {list(empty)}, but there are {count} classes; labels start at 0"
+        return f"key 'expected.empty' is {list(empty)} with {count} classes; give labels from 0"
     split_of_folder: dict[str, str] = {}
     for split in SPLITS:
         if content.get(split) and (folder := os.path.normpath(content[split])):
             if folder in split_of_folder:
                 return (
-                    f"keys {split_of_folder[folder]!r} and {split!r} are both {content[split]!r}, so the same "
-                    "images would be used for training and testing; give each split its own folder"
+                    f"keys {split_of_folder[folder]!r} and {split!r} are both {content[split]!r}, so the "
+                    "same images would be used for training and testing; give each split its own folder"
                 )
             split_of_folder[folder] = split
     return None

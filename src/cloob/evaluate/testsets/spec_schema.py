@@ -9,7 +9,7 @@ import yaml
 from jsonschema import FormatChecker, ValidationError
 
 from cloob.common.json_schema import StrictValidator, suggest_key
-from cloob.common.yaml_file import hint
+from cloob.common.yaml_file import value_hint
 
 _MAX_VALUES = 100_000  # YAML aliases can multiply a few lines into more values than fit into memory
 _FORMATS = FormatChecker(formats=())
@@ -78,7 +78,7 @@ def _explain(error: ValidationError) -> str:
         problem = f"is a list whose entry {path.pop() + 1} {problem}"
     if error.validator == "type":
         expected = error.validator_value
-        if spelling := hint(error.instance, [expected] if isinstance(expected, str) else expected):
+        if spelling := value_hint(error.instance, [expected] if isinstance(expected, str) else expected):
             problem += f" ({spelling})"
     return f"key {_dotted(path)!r} {problem}; give {remedy}"
 
@@ -100,7 +100,9 @@ def _description(path: list[Any]) -> str:
     """The innermost description in the schema along a path."""
     schema, description = _schema(), "a test-set spec"
     for part in path:
-        schema = schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
+        schema = (
+            schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
+        )
         if reference := schema.get("$ref"):
             schema = _schema()["$defs"][reference.rpartition("/")[2]] | schema
         description = schema.get("description", description)

@@ -8,8 +8,8 @@ import av
 from PIL import Image
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, naming
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, io_errors_at
 from cloob.common.processes import process_pool
 
 
@@ -18,7 +18,7 @@ def middle_frame(video: Path) -> Image.Image:
 
     The frames are counted by decoding them: the frame count in a container's header is often wrong.
     """
-    with naming(video):
+    with io_errors_at(video):
         content = video.read_bytes()  # so that errors of FFmpeg concern the content, not the file system
     try:
         with av.open(io.BytesIO(content)) as container:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.report.names import CORPORA, label, ranks
 from cloob.report.render.style import FAINT, INK, new_figure, shown, title
 
@@ -29,7 +29,7 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
         try:
             table = pd.read_csv(path, dtype={"split": str, "stage": str, "outcome": str})
         except (OSError, ValueError) as error:
-            raise_if_io(error, path)
+            raise_if_io_error(error, path)
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: not a readable table ({reason}); download the corpus again") from None
         if not set(COLUMNS) <= set(table) or table.empty:

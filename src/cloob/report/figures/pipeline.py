@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.report.render.style import FAINT, INK, new_figure, title
 
 # "#     download  lists of captions and links  ->  images with captions, every row accounted for"
@@ -25,7 +25,7 @@ def read(inputs: Sequence[Path]) -> pd.DataFrame:
         try:
             texts[path.name] = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise_if_io(error, path)
+            raise_if_io_error(error, path)
             raise InputError(f"{path}: cannot be read ({error})") from None
     stages = _STAGE.findall(texts.get("Snakefile", ""))
     if not stages:

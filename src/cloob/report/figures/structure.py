@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cloob.common.errors import InputError
+from cloob.objectives.registry import OBJECTIVES
 from cloob.report.figures.bars import bar_legend, draw_bars
 from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
 from cloob.report.load.paper import read_paper
@@ -16,13 +17,8 @@ from cloob.report.render.style import INK, handles, new_figure, title
 
 TOWERS = ("image", "text")
 PROTOCOL = "embedding_structure"
-# As config/paper_results.csv calls the objectives; its figures are of Conceptual Captions and RN50.
-_PAPER_OBJECTIVES = {
-    "InfoNCE": "clip",
-    "InfoNCE-Hopfield": "infonce_hopfield",
-    "InfoLOOB": "infoloob",
-    "InfoLOOB-Hopfield": "cloob",
-}
+# By the paper's names of them; its figures are of Conceptual Captions and RN50.
+_PAPER_OBJECTIVES = {method: name for name, entry in OBJECTIVES.items() for method in entry.paper_names}
 
 
 def read_metric(inputs: Sequence[Path], metric: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 
 # Of a form: a number, a number or nothing, anything.
 NUMBER = (int, float)
@@ -31,7 +31,7 @@ def parse(text: bytes) -> Any:
 def read_file(path: Path, absent: str, remedy: str) -> Any:
     """A JSON file. Raises `InputError`, with `absent` where it is missing, `remedy` where it is no JSON."""
     try:
-        with naming(path):
+        with io_errors_at(path):
             content = path.read_bytes()
         return parse(content)
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cloob.common.errors import InputError, naming
+from cloob.common.errors import InputError, io_errors_at
 from cloob.report.load.form import ANYTHING, NUMBER, parse, wrong
 from cloob.report.load.result_file import RUN
 from cloob.report.names import check_objective
@@ -89,7 +89,7 @@ def read_events(path: Path, **needs: Sequence[str]) -> list[dict[str, Any]]:
     }
     events: list[dict[str, Any]] = []
     try:
-        with naming(path), path.open("rb") as log:
+        with io_errors_at(path), path.open("rb") as log:
             for number, line in enumerate(log, start=1):
                 events.append(_event(line, forms, f"{path}, line {number}"))
     except FileNotFoundError:

@@ -6,16 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
+from cloob.objectives.registry import OBJECTIVES
 from cloob.report.names import PAPER_DATASETS
 
 _PRETRAINING = {"cc3m": ("CC3M", "CC3M (inferred)"), "yfcc15m": ("YFCC15M",)}
-_METHODS = {
-    "clip": ("CLIP", "InfoNCE"),
-    "infonce_hopfield": ("InfoNCE-Hopfield",),
-    "infoloob": ("InfoLOOB",),
-    "cloob": ("CLOOB", "InfoLOOB-Hopfield"),
-}
 _COLUMNS = (
     *(
         "table",
@@ -64,7 +59,7 @@ def read_paper(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not the table of the paper's results ({reason}); {remedy}") from None
     if lacking := [column for column in _COLUMNS if column not in table]:
@@ -110,7 +105,7 @@ class Paper:
     ) -> Published | None:
         """The published counterpart of a cell, or None."""
         for pretraining in _PRETRAINING.get(corpus, ()):
-            for method in _METHODS[objective]:
+            for method in OBJECTIVES[objective].paper_names:
                 found = self.number(pretraining, architecture, method, epoch, protocol, dataset, metric)
                 if found:
                     return found

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
-from cloob.common.files import atomic_write
 from cloob.report.load.result_file import read_result
 from cloob.report.names import ARCHITECTURES, CORPORA, DATASETS, OBJECTIVES, ranks
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from markdown import Markdown
 
-from cloob.common.errors import InputError, raise_if_io
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
+from cloob.common.errors import InputError, raise_if_io_error
 
 # Wide tables scroll by themselves, so that a page fits a phone.
 _STYLE = """\
@@ -25,7 +25,7 @@ def report_page(markdown_path: Path, html: Path) -> None:
     try:
         text = markdown_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise_if_io(error, markdown_path)
+        raise_if_io_error(error, markdown_path)
         raise InputError(f"{markdown_path}: not a readable table ({error}); make it again") from None
     body = html_of(text)
     heading = re.sub(r"<[^>]*>", "", body.partition("\n")[0])

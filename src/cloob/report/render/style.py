@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.colors
 import pandas as pd
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
+from cloob.objectives import registry
 from cloob.report.load.results import write_table
 from cloob.report.names import OBJECTIVES, label
 from cloob.report.render.text import REPLACEMENT, printable
@@ -26,16 +28,8 @@ DASHES = (0, (2, 1))
 _FONT = "DejaVu Sans"  # comes with matplotlib, so it is the same everywhere
 _MARK = 300  # characters of a mark, at most
 _LINE = 0.18  # inches of a line of it
-_COLOURS = sns.color_palette("colorblind")
-# Blues for InfoNCE, oranges for InfoLOOB: as far apart as colour-blind eyes allow.
-PALETTE = {
-    "clip": _COLOURS[0],
-    "infonce_hopfield": _COLOURS[9],
-    "infoloob": _COLOURS[1],
-    "cloob": _COLOURS[3],
-}
-# Where a line has few points, a shape tells it apart too.
-MARKERS = {"clip": "o", "infonce_hopfield": "s", "infoloob": "^", "cloob": "D"}
+PALETTE = {objective.name: mpl.colors.to_rgb(objective.color) for objective in registry.OBJECTIVES.values()}
+MARKERS = {objective.name: objective.marker for objective in registry.OBJECTIVES.values()}
 _SETTINGS = {
     "font.size": 7.5,
     "axes.titlesize": 8,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloob.common.files import atomic_write
+from cloob.common.atomic_files import atomic_write
 from cloob.report.load.results import write_table
 from cloob.report.names import titled
 from cloob.report.render.latex import escaped, escaped_cell, escaped_prose

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloob.common.errors import InputError, raise_if_io
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.report.names import CORPORA, label
 from cloob.report.render.table import MISSING, Document, Section, as_markdown, write_document
 from cloob.report.render.text import printable
@@ -67,7 +67,7 @@ def read_page(name: str, path: Path) -> Page:
     try:
         table = pd.read_csv(path, dtype={"outcome": str}, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise_if_io(error, path)
+        raise_if_io_error(error, path)
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: not a readable table of outcomes ({reason}); delete it and run again"

@@ -1,4 +1,4 @@
-"""Birds and flowers: drawn from a few properties of the species rather than from listed shapes."""
+"""Draw birds and flowers from a few properties of the species instead of from lists of shapes."""
 
 import math
 import random
@@ -8,7 +8,7 @@ from cloob.toy_data.pen import Pen
 
 
 def draw_bird(pen: Pen, bird: dict[str, Any], rng: random.Random) -> None:
-    """Draw a bird that looks to the right (see birds.yaml for the builds)."""
+    """Draw a bird that faces right; birds.yaml explains the builds."""
     {"owl": _owl, "wader": _wader, "duck": _duck}.get(bird["build"], _songbird)(pen, bird, rng)
 
 
@@ -72,21 +72,21 @@ def _eye(pen: Pen, x: float, y: float, radius: float) -> None:
 
 
 def draw_flower(pen: Pen, flower: dict[str, Any], rng: random.Random) -> None:
-    """Draw a flower seen from the front, stalk and leaf below (see flowers.yaml)."""
+    """Draw a flower from the front, with stalk and leaf; flowers.yaml explains the keys."""
     pen.line("green", 0.12, [(0, 0), (rng.uniform(-0.2, 0.2), 1.3)])
     pen.oval("green", rng.choice((-0.3, 0.3)), 1.0, 0.3, 0.12, rng.uniform(-30, 30))
     turn = rng.uniform(0, 360)
     for ring in range(flower["rings"]):
         reach = 0.95 * (1 - 0.27 * ring)
-        shade = flower["petal"] if ring % 2 == 0 else _PALER.get(flower["petal"], flower["petal"])
+        shade = flower["petal"] if ring % 2 == 0 else _INNER_RING_COLORS.get(flower["petal"], flower["petal"])
         for petal in range(flower["petals"]):
             degrees = turn + 360 * (petal + 0.5 * ring) / flower["petals"]
             _petal(pen, flower["form"], shade, degrees, reach, math.pi / flower["petals"])
     pen.oval(flower["center"], 0, 0, flower["radius"], flower["radius"])
 
 
-# Inner rings of a full flower are of the next colour, so that the rings can be told apart.
-_PALER = {
+# The color of every other ring of petals, so that rings are distinguishable.
+_INNER_RING_COLORS = {
     "red": "maroon",
     "orange": "gold",
     "yellow": "gold",
@@ -97,8 +97,8 @@ _PALER = {
 }
 
 
-def _petal(pen: Pen, form: str, colour: str, degrees: float, reach: float, half: float) -> None:
-    """One petal from the center to `reach`; `half` is half the angle between two petals, in radians."""
+def _petal(pen: Pen, form: str, color: str, degrees: float, reach: float, half: float) -> None:
+    """Draw a petal from the center to `reach`; `half` is half the angle between two petals, in radians."""
     turn = math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
     width = min(0.42, reach * math.tan(min(half, 1.0)))
@@ -115,6 +115,6 @@ def _petal(pen: Pen, form: str, colour: str, degrees: float, reach: float, half:
         ]
     else:
         thin = width * (0.62 if form == "long" else 1.0)
-        pen.oval(colour, reach * 0.58 * cos, reach * 0.58 * sin, reach * 0.42, thin, degrees)
+        pen.oval(color, reach * 0.58 * cos, reach * 0.58 * sin, reach * 0.42, thin, degrees)
         return
-    pen.polygon(colour, [(x * cos - y * sin, x * sin + y * cos) for x, y in outline])
+    pen.polygon(color, [(x * cos - y * sin, x * sin + y * cos) for x, y in outline])

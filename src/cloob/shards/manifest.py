@@ -1,0 +1,90 @@
+"""The manifest of packed shards (`shards.json`): reading it and the shard indexes it lists, its checksums."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cloob.common.errors import InputError, io_errno, io_errors_at
+from cloob.common.json_files import read_json
+
+VERIFY_HINT = "run `cloob shards verify` to find the difference; restore the file or pack the shards again"
+_SHARD_FIELDS = {"name": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
+
+
+class ContentHash:
+    """The SHA-256 over key, image SHA-256 and caption of all samples in order, whatever the shards' size."""
+
+    def __init__(self) -> None:
+        self._hash = sha256()
+
+    def add(self, key: str, image_sha256: str, caption: str) -> None:
+        """Add the next sample."""
+        self._hash.update(json.dumps([key, image_sha256, caption]).encode("ascii") + b"\n")
+
+    def hexdigest(self) -> str:
+        """The hash of all samples added so far, in hexadecimal."""
+        return self._hash.hexdigest()
+
+
+def with_checksum(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with the field `checksum`: the SHA-256 over all other fields."""
+    content = {name: value for name, value in manifest.items() if name != "checksum"}
+    serialized = json.dumps(content, sort_keys=True).encode("ascii")
+    return content | {"checksum": sha256(serialized).hexdigest()}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a `shards.json`. Raises `InputError` if the file is not a manifest of shards."""
+    manifest = read_json(path)
+    try:
+        is_valid = isinstance(manifest["sha256"], str) and all(
+            isinstance(shard[name], kind)
+            for shard in manifest["shards"]
+            for name, kind in _SHARD_FIELDS.items()
+        )
+    except (AttributeError, KeyError, TypeError):
+        is_valid = False
+    if not is_valid:
+        raise InputError(f"{path}: not a shard manifest; give the shards.json that `cloob shards pack` wrote")
+    return manifest
+
+
+def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
+    """Read the columns of `schema` from the index of a shard; `shard` is its entry in the manifest.
+
+    Raises `InputError` if the tar or the index is missing or differs from the manifest.
+    """
+    path = tar.with_suffix(".parquet")
+    try:
+        size = tar.stat().st_size
+        with io_errors_at(path):
+            content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename}: listed in the manifest, but the file is missing; pack the shards again"
+        ) from None
+    if size != shard["bytes"]:
+        raise InputError(f"{tar}: {size:,} bytes, {shard['bytes']:,} in the manifest; pack the shards again")
+    if sha256(content).hexdigest() != shard["index_sha256"]:
+        raise InputError(f"{path}: changed after packing (SHA-256 differs from the manifest); {VERIFY_HINT}")
+    try:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            if missing := set(schema.names) - set(file.schema_arrow.names):
+                raise InputError(
+                    f"{path}: not an index of this version (missing: {', '.join(sorted(missing))}); "
+                    "pack the shards again"
+                )
+            index = file.read(columns=schema.names).select(schema.names).cast(schema)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        if io_errno(error) is not None:
+            raise
+        raise InputError(f"{path}: not a shard index ({error}); pack the shards again") from None
+    if index.num_rows != shard["samples"]:
+        raise InputError(
+            f"{path}: {index.num_rows:,} samples, {shard['samples']:,} in the manifest; pack the shards again"
+        )
+    return index
