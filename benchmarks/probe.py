@@ -100,7 +100,8 @@ def main() -> None:
     )
     seconds_of_last = time.process_time() - middle
     print(
-        f"\nThe last fit, at the weakest λ to {FINAL_TOLERANCE:g} of F: {last.evaluations} float64 evaluations, "
+        f"\nThe final fit, at the weakest λ to {FINAL_TOLERANCE:g} of F: "
+        f"{last.evaluations} float64 evaluations, "
         f"{seconds_of_last:.1f} s of CPU time where the sweep takes {middle - begin:.1f} s."
     )
     work, rate = sum(evaluations) * 4 * train.numel() * options.classes, product_rate(train, options.classes)

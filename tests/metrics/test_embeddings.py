@@ -9,7 +9,6 @@ from scipy.spatial.distance import cdist, pdist
 from torch import Tensor
 
 from cloob.common.errors import InputError
-from cloob.evaluate.features.extractor import PairFeatures
 from cloob.metrics.embeddings import (
     ajne,
     covariance_eigenvalues,
@@ -25,19 +24,20 @@ def sphere(rows: int, width: int, seed: int = 0, center: float = 0.0) -> Tensor:
     return points / points.norm(dim=1, keepdim=True)
 
 
-def pairs(images: int = 37, texts: int = 61) -> PairFeatures:
+def pairs(images: int = 37, texts: int = 61) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings of images and captions, and the index of each caption's image."""
     image_of_text = torch.cat([torch.arange(images), torch.arange(texts - images)])
-    return PairFeatures(sphere(images, 9, 1, 0.4), sphere(texts, 9, 2, -0.2), image_of_text)
+    return sphere(images, 9, 1, 0.4), sphere(texts, 9, 2, -0.2), image_of_text
 
 
 @pytest.mark.parametrize("tile", [512, 7])
 def test_every_number_is_the_formulas(monkeypatch, tile: int) -> None:
     monkeypatch.setitem(TILE, "cpu", tile)
-    features = pairs()
-    x, y = (rows.double().numpy() for rows in (features.image, features.text))
+    image, text, image_of_text = pairs()
+    x, y = (rows.double().numpy() for rows in (image, text))
     x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, y))
-    own = features.image_of_text.numpy()
-    found = embedding_structure(features)
+    own = image_of_text.numpy()
+    found = embedding_structure(image, text, image_of_text)
     expected = {
         "alignment": np.mean(np.sum((x[own] - y) ** 2, axis=1)),
         "modality_gap": np.linalg.norm(x.mean(axis=0) - y.mean(axis=0)),
@@ -90,7 +90,7 @@ def test_fewer_images_than_dimensions_leave_no_negative_eigenvalue() -> None:
 
 def test_embeddings_that_collapsed_have_numbers_too() -> None:
     rows = torch.ones(20, 4) / 2
-    metrics = embedding_structure(PairFeatures(rows, rows, torch.arange(20)))["metrics"]
+    metrics = embedding_structure(rows, rows, torch.arange(20))["metrics"]
     assert metrics["alignment"] == pytest.approx(0, abs=1e-12)
     assert metrics["uniformity_image"] == pytest.approx(0, abs=1e-12)
     assert metrics["ajne_text"] == pytest.approx(5, abs=1e-6)
@@ -98,4 +98,4 @@ def test_embeddings_that_collapsed_have_numbers_too() -> None:
 
 def test_one_image_is_refused() -> None:
     with pytest.raises(InputError, match="1 image: the structure of embeddings wants two"):
-        embedding_structure(PairFeatures(sphere(1, 4), sphere(1, 4), torch.tensor([0])))
+        embedding_structure(sphere(1, 4), sphere(1, 4), torch.tensor([0]))

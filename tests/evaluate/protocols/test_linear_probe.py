@@ -30,7 +30,7 @@ STRENGTHS = l2_sweep(1e-3, 1e3, 7)
 
 
 def colors(folder: Path, **splits: list[int]) -> Path:
-    """A test set of squares in six overlapping colors, with the given numbers of images per class and split."""
+    """Squares in six overlapping colors, with the given numbers of images per class in each split."""
     random = np.random.default_rng(3)
     for split, counts in splits.items():
         for label, images in enumerate(counts):

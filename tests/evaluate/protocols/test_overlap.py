@@ -164,7 +164,8 @@ def test_shards_without_perceptual_hashes_are_rejected_in_one_line(
     assert run(corpus, testset, tmp_path / "out", "--processes=2") == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert (
-        "000001.parquet: no index of this version, it lacks perceptual_hash; pack the shards again" in message
+        "000001.parquet: not an index of this version (missing: perceptual_hash); pack the shards again"
+        in message
     )
     assert not (tmp_path / "out" / "scenes.json").exists()
 
@@ -177,7 +178,9 @@ def test_index_of_another_shard_is_rejected(
     one.write_bytes(two.read_bytes())
     two.write_bytes(content)
     assert run(corpus, testset, tmp_path / "out") == 2
-    assert "000000.parquet: its bytes differ from the manifest's hash" in capsys.readouterr().err
+    assert (
+        "000000.parquet: changed after packing (SHA-256 differs" in capsys.readouterr().err
+    )
 
 
 def test_unreadable_test_image_is_reported(

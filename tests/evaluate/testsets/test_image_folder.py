@@ -95,9 +95,8 @@ def test_unexpected_file_or_subfolder_in_a_class_folder_is_reported(
     if not name.endswith("/"):
         shutil.copy(folder / "test" / "a" / "0.png", path)
     entry = folder / "test" / "b" / Path(name).parts[0]
-    with pytest.raises(
-        InputError, match=rf"^{entry}: not an image with a known suffix \(.*\.png.*\); .* move it"
-    ):
+    message = r"not an image with a known suffix \(.*\.png.*\) directly in the class folder; .* move it"
+    with pytest.raises(InputError, match=f"^{entry}: {message}"):
         read(write_spec, tmp_path, folder)
 
 
@@ -371,7 +370,7 @@ def test_message_about_a_wrong_count_lists_possible_causes(
     (folder / "test" / "b" / "1.png").rename(folder / "test" / "b" / "1.png.part")
     shutil.copy(folder / "test" / "a" / "0.png", folder / "test" / "a" / "0 (1).png")
     shutil.copy(folder / "test" / "a" / "0.png", folder / "test" / "stray.png")
-    with pytest.raises(InputError, match="15 images where .* expects 16") as caught:
+    with pytest.raises(InputError, match=r"15 images where .* expects 16") as caught:
         read(write_spec, tmp_path, folder, classes=list("vwxyz"), expected={"images": 16})
     message = str(caught.value)
     for cause in ("'b/1.png.part'", "'a/0 (1).png'", "'stray.png'", "'a (4)', 'b (2)'"):

@@ -221,7 +221,7 @@ def test_file_of_class_names_must_have_distinct_nonempty_lines(
         ({"classes": ["a", ["b"]]}, r"entry 2 is \['b'\]"),
         ({"classes": ["a\nb", "c"]}, "entry 1 is"),
         ({"classes": ["a", "b", "a"]}, "entries 1 and 3 are both 'a'"),
-        ({"classes": {"file": ["names"]}}, "'classes'"),
+        ({"classes": {"file": ["names"]}}, r"'classes.file' is \['names'\]"),
         ({"folders": ["SE", False, "DK"]}, "'folders' is a list whose entry 2 is False"),
         ({"folders": ["a", "b"]}, "'folders' has 2 names, key 'classes' has 3"),
         ({"folders": ["a", "b", "b"]}, "'folders' is a list whose entries 2 and 3 are both 'b'"),

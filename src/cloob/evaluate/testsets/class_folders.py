@@ -195,8 +195,8 @@ def _check_class_names(
         raise InputError(
             f"{directory}: the order of the folders differs from that of the classes in {spec.path}: "
             f"{len(misplaced)} folders have the name of another class, first {folder!r}, which would be "
-            f"class {label} ({class_names[label]!r}) and has the name of class {named_label}; list the names of "
-            "the folders in the order of the classes there (`folders`)"
+            f"class {label} ({class_names[label]!r}) and has the name of class {named_label}; list the "
+            "names of the folders in the order of the classes there (`folders`)"
         )
 
 

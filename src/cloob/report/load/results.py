@@ -29,7 +29,7 @@ IDENTITY = COLUMNS[:-2]
 # Rows of a table's CSV that are one run's value; the others are taken over its seeds.
 MEASURED = "measured"
 # How a result was made: what one column averages is made alike.
-_ALIKE = ("precision", "training", "dataset_sha256", "description_sha256")
+_ALIKE = ("precision", "training", "dataset_sha256", "spec_sha256")
 _GUESSES = {"accuracy_top5": 5}  # so many guesses, so many times the chance
 _ORDERS = {
     "corpus": CORPORA,
