@@ -26,7 +26,7 @@ from cloob.shards.training_image import ImagePolicy
 from cloob.shards.verify import verify
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.helpers.downloaded_parts import leave_download  # a download's ledgers and tars
+from tests.helpers.downloaded_parts import write_download
 
 RULES = ImagePolicy(max_bytes=50_000_000, max_pixels=100_000_000, quality=95)
 DISTINCT = 200  # photos that take turns, each with a tail of its own
@@ -71,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     IMAGES.extend(photos(options.images))
     with tempfile.TemporaryDirectory() as folder:
-        parts = leave_download(
+        parts = write_download(
             Path(folder, "download"), [(f"a photo of {i}", one) for i, one in enumerate(IMAGES)], parts=8
         )
         size = statistics.mean(map(len, IMAGES)) / 1000

@@ -8,11 +8,12 @@ from tests.helpers.import_graph import external_imports
 from tests.helpers.repository import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Declared, but run as programs or loaded as plugins, not imported.
+# Declared, but run as programs or imported by other packages.
 PROGRAMS = {
     "snakemake",  # runs the workflow
     "snakemake-executor-plugin-slurm",  # loaded by `snakemake --profile slurm`
-    "pygments",  # needed by `snakemake --report`
+    "pygments",  # imported by `snakemake --report`
+    "tensorboard",  # imported by torch.utils.tensorboard
 }
 DEVELOPMENT_PROGRAMS = {"mypy", "pytest-timeout", "pytest-xdist", "ruff", "snakefmt"}
 
@@ -46,7 +47,7 @@ def test_imports_of_the_package_and_the_rules_are_declared_and_nothing_else_is()
 def test_imports_of_tests_and_benchmarks_are_declared_and_nothing_else_is() -> None:
     runtime = {normalized(requirement) for requirement in PROJECT["dependencies"]}
     development = {normalized(name) for name in PROJECT["optional-dependencies"]["dev"]}
-    paths = [path for folder in ("tests", "benchmarks", "envs") for path in (ROOT / folder).rglob("*.py")]
+    paths = [path for folder in ("tests", "benchmarks", "envs", "docs") for path in (ROOT / folder).rglob("*.py")]
     imported = distributions_of(external_imports(paths))
     assert undeclared(imported, runtime | development) == set()
     assert development - DEVELOPMENT_PROGRAMS - set().union(*imported.values()) == set()

@@ -1,4 +1,4 @@
-"""`python -m cloob` is `cloob`."""
+"""`python -m cloob`: the same as `cloob`."""
 
 import gc
 import os
@@ -8,21 +8,21 @@ from cloob.cli import main
 
 
 def run() -> None:
-    """Run `main`; after a failure, end without the exit handlers of libraries, which may wait for ever.
+    """Run `main`; after a failure, exit without the exit handlers of libraries, which may block forever.
 
-    (NCCL for another process, pin-memory threads for workers, loggers for a full disk. All `with` blocks have
-    ended by then.)
+    (NCCL waits for other processes, pin-memory threads for workers, loggers for a full disk. All `with`
+    blocks have been exited by then.)
     """
     try:
         main()
-    except SystemExit as end:
-        status = end.code
+    except SystemExit as error:
+        status = error.code
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # torch's, which names the process
+        sys.excepthook(*sys.exc_info())  # replaced by torch, which adds the rank
         status = 1
     if not status:
         sys.exit()
-    gc.collect()  # semaphores that nobody deletes are named in a warning after the last line
+    gc.collect()  # leaked semaphores would cause a warning after the last line
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status if isinstance(status, int) else 1)

@@ -1,4 +1,4 @@
-"""The command `cloob <stage> <verb>`: every rule of the pipeline is one call of it."""
+"""The command `cloob STAGE VERB`: every rule of the workflow is one call of it."""
 
 import argparse
 import importlib
@@ -6,23 +6,23 @@ import os
 import signal
 import sys
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cloob.common.errors import InputError, user_message
 
 STAGES = {
-    "download": "lists of captions and links -> images with captions, every row accounted for",
-    "shards": "downloads -> verified webdataset shards with an index",
-    "train": "shards -> checkpoints of CLOOB, CLIP and the ablations",
-    "evaluate": "checkpoints, test sets -> one small result file per (run, epoch, dataset, protocol)",
-    "report": "result files -> tables and figures",
-    "slurm": "check that the cluster profile fits this cluster",
-    "toy-data": "the synthetic toy dataset that the demo and the tests run on",
+    "download": "download the images of URL lists, with complete row accounting",
+    "shards": "pack downloaded images into verified webdataset shards with an index",
+    "train": "train CLIP, CLOOB or an ablation on shards",
+    "evaluate": "evaluate checkpoints: zero-shot, linear probe, image-text retrieval, embedding structure",
+    "report": "make tables and figures from result files",
+    "slurm": "check that the Slurm profile fits the cluster",
+    "toy-data": "generate and serve the synthetic toy dataset of the demo and the tests",
 }
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but not those that say nothing."""
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults except None, False and empty lists."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, [], False):
@@ -31,60 +31,61 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    def __init__(self, **options: object) -> None:
-        options.setdefault("formatter_class", _Help)
-        super().__init__(**options)  # type: ignore[arg-type]
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", _HelpFormatter)
+        super().__init__(**options)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run one verb of one stage; exits 0, or 2 with one line on bad input and on I/O errors."""
+    """Run a verb of a stage and exit: with 0, or with 2 and a one-line message on input and I/O errors."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
-    parser = _Parser(prog="cloob", description="The CLOOB paper, stage by stage.")
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    parser = _Parser(prog="cloob", description="Reproduce the CLOOB paper, stage by stage.")
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", parser_class=_Parser)
-    for name, purpose in STAGES.items():
-        stage = stages.add_parser(name, help=purpose, description=purpose)
-        # Only the requested stage is imported: each runs in an environment of its own.
+    for name, summary in STAGES.items():
+        stage = stages.add_parser(name, help=summary, description=summary)
+        # Only the requested stage is imported: every stage has its own conda environment.
         if name in arguments[:1]:
             module = importlib.import_module(f"cloob.{name.replace('-', '_')}.cli")
             if hasattr(module, "add_verbs"):
-                options = {"dest": "verb", "required": True, "metavar": "VERB", "parser_class": _Parser}
-                module.add_verbs(stage.add_subparsers(**options))
+                verbs = stage.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+                module.add_verbs(verbs)
             else:
                 module.add_arguments(stage)
-    options = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
+    options = argparse.Namespace(arguments=arguments)
+    parser.parse_args(arguments, options)
     command = " ".join(["cloob", options.stage, *filter(None, [getattr(options, "verb", None)])])
     try:
-        if options.stage != "report":  # which reads and writes with Python alone
+        if options.stage != "report":  # it does not use Arrow
             _check_utf8(arguments)
         options.run(options)
         sys.stdout.flush()
         sys.exit(0)
     except Exception as error:
-        said = user_message(error)
-        if said is None:
+        message = user_message(error)
+        if message is None:
             raise
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
-        _drop_unwritten_output()
+        _discard_unwritten_output()
         sys.exit(128 + signal.SIGINT)
-    print(f"{command}: error: {said}", file=sys.stderr)
-    _drop_unwritten_output()
+    print(f"{command}: error: {message}", file=sys.stderr)
+    _discard_unwritten_output()
     sys.exit(2)
 
 
 def _check_utf8(arguments: list[str]) -> None:
-    """Refuse paths that Arrow cannot open; the names of files below them may be of any bytes."""
+    """Reject paths that Arrow cannot open; names of files below them may be arbitrary bytes."""
     for argument in arguments:
         try:
             argument.encode("utf-8")
         except UnicodeEncodeError:
-            raise InputError(f"{argument!r}: not UTF-8; rename it, or name another") from None
+            raise InputError(f"{argument!r}: not UTF-8; rename it or use another path") from None
 
 
-def _drop_unwritten_output() -> None:
-    """Python would try again at its exit, and print a traceback: into a full disk, or a closed pipe."""
+def _discard_unwritten_output() -> None:
+    """Avoid a second flush at exit, which fails with a traceback on a full disk or a closed pipe."""
     try:
         sys.stdout.flush()
     except OSError:

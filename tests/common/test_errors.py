@@ -23,7 +23,7 @@ from cloob.common.data_loading import BatchLoader, kill_workers_on_exit
 from cloob.common.errors import InputError, io_errno, io_errors_at, user_message
 from cloob.common.json_files import read_json, write_json
 from cloob.common.locks import exclusive_dir_lock, file_lock
-from tests.helpers.io_errors import limited
+from tests.helpers.io_errors import resource_limit
 
 
 def write_torch(path: Path) -> None:
@@ -56,7 +56,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Path, name: str) -> None:
     path = tmp_path / "results" / name
     with (
-        limited(resource.RLIMIT_FSIZE, 10_000),
+        resource_limit(resource.RLIMIT_FSIZE, 10_000),
         pytest.raises(OSError) as failed,
         atomic_write(path) as beside,
     ):
@@ -78,21 +78,25 @@ def test_each_error_of_the_system_has_a_remedy(name: str) -> None:
 def test_a_full_disk_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n" * 20_000)
     command = (
-        f"download cc3m --list {tmp_path}/links.tsv --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
+        f"download urls --reader conceptual_captions --list {tmp_path}/links.tsv"
+        f" --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
     )
-    with limited(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
+    with resource_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
         main(command.split())
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(
-        f"cloob download cc3m: error: {tmp_path}/l.parquet: File too large; raise the file"
+        f"cloob download urls: error: {tmp_path}/l.parquet: File too large; raise the file"
     )
 
 
 def to_output(output: int, folder: Path) -> subprocess.CompletedProcess[str]:
     """A command that says something, with this standard output."""
     (folder / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
-    command = f"download cc3m --list {folder}/links.tsv --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    command = (
+        f"download urls --reader conceptual_captions --list {folder}/links.tsv"
+        f" --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    )
     return subprocess.run(
         [sys.executable, "-m", "cloob", *command.split()],
         stdout=output,
@@ -107,7 +111,7 @@ def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
         done = to_output(full.fileno(), tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
-        "cloob download cc3m: error: No space left on device; free space"
+        "cloob download urls: error: No space left on device; free space"
     )
 
 
@@ -119,7 +123,7 @@ def test_output_that_nobody_reads_any_more_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith(
-        "cloob download cc3m: error: Broken pipe; the program that read the output has ended"
+        "cloob download urls: error: Broken pipe; the program that read the output has ended"
     )
 
 
@@ -239,8 +243,9 @@ def test_names_that_are_not_utf8_survive_json(tmp_path: Path) -> None:
 
 
 def test_an_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cloob", "download", "cc3m", "--list", bytes(tmp_path) + b"/caf\xe9"]
+    command = [sys.executable, "-m", "cloob", "download", "urls", "--reader", "conceptual_captions"]
+    command += ["--list", bytes(tmp_path) + b"/caf\xe9"]
     command += ["--urls", f"{tmp_path}/l.parquet", "--outcomes", f"{tmp_path}/f.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it, or name another")
+    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it or use another path")

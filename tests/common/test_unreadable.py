@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from cloob.report.load.result_file import read_result
 from PIL import Image
 
 from cloob.common.accounting import read_outcomes
@@ -26,22 +27,21 @@ from cloob.common.json_files import read_json, write_json
 from cloob.common.json_lines import first_and_last_events
 from cloob.common.text import read_text
 from cloob.common.yaml_file import read_yaml
-from cloob.download.corpora.text_lines import lines
+from cloob.download.corpora.line_reader import read_lines
 from cloob.download.corpora.yfcc100m_sqlite import is_sqlite
-from cloob.download.fetch.completed_tars import read_whole
-from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
+from cloob.download.fetch.completed_tars import read_completed_tars
+from cloob.download.ledger import SCHEMA, read_ledger_batches, read_part, write_ledger
 from cloob.evaluate.features.cache import cached
 from cloob.evaluate.protocols.result import is_up_to_date
 from cloob.evaluate.testsets.content_hash import content_hash
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.evaluate.testsets.spec import _read_class_names, class_folders
 from cloob.evaluate.testsets.video import middle_frame
-from cloob.models.load import load_model
 from cloob.models.config import model_config
+from cloob.models.load import load_model
 from cloob.models.safe_load import read_weights
 from cloob.report.load.logs import read_events
 from cloob.report.load.paper import Paper
-from cloob.report.load.result_file import read_result
 from cloob.report.tables.accounting import read_page
 from cloob.report.tables.corpus import read_manifest
 from cloob.shards.from_download import download_source
@@ -52,7 +52,7 @@ from cloob.shards.validate import _finished
 from cloob.shards.webdataset_tars import decompress_tar
 from cloob.shards.writer import Sample, finished_shard, write_shard
 from cloob.train.state import newest_checkpoint, read_checkpoint, save_checkpoint
-from tests.helpers.io_errors import fail_reads_below, no_descriptor_left
+from tests.helpers.io_errors import fail_reads_below, no_free_descriptors
 
 
 @dataclass
@@ -131,13 +131,17 @@ CASES = {
     "ledger": Case(
         "ledger.parquet",
         lambda path: write_ledger(path, SCHEMA.empty_table()),
-        lambda path: list(batches(path, ["uid"])),
+        lambda path: list(read_ledger_batches(path, ["uid"])),
     ),
     "list": Case(
-        "list.tsv", lambda path: path.write_text("a cat\thttp://x.example\n"), lambda path: list(lines(path))
+        "list.tsv",
+        lambda path: path.write_text("a cat\thttp://x.example\n"),
+        lambda path: list(read_lines(path)),
     ),
     "tar of img2dataset": Case(
-        "00000_stats.json", lambda p: a_round(p.with_name("00000.tar")), lambda p: read_whole(p.parent, {})
+        "00000_stats.json",
+        lambda p: a_round(p.with_name("00000.tar")),
+        lambda p: read_completed_tars(p.parent, {}),
     ),
     "tar archive": Case("a.tar", a_tar, is_archive),
     "zip archive": Case("a.zip", a_zip, is_archive),
@@ -191,7 +195,7 @@ def test_too_many_open_files_make_no_file_a_damaged_one(tmp_path: Path, name: st
     path = tmp_path / case.file
     case.make(path)
     before = state(tmp_path)
-    with no_descriptor_left(), pytest.raises(OSError) as failed:
+    with no_free_descriptors(), pytest.raises(OSError) as failed:
         case.read(path)
     said = user_message(failed.value)
     assert said is not None

@@ -1,4 +1,4 @@
-"""What a download leaves, made after its contract: ledgers of parts, tars, and the table of links."""
+"""Write the output of a download without downloading: ledgers of all parts, their tars and the URL list."""
 
 import io
 import tarfile
@@ -21,23 +21,23 @@ LEDGER = pa.schema(
         ("length", pa.int64()),
     ]
 )
-Row = tuple[str, bytes | str]  # the caption, and the image or the outcome of a link that gave none
-ROWS = 23
+UrlRow = tuple[str, bytes | str]  # the caption, and the image or the outcome of a failed download
+NUM_IMAGES = 23
 
 
 def caption(number: int) -> str:
-    """The caption of a row of the list (0-based)."""
+    """The caption of image `number` (0-based)."""
     return f"picture {number} of „Köln“"
 
 
 def uid(row: int) -> str:
-    """Of a row of the list (1-based)."""
+    """The uid of a row of the URL list (1-based)."""
     return f"{row:09d}"
 
 
-def leave_download(folder: Path, rows: Sequence[Row], parts: int = 2) -> tuple[list[Path], Path]:
-    """The ledgers of as many parts, and the table of links."""
-    links = folder / "urls.parquet"
+def write_download(folder: Path, rows: Sequence[UrlRow], parts: int = 2) -> tuple[list[Path], Path]:
+    """Write the given number of parts; return their ledgers and the URL list."""
+    urls = folder / "urls.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     numbers = range(1, len(rows) + 1)
     table = {
@@ -46,28 +46,28 @@ def leave_download(folder: Path, rows: Sequence[Row], parts: int = 2) -> tuple[l
         "caption": [caption for caption, _ in rows],
         "row": list(numbers),
     }
-    pq.write_table(pa.table(table), links)
+    pq.write_table(pa.table(table), urls)
     size = -(-len(rows) // parts)
     ledgers = [
-        _leave_part(folder / "parts", part, rows[part * size : (part + 1) * size], part * size + 1)
+        _write_part(folder / "parts", part, rows[part * size : (part + 1) * size], part * size + 1)
         for part in range(parts)
     ]
-    return ledgers, links
+    return ledgers, urls
 
 
-def _leave_part(folder: Path, part: int, rows: Sequence[Row], first: int) -> Path:
+def _write_part(folder: Path, part: int, rows: Sequence[UrlRow], first_row: int) -> Path:
     name = f"{part:04d}"
     (folder / name).mkdir(parents=True)
     tar = folder / name / "00000.tar"
     ledger = {column: [] for column in LEDGER.names}
     with tarfile.open(tar, "w") as archive:
-        for number, (_, content) in enumerate(rows, start=first):
+        for number, (_, content) in enumerate(rows, start=first_row):
             kept = isinstance(content, bytes)
-            place = (None, None, None)
+            byte_range = (None, None, None)
             if kept:
                 member = tarfile.TarInfo(f"{uid(number)}.jpg")
                 member.size = len(content)
-                place = (f"{name}/00000.tar", archive.offset + 512, len(content))
+                byte_range = (f"{name}/00000.tar", archive.offset + 512, len(content))
                 archive.addfile(member, io.BytesIO(content))
             row = (
                 uid(number),
@@ -75,7 +75,7 @@ def _leave_part(folder: Path, part: int, rows: Sequence[Row], first: int) -> Pat
                 200 if kept else None,
                 sha256(content).hexdigest() if kept else None,
                 0,
-                *place,
+                *byte_range,
             )
             for column, value in zip(LEDGER.names, row, strict=True):
                 ledger[column].append(value)

@@ -1,4 +1,4 @@
-"""Failing disks for tests: the system's errors, raised by the calls that Python's file objects make."""
+"""Simulated I/O errors: operating system errors raised by the calls that Python's file objects make."""
 
 import io
 import os
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-# What a disk, a file server, an exhausted machine or a wrong mode answers.
-NUMBERS = ("EIO", "ESTALE", "ENOMEM", "EACCES", "EMFILE", "ETIMEDOUT", "EUCLEAN", "EKEYEXPIRED")
+# Errors of failing disks and file servers, exhausted resources and missing permissions.
+ERRNO_NAMES = ("EIO", "ESTALE", "ENOMEM", "EACCES", "EMFILE", "ETIMEDOUT", "EUCLEAN", "EKEYEXPIRED")
 
 
 class _Failing(io.FileIO):
@@ -25,15 +25,15 @@ class _Failing(io.FileIO):
 
 
 def fail_reads_below(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
-    """Have each file below `folder` open, and every read of it fail; such an error names no file."""
-    opened = io.open
+    """Let every read of a file below `folder` fail, although it opens; the error names no file."""
+    io_open = io.open
 
-    def open_failing(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
+    def open_failing(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if not isinstance(file, int) and Path(file).is_relative_to(folder) and mode in ("r", "rb"):
             raw = type("Failing", (_Failing,), {"number": number})(file, "rb")
             binary = io.BufferedReader(raw)
             return binary if "b" in mode else io.TextIOWrapper(binary)
-        return opened(file, mode, *rest, **more)
+        return io_open(file, mode, *args, **kwargs)
 
     def pread(descriptor: int, length: int, offset: int) -> bytes:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
@@ -48,8 +48,8 @@ def fail_reads_below(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int)
 
 
 @contextmanager
-def limited(kind: int, soft: int) -> Iterator[None]:
-    """Lower one of this process's limits (`resource.RLIMIT_…`) for the `with` block."""
+def resource_limit(kind: int, soft: int) -> Iterator[None]:
+    """Lower a resource limit (`resource.RLIMIT_…`) of this process for the `with` block."""
     before = resource.getrlimit(kind)
     resource.setrlimit(kind, (soft, before[1]))
     try:
@@ -59,16 +59,16 @@ def limited(kind: int, soft: int) -> Iterator[None]:
 
 
 @contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Let every attempt to open a file fail with EMFILE, as in a process with too many open files."""
+def no_free_descriptors() -> Iterator[None]:
+    """Let every attempt to open a file fail with EMFILE, as with too many open files."""
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
-    with limited(resource.RLIMIT_NOFILE, lowest):
+    with resource_limit(resource.RLIMIT_NOFILE, lowest):
         yield
 
 
-def as_nobody(work: Callable[[], None]) -> int:
-    """Do the work in a forked process without root's rights; its exit status, 1 where it raised."""
+def run_as_nobody(work: Callable[[], None]) -> int:
+    """Run `work` in a forked process without root privileges; return its exit status, 1 if it raised."""
     child = os.fork()
     if child == 0:
         status = 1

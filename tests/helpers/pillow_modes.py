@@ -1,18 +1,15 @@
-"""The same picture in every mode that Pillow knows, and as files of every format."""
-
-import io
-from typing import Any
+"""The same image in every Pillow mode."""
 
 import numpy as np
 from PIL import Image, ImageCms
 
-# A smooth picture, not symmetric, of gray levels: every mode can hold it, whatever its colors are.
+# A smooth, asymmetric grayscale image, which every mode can represent.
 _ROWS, _COLUMNS = np.mgrid[0:24, 0:36]
 GRAY = (_ROWS * 5 + _COLUMNS * 3 + 10).astype(np.uint8)  # (24, 36), 10 to 230
 
 
-def of_mode(mode: str) -> Image.Image:
-    """GRAY in a mode of Pillow's, over its whole range."""
+def image_in_mode(mode: str) -> Image.Image:
+    """`GRAY` in a Pillow mode, scaled to the full range of the mode."""
     gray = Image.fromarray(GRAY)
     rgb = gray.convert("RGB")
     if mode == "1":
@@ -22,7 +19,7 @@ def of_mode(mode: str) -> Image.Image:
         image.putalpha(255)
         return image
     if mode in ("La", "RGBa"):
-        return of_mode(mode.replace("a", "A")).convert(mode)
+        return image_in_mode(mode.replace("a", "A")).convert(mode)
     if mode == "P":
         return gray.convert("P")
     if mode == "PA":
@@ -50,10 +47,3 @@ MODES = (
     *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"),
     *("I", "I;16", "I;16L", "I;16B", "I;16N", "F"),
 )
-
-
-def file_of(image: Image.Image, form: str, **options: Any) -> bytes:
-    """The bytes of a file of it."""
-    content = io.BytesIO()
-    image.save(content, form, **options)
-    return content.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures as strangers' servers send them: every form that training cannot read as it is, and rubbish."""
+"""Synthetic image files in every form that occurs on the web, including invalid and hostile ones."""
 
 import io
 from typing import Any
@@ -6,58 +6,59 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-ORIENTATION = 0x0112
+ORIENTATION_TAG = 0x0112
 
 
-def noise(seed: int, width: int = 48, height: int = 32, mode: str = "RGB") -> Image.Image:
-    """Smooth noise, so that a JPEG of it is near it; no two seeds alike."""
+def noise_image(seed: int, width: int = 48, height: int = 32, mode: str = "RGB") -> Image.Image:
+    """Smooth noise, which JPEG hardly changes; different for every seed."""
     bands = {"L": 1, "RGB": 3, "RGBA": 4, "CMYK": 4, "LA": 2}[mode]
     pixels = np.random.default_rng(seed).integers(0, 256, (4, 6, bands), dtype=np.uint8)
     image = Image.fromarray(pixels.squeeze() if bands == 1 else pixels, mode)
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def encoded(image: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
-    """The bytes of a file of it."""
+def encode_image(image: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
+    """The bytes of an image file."""
     content = io.BytesIO()
     image.save(content, form, **options)
     return content.getvalue()
 
 
 def jpeg(seed: int, mode: str = "RGB", **size: int) -> bytes:
-    """A plain JPEG."""
-    return encoded(noise(seed, mode=mode, **size), quality=95)
+    """A plain JPEG of `noise_image(seed)`."""
+    return encode_image(noise_image(seed, mode=mode, **size), quality=95)
 
 
-def turned(seed: int, orientation: int) -> tuple[bytes, Image.Image]:
-    """A JPEG with that EXIF orientation, and the picture as it is to be seen."""
+def rotated_jpeg(seed: int, orientation: int) -> tuple[bytes, Image.Image]:
+    """A JPEG with an EXIF orientation, and the upright image."""
     exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    stored = encoded(noise(seed), quality=95, exif=exif.tobytes())
+    exif[ORIENTATION_TAG] = orientation
+    stored = encode_image(noise_image(seed), quality=95, exif=exif.tobytes())
     return stored, ImageOps.exif_transpose(Image.open(io.BytesIO(stored)))
 
 
-def sixteen_bits(seed: int) -> tuple[bytes, np.ndarray]:
-    """A grey PNG of 16 bits, and the 8 bits that it is to become."""
-    grey = np.asarray(noise(seed, mode="L")).astype(np.uint16)
-    return encoded(Image.fromarray(grey * 256 + 99), "PNG"), grey.astype(np.uint8)
+def sixteen_bit_png(seed: int) -> tuple[bytes, np.ndarray]:
+    """A 16-bit grayscale PNG, and the expected 8-bit pixels."""
+    gray = np.asarray(noise_image(seed, mode="L")).astype(np.uint16)
+    return encode_image(Image.fromarray(gray * 256 + 99), "PNG"), gray.astype(np.uint8)
 
 
-def animated(seed: int, form: str) -> bytes:
-    """Three pictures after one another; the first is `noise(seed)`."""
-    return encoded(noise(seed), form, save_all=True, append_images=[noise(seed + 1), noise(seed + 2)])
+def animated_image(seed: int, form: str) -> bytes:
+    """An animation of three frames; the first is `noise_image(seed)`."""
+    other_frames = [noise_image(seed + 1), noise_image(seed + 2)]
+    return encode_image(noise_image(seed), form, save_all=True, append_images=other_frames)
 
 
-def bomb(width: int = 30_000, height: int = 30_000) -> bytes:
-    """A PNG of few bytes and 900 million pixels: its header promises, its data compress to nothing."""
+def decompression_bomb(width: int = 30_000, height: int = 30_000) -> bytes:
+    """A PNG of few bytes that decompresses to 900 million pixels."""
     import struct
     import zlib
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    packer = zlib.compressobj(9)
+    compressor = zlib.compressobj(9)
     line = bytes(1 + width // 8)
-    data = b"".join(packer.compress(line) for _ in range(height)) + packer.flush()
+    data = b"".join(compressor.compress(line) for _ in range(height)) + compressor.flush()
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

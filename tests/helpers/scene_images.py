@@ -1,4 +1,4 @@
-"""Different pictures, of scenes of the toy dataset, and copies of them as they circulate on the web."""
+"""Distinct images (scenes of the toy dataset), and near-duplicates of them as they occur on the web."""
 
 import io
 import random
@@ -9,44 +9,38 @@ from PIL import Image
 
 from cloob.toy_data.render import render
 from cloob.toy_data.scene import random_scene
+from tests.helpers.sample_images import encode_image
 
 SIZE = (160, 120)
 
 
 @cache
-def scene(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
-    """A picture that is a function of its seed."""
+def scene_image(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
+    """A random scene, a function of the seed alone."""
     return render(random_scene(random.Random(seed)), size, random.Random(seed))
 
 
-def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
-    """The bytes of a file of it."""
-    content = io.BytesIO()
-    image.save(content, form, **options)
-    return content.getvalue()
-
-
-def decoded(content: bytes) -> Image.Image:
-    """The picture of a file."""
+def decode_image(content: bytes) -> Image.Image:
+    """The image of a file, in RGB."""
     return Image.open(io.BytesIO(content)).convert("RGB")
 
 
-def _resized(image: Image.Image, factor: float, filter: Image.Resampling) -> Image.Image:
+def _resize(image: Image.Image, factor: float, filter: Image.Resampling) -> Image.Image:
     return image.resize((round(image.width * factor), round(image.height * factor)), filter)
 
 
-# A copy's name -> the bytes of its file.
+# Name of a transformation -> the bytes of the transformed image's file.
 COPIES: dict[str, Callable[[Image.Image], bytes]] = {
-    "jpeg 95": lambda image: encoded(image, quality=95),
-    "jpeg 75": lambda image: encoded(image, quality=75),
-    "jpeg 75 twice": lambda image: encoded(decoded(encoded(image, quality=80)), quality=75),
-    "png": lambda image: encoded(image, "PNG"),
-    "webp": lambda image: encoded(image, "WEBP", quality=80),
-    "half the size": lambda image: encoded(_resized(image, 0.5, Image.Resampling.LANCZOS), quality=90),
-    "half the size and back": lambda image: encoded(
-        _resized(_resized(image, 0.5, Image.Resampling.BICUBIC), 2, Image.Resampling.BICUBIC), quality=90
+    "jpeg 95": lambda image: encode_image(image, quality=95),
+    "jpeg 75": lambda image: encode_image(image, quality=75),
+    "jpeg 75 twice": lambda image: encode_image(decode_image(encode_image(image, quality=80)), quality=75),
+    "png": lambda image: encode_image(image, "PNG"),
+    "webp": lambda image: encode_image(image, "WEBP", quality=80),
+    "half the size": lambda image: encode_image(_resize(image, 0.5, Image.Resampling.LANCZOS), quality=90),
+    "half the size and back": lambda image: encode_image(
+        _resize(_resize(image, 0.5, Image.Resampling.BICUBIC), 2, Image.Resampling.BICUBIC), quality=90
     ),
-    "larger": lambda image: encoded(_resized(image, 1.7, Image.Resampling.BILINEAR), quality=85),
-    "squeezed into a square": lambda image: encoded(image.resize((128, 128)), quality=90),
-    "gray": lambda image: encoded(image.convert("L"), quality=90),
+    "larger": lambda image: encode_image(_resize(image, 1.7, Image.Resampling.BILINEAR), quality=85),
+    "squeezed into a square": lambda image: encode_image(image.resize((128, 128)), quality=90),
+    "gray": lambda image: encode_image(image.convert("L"), quality=90),
 }

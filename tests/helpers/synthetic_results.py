@@ -210,7 +210,7 @@ def _write_predictions(folder: Path, run: dict, epoch: int, random: np.random.Ge
 FATES = """split,stage,outcome,http_status,rows
 train,list,kept,,3950
 train,list,malformed_row,,31
-train,list,duplicate_link,,19
+train,list,duplicate_url,,19
 train,fetch,kept,200,3301
 train,fetch,http_404,404,300
 train,fetch,dns,,120

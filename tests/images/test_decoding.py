@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from cloob.images.decoding import FORMATS, ImageError, decode_rgb, open_image, to_upright_rgb
-from tests.helpers.pillow_modes import GRAY, MODES, file_of, of_mode
+from tests.helpers.pillow_modes import GRAY, MODES, image_in_mode
+from tests.helpers.sample_images import encode_image
 
 ORIENTATION = 0x0112
 LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
@@ -28,7 +29,7 @@ def test_the_modes_tested_here_are_all_that_pillow_has() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_image_of_any_mode_becomes_rgb(mode: str) -> None:
-    image = to_upright_rgb(of_mode(mode))
+    image = to_upright_rgb(image_in_mode(mode))
     assert np.abs(seen(image) - expected(mode)).max() <= 1
     assert to_upright_rgb(image) is image
 
@@ -38,7 +39,7 @@ def test_a_file_of_any_format_is_read_in_every_mode_that_the_format_has(form: st
     read = []
     for mode in MODES:
         try:
-            content = file_of(of_mode(mode), form, **LOSSLESS.get(form, {}))
+            content = encode_image(image_in_mode(mode), form, **LOSSLESS.get(form, {}))
         except (OSError, ValueError):
             continue  # a format without this mode
         if form in ("WEBP", "GIF") and mode[0] in "IF":
@@ -55,8 +56,8 @@ def test_a_file_of_any_format_is_read_in_every_mode_that_the_format_has(form: st
 def test_orientation_is_applied_in_every_format_that_has_it(form: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    stored = of_mode("RGB")
-    content = file_of(stored, form, exif=exif, **LOSSLESS.get(form, {}))
+    stored = image_in_mode("RGB")
+    content = encode_image(stored, form, exif=exif, **LOSSLESS.get(form, {}))
     stored.getexif()[ORIENTATION] = orientation
     right = ImageOps.exif_transpose(stored)
     image = decode_rgb(content)
@@ -71,7 +72,7 @@ def test_orientation_that_makes_no_sense_and_malformed_exif_are_ignored() -> Non
     exif = Image.Exif()
     exif[ORIENTATION] = 9
     for said in (exif.tobytes(), b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12"):
-        assert decode_rgb(file_of(of_mode("RGB"), "JPEG", exif=said)).size == (36, 24)
+        assert decode_rgb(encode_image(image_in_mode("RGB"), "JPEG", exif=said)).size == (36, 24)
 
 
 @pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
@@ -86,9 +87,9 @@ def test_transparency_is_composed_over_white(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
 def test_a_transparent_color_becomes_white(mode: str) -> None:
-    image = of_mode(mode)
+    image = image_in_mode(mode)
     first = image.getpixel((0, 0))
-    content = file_of(image, "PNG", transparency=first)
+    content = encode_image(image, "PNG", transparency=first)
     with open_image(content) as stored:
         assert stored.mode == mode
         clear = np.array([[stored.getpixel((x, y)) == first for x in range(36)] for y in range(24)])
@@ -98,7 +99,7 @@ def test_a_transparent_color_becomes_white(mode: str) -> None:
 
 
 def test_a_palette_with_alpha_is_composed_over_white() -> None:
-    content = file_of(of_mode("P"), "PNG", transparency=bytes([0] * 128 + [255] * 128))
+    content = encode_image(image_in_mode("P"), "PNG", transparency=bytes([0] * 128 + [255] * 128))
     right = np.where(GRAY < 128, 255, GRAY).astype(int)[..., None]
     assert np.abs(seen(decode_rgb(content)) - right).max() == 0
 
@@ -119,7 +120,7 @@ def test_16_bits_are_scaled_by_257(mode: str) -> None:
 def test_gray_pngs_of_few_bits_reach_from_black_to_white(bits: int) -> None:
     levels = Image.fromarray(np.arange(2**bits, dtype=np.uint8)[None]).convert("P")
     levels.putpalette([level * 255 // (2**bits - 1) for level in range(2**bits) for _ in range(3)])
-    content = bytearray(file_of(levels, "PNG", bits=bits))
+    content = bytearray(encode_image(levels, "PNG", bits=bits))
     assert content[24] == bits
     assert [int(value) for value in seen(decode_rgb(bytes(content)))[0, :, 0]] == [
         level * 255 // (2**bits - 1) for level in range(2**bits)
@@ -149,7 +150,7 @@ def test_integers_of_32_bits_are_neither_black_nor_white() -> None:
 
 
 def test_an_inverted_cmyk_jpeg_of_adobe_is_not_a_negative() -> None:
-    content = file_of(of_mode("CMYK"), "JPEG", quality=95)
+    content = encode_image(image_in_mode("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in content
     assert np.abs(seen(decode_rgb(content)) - expected("CMYK")).max() <= 2
 
@@ -160,9 +161,9 @@ def test_an_inverted_cmyk_jpeg_of_adobe_is_not_a_negative() -> None:
         (b"", "not_an_image"),
         (b"<html>gone</html>", "not_an_image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not_an_image"),
-        (file_of(of_mode("RGB"), "JPEG")[:-60], "truncated_image"),
-        (file_of(of_mode("RGB"), "PNG")[:60] + bytes(600), "undecodable"),
-        (file_of(Image.new("1", (400, 300)), "PNG"), "too_many_pixels"),
+        (encode_image(image_in_mode("RGB"), "JPEG")[:-60], "truncated_image"),
+        (encode_image(image_in_mode("RGB"), "PNG")[:60] + bytes(600), "undecodable"),
+        (encode_image(Image.new("1", (400, 300)), "PNG"), "too_many_pixels"),
     ],
 )
 def test_what_cannot_be_decoded_has_one_reason(content: bytes, reason: str) -> None:
@@ -175,7 +176,7 @@ def test_pillows_own_limit_holds_where_none_is_given(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
     for width in (400, 4_000):  # Pillow warns above its limit and refuses above twice the limit
         with pytest.raises(ImageError, match="more than 100000 pixels"):
-            decode_rgb(file_of(Image.new("1", (width, 300)), "PNG"))
+            decode_rgb(encode_image(Image.new("1", (width, 300)), "PNG"))
 
 
 def test_lack_of_memory_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,9 +185,9 @@ def test_lack_of_memory_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Image.Image, "convert", fails)
     with pytest.raises(MemoryError):
-        decode_rgb(file_of(of_mode("L"), "PNG"))
+        decode_rgb(encode_image(image_in_mode("L"), "PNG"))
 
 
 def test_frames_after_the_first_are_not_read() -> None:
-    content = file_of(of_mode("L"), "GIF", save_all=True, append_images=[of_mode("1")] * 2)
+    content = encode_image(image_in_mode("L"), "GIF", save_all=True, append_images=[image_in_mode("1")] * 2)
     assert np.abs(seen(decode_rgb(content)) - expected("L")).max() <= 1

@@ -13,7 +13,8 @@ from cloob.images.near_duplicates import (
     hashes_to_array,
     perceptual_hash,
 )
-from tests.helpers.scene_images import COPIES, decoded, encoded, scene
+from tests.helpers.sample_images import encode_image
+from tests.helpers.scene_images import COPIES, decode_image, scene_image
 
 SCENES = 100
 
@@ -31,14 +32,15 @@ def hash_of(image: Image.Image) -> bytes:
 @pytest.mark.parametrize("copy", COPIES)
 def test_a_copy_of_an_image_is_near_to_it(copy: str) -> None:
     bits = [
-        differing(hash_of(scene(seed)), hash_of(decoded(COPIES[copy](scene(seed))))) for seed in range(SCENES)
+        differing(hash_of(scene_image(seed)), hash_of(decode_image(COPIES[copy](scene_image(seed)))))
+        for seed in range(SCENES)
     ]
     assert max(bits) <= DEFAULT_DISTANCE
     assert np.median(bits) <= DEFAULT_DISTANCE / 3
 
 
 def test_different_images_are_not_near() -> None:
-    words = hashes_to_array([hash_of(scene(seed)) for seed in range(SCENES)])
+    words = hashes_to_array([hash_of(scene_image(seed)) for seed in range(SCENES)])
     pairs = [
         pair
         for found in find_near_duplicates(words, words, DEFAULT_DISTANCE)
@@ -49,8 +51,8 @@ def test_different_images_are_not_near() -> None:
 
 def test_a_mirrored_image_is_another_one() -> None:
     for seed in range(20):
-        mirrored = ImageOps.mirror(scene(seed))
-        assert differing(hash_of(scene(seed)), hash_of(mirrored)) > DEFAULT_DISTANCE
+        mirrored = ImageOps.mirror(scene_image(seed))
+        assert differing(hash_of(scene_image(seed)), hash_of(mirrored)) > DEFAULT_DISTANCE
 
 
 GRADIENT = Image.linear_gradient("L").resize((120, 90))
@@ -62,10 +64,10 @@ GRADIENT = Image.linear_gradient("L").resize((120, 90))
         Image.new("RGB", (300, 200), "white"),
         Image.new("RGB", (300, 200), (12, 99, 200)),
         Image.new("L", (1, 1)),
-        decoded(encoded(Image.new("RGB", (300, 200), (201, 77, 3)), quality=40)),
+        decode_image(encode_image(Image.new("RGB", (300, 200), (201, 77, 3)), quality=40)),
         Image.effect_noise((256, 256), 1.0),
         GRADIENT,
-        decoded(encoded(GRADIENT.rotate(90, expand=True), quality=75)),
+        decode_image(encode_image(GRADIENT.rotate(90, expand=True), quality=75)),
     ],
     ids=["white", "blue", "one pixel", "after JPEG", "faint noise", "gradient", "gradient after JPEG"],
 )
@@ -80,12 +82,12 @@ def test_a_few_strokes_on_white_are_structure() -> None:
     other = Image.new("RGB", (400, 300), "white")
     other.paste("black", (60, 200, 340, 212))
     other.paste("black", (300, 20, 312, 90))
-    assert differing(hash_of(page), hash_of(decoded(encoded(page, quality=75)))) <= DEFAULT_DISTANCE
+    assert differing(hash_of(page), hash_of(decode_image(encode_image(page, quality=75)))) <= DEFAULT_DISTANCE
     assert differing(hash_of(page), hash_of(other)) > DEFAULT_DISTANCE
 
 
 def test_gray_and_color_images_of_the_same_brightness_have_the_same_hash() -> None:
-    gray = scene(3).convert("L")
+    gray = scene_image(3).convert("L")
     assert hash_of(gray) == hash_of(gray.convert("RGB"))
 
 

@@ -14,7 +14,8 @@ from cloob.models.clip import build_model
 from cloob.models.export import export_open_clip
 from cloob.models.load import load_model
 from cloob.models.preprocessing import evaluation_transform
-from tests.helpers.pillow_modes import MODES, file_of, of_mode
+from tests.helpers.pillow_modes import MODES, image_in_mode
+from tests.helpers.sample_images import encode_image
 
 CONFIG = {
     "embed_dim": 16,
@@ -49,7 +50,7 @@ def open_clip_pixels(content: bytes) -> torch.Tensor:
 def test_preprocess_is_bit_identical_to_open_clips_transform(
     form: str, mode: str, size: tuple[int, int]
 ) -> None:
-    content = file_of(photo(size, mode), form)
+    content = encode_image(photo(size, mode), form)
     expected = open_clip_pixels(content)
     with Image.open(io.BytesIO(content)) as image:
         assert torch.equal(evaluation_transform(CONFIG)(image), expected)
@@ -67,12 +68,12 @@ def test_preprocess_of_any_mode_equals_that_of_the_decoded_image(exported: Path,
     model = build_model(CONFIG) if form == "ours" else load_model(str(exported))
     preprocess = model.preprocess
     for mode in MODES:
-        image = of_mode(mode)
+        image = image_in_mode(mode)
         assert torch.equal(preprocess(image), preprocess(to_upright_rgb(image))), mode
     exif = Image.Exif()
     exif[0x0112] = 6
     for file_format in ("JPEG", "PNG", "WEBP", "TIFF"):
-        content = file_of(photo((60, 40)), file_format, exif=exif)
+        content = encode_image(photo((60, 40)), file_format, exif=exif)
         with Image.open(io.BytesIO(content)) as image:
             assert torch.equal(preprocess(image), preprocess(decode_rgb(content)))
 

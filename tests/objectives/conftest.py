@@ -1,4 +1,4 @@
-"""What the tests of the objective share."""
+"""Fixtures of the objectives' tests."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests.helpers.batches import make_pairs
 
 @pytest.fixture
 def pairs():
-    """A maker of (image, text): `pairs(number, width=24, seed=0, dtype=torch.float32)`."""
+    """The function `make_pairs(number, width=24, seed=0, dtype=torch.float32)` -> (image, text)."""
     return make_pairs

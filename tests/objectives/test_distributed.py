@@ -1,4 +1,4 @@
-"""Any number of processes, each with its rows: the loss and all gradients of the whole batch."""
+"""On any number of processes, the loss and all gradients equal those of the whole batch in one process."""
 
 import pytest
 import torch
@@ -6,19 +6,19 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from cloob.objectives import tiling as tiles
+from cloob.objectives import tiling
 from cloob.objectives.losses import contrastive_loss
 from cloob.objectives.registry import OBJECTIVES
 from tests.helpers.batches import make_pairs
 
 WIDTH = 24
-# Rows of each process: equal and unequal, a single one, none at all.
-SHARES = {2: (20, 33), 3: (1, 52, 0), 4: (13, 13, 13, 14)}
-TILE = 8
+# Local batch sizes by number of processes: equal and unequal, a single row, no row at all.
+LOCAL_SIZES = {2: (20, 33), 3: (1, 52, 0), 4: (13, 13, 13, 14)}
+TILE_SIZE = 8
 
 
-def encoders_and_scales():
-    """Two encoders that all processes share, a temperature and β, all learned."""
+def shared_parameters():
+    """Parameters that all processes share: the weights of two linear encoders, 1/τ and β."""
     generator = torch.Generator().manual_seed(1)
     image, text = (
         nn.Parameter(torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64)) for _ in range(2)
@@ -28,10 +28,10 @@ def encoders_and_scales():
 
 
 def loss_and_gradients(objective, rows, group):
-    """The loss, and the gradients of the parameters and of this process's pairs."""
-    parameters = encoders_and_scales()
+    """The loss, the gradients of the shared parameters, and those of this process's images and texts."""
+    parameters = shared_parameters()
     weight_x, weight_y, inv_temperature, beta = parameters
-    pairs = make_pairs(sum(SHARES[2]), WIDTH, dtype=torch.float64)
+    pairs = make_pairs(sum(LOCAL_SIZES[2]), WIDTH, dtype=torch.float64)
     x, y = (part.detach()[rows].requires_grad_() for part in pairs)
     loss = contrastive_loss(
         F.normalize(x @ weight_x, dim=1),
@@ -48,42 +48,42 @@ def loss_and_gradients(objective, rows, group):
     return loss.detach(), gradients, [x.grad, y.grad]
 
 
-def one_process(rank, shares, store, answers):
-    """A process of the group: computes its share, adds the parameters' gradients up over all."""
+def run_rank(rank, local_sizes, store, folder):
+    """Compute the part of one rank for every objective, with shared gradients summed over the ranks."""
     torch.set_num_threads(1)
-    tiles.TILE = {"cpu": TILE}
+    tiling.TILE_SIZE = {"cpu": TILE_SIZE}
     dist.init_process_group(
-        "gloo", store=dist.FileStore(store, len(shares)), rank=rank, world_size=len(shares)
+        "gloo", store=dist.FileStore(store, len(local_sizes)), rank=rank, world_size=len(local_sizes)
     )
-    first = sum(shares[:rank])
-    rows = slice(first, first + shares[rank])
-    found = {}
+    first = sum(local_sizes[:rank])
+    rows = slice(first, first + local_sizes[rank])
+    results = {}
     for objective in OBJECTIVES:
-        loss, gradients, of_rows = loss_and_gradients(objective, rows, dist.group.WORLD)
-        for gradient in gradients:
+        loss, shared_gradients, row_gradients = loss_and_gradients(objective, rows, dist.group.WORLD)
+        for gradient in shared_gradients:
             dist.all_reduce(gradient)
-        found[objective] = loss, gradients, of_rows
-    torch.save(found, f"{answers}/{rank}.pt")
+        results[objective] = loss, shared_gradients, row_gradients
+    torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=SHARES)
-def answers(request, tmp_path_factory):
-    """What each process of a group found."""
+@pytest.fixture(scope="module", params=LOCAL_SIZES)
+def results_by_rank(request, tmp_path_factory):
+    """For each rank of a process group: {objective: `loss_and_gradients`}."""
     folder = tmp_path_factory.mktemp(f"group_of_{request.param}")
-    shares = SHARES[request.param]
-    arguments = (shares, str(folder / "store"), str(folder))
-    torch.multiprocessing.spawn(one_process, arguments, nprocs=len(shares))
-    return [torch.load(folder / f"{rank}.pt") for rank in range(len(shares))]
+    local_sizes = LOCAL_SIZES[request.param]
+    arguments = (local_sizes, str(folder / "store"), str(folder))
+    torch.multiprocessing.spawn(run_rank, arguments, nprocs=len(local_sizes))
+    return [torch.load(folder / f"{rank}.pt") for rank in range(len(local_sizes))]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_processes_together_equal_one_process(answers, objective):
-    loss, gradients, of_rows = loss_and_gradients(objective, slice(None), None)
-    for found in answers:
-        torch.testing.assert_close(found[objective][0], loss, rtol=1e-12, atol=0)
-        for mine, expected in zip(found[objective][1], gradients, strict=True):
-            torch.testing.assert_close(mine, expected, rtol=1e-9, atol=1e-12)
-    for side, expected in enumerate(of_rows):
-        together = torch.cat([found[objective][2][side] for found in answers])
-        torch.testing.assert_close(together, expected, rtol=1e-9, atol=1e-12)
+def test_distributed_loss_and_gradients_equal_those_of_one_process(results_by_rank, objective):
+    loss, shared_gradients, row_gradients = loss_and_gradients(objective, slice(None), None)
+    for results in results_by_rank:
+        torch.testing.assert_close(results[objective][0], loss, rtol=1e-12, atol=0)
+        for gradient, expected in zip(results[objective][1], shared_gradients, strict=True):
+            torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
+    for side, expected in enumerate(row_gradients):
+        gradient = torch.cat([results[objective][2][side] for results in results_by_rank])
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)

@@ -1,48 +1,49 @@
-"""The objectives at the edges of what they may be given."""
+"""The objectives in edge cases: extreme scales, degenerate batches, dtypes, memory layouts, invalid input."""
 
 import math
 
 import pytest
 import torch
 
-from cloob.objectives import losses as module
-from cloob.objectives import tiling as tiles
-from cloob.objectives.losses import contrastive_loss, hopfield_retrieval, info_loob, info_nce
+from cloob.objectives import fused, tiling
+from cloob.objectives.hopfield import hopfield_retrieval
+from cloob.objectives.losses import contrastive_loss, info_loob, info_nce
 from cloob.objectives.registry import OBJECTIVES
 from tests.helpers import oracle
 
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
+SCALES = {"inv_temperature": 30.0, "beta": 8.0}
 
 
-@pytest.fixture(params=["one tile", "tiles"])
-def tiling(request, monkeypatch):
-    """Small batches, in one tile and in tiles of unequal size."""
-    if request.param == "tiles":
-        monkeypatch.setattr(tiles, "TILE", {"cpu": 4})
-        monkeypatch.setattr(module, "LOGITS_TILE", 5)
+@pytest.fixture(params=["one tile", "several tiles"])
+def tile_layout(request, monkeypatch):
+    """Compute small batches in one tile, and in several tiles of unequal size."""
+    if request.param == "several tiles":
+        monkeypatch.setattr(tiling, "TILE_SIZE", {"cpu": 4})
+        monkeypatch.setattr(fused, "LOGITS_TILE_SIZE", 5)
 
 
-def assert_same(pairs, objective, *, inv_temperature=30.0, beta=8.0):
-    """Loss and gradients are the formulas', as far as float32 has digits.
+def assert_equals_formulas(pairs, objective, *, inv_temperature=30.0, beta=8.0):
+    """Loss and gradients equal the formulas within the precision of float32.
 
-    A loss or gradient next to nothing is a difference of numbers of the size of the logits (of their
-    slopes); scores up to β are rounded to multiples of β·2⁻²⁴.
+    A loss or gradient near 0 is a difference of numbers of the size of the logits (of their slopes); scores
+    up to β are rounded to multiples of β·2⁻²⁴.
     """
     image, text = pairs
     scales = {"inv_temperature": inv_temperature, "beta": beta}
-    ours = contrastive_loss(image, text, objective=objective, **scales)
-    theirs = oracle.loss(image, text, objective, **scales)
+    loss = contrastive_loss(image, text, objective=objective, **scales)
+    expected = oracle.loss(image, text, objective, **scales)
     unit = 1.0 if OBJECTIVES[objective].loss == "infoloob" else inv_temperature
-    assert abs(ours.item() - theirs.item()) <= 1e-6 * abs(theirs.item()) + unit * 2**-24
-    for mine, expected in zip(
-        torch.autograd.grad(ours, (image, text)), torch.autograd.grad(theirs, (image, text)), strict=True
+    assert abs(loss.item() - expected.item()) <= 1e-6 * abs(expected.item()) + unit * 2**-24
+    for gradient, expected_gradient in zip(
+        torch.autograd.grad(loss, (image, text)), torch.autograd.grad(expected, (image, text)), strict=True
     ):
-        allowed = (1e-5 + beta * 2**-21) * max(expected.abs().max(), unit / len(image))
-        assert (mine - expected).abs().max() <= allowed
+        tolerance = (1e-5 + beta * 2**-21) * max(expected_gradient.abs().max(), unit / len(image))
+        assert (gradient - expected_gradient).abs().max() <= tolerance
 
 
 @every_objective
-def test_gradients_pass_gradcheck(pairs, tiling, objective):
+def test_loss_passes_gradcheck(pairs, tile_layout, objective):
     image, text = pairs(9, width=5, dtype=torch.float64)
     scalars = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (3.0, 2.0)]
 
@@ -52,124 +53,123 @@ def test_gradients_pass_gradcheck(pairs, tiling, objective):
     assert torch.autograd.gradcheck(loss, (image, text, *scalars))
 
 
-def test_retrieval_passes_gradcheck_from_others_and_from_itself(pairs, tiling):
+def test_retrieval_and_self_retrieval_pass_gradcheck(pairs, tile_layout):
     state, stored = pairs(9, width=5, dtype=torch.float64)
     beta = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(hopfield_retrieval, (state, stored, beta))
     assert torch.autograd.gradcheck(lambda state, beta: hopfield_retrieval(state, state, beta), (state, beta))
 
 
-@pytest.mark.parametrize("term", [info_nce, info_loob])
-def test_terms_pass_gradcheck(pairs, tiling, term):
-    scale = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(term, (*pairs(9, width=5, dtype=torch.float64), scale))
+@pytest.mark.parametrize("one_sided_loss", [info_nce, info_loob])
+def test_one_sided_losses_pass_gradcheck(pairs, tile_layout, one_sided_loss):
+    inv_temperature = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    inputs = (*pairs(9, width=5, dtype=torch.float64), inv_temperature)
+    assert torch.autograd.gradcheck(one_sided_loss, inputs)
 
 
 @every_objective
 @pytest.mark.parametrize("beta", [0.0, 1.0, 20.0, 60.0, 200.0])
 @pytest.mark.parametrize("inv_temperature", [1.0, 30.0, 100.0])
-def test_no_beta_and_no_temperature_overflows(pairs, tiling, objective, beta, inv_temperature):
-    assert_same(pairs(13), objective, inv_temperature=inv_temperature, beta=beta)
+def test_no_beta_and_no_temperature_overflows(pairs, tile_layout, objective, beta, inv_temperature):
+    assert_equals_formulas(pairs(13), objective, inv_temperature=inv_temperature, beta=beta)
 
 
 @every_objective
-def test_large_beta_with_patterns_that_oppose_each_other(tiling, objective):
-    # The largest score of a row is 0 or less: a fixed bound of β would underflow every weight.
+def test_large_beta_with_opposite_patterns_does_not_underflow(tile_layout, objective):
+    # The largest score of a row is at most 0: subtracting a fixed bound of β would underflow every weight.
     image, text = torch.eye(12).requires_grad_(), (-torch.eye(12)).requires_grad_()
-    assert_same((image, text), objective, beta=200.0)
+    assert_equals_formulas((image, text), objective, beta=200.0)
 
 
 @every_objective
 def test_two_pairs_are_enough(pairs, objective):
-    assert_same(pairs(2), objective)
+    assert_equals_formulas(pairs(2), objective)
 
 
 @every_objective
-def test_one_pair_is_refused_with_the_reason(pairs, objective):
+def test_a_single_pair_is_rejected(pairs, objective):
     with pytest.raises(ValueError, match="at least 2 pairs"):
-        contrastive_loss(*pairs(1), objective=objective, inv_temperature=30.0, beta=8.0)
+        contrastive_loss(*pairs(1), objective=objective, **SCALES)
 
 
 @every_objective
-def test_pairs_that_occur_twice_are_negatives_of_each_other(pairs, tiling, objective):
-    twice = [torch.cat([part.detach()] * 2).requires_grad_() for part in pairs(6)]
-    assert_same(twice, objective)
+def test_duplicate_pairs_are_negatives_of_each_other(pairs, tile_layout, objective):
+    duplicated = [torch.cat([part.detach()] * 2).requires_grad_() for part in pairs(6)]
+    assert_equals_formulas(duplicated, objective)
     if objective == "clip":
-        loss = contrastive_loss(*twice, objective=objective, inv_temperature=100.0)
+        loss = contrastive_loss(*duplicated, objective=objective, inv_temperature=100.0)
         assert loss.item() == pytest.approx(math.log(2), rel=1e-5)
 
 
 @every_objective
-def test_all_patterns_equal(tiling, objective):
+def test_all_patterns_may_be_equal(tile_layout, objective):
     image, text = torch.full((2, 9, 4), 0.5).requires_grad_().unbind()
-    assert_same((image, text), objective)
+    assert_equals_formulas((image, text), objective)
 
 
 @every_objective
-def test_an_image_may_be_its_own_text(pairs, tiling, objective):
-    scales = {"objective": objective, "inv_temperature": 30.0, "beta": 8.0}
+def test_image_and_text_may_be_the_same_tensor(pairs, tile_layout, objective):
     image, _ = pairs(13)
-    itself = contrastive_loss(image, image, **scales)
-    again = image.detach().clone().requires_grad_()
-    expected = contrastive_loss(image, again, **scales)
-    assert itself.item() == pytest.approx(expected.item(), rel=1e-6)
-    mine = torch.autograd.grad(itself, image)[0]
-    torch.testing.assert_close(mine, sum(torch.autograd.grad(expected, (image, again))))
+    loss = contrastive_loss(image, image, objective=objective, **SCALES)
+    copy = image.detach().clone().requires_grad_()
+    expected = contrastive_loss(image, copy, objective=objective, **SCALES)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    [gradient] = torch.autograd.grad(loss, image)
+    torch.testing.assert_close(gradient, sum(torch.autograd.grad(expected, (image, copy))))
 
 
 @every_objective
-def test_half_precision_is_computed_in_float32(pairs, tiling, objective):
-    image, text = (part.detach().bfloat16() for part in pairs(13))
-    scales = {"objective": objective, "inv_temperature": 30.0, "beta": 8.0}
-    inputs = image.requires_grad_(), text.requires_grad_()
-    loss = contrastive_loss(*inputs, **scales)
-    exact = image.detach().float().requires_grad_(), text.detach().float().requires_grad_()
-    expected = contrastive_loss(*exact, **scales)
+def test_half_precision_is_computed_in_float32(pairs, tile_layout, objective):
+    half = [part.detach().bfloat16() for part in pairs(13)]
+    single = [part.float().requires_grad_() for part in half]
+    half = [part.requires_grad_() for part in half]
+    loss = contrastive_loss(*half, objective=objective, **SCALES)
+    expected = contrastive_loss(*single, objective=objective, **SCALES)
     assert loss.dtype == torch.float32
     assert loss == expected
-    for mine, theirs in zip(
-        torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, exact), strict=True
+    for gradient, expected_gradient in zip(
+        torch.autograd.grad(loss, half), torch.autograd.grad(expected, single), strict=True
     ):
-        assert torch.equal(mine, theirs.bfloat16())
+        assert torch.equal(gradient, expected_gradient.bfloat16())
 
 
 @every_objective
-def test_autocast_does_not_reach_the_products(pairs, tiling, objective):
+def test_autocast_does_not_affect_the_loss(pairs, tile_layout, objective):
     image, text = pairs(13)
-    scales = {"inv_temperature": 30.0, "beta": 8.0}
     with torch.autocast("cpu", torch.bfloat16):
-        inside = contrastive_loss(image, text, objective=objective, **scales)
-    outside = contrastive_loss(image, text, objective=objective, **scales)
-    assert inside == outside
-    for mine, expected in zip(
-        torch.autograd.grad(inside, (image, text)), torch.autograd.grad(outside, (image, text)), strict=True
+        under_autocast = contrastive_loss(image, text, objective=objective, **SCALES)
+    expected = contrastive_loss(image, text, objective=objective, **SCALES)
+    assert under_autocast == expected
+    for gradient, expected_gradient in zip(
+        torch.autograd.grad(under_autocast, (image, text)),
+        torch.autograd.grad(expected, (image, text)),
+        strict=True,
     ):
-        assert torch.equal(mine, expected)
+        assert torch.equal(gradient, expected_gradient)
 
 
 @every_objective
-def test_memory_layout_does_not_matter(pairs, tiling, objective):
+def test_memory_layout_does_not_matter(pairs, tile_layout, objective):
     image, text = pairs(13)
-    scales = {"objective": objective, "inv_temperature": 30.0, "beta": 8.0}
     strided = image.detach().T.contiguous().T.requires_grad_()
     wide = torch.cat([text.detach(), text.detach()], dim=1).requires_grad_()
-    loss = contrastive_loss(strided, wide[:, : text.shape[1]], **scales)
-    expected = contrastive_loss(image, text, **scales)
+    loss = contrastive_loss(strided, wide[:, : text.shape[1]], objective=objective, **SCALES)
+    expected = contrastive_loss(image, text, objective=objective, **SCALES)
     assert loss == expected
-    mine = torch.autograd.grad(loss, (strided, wide))
-    theirs = torch.autograd.grad(expected, (image, text))
-    assert torch.equal(mine[0], theirs[0])
-    assert torch.equal(mine[1][:, : text.shape[1]], theirs[1])
+    grad_strided, grad_wide = torch.autograd.grad(loss, (strided, wide))
+    grad_image, grad_text = torch.autograd.grad(expected, (image, text))
+    assert torch.equal(grad_strided, grad_image)
+    assert torch.equal(grad_wide[:, : text.shape[1]], grad_text)
 
 
 @every_objective
-def test_same_batch_same_bits(pairs, objective):
-    def results():
+def test_repeated_computation_is_bit_identical(pairs, objective):
+    def loss_and_gradients():
         image, text = pairs(700)
-        loss = contrastive_loss(image, text, objective=objective, inv_temperature=30.0, beta=8.0)
+        loss = contrastive_loss(image, text, objective=objective, **SCALES)
         return loss, *torch.autograd.grad(loss, (image, text))
 
-    assert all(torch.equal(once, again) for once, again in zip(results(), results(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(loss_and_gradients(), loss_and_gradients(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_same_batch_same_bits(pairs, objective):
         ({"objective": "clip", "text": torch.zeros(8, 24)}, r"image \(9, 24\) and text \(8, 24\)"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(pairs, arguments, message):
+def test_invalid_arguments_are_rejected(pairs, arguments, message):
     image, text = pairs(9)
     with pytest.raises(ValueError, match=message):
         contrastive_loss(**{"image": image, "text": text, "inv_temperature": 30.0} | arguments)

@@ -1,4 +1,4 @@
-"""Nothing N×N is stored: what a process needs at most, beyond the embeddings and their gradients."""
+"""No N×N matrix is stored: peak memory of a process beyond the embeddings and their gradients."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ BENCHMARK = ROOT / "benchmarks" / "objective.py"
 
 
 def extra_megabytes(number, objective):
-    """The peak of a forward and a backward pass, d = 512, float32, in a process of its own."""
+    """Peak memory of a forward and a backward pass, d = 512, float32, in a separate process."""
     command = [sys.executable, BENCHMARK, "--memory-of", "ours", "--sizes", str(number)]
     command += ["--width", "512", "--device", "cpu", "--objective", objective]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -19,12 +19,12 @@ def extra_megabytes(number, objective):
 
 
 @pytest.mark.parametrize("objective", ["clip", "cloob"])
-def test_8192_pairs_need_less_than_one_matrix_of_their_scores(objective):
+def test_8192_pairs_need_less_memory_than_one_matrix_of_scores(objective):
     assert extra_megabytes(8192, objective) <= 256
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("objective", ["clip", "cloob"])
-def test_32768_pairs_need_1200_megabytes(objective):
+def test_32768_pairs_need_at_most_1200_megabytes(objective):
     assert extra_megabytes(32768, objective) <= 1200

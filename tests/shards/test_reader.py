@@ -1,4 +1,4 @@
-"""Reading samples by number, and noticing shards that are not what was packed."""
+"""Random access to packed shards, and detection of shards that differ from their manifest."""
 
 import multiprocessing
 import pickle
@@ -20,7 +20,7 @@ def first_caption(shards: Shards) -> str:
     return shards.sample(0)[1]
 
 
-def test_workers_read_what_their_parent_opened(manifest: Path) -> None:
+def test_forked_and_pickled_readers_return_the_same_samples(manifest: Path) -> None:
     shards = Shards(manifest)
     expected = first_caption(shards)
     with multiprocessing.get_context("fork").Pool(1) as pool:
@@ -28,7 +28,7 @@ def test_workers_read_what_their_parent_opened(manifest: Path) -> None:
     assert pickle.loads(pickle.dumps(shards)).sample(22) == shards.sample(22)  # noqa: S301
 
 
-def test_there_is_nothing_beyond_the_last_sample(manifest: Path) -> None:
+def test_index_beyond_the_last_sample_raises_index_error(manifest: Path) -> None:
     shards = Shards(manifest)
     assert len(shards) == 23
     with pytest.raises(IndexError):
@@ -36,56 +36,56 @@ def test_there_is_nothing_beyond_the_last_sample(manifest: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["000001.tar", "000001.parquet"])
-def test_a_missing_file_is_an_error(manifest: Path, name: str) -> None:
+def test_missing_tar_or_index_raises_input_error(manifest: Path, name: str) -> None:
     (manifest.parent / name).unlink()
     with pytest.raises(InputError, match=f"{name}: listed in the manifest, but the file is missing"):
         Shards(manifest)
 
 
-def test_a_shard_of_another_size_is_an_error(manifest: Path) -> None:
+def test_tar_of_another_size_raises_input_error(manifest: Path) -> None:
     tar = manifest.parent / "000001.tar"
     tar.write_bytes(tar.read_bytes()[:-1024])
     with pytest.raises(InputError, match=r"000001\.tar: .* bytes, .* in the manifest"):
         Shards(manifest)
 
 
-def test_an_index_of_another_shard_is_an_error(manifest: Path) -> None:
+def test_index_of_another_shard_raises_input_error(manifest: Path) -> None:
     (manifest.parent / "000000.parquet").write_bytes((manifest.parent / "000002.parquet").read_bytes())
     with pytest.raises(InputError, match=r"000000\.parquet: changed after packing"):
         Shards(manifest)
 
 
 @pytest.mark.parametrize("content", ["[]", '{"shards": []}', '{"shards": [{"name": "a"}], "sha256": "a"}'])
-def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
+def test_invalid_manifest_raises_input_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "shards.json"
     path.write_text(content)
     with pytest.raises(InputError, match="not a shard manifest"):
         Shards(path)
 
 
-def test_an_image_that_was_changed_is_not_given_out(manifest: Path) -> None:
-    """It may well decode, with a gray half or as another picture."""
+def test_modified_image_raises_input_error(manifest: Path) -> None:
+    """A modified image may still decode, so only its SHA-256 reveals the change."""
     shards = Shards(manifest)
-    tar = shards.tar_of(0)
+    tar = shards.tar_path(0)
     image, _, key = shards.sample(0)
     content = bytearray(tar.read_bytes())
     content[content.index(image) + len(image) // 2] ^= 1
     tar.write_bytes(content)
-    with pytest.raises(InputError) as changed:
+    with pytest.raises(InputError) as raised:
         Shards(manifest).sample(0)
-    assert str(changed.value) == (
+    assert str(raised.value) == (
         f"{tar}: changed after packing: sample {key} is not the image of its index; "
         "run `cloob shards verify` to find the difference; restore the file or pack the shards again"
     )
 
 
-def test_a_caption_that_was_damaged_is_one_line(manifest: Path) -> None:
+def test_damaged_caption_raises_input_error(manifest: Path) -> None:
     shards = Shards(manifest)
-    tar, (_, caption, key) = shards.tar_of(0), shards.sample(0)
+    tar, (_, caption, key) = shards.tar_path(0), shards.sample(0)
     content = tar.read_bytes()
-    place = shards._places["caption_offset"][0]
+    offset = shards._byte_ranges["caption_offset"][0]
     tar.write_bytes(
-        content[:place] + b"\xff" * len(caption.encode()) + content[place + len(caption.encode()) :]
+        content[:offset] + b"\xff" * len(caption.encode()) + content[offset + len(caption.encode()) :]
     )
     for read in (Shards(manifest).caption, Shards(manifest).sample):
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""Every form of image: kept as it is, made readable, or refused with its reason."""
+"""Validation of training images of every format: kept unchanged, re-encoded, or rejected with an outcome."""
 
 import subprocess
 import sys
@@ -12,12 +12,20 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from cloob.common.accounting import RejectedError
 from cloob.shards.captions import normalize_caption
 from cloob.shards.training_image import ImagePolicy, prepare_image
-from tests.helpers.sample_images import animated, bomb, encoded, jpeg, noise, sixteen_bits, turned
+from tests.helpers.sample_images import (
+    animated_image,
+    decompression_bomb,
+    encode_image,
+    jpeg,
+    noise_image,
+    rotated_jpeg,
+    sixteen_bit_png,
+)
 
-RULES = ImagePolicy(max_bytes=1_000_000, max_pixels=100_000, quality=95)
+POLICY = ImagePolicy(max_bytes=1_000_000, max_pixels=100_000, quality=95)
 
 
-def as_training_sees(content: bytes) -> np.ndarray:
+def decode_for_training(content: bytes) -> np.ndarray:
     pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
     return pixels.permute(1, 2, 0).numpy()
 
@@ -26,10 +34,10 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def near(one: np.ndarray, other: np.ndarray) -> bool:
-    """As near as two JPEGs of one picture."""
-    difference = np.abs(one.astype(int) - other.astype(int))
-    return one.shape == other.shape and difference.mean() < 10
+def is_close(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays differ no more than two JPEGs of the same image."""
+    difference = np.abs(a.astype(int) - b.astype(int))
+    return a.shape == b.shape and difference.mean() < 10
 
 
 @pytest.mark.parametrize(
@@ -37,53 +45,53 @@ def near(one: np.ndarray, other: np.ndarray) -> bool:
     [
         jpeg(1),
         jpeg(1, mode="L"),
-        encoded(noise(1), progressive=True),
-        encoded(noise(1), "MPO", save_all=True, append_images=[noise(2)]),
-        jpeg(1) + b"trailing rubbish",
-        turned(1, 1)[0],
-        turned(1, 0)[0],
-        turned(1, 9)[0],
+        encode_image(noise_image(1), progressive=True),
+        encode_image(noise_image(1), "MPO", save_all=True, append_images=[noise_image(2)]),
+        jpeg(1) + b"trailing data",
+        rotated_jpeg(1, 1)[0],
+        rotated_jpeg(1, 0)[0],
+        rotated_jpeg(1, 9)[0],
     ],
-    ids=["rgb", "grey", "progressive", "mpo", "trailing", "upright", "orientation 0", "orientation 9"],
+    ids=["rgb", "gray", "progressive", "mpo", "trailing", "upright", "orientation 0", "orientation 9"],
 )
-def test_an_upright_jpeg_keeps_its_bytes(content: bytes) -> None:
-    image = prepare_image(content, RULES)
+def test_upright_jpeg_keeps_its_bytes(content: bytes) -> None:
+    image = prepare_image(content, POLICY)
     assert (image.content, image.reencoded, image.width, image.height) == (content, False, 48, 32)
-    assert as_training_sees(content).shape == (32, 48, 3)
+    assert decode_for_training(content).shape == (32, 48, 3)
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_exif_orientation_is_applied(orientation: int) -> None:
-    stored, seen = turned(1, orientation)
-    image = prepare_image(stored, RULES)
-    assert image.reencoded and (image.width, image.height) == seen.size
-    assert near(as_training_sees(image.content), pixels(seen))
-    assert prepare_image(image.content, RULES).content == image.content  # once is enough
+    stored, upright = rotated_jpeg(1, orientation)
+    image = prepare_image(stored, POLICY)
+    assert image.reencoded and (image.width, image.height) == upright.size
+    assert is_close(decode_for_training(image.content), pixels(upright))
+    assert prepare_image(image.content, POLICY).content == image.content  # idempotent
 
 
-def test_malformed_exif_says_nothing() -> None:
-    stored = encoded(noise(1), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12")
-    assert prepare_image(stored, RULES).content == stored
+def test_malformed_exif_is_ignored() -> None:
+    stored = encode_image(noise_image(1), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12")
+    assert prepare_image(stored, POLICY).content == stored
 
 
 @pytest.mark.parametrize(
-    ("content", "seen"),
+    ("content", "expected"),
     [
-        (encoded(noise(1, mode="CMYK")), noise(1, mode="CMYK")),
-        (encoded(noise(1), "PNG"), noise(1)),
-        (encoded(noise(1, mode="L"), "PNG"), noise(1, mode="L")),
-        (encoded(noise(1).quantize(64), "PNG"), noise(1).quantize(64)),
-        (encoded(noise(1), "WEBP", lossless=True), noise(1)),
-        (encoded(noise(1), "BMP"), noise(1)),
-        (encoded(noise(1), "TIFF"), noise(1)),
-        (animated(1, "PNG"), noise(1)),
-        (animated(1, "WEBP"), noise(1)),
-        (animated(1, "GIF"), noise(1)),
+        (encode_image(noise_image(1, mode="CMYK")), noise_image(1, mode="CMYK")),
+        (encode_image(noise_image(1), "PNG"), noise_image(1)),
+        (encode_image(noise_image(1, mode="L"), "PNG"), noise_image(1, mode="L")),
+        (encode_image(noise_image(1).quantize(64), "PNG"), noise_image(1).quantize(64)),
+        (encode_image(noise_image(1), "WEBP", lossless=True), noise_image(1)),
+        (encode_image(noise_image(1), "BMP"), noise_image(1)),
+        (encode_image(noise_image(1), "TIFF"), noise_image(1)),
+        (animated_image(1, "PNG"), noise_image(1)),
+        (animated_image(1, "WEBP"), noise_image(1)),
+        (animated_image(1, "GIF"), noise_image(1)),
     ],
     ids=[
         "cmyk",
         "png",
-        "grey-png",
+        "gray-png",
         "palette",
         "webp",
         "bmp",
@@ -93,26 +101,26 @@ def test_malformed_exif_says_nothing() -> None:
         "animated-gif",
     ],
 )
-def test_what_training_cannot_read_is_encoded_again(content: bytes, seen: Image.Image) -> None:
-    image = prepare_image(content, RULES)
+def test_other_formats_are_reencoded_as_rgb_jpeg(content: bytes, expected: Image.Image) -> None:
+    image = prepare_image(content, POLICY)
     assert image.reencoded and (image.width, image.height) == (48, 32)
-    assert near(as_training_sees(image.content), pixels(seen))
+    assert is_close(decode_for_training(image.content), pixels(expected))
 
 
-def test_sixteen_bits_become_eight() -> None:
-    content, grey = sixteen_bits(1)
-    assert near(as_training_sees(prepare_image(content, RULES).content)[..., 0], grey)
+def test_sixteen_bit_images_are_converted_to_eight_bits() -> None:
+    content, gray = sixteen_bit_png(1)
+    assert is_close(decode_for_training(prepare_image(content, POLICY).content)[..., 0], gray)
 
 
-def test_what_is_transparent_becomes_white() -> None:
-    clear = noise(1, mode="RGBA")
-    clear.putalpha(0)
-    assert as_training_sees(prepare_image(encoded(clear, "PNG"), RULES).content).min() > 250
+def test_transparent_pixels_become_white() -> None:
+    transparent = noise_image(1, mode="RGBA")
+    transparent.putalpha(0)
+    assert decode_for_training(prepare_image(encode_image(transparent, "PNG"), POLICY).content).min() > 250
 
 
-def test_the_same_image_is_encoded_to_the_same_bytes() -> None:
-    content = encoded(noise(1), "PNG")
-    assert prepare_image(content, RULES) == prepare_image(content, RULES)
+def test_reencoding_is_deterministic() -> None:
+    content = encode_image(noise_image(1), "PNG")
+    assert prepare_image(content, POLICY) == prepare_image(content, POLICY)
 
 
 @pytest.mark.parametrize(
@@ -123,9 +131,9 @@ def test_the_same_image_is_encoded_to_the_same_bytes() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not_an_image"),
         (jpeg(1)[:20] + b"\xff\xd9", "not_an_image"),
         (jpeg(1)[:-300], "truncated_image"),
-        (encoded(noise(1), "PNG")[:-300], "truncated_image"),
+        (encode_image(noise_image(1), "PNG")[:-300], "truncated_image"),
         (b"\x89PNG\r\n\x1a\n", "not_an_image"),
-        (encoded(noise(1), "PNG")[:60] + bytes(600), "undecodable"),
+        (encode_image(noise_image(1), "PNG")[:60] + bytes(600), "undecodable"),
         (jpeg(1) + bytes(1_000_000), "too_many_bytes"),
         (jpeg(1, width=400, height=300), "too_many_pixels"),
     ],
@@ -133,22 +141,22 @@ def test_the_same_image_is_encoded_to_the_same_bytes() -> None:
         "empty",
         "html",
         "eps",
-        "headless",
+        "no header",
         "truncated",
         "truncated-png",
-        "pngless",
-        "rotten",
+        "png signature only",
+        "corrupt",
         "bytes",
         "pixels",
     ],
 )
-def test_what_is_no_image_is_refused_with_its_reason(content: bytes, outcome: str) -> None:
-    with pytest.raises(RejectedError) as refusal:
-        prepare_image(content, RULES)
-    assert str(refusal.value) == outcome
+def test_invalid_image_is_rejected_with_its_outcome(content: bytes, outcome: str) -> None:
+    with pytest.raises(RejectedError) as raised:
+        prepare_image(content, POLICY)
+    assert str(raised.value) == outcome
 
 
-def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+def test_decompression_bomb_is_rejected_before_it_is_decoded() -> None:
     program = (
         "import sys, resource\n"
         "from cloob.shards.training_image import ImagePolicy, prepare_image\n"
@@ -156,18 +164,18 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
         "content = sys.stdin.buffer.read()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n    prepare_image(content, ImagePolicy(50_000_000, 100_000_000, 95))\n"
-        "except RejectedError as refusal:\n    print(refusal)\n"
+        "except RejectedError as rejection:\n    print(rejection)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
-    content = bomb()
+    content = decompression_bomb()
     assert len(content) < 1_000_000
-    done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
-    outcome, kilobytes = done.stdout.split()
+    process = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
+    outcome, kilobytes = process.stdout.split()
     assert outcome == b"too_many_pixels" and int(kilobytes) < 20_000
 
 
 @pytest.mark.parametrize(
-    ("written", "read"),
+    ("caption", "normalized"),
     [
         ("a dog", "a dog"),
         ("  a\tdog \n ran\x00off ", "a dog ran off"),
@@ -177,6 +185,6 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
         ("\x00\x1f \u00a0", ""),
     ],
 )
-def test_captions_are_one_line_of_composed_characters(written: str, read: str) -> None:
-    assert normalize_caption(written) == read
-    assert normalize_caption(read) == read
+def test_captions_are_normalized_to_one_line_in_nfc(caption: str, normalized: str) -> None:
+    assert normalize_caption(caption) == normalized
+    assert normalize_caption(normalized) == normalized

@@ -1,4 +1,4 @@
-"""The profile is understood as Snakemake understands it: compared with Snakemake itself, value by value."""
+"""The profile is parsed as by Snakemake: every value is compared with Snakemake's own result."""
 
 import io
 from pathlib import Path
@@ -12,14 +12,14 @@ from snakemake.profiles import ProfileConfigFileParser
 from snakemake.resources import Resources
 
 from cloob.common.errors import InputError
-from cloob.slurm.check import misfits, misspelt, processes_misfit
-from cloob.slurm.partitions import Nodes, ask, gpus_of, minutes_of, partitions
+from cloob.slurm.check import check_request, check_train_processes, unknown_rules
+from cloob.slurm.partitions import NodeGroup, parse_gpus, parse_time_limit, partitions, run_command
 from cloob.slurm.profile import Profile, read_profile
-from cloob.slurm.resources import DependsOnJobError, of_rules, resources
+from cloob.slurm.resources import DependsOnJobError, parse_resources, parse_rule_resources
 from tests.helpers.on_slurm import ROOT
 
-LIGHT = Nodes("light", True, 1440, 10, 32, 128_000, {})
-GPUS = Nodes("gpus", False, 2880, 4, 64, 512_000, {"a100": 4})
+CPUS = NodeGroup("cpus", True, 1440, 10, 32, 128_000, {})
+GPUS = NodeGroup("gpus", False, 2880, 4, 64, 512_000, {"a100": 4})
 ATTEMPT, THREADS = 3, 8
 
 
@@ -27,20 +27,20 @@ class Stream(io.StringIO):
     name = "/profile/config.yaml"
 
 
-def snakemakes(text: str) -> dict[str, object]:
-    """What snakemake makes of the resources of rule `a` in a profile."""
-    given = ProfileConfigFileParser().parse(Stream(text))
-    parsed: Resources = parse_set_resources(given["set-resources"])["a"]
-    found = {}
+def parse_with_snakemake(text: str) -> dict[str, object]:
+    """The resources of rule `a` of a profile, according to Snakemake."""
+    content = ProfileConfigFileParser().parse(Stream(text))
+    parsed: Resources = parse_set_resources(content["set-resources"])["a"]
+    resources = {}
     for name, resource in parsed.items():
         arguments = {"wildcards": {}, "input": [], "attempt": ATTEMPT, "threads": THREADS, "rulename": "a"}
-        found[name] = resource.evaluate(**arguments, async_run=None).value
-    return found
+        resources[name] = resource.evaluate(**arguments, async_run=None).value
+    return resources
 
 
-def ours(text: str) -> dict[str, object]:
-    given = of_rules(yaml.safe_load(text)["set-resources"])["a"]
-    return resources(given, "set-resources.a", ATTEMPT, THREADS)
+def parse(text: str) -> dict[str, object]:
+    assignments = parse_rule_resources(yaml.safe_load(text)["set-resources"])["a"]
+    return parse_resources(assignments, "set-resources.a", ATTEMPT, THREADS)
 
 
 VALUES = [
@@ -61,7 +61,7 @@ VALUES = [
     *("gpu: sum([1, 2])", "mem: 2TB", "mem: 2 TB", "mem_mb: 64_000", "runtime: 2 days", "runtime: 10/3"),
     *("slurm_partition: $CLOOB_PARTITION", "slurm_partition: ${CLOOB_PARTITION}-1", "gpu: int('3') + 1"),
 ]  # fmt: skip
-REFUSED = [
+INVALID_VALUES = [
     *("mem: lots", "mem_mb: 16GB"),
     *('mem_mb: "64000"', "runtime: 1-00:00:00", "runtime: a while", "mem_mb: -5"),
     *("mem_mb: 1/0", "gpu: 1 + 'a'", "mem_mb: 2e6", 'mem_mb: "64_000"', "mem_mb: null", 'runtime: "1d 4h"'),
@@ -69,45 +69,45 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("line", VALUES)
-def test_a_value_is_what_snakemake_makes_of_it(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_those_of_snakemake(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOOB_PARTITION", "big")
     text = f"set-resources:\n  a:\n    {line}\n"
-    found = ours(text)
-    unknown = [name for name, value in found.items() if isinstance(value, DependsOnJobError)]
+    resources = parse(text)
+    unknown = [name for name, value in resources.items() if isinstance(value, DependsOnJobError)]
     assert unknown == (["gpu"] if "sum" in line else [])
-    expected = snakemakes(text)
-    assert {**found, **{name: expected[name] for name in unknown}} == expected
+    expected = parse_with_snakemake(text)
+    assert {**resources, **{name: expected[name] for name in unknown}} == expected
 
 
-@pytest.mark.parametrize("line", REFUSED)
-def test_what_snakemake_refuses_is_refused_with_rule_and_key(line: str) -> None:
+@pytest.mark.parametrize("line", INVALID_VALUES)
+def test_values_that_snakemake_rejects_are_rejected_with_rule_and_key(line: str) -> None:
     text = f"set-resources:\n  a:\n    {line}\n"
     with pytest.raises((WorkflowError, ResourceConversionError)):
-        snakemakes(text)
+        parse_with_snakemake(text)
     with pytest.raises(ValueError, match=rf"^set-resources\.a\.{line.partition(':')[0]}: ") as error:
-        ours(text)
+        parse(text)
     assert "\n" not in str(error.value)
 
 
-def test_memory_given_twice_is_refused_as_by_snakemake() -> None:
+def test_duplicate_memory_keys_are_rejected() -> None:
     text = "set-resources:\n  a:\n    mem: 8GB\n    mem_mb: 8000\n"
     with pytest.raises(ValueError, match="Invalid resource definition"):
-        snakemakes(text)
-    with pytest.raises(ValueError, match=r"set-resources\.a: mem_mb beside another of its kind"):
-        ours(text)
+        parse_with_snakemake(text)
+    with pytest.raises(ValueError, match=r"set-resources\.a: mem_mb duplicates another key"):
+        parse(text)
 
 
 @pytest.mark.parametrize("value", ["8", '"8"', "2 * attempt", "max(2, 8)"])
-def test_threads_are_what_snakemake_makes_of_them(profile, value: str) -> None:
-    given = ProfileConfigFileParser().parse(Stream(f"set-threads:\n  a: {value}\n"))["set-threads"]
-    [threads] = parse_set_threads(given).values()
+def test_threads_are_those_of_snakemake(profile, value: str) -> None:
+    set_threads = ProfileConfigFileParser().parse(Stream(f"set-threads:\n  a: {value}\n"))["set-threads"]
+    [threads] = parse_set_threads(set_threads).values()
     expected = (
         threads.evaluate(wildcards={}, input=[], attempt=1, rulename="a", async_run=None).value
         if threads.is_evaluable()
         else threads.value
     )
-    [asked] = profile(f"set-resources: {{a: {{mem_mb: 1}}}}\nset-threads:\n  a: {value}\n").requests
-    assert asked.cpus == expected
+    [request] = profile(f"set-resources: {{a: {{mem_mb: 1}}}}\nset-threads:\n  a: {value}\n").requests
+    assert request.cpus == expected
 
 
 @pytest.fixture
@@ -120,20 +120,22 @@ def profile(tmp_path: Path):
     return write
 
 
-def test_memory_of_any_kind_is_compared_with_the_nodes(profile) -> None:
+def test_memory_in_any_unit_is_compared_with_the_nodes(profile) -> None:
     for value in ("mem: 2000GB", "mem_mb: 2000000", "mem_mib: 1907349", 'mem: "2000000"'):
-        [asked] = profile(f"set-resources: {{pack: {{runtime: 60, {value}}}}}").requests
-        [line] = misfits(asked, [LIGHT])
+        [request] = profile(f"set-resources: {{pack: {{runtime: 60, {value}}}}}").requests
+        [line] = check_request(request, [CPUS])
         assert line.startswith("mem")
-        assert "but nodes of light have 128000" in line
-    [asked] = profile("set-resources: {pack: {mem_mb_per_cpu: 8000}}\nset-threads: {pack: 32}").requests
-    assert list(misfits(asked, [LIGHT])) == ["mem_mb_per_cpu: 256000 MB, but nodes of light have 128000"]
-    [asked] = profile("set-resources: {pack: {mem: 100GB}}\ndefault-resources: {mem_mb: 999999}").requests
-    assert list(misfits(asked, [LIGHT])) == []
+        assert "but nodes of cpus have 128000" in line
+    [request] = profile("set-resources: {pack: {mem_mb_per_cpu: 8000}}\nset-threads: {pack: 32}").requests
+    assert list(check_request(request, [CPUS])) == [
+        "mem_mb_per_cpu: 256000 MB, but nodes of cpus have 128000"
+    ]
+    [request] = profile("set-resources: {pack: {mem: 100GB}}\ndefault-resources: {mem_mb: 999999}").requests
+    assert list(check_request(request, [CPUS])) == []
 
 
-def test_quoted_values_are_no_false_alarm(profile) -> None:
-    [asked] = profile(
+def test_quoted_values_are_parsed(profile) -> None:
+    [request] = profile(
         """
         set-resources:
           train: {slurm_partition: "'gpus'", gres: "'gpu:a100:4'", runtime: "2880", mem: "256GB", gpu: "4"}
@@ -142,12 +144,12 @@ def test_quoted_values_are_no_false_alarm(profile) -> None:
         jobs: "64"
         """
     ).requests
-    assert (asked.partition, asked.account, asked.gpus, asked.model) == ("gpus", "x", 4, "a100")
-    assert (asked.minutes, asked.memory_mb, asked.cpus) == (2880, 256_000, 36)
-    assert list(misfits(asked, [LIGHT, GPUS])) == []
+    assert (request.partition, request.account, request.gpus, request.model) == ("gpus", "x", 4, "a100")
+    assert (request.minutes, request.memory_mb, request.cpus) == (2880, 256_000, 36)
+    assert list(check_request(request, [CPUS, GPUS])) == []
 
 
-def test_lists_and_maps_are_the_same_profile(profile) -> None:
+def test_lists_and_maps_are_equivalent(profile) -> None:
     maps = profile(
         """
         set-resources: {a: {mem_mb: 5, gres: "gpu:2"}, b: {runtime: 2h}}
@@ -167,11 +169,13 @@ def test_lists_and_maps_are_the_same_profile(profile) -> None:
         """
     )
     assert lists == maps
-    assert [(one.minutes, one.grouped, one.partition) for one in maps.requests] == [(480, 4, "p")] * 2
+    assert [(request.minutes, request.group_size, request.partition) for request in maps.requests] == [
+        (480, 4, "p")
+    ] * 2
 
 
-def test_one_text_is_a_list_of_one_and_null_is_not_given(profile) -> None:
-    one = profile(
+def test_a_string_is_a_list_of_one_and_null_is_unset(profile) -> None:
+    content = profile(
         """
         set-resources: a:mem_mb=attempt * 5
         default-resources: runtime=60
@@ -183,95 +187,97 @@ def test_one_text_is_a_list_of_one_and_null_is_not_given(profile) -> None:
         slurm-status-command: null
         """
     )
-    [asked] = one.requests
-    assert (asked.memory_mb, asked.cpus, asked.minutes, asked.grouped) == (15, 3, 240, 4)
-    assert one.status_command == "sacct"
+    [request] = content.requests
+    assert (request.memory_mb, request.cpus, request.minutes, request.group_size) == (15, 3, 240, 4)
+    assert content.status_command == "sacct"
 
 
-def test_what_is_not_asked_for_is_not_compared(profile) -> None:
-    [asked] = profile("set-resources: {a: {slurm_partition: light}}").requests
-    assert (asked.minutes, asked.memory_mb, asked.cpus, asked.gpus) == (0, 0, 1, 0)
-    assert list(misfits(asked, [LIGHT])) == []
-    [asked] = profile("set-resources: {a: {mem_mb: 2 * input.size_mb, runtime: 'wildcards.x'}}").requests
-    assert asked.unknown == ("mem_mb", "runtime")
-    assert list(misfits(asked, [LIGHT])) == []
+def test_unset_and_job_dependent_resources_are_not_checked(profile) -> None:
+    [request] = profile("set-resources: {a: {slurm_partition: cpus}}").requests
+    assert (request.minutes, request.memory_mb, request.cpus, request.gpus) == (0, 0, 1, 0)
+    assert list(check_request(request, [CPUS])) == []
+    [request] = profile("set-resources: {a: {mem_mb: 2 * input.size_mb, runtime: 'wildcards.x'}}").requests
+    assert request.unknown == ("mem_mb", "runtime")
+    assert list(check_request(request, [CPUS])) == []
 
 
-def test_a_request_that_grows_with_the_attempts_is_compared_at_the_last(profile) -> None:
-    [asked] = profile("set-resources: {a: {mem_mb: attempt * 50000}}\nretries: 3").requests
-    assert asked.memory_mb == 200_000
+def test_requests_that_grow_with_the_attempt_are_checked_at_the_last_attempt(profile) -> None:
+    [request] = profile("set-resources: {a: {mem_mb: attempt * 50000}}\nretries: 3").requests
+    assert request.memory_mb == 200_000
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (
             "nodes: '2'",
-            "set-resources.train.nodes: '2' is not a whole number from 1: '2' is text; write 2",
+            "set-resources.train.nodes: '2' is not an integer >= 1: '2' is text; write 2",
         ),
-        ("nodes: 0", "set-resources.train.nodes: 0 is not a whole number from 1"),
-        ("tasks: many", "set-resources.train.tasks: 'many' is not a whole number from 0: write one"),
+        ("nodes: 0", "set-resources.train.nodes: 0 is not an integer >= 1"),
+        ("tasks: many", "set-resources.train.tasks: 'many' is not an integer >= 0"),
         (
             "mem_mb: 2e6",
-            "set-resources.train.mem_mb: snakemake takes a number here, not '2e6': "
+            "set-resources.train.mem_mb: Snakemake requires a number, not '2e6': "
             "YAML 1.1 reads 2e6 as text; write 2000000",
         ),
         (
             "mem_mb: 16GB",
-            "set-resources.train.mem_mb: snakemake takes a number here, not '16GB': write mem and a size",
+            "set-resources.train.mem_mb: Snakemake requires a number, not '16GB': write mem and a size",
         ),
         ("mem_mb: 9**9**9", "set-resources.train.mem_mb: '9**9**9' cannot be evaluated"),
-        ("runtime: 1-00:00:00", "set-resources.train.runtime: snakemake does not understand '1-00:00:00'"),
+        ("runtime: 1-00:00:00", "set-resources.train.runtime: Snakemake cannot parse '1-00:00:00'"),
         ("gpu: a100", "set-resources.train.gpu: 'a100' is not a number of GPUs"),
-        ("gres: gpu:a100:2,nvme:1", "set-resources.train.gres: snakemake's Slurm plugin refuses"),
-        ("gpu_model: a100-sxm4", "set-resources.train.gpu_model: snakemake's Slurm plugin refuses"),
-        ("slurm_partition: all", "set-resources.train.slurm_partition: all is a name of Python"),
+        ("gres: gpu:a100:2,nvme:1", "set-resources.train.gres: Snakemake's Slurm plugin rejects"),
+        ("gpu_model: a100-sxm4", "set-resources.train.gpu_model: Snakemake's Slurm plugin rejects"),
+        ("slurm_partition: all", "set-resources.train.slurm_partition: all is a Python builtin"),
     ],
 )
-def test_what_is_refused_is_named_with_file_rule_and_key(
-    profile, line: str, said: str, tmp_path: Path
+def test_invalid_values_are_reported_with_file_rule_and_key(
+    profile, line: str, message: str, tmp_path: Path
 ) -> None:
     line = line if line.startswith("nodes") else line.replace("gpu:a100:2,nvme:1", '"gpu:a100:2,nvme:1"')
     with pytest.raises(InputError) as error:
         profile(f"set-resources: {{train: {{{line}}}}}")
-    assert f"{tmp_path / 'config.yaml'}: {said}" in str(error.value)
+    assert f"{tmp_path / 'config.yaml'}: {message}" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("set-resources: {a: 3}", "set-resources.a: 3 is neither a map nor a list"),
-        ("set-resources: [a]", "set-resources: 'a' is not of the form RULE:NAME=VALUE"),
+        ("set-resources: [a]", "set-resources: 'a' does not have the format RULE:NAME=VALUE"),
         (
             "set-resources: {a: {}}\nset-threads: {a: many}",
             "set-threads.a: 'many' is not a number of threads",
         ),
-        ("set-resources: {a: {}}\njobs: some", "jobs: 'some' is not a whole number"),
-        ("set-resources: {a: {}}\ngroup-components: {g: x}", "group-components: 'x' is not a whole number"),
+        ("set-resources: {a: {}}\njobs: some", "jobs: 'some' is not an integer"),
+        ("set-resources: {a: {}}\ngroup-components: {g: x}", "group-components: 'x' is not an integer"),
         ("set-resources: {a: {}}\ndefault-resources: 5", "default-resources: 5 is neither a map nor a list"),
-        ("set-resources: {a: {}}\ndefault-resources: [runtime=soon]", "default-resources.runtime: snakemake"),
+        ("set-resources: {a: {}}\ndefault-resources: [runtime=soon]", "default-resources.runtime: Snakemake"),
         ("jobs: [", "not YAML"),
         ("__use_yte__: true\nset-resources: {a: {}}", "__use_yte__"),
     ],
 )
-def test_what_is_wrong_elsewhere_in_the_profile_is_named_with_its_key(profile, text: str, said: str) -> None:
+def test_invalid_settings_are_reported_with_their_key(profile, text: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         profile(text)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_jobs_may_be_unlimited(profile) -> None:
+def test_jobs_can_be_unlimited(profile) -> None:
     assert profile("set-resources: {a: {}}\njobs: unlimited").jobs > 10**9
 
 
-def test_gpus_that_the_plugin_does_not_pass_on_are_named(profile) -> None:
-    [asked] = profile("set-resources: {train: {gpus: 4}}").requests
-    assert "gpus: snakemake's Slurm plugin does not pass it on; write gpu" in next(misfits(asked, [LIGHT]))
+def test_unsupported_gpus_key_is_reported(profile) -> None:
+    [request] = profile("set-resources: {train: {gpus: 4}}").requests
+    assert "gpus: Snakemake's Slurm plugin does not pass it on; write gpu" in next(
+        check_request(request, [CPUS])
+    )
 
 
 @pytest.mark.parametrize(
-    ("asked", "gpus"),
+    ("resources", "gpus"),
     [
         ("{gpu: 4, nodes: 2}", 2),
         ("{gpu_model: a100}", 1),
@@ -280,11 +286,11 @@ def test_gpus_that_the_plugin_does_not_pass_on_are_named(profile) -> None:
         ('{gres: "nvme:100", gpu: 3}', 3),
     ],
 )
-def test_gpus_of_a_node(profile, asked: str, gpus: int) -> None:
-    assert profile(f"set-resources: {{a: {asked}}}").requests[0].gpus == gpus
+def test_gpus_per_node(profile, resources: str, gpus: int) -> None:
+    assert profile(f"set-resources: {{a: {resources}}}").requests[0].gpus == gpus
 
 
-def test_rules_that_are_misspelt_are_named_with_the_near_one(profile) -> None:
+def test_unknown_rules_are_reported_with_a_similar_name(profile) -> None:
     names = profile(
         """
         set-resources: {trian: {}, train: {}, nodes_with_gpus: {}}
@@ -292,36 +298,36 @@ def test_rules_that_are_misspelt_are_named_with_the_near_one(profile) -> None:
         groups: {zero_shot: g, nothing_like_it: g}
         """
     )
-    assert sorted(misspelt(names, ROOT / "workflow")) == [
-        "groups.nothing_like_it: there is no such rule",
-        "groups.zero_shot: there is no such rule; did you mean zeroshot?",
-        "set-resources.trian: there is no such rule; did you mean train?",
-        "set-threads.pck: there is no such rule; did you mean pack?",
+    assert sorted(unknown_rules(names, ROOT / "workflow")) == [
+        "groups.nothing_like_it: unknown rule",
+        "groups.zero_shot: unknown rule; did you mean zeroshot?",
+        "set-resources.trian: unknown rule; did you mean train?",
+        "set-threads.pck: unknown rule; did you mean pack?",
     ]
-    assert list(misspelt(read_profile(ROOT / "slurm" / "config.yaml"), ROOT / "workflow")) == []
-    assert list(misspelt(names, ROOT / "nowhere")) == []
+    assert list(unknown_rules(read_profile(ROOT / "slurm" / "config.yaml"), ROOT / "workflow")) == []
+    assert list(unknown_rules(names, ROOT / "nowhere")) == []
 
 
-def test_tasks_and_gpus_are_those_of_the_configs_processes(profile, tmp_path: Path) -> None:
-    ours = read_profile(ROOT / "slurm" / "config.yaml")
+def test_train_must_request_one_gpu_per_process_of_the_config(profile, tmp_path: Path) -> None:
+    default_profile = read_profile(ROOT / "slurm" / "config.yaml")
     config = tmp_path / "runs.yaml"
     config.write_text("train: {processes: 8}")
-    assert processes_misfit(ours, config) == (
-        f"train: tasks: 4, but train.processes in {config} is 8; set both to the GPUs of a run"
+    assert check_train_processes(default_profile, config) == (
+        f"train: tasks: 4, but train.processes in {config} is 8; set both to the number of GPUs per run"
     )
-    one = profile("set-resources: {train: {gpu: 2}}")
-    assert "train: gres or gpu: 2, but train.processes" in processes_misfit(one, config)
+    two_gpus = profile("set-resources: {train: {gpu: 2}}")
+    assert "train: gres or gpu: 2, but train.processes" in check_train_processes(two_gpus, config)
     config.write_text("train: {processes: 2}")
-    assert processes_misfit(one, config) is None
-    assert processes_misfit(one, tmp_path / "none.yaml") is None
+    assert check_train_processes(two_gpus, config) is None
+    assert check_train_processes(two_gpus, tmp_path / "none.yaml") is None
     config.write_text("train: 3")
-    with pytest.raises(InputError, match=r"runs\.yaml: no train\.processes"):
-        processes_misfit(one, config)
+    with pytest.raises(InputError, match=r"runs\.yaml: cannot read train\.processes"):
+        check_train_processes(two_gpus, config)
 
 
-def test_the_profile_and_the_config_as_they_are_fit_each_other() -> None:
+def test_default_profile_and_default_config_agree() -> None:
     assert (
-        processes_misfit(read_profile(ROOT / "slurm" / "config.yaml"), ROOT / "config" / "config.yaml")
+        check_train_processes(read_profile(ROOT / "slurm" / "config.yaml"), ROOT / "config" / "config.yaml")
         is None
     )
 
@@ -330,12 +336,12 @@ def test_the_profile_and_the_config_as_they_are_fit_each_other() -> None:
     ("limit", "minutes"),
     [("1-00:00:00", 1440), ("1-00", 1440), ("1-02:30", 1590), ("UNLIMITED", float("inf"))],
 )
-def test_time_limits_with_days(limit: str, minutes: float) -> None:
-    assert minutes_of(limit) == minutes
+def test_time_limits_with_days_are_parsed(limit: str, minutes: float) -> None:
+    assert parse_time_limit(limit) == minutes
 
 
 @pytest.mark.parametrize(
-    ("gres", "found"),
+    ("gres", "gpus"),
     [
         ("gpu:a100:4(S:0-1)", {"a100": 4}),
         ("gpu:a100:2(IDX:0,2),gpu:v100:1(IDX:1)", {"a100": 2, "v100": 1}),
@@ -347,29 +353,29 @@ def test_time_limits_with_days(limit: str, minutes: float) -> None:
         ("", {}),
     ],
 )
-def test_gpus_in_all_forms_of_slurm(gres: str, found: dict[str, int]) -> None:
-    assert gpus_of(gres) == found
+def test_gpus_in_all_formats_of_slurm_are_parsed(gres: str, gpus: dict[str, int]) -> None:
+    assert parse_gpus(gres) == gpus
 
 
-def test_numbers_with_a_plus_or_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_with_a_plus_or_a_unit_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "main*|1-00:00:00|2K|32+|1.5T+|gpu:a100:4(S:0-1)|OFF|idle!"
-    monkeypatch.setattr("cloob.slurm.partitions.ask", lambda *command: line)
+    monkeypatch.setattr("cloob.slurm.partitions.run_command", lambda *command: line)
     assert partitions() == [
-        Nodes("main", True, 1440, 2000, 32, int(1.5 * 2**20), {"a100": 4}, "OFF"),
+        NodeGroup("main", True, 1440, 2000, 32, int(1.5 * 2**20), {"a100": 4}, "OFF"),
     ]
 
 
-def test_what_slurm_itself_cannot_do_is_one_line() -> None:
-    said = "printf 'sinfo: error: x\\nsinfo: fatal: no configuration\\n' >&2; exit 1"
+def test_failures_of_slurm_programs_are_one_line_errors() -> None:
+    script = "printf 'sinfo: error: x\\nsinfo: fatal: no configuration\\n' >&2; exit 1"
     with pytest.raises(InputError) as error:
-        ask("sh", "-c", said)
+        run_command("sh", "-c", script)
     assert str(error.value) == "sh: sinfo: fatal: no configuration; run this where you submit Slurm jobs"
     with pytest.raises(InputError, match=r"^sh: exit status 3; run this"):
-        ask("sh", "-c", "exit 3")
+        run_command("sh", "-c", "exit 3")
 
 
 @pytest.mark.parametrize("line", ["nonsense", "a|b|c|d|e|f|g|idle", "main|soon|1|8|1000|(null)|OFF|idle"])
-def test_another_programs_output_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
-    monkeypatch.setattr("cloob.slurm.partitions.ask", lambda *command: line)
+def test_unexpected_output_of_sinfo_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setattr("cloob.slurm.partitions.run_command", lambda *command: line)
     with pytest.raises(InputError, match=r"is this Slurm's sinfo\?"):
         partitions()

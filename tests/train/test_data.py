@@ -9,14 +9,14 @@ import torch.distributed as dist
 
 from cloob.common.data_loading import kill_workers_on_exit
 from cloob.common.errors import InputError, user_message
-from cloob.models.preprocessing import tokenizer_for
 from cloob.models.config import model_config
+from cloob.models.preprocessing import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, check_replaced, collate, training_loader
 from cloob.train.distributed import World
 from cloob.train.order import BatchOrder
-from tests.helpers.io_errors import NUMBERS, fail_reads_below, no_descriptor_left
+from tests.helpers.io_errors import ERRNO_NAMES, fail_reads_below, no_free_descriptors
 from tests.helpers.recipes import recipe
 
 
@@ -84,7 +84,7 @@ def test_an_image_that_does_not_decode_is_replaced_by_its_substitute_and_counted
         pairs[(0, [3, 4])]
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", ERRNO_NAMES)
 def test_a_shard_that_cannot_be_read_is_no_bad_image(pairs, monkeypatch, name, capfd):
     number = getattr(errno, name)
     fail_reads_below(monkeypatch, pairs.shards.path.parent, number)
@@ -99,7 +99,7 @@ def test_a_shard_that_cannot_be_read_is_no_bad_image(pairs, monkeypatch, name, c
 def test_too_many_open_files_end_the_loading_with_the_name_of_the_shard(pairs, workers):
     class Exhausted(Pairs):
         def __getitem__(self, slot):
-            with no_descriptor_left():
+            with no_free_descriptors():
                 return super().__getitem__(slot)
 
     exhausted = Exhausted(pairs.shards, pairs.transform, pairs.tokenizer)

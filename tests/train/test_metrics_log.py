@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cloob.common.errors import InputError, user_message
 from cloob.train.metrics_log import Metrics
-from tests.helpers.io_errors import NUMBERS, fail_reads_below, limited
+from tests.helpers.io_errors import ERRNO_NAMES, fail_reads_below, resource_limit
 
 
 def events(path):
@@ -93,7 +93,7 @@ def test_a_damaged_line_in_the_middle_costs_no_line_behind_it_and_is_named(tmp_p
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", ERRNO_NAMES)
 def test_a_log_that_cannot_be_read_is_not_cut(tmp_path, monkeypatch, name):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "step", "samples_seen": 8}\n')
@@ -107,7 +107,7 @@ def test_a_log_that_cannot_be_read_is_not_cut(tmp_path, monkeypatch, name):
 def test_a_full_disk_names_the_log(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = Metrics(path, 0)
-    with limited(resource.RLIMIT_FSIZE, 100), pytest.raises(OSError) as failed:
+    with resource_limit(resource.RLIMIT_FSIZE, 100), pytest.raises(OSError) as failed:
         for samples in range(8, 80, 8):
             log.write("other", samples, loss=1.0)
     assert user_message(failed.value).startswith(f"{path}: File too large; raise the file size limit")

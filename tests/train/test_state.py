@@ -17,7 +17,13 @@ from cloob.train.state import (
     read_checkpoint,
     save_checkpoint,
 )
-from tests.helpers.io_errors import NUMBERS, as_nobody, fail_reads_below, limited, no_descriptor_left
+from tests.helpers.io_errors import (
+    ERRNO_NAMES,
+    fail_reads_below,
+    no_free_descriptors,
+    resource_limit,
+    run_as_nobody,
+)
 
 IDENTITY = {"recipe": {"batch_size": 8, "epochs": 3}, "model_config": {"width": 64}, "corpus_sha256": "a1"}
 
@@ -121,7 +127,7 @@ def test_starts_without_progress_are_counted_and_bounded(tmp_path):
     assert count_restart(tmp_path, 16) == 5
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", ERRNO_NAMES)
 def test_a_checkpoint_that_cannot_be_read_is_no_damaged_one(tmp_path, monkeypatch, name):
     for epoch in (1, 2):
         save(tmp_path, epoch)
@@ -138,7 +144,7 @@ def test_a_checkpoint_that_cannot_be_read_is_no_damaged_one(tmp_path, monkeypatc
 
 def test_too_many_open_files_damage_no_checkpoint(tmp_path):
     save(tmp_path, 1)
-    with no_descriptor_left(), pytest.raises(OSError, match="Too many open files"):
+    with no_free_descriptors(), pytest.raises(OSError, match="Too many open files"):
         newest_checkpoint(tmp_path)
     assert newest(tmp_path) == "epoch_0001.pt"
 
@@ -161,7 +167,7 @@ def test_a_folder_that_may_not_be_listed_is_not_an_empty_one():
                 newest_checkpoint(Path(folder))
             Path(folder).chmod(0o700)
 
-    assert as_nobody(work) == 0
+    assert run_as_nobody(work) == 0
 
 
 @pytest.mark.parametrize("place", range(0, 1400, 40))
@@ -175,7 +181,7 @@ def test_wherever_a_byte_of_a_checkpoint_changes_it_is_one_warning(tmp_path, pla
 
 
 def test_a_disk_that_is_full_names_the_checkpoint_and_leaves_no_half_of_it(tmp_path):
-    with limited(resource.RLIMIT_FSIZE, 1000), pytest.raises(OSError) as failed:
+    with resource_limit(resource.RLIMIT_FSIZE, 1000), pytest.raises(OSError) as failed:
         save(tmp_path, 1)
     assert user_message(failed.value).startswith(
         f"{tmp_path}/epoch_0001.pt: File too large; raise the file size"

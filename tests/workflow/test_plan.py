@@ -74,7 +74,7 @@ def test_somebodys_shards_are_packed_instead_of_a_download(snakemake, config_wit
     said = plan.stdout + plan.stderr
     assert "data/cc3m/frozen  (key corpora.cc3m.ready_made.train)" in said
     assert "(key corpora.cc3m.train)" not in said and "(key corpora.cc3m.validation)" in said
-    assert "--ready-made=data/cc3m/frozen --validation=results/shards/cc3m/validation/shards.json" in said
+    assert "--webdataset=data/cc3m/frozen --validation=results/shards/cc3m/validation/shards.json" in said
     # The lists of CC's validation split and of YFCC are still fetched.
     parts = CONFIG["download"]["parts"]
     assert counts(plan)["fetch"] == parts["cc3m"]["validation"] + parts["yfcc15m"]["train"]
@@ -90,9 +90,9 @@ def test_existing_shards_are_packed_by_the_downloads_rules_of_size_and_shape(sna
     rules = ("--image-size=512", "--min-size=16", "--max-aspect-ratio=3")
     packs = re.findall(r"cloob shards pack .*", plan.stdout)
     assert [all(rule in pack for rule in rules) for pack in packs] == [
-        "--ready-made" in pack for pack in packs
+        "--webdataset" in pack for pack in packs
     ]
-    assert sum("--ready-made" in pack for pack in packs) == 1
+    assert sum("--webdataset" in pack for pack in packs) == 1
 
 
 def test_every_training_corpus_is_packed_without_the_images_of_validation(snakemake):

@@ -72,11 +72,11 @@ GIVEN = [
     ("cloob train", f"--wandb-project={TEXT}"),
     ("cloob evaluate image-text", f"--title={TEXT}"),
     ("cloob download file", f"--url=http://{TEXT}"),
-    ("cloob download yfcc15m", f"--image-base-url=http://{TEXT}"),
-    ("cloob download cc3m", f"--list={HOSTILE}"),
-    ("cloob download yfcc15m", f"--subset={HOSTILE}"),
-    ("cloob download yfcc15m", f"--metadata={HOSTILE}"),
-    ("cloob shards pack", f"--ready-made={HOSTILE}"),
+    ("cloob download urls --reader=yfcc100m", f"--image-base-url=http://{TEXT}"),
+    ("cloob download urls --reader=conceptual_captions", f"--list={HOSTILE}"),
+    ("cloob download urls --reader=yfcc100m", f"--subset={HOSTILE}"),
+    ("cloob download urls --reader=yfcc100m", f"--metadata={HOSTILE}"),
+    ("cloob shards pack", f"--webdataset={HOSTILE}"),
     ("cloob evaluate prepare-testset", f"--local-files={HOSTILE}"),
     ("cloob evaluate zeroshot", f"--testset=config/datasets/imagenet.yaml={HOSTILE}"),
 ]
@@ -131,7 +131,7 @@ def test_a_list_of_paths_reaches_the_program_as_it_is(snakemake, config_with, me
         *("-n", "-p", "results/download/yfcc15m/train/urls.parquet"),
         *("--configfile", config_with({"corpora": {"yfcc15m": {"metadata": metadata}}})),
     )
-    words = words_of(plan, "cloob download yfcc15m")
+    words = words_of(plan, "cloob download urls --reader=yfcc100m")
     assert [word for word in words if "--metadata" in word] == [f"--metadata={each}" for each in metadata]
 
 

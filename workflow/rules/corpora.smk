@@ -20,8 +20,8 @@ def downloaded():
 def packed(wildcards):
     """What is packed, by the names of the flags of `cloob shards pack`; no training pair is one of validation."""
     corpus, split = wildcards.corpus, wildcards.split
-    inputs = {"ready_made": ready_made(corpus, split)}
-    if not inputs["ready_made"]:
+    inputs = {"webdataset": ready_made(corpus, split)}
+    if not inputs["webdataset"]:
         links = f"{config['results']}/download/{corpus}/{split}/urls.parquet"
         inputs = {"ledgers": ledgers_of(corpus, split), "urls": links}
     if split == "train":

@@ -32,7 +32,8 @@ rule cc3m_urls:
     conda:
         "../../envs/lists.yaml"
     shell:
-        "cloob download cc3m --list={input:q} --urls={output.urls:q} --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
+        "cloob download urls --reader=conceptual_captions --list={input:q} --urls={output.urls:q}"
+        " --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
 
 
 rule yfcc15m_urls:
@@ -58,7 +59,8 @@ rule yfcc15m_urls:
             }
         ),
     shell:
-        "cloob download yfcc15m {params.flags:q} --urls={output.urls:q} --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
+        "cloob download urls --reader=yfcc100m {params.flags:q} --urls={output.urls:q}"
+        " --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
 
 
 # A part of a list. The images lie beside the ledger in a folder that is not declared: what was fetched survives
@@ -81,7 +83,7 @@ rule fetch:
         parts=parts,
         flags=fetch_flags,
     shell:
-        "cloob download fetch --urls={input:q} --part={params.part:q} --parts={params.parts:q}"
+        "cloob download fetch --urls={input:q} --part={params.part:q} --num-parts={params.parts:q}"
         " --folder={params.folder:q} --ledger={output:q} {params.flags:q} 2>&1 | tee {log:q}"
 
 

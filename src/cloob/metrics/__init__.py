@@ -1,1 +1,1 @@
-"""Metrics of embeddings and predictions."""
+"""Metrics of embeddings and of predictions, as functions of tensors."""

@@ -1,4 +1,4 @@
-"""Accuracies of a classifier, and how far chance in the choice of the test images moves them."""
+"""Accuracies of a classifier, with bootstrap confidence intervals over the test images."""
 
 from typing import Any
 
@@ -8,47 +8,49 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 RESAMPLES, SEED = 2000, 0
-_ROWS = 4096  # of logits looked at at once
+_ROWS = 4096  # logits compared at a time
 
 
-def ranks_of_labels(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many classes stand before the right one, (N,) int64; of equal logits the first class wins.
+def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """The number of classes ranked before the true class, (N,) int64; ties go to the lower class index.
 
-    `logits` is (N, classes), `labels` (N,). What is no number stands before the right class, never behind it.
+    `logits` is (N, classes), `labels` (N,). NaN logits rank before the true class; if its own logit is NaN,
+    it ranks last.
     """
     ranks = []
-    before = torch.arange(logits.shape[1]) < labels[:, None]  # (N, classes)
+    lower_index = torch.arange(logits.shape[1]) < labels[:, None]  # (N, classes)
     for start in range(0, len(labels), _ROWS):
         rows = slice(start, start + _ROWS)
-        own = logits[rows].gather(1, labels[rows, None])
-        ranks.append((~(logits[rows] <= own) | ((logits[rows] == own) & before[rows])).sum(dim=1))
+        label_logits = logits[rows].gather(1, labels[rows, None])
+        tied_before = (logits[rows] == label_logits) & lower_index[rows]
+        ranks.append((~(logits[rows] <= label_logits) | tied_before).sum(dim=1))
     return torch.cat(ranks)
 
 
 def accuracies(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """`metrics`, `intervals` and right answers by class (`images`, `right`: lists) of a classifier.
+    """`metrics`, `intervals` and per-class counts (`images`, `right`: lists) of a classifier.
 
-    The metrics are fractions: `accuracy`, `accuracy_top5` (among the best five; None up to five classes), and
+    The metrics are fractions: `accuracy`, `accuracy_top5` (None for at most five classes), and
     `mean_per_class_accuracy` over the classes that have images. `logits` is (N, classes), `labels` (N,).
 
-    The intervals are 95 % percentile intervals of the bootstrap: the test set is drawn anew `RESAMPLES`
-    times, N images with replacement, and each metric taken of each. (An image counts by its class and whether
-    it is right, right among five or wrong; so the numbers of these are drawn, multinomially, which is the
-    same distribution.) A class of which a resample holds no image is left out of that resample's mean.
+    The intervals are 95% percentile intervals of the bootstrap: N images are drawn from the test set with
+    replacement, `RESAMPLES` times. (An image is counted by its class and by whether its label is ranked
+    first, within the top 5, or below; so the counts are drawn from a multinomial distribution, which is
+    equivalent.) The mean over classes of a resample leaves out the classes without images in it.
     """
     classes = logits.shape[1]
-    ranks = ranks_of_labels(logits, labels)
-    kind = 1 * (ranks >= 1) + 1 * (ranks >= 5)  # 0 right, 1 right among five, 2 wrong
-    cells = torch.bincount(labels * 3 + kind, minlength=3 * classes).numpy()
-    found = _metrics(cells[None].reshape(1, classes, 3))
-    drawn = np.random.default_rng(SEED).multinomial(len(labels), cells / len(labels), RESAMPLES)
-    spread = _metrics(drawn.reshape(RESAMPLES, classes, 3))
+    ranks = label_ranks(logits, labels)
+    category = 1 * (ranks >= 1) + 1 * (ranks >= 5)  # 0: ranked first, 1: in the top 5, 2: below
+    cells = torch.bincount(labels * 3 + category, minlength=3 * classes).numpy()
+    measured = _metrics(cells[None].reshape(1, classes, 3))
+    resampled_cells = np.random.default_rng(SEED).multinomial(len(labels), cells / len(labels), RESAMPLES)
+    resampled = _metrics(resampled_cells.reshape(RESAMPLES, classes, 3))
     counts = cells.reshape(classes, 3)
     return {
-        "metrics": {name: None if values is None else float(values[0]) for name, values in found.items()},
+        "metrics": {name: None if value is None else float(value[0]) for name, value in measured.items()},
         "intervals": {
             name: [float(bound) for bound in np.percentile(values, (2.5, 97.5))]
-            for name, values in spread.items()
+            for name, values in resampled.items()
             if values is not None
         },
         "images": counts.sum(axis=1).tolist(),
@@ -57,13 +59,13 @@ def accuracies(logits: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _metrics(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64] | None]:
-    """Numbers (R, classes, 3) of right, right among five and wrong images -> each metric (R,)."""
-    images, right = counts.sum(axis=2), counts[:, :, 0]
+    """Numbers of images (R, classes, 3) whose label is ranked first, in the top 5, below -> metrics (R,)."""
+    images, correct = counts.sum(axis=2), counts[:, :, 0]
     total = images.sum(axis=1)
-    filled = images > 0
-    share = right / np.maximum(images, 1)  # 0 where there are none
+    classes_with_images = (images > 0).sum(axis=1)
+    class_accuracy = correct / np.maximum(images, 1)  # 0 for a class without images
     return {
-        "accuracy": right.sum(axis=1) / total,
+        "accuracy": correct.sum(axis=1) / total,
         "accuracy_top5": counts[:, :, :2].sum(axis=(1, 2)) / total if counts.shape[1] > 5 else None,
-        "mean_per_class_accuracy": share.sum(axis=1) / filled.sum(axis=1),
+        "mean_per_class_accuracy": class_accuracy.sum(axis=1) / classes_with_images,
     }

@@ -1,38 +1,55 @@
-"""Retrieval from continuous modern Hopfield networks, over the tiles of one Gram matrix.
+"""Retrieval from continuous modern Hopfield networks (the paper's section on CLOOB), tile by tile.
 
-A retrieved pattern is normalized, so the softmax's denominator cancels: U_x = E U, E = exp(β x Uᵀ − h), h_i
-the number that makes row i a unit vector. Its gradient G enters as D = G − (G·U_x) U_x: the scores β x Uᵀ
-receive E∘(D Uᵀ) (the softmax's usual correction is D·U_x = 0), the stored patterns Eᵀ D.
+    U_x = normalize(softmax(β x Uᵀ) U)
+
+A retrieved pattern is normalized, so the softmax's denominator cancels: U_x = E U with E = exp(β x Uᵀ − h),
+where h_i makes row i a unit vector. The backward pass of a gradient G uses its component tangent to the unit
+sphere, D = G − (G·U_x) U_x: the scores β x Uᵀ receive E∘(D Uᵀ), without the softmax's usual correction, which
+is D·U_x = 0; the stored patterns receive Eᵀ D.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cloob.objectives.tiling import Scalar, full_precision, scalar, tile_edge, tiles, without_autocast
+from cloob.objectives.tiling import Scalar, as_scalar, full_precision, tile_size, tiles, without_autocast
+
+Pair = tuple[Tensor, Tensor]
 
 
 @without_autocast
 def hopfield_retrieval(state: Tensor, stored: Tensor, beta: Scalar) -> Tensor:
-    """Retrieve each state pattern from the stored ones: normalize(softmax(β·state·storedᵀ)·stored).
+    """Retrieve each state pattern from the stored patterns: normalize(softmax(β·state·storedᵀ)·stored).
 
-    state (n, d), stored (m, d) → (n, d), rows of unit length. Where `state is stored`, half of the scores do.
+    state (n, d), stored (m, d) -> (n, d), rows of unit length. Self-retrieval (`state is stored`) computes
+    only half of the scores.
     """
-    itself = state is stored
+    self_retrieval = state is stored
     state = full_precision(state)
-    stored = state if itself else full_precision(stored)
-    return _Retrieval.apply(state, stored, scalar(beta, state))
+    stored = state if self_retrieval else full_precision(stored)
+    return _Retrieval.apply(state, stored, as_scalar(beta, state))
 
 
-def retrieve_small_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
-    """U_x, U_y, V_x, V_y of four tiles at most: the formula as it stands, with less to set up."""
+def retrieve_pairs(
+    x: Tensor, y: Tensor, stored_x: Tensor, stored_y: Tensor, beta: Scalar
+) -> tuple[Pair, Pair]:
+    """The (anchors, positives) that the Hopfield objectives compare: (U_x, U_y) and (V_y, V_x), (n, d) each.
+
+    Images x and texts y (n, d) are retrieved from the stored images (U) and from the stored texts (V).
+    """
+    u_x, u_y = hopfield_retrieval(x, stored_x, beta), hopfield_retrieval(y, stored_x, beta)
+    v_x, v_y = hopfield_retrieval(x, stored_y, beta), hopfield_retrieval(y, stored_y, beta)
+    return (u_x, u_y), (v_y, v_x)
+
+
+def retrieve_pairs_of_small_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Pair, Pair]:
+    """`retrieve_pairs` of a batch from itself, by the plain formula: faster for at most four tiles."""
     x_x, y_y, x_y = beta * (x @ x.T), beta * (y @ y.T), beta * (x @ y.T)
-    return (
-        _Normalised.apply(torch.softmax(x_x, dim=1) @ x),
-        _Normalised.apply(torch.softmax(x_y, dim=0).T @ x),
-        _Normalised.apply(torch.softmax(x_y, dim=1) @ y),
-        _Normalised.apply(torch.softmax(y_y, dim=1) @ y),
-    )
+    u_x = _Normalize.apply(torch.softmax(x_x, dim=1) @ x)
+    u_y = _Normalize.apply(torch.softmax(x_y, dim=0).T @ x)
+    v_x = _Normalize.apply(torch.softmax(x_y, dim=1) @ y)
+    v_y = _Normalize.apply(torch.softmax(y_y, dim=1) @ y)
+    return (u_x, u_y), (v_y, v_x)
 
 
 class _Retrieval(torch.autograd.Function):
@@ -40,8 +57,8 @@ class _Retrieval(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, left: Tensor, right: Tensor, beta: Tensor):
-        ctx.itself = left is right
-        retrieved, h = retrieve(left, right, beta).unit_rows()
+        ctx.self_retrieval = left is right
+        retrieved, h = retrieve_tiled(left, right, beta).normalized()
         ctx.save_for_backward(left, right, beta, retrieved, h)
         return retrieved
 
@@ -50,112 +67,120 @@ class _Retrieval(torch.autograd.Function):
     @without_autocast
     def backward(ctx, gradient: Tensor):
         left, right, beta, retrieved, h = ctx.saved_tensors
-        if ctx.itself:
+        if ctx.self_retrieval:
             right = left
         grad_left = torch.zeros_like(left)
-        grad_right = grad_left if ctx.itself else torch.zeros_like(right)
-        d_left = tangent(gradient, retrieved)
-        grad_beta = retrieve_backward(left, right, beta, (d_left, h), None, grad_left, grad_right)
-        return grad_left, None if ctx.itself else grad_right, grad_beta
+        grad_right = grad_left if ctx.self_retrieval else torch.zeros_like(right)
+        d_left = tangent_component(gradient, retrieved)
+        grad_beta = retrieve_tiled_backward(left, right, beta, (d_left, h), None, grad_left, grad_right)
+        return grad_left, None if ctx.self_retrieval else grad_right, grad_beta
 
 
-def retrieve(
-    left: Tensor, right: Tensor, beta: Tensor, from_left: "RunningSum | None" = None
-) -> "RunningSum":
-    """What `left` (n, d) retrieves from `right` (m, d); `from_left` takes what `right` retrieves from `left`.
+def retrieve_tiled(
+    left: Tensor, right: Tensor, beta: Tensor, right_from_left: "OnlineSoftmaxSum | None" = None
+) -> "OnlineSoftmaxSum":
+    """Retrieve `left` (n, d) from `right` (m, d).
 
-    A batch that asks itself (`left is right`) needs only the tiles on and above the diagonal: a tile beyond
-    the diagonal stands for its mirror image too.
+    The same scores also retrieve `right` from `left`; with `right_from_left`, that sum is accumulated too.
+    Self-retrieval (`left is right`) needs only the tiles on and above the diagonal, because each tile above
+    it is the transpose of the one mirrored at the diagonal.
     """
-    itself = left is right
-    from_right = RunningSum(left)
-    mirrored = from_right if itself else from_left
-    asked = beta * left
-    for a, b, (scores, weights) in tiles(left, right, tile_edge(left), buffers=2, upper=itself):
-        torch.mm(asked[a], right[b].T, out=scores)
-        from_right.add(a, scores, right[b], weights)
-        if mirrored and not (itself and a == b):
-            mirrored.add(b, scores.T, left[a], weights.T)
-    return from_right
+    self_retrieval = left is right
+    left_from_right = OnlineSoftmaxSum(left)
+    transposed_sum = left_from_right if self_retrieval else right_from_left
+    queries = beta * left
+    for a, b, (scores, weights) in tiles(left, right, tile_size(left), buffers=2, upper=self_retrieval):
+        torch.mm(queries[a], right[b].T, out=scores)
+        left_from_right.add(a, scores, right[b], weights)
+        if transposed_sum and not (self_retrieval and a == b):
+            transposed_sum.add(b, scores.T, left[a], weights.T)
+    return left_from_right
 
 
-def retrieve_backward(
+def retrieve_tiled_backward(
     left: Tensor,
     right: Tensor,
     beta: Tensor,
-    from_right: tuple[Tensor, Tensor],
-    from_left: tuple[Tensor, Tensor] | None,
+    left_from_right: tuple[Tensor, Tensor],
+    right_from_left: tuple[Tensor, Tensor] | None,
     grad_left: Tensor,
     grad_right: Tensor,
 ) -> Tensor:
-    """Add the gradients of `retrieve` to `grad_left` and `grad_right`; return the one of β.
+    """Add the gradients of `retrieve_tiled` to `grad_left` and `grad_right`; return the gradient of β.
 
-    `from_right` is D (n, d) and h (n,) of what `left` retrieved, `from_left` the same of `right` (or None).
+    `left_from_right` holds D (n, d) and h (n,) of the retrieval of `left`, `right_from_left` those of `right`
+    (None: it was not retrieved).
     """
-    itself = left is right
-    (d_left, h_left), (d_right, h_right) = from_right, from_right if itself else from_left or (None, None)
+    self_retrieval = left is right
+    d_left, h_left = left_from_right
+    d_right, h_right = left_from_right if self_retrieval else right_from_left or (None, None)
     grad_beta = torch.zeros_like(beta)
-    for a, b, (scores, weights, grad_scores) in tiles(left, right, tile_edge(left), buffers=3, upper=itself):
-        asked = beta * left[a]
-        torch.mm(asked, right[b].T, out=scores)
+    for a, b, (scores, weights, grad_scores) in tiles(
+        left, right, tile_size(left), buffers=3, upper=self_retrieval
+    ):
+        queries = beta * left[a]
+        torch.mm(queries, right[b].T, out=scores)
         torch.sub(scores, h_left[a, None], out=weights).exp_()
         grad_right[b].addmm_(weights.T, d_left[a])
         torch.mm(d_left[a], right[b].T, out=grad_scores).mul_(weights)
-        if d_right is not None and not (itself and a == b):
+        if d_right is not None and not (self_retrieval and a == b):
             scores.sub_(h_right[b]).exp_()
             grad_left[a].addmm_(scores, d_right[b])
             grad_scores.addcmul_(scores, torch.mm(left[a], d_right[b].T, out=weights))
-        grad_right[b].addmm_(grad_scores.T, asked)
-        grad_asked = grad_scores @ right[b]
-        grad_left[a].addcmul_(grad_asked, beta)
-        grad_beta += torch.dot(left[a].flatten(), grad_asked.flatten())
+        grad_right[b].addmm_(grad_scores.T, queries)
+        grad_queries = grad_scores @ right[b]
+        grad_left[a].addcmul_(grad_queries, beta)
+        grad_beta += torch.dot(left[a].flatten(), grad_queries.flatten())
     return grad_beta
 
 
-class RunningSum:
-    """Σ_j exp(s_ij − m_i) u_j over tiles of j, m_i the largest s_ij so far: no β overflows or loses a row."""
+class OnlineSoftmaxSum:
+    """Online softmax: Σ_j exp(s_ij − m_i) u_j over tiles of j, with m_i the running maximum of s_ij.
+
+    No β overflows, and no row underflows to zero.
+    """
 
     def __init__(self, states: Tensor) -> None:
         self.sum = torch.zeros_like(states)
         self.maximum = states.new_full((len(states), 1), -torch.inf)
 
     def add(self, rows: slice, scores: Tensor, stored: Tensor, weights: Tensor) -> None:
-        """Add the tile of `scores`; `weights` is scratch memory of its shape."""
-        before = self.maximum[rows]
-        now = torch.maximum(before, scores.amax(dim=1, keepdim=True))
-        torch.sub(scores, now, out=weights).exp_()
-        self.sum[rows].mul_((before - now).exp_()).addmm_(weights, stored)
-        self.maximum[rows] = now
+        """Add a tile of `scores` of these rows; `weights` is scratch memory of the same shape."""
+        old_maximum = self.maximum[rows]
+        new_maximum = torch.maximum(old_maximum, scores.amax(dim=1, keepdim=True))
+        torch.sub(scores, new_maximum, out=weights).exp_()
+        self.sum[rows].mul_((old_maximum - new_maximum).exp_()).addmm_(weights, stored)
+        self.maximum[rows] = new_maximum
 
-    def unit_rows(self) -> tuple[Tensor, Tensor]:
-        """The rows of Σ_j exp(s_ij − h_i) u_j, of length 1, and h (n,)."""
-        length = _length(self.sum)
-        return self.sum.div_(length), (self.maximum + length.log()).squeeze(1)
+    def normalized(self) -> tuple[Tensor, Tensor]:
+        """The unit-length rows of Σ_j exp(s_ij − h_i) u_j, and h (n,)."""
+        norm = _row_norms(self.sum)
+        return self.sum.div_(norm), (self.maximum + norm.log()).squeeze(1)
 
 
-class _Normalised(torch.autograd.Function):
-    """Rows of length 1, as F.normalize, with a third of its traffic in the backward pass."""
+class _Normalize(torch.autograd.Function):
+    """F.normalize of the rows, with a third of its memory traffic in the backward pass."""
 
     @staticmethod
     def forward(ctx, rows: Tensor):
-        length = _length(rows)
-        unit = rows / length
-        ctx.save_for_backward(unit, length)
+        norm = _row_norms(rows)
+        unit = rows / norm
+        ctx.save_for_backward(unit, norm)
         return unit
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        unit, length = ctx.saved_tensors
-        return tangent(gradient, unit).div_(length)
+        unit, norm = ctx.saved_tensors
+        return tangent_component(gradient, unit).div_(norm)
 
 
-def _length(rows: Tensor) -> Tensor:
-    """The length of each row, (n, 1); not 0, because patterns that cancel have no direction."""
-    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return length.clamp_min_(torch.finfo(length.dtype).tiny)
+def _row_norms(rows: Tensor) -> Tensor:
+    """The Euclidean norm of each row, (n, 1); clamped above 0, because stored patterns may cancel out."""
+    norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return norm.clamp_min_(torch.finfo(norm.dtype).tiny)
 
 
-def tangent(gradient: Tensor, unit: Tensor) -> Tensor:
-    """D = G − (G·Z) Z, row by row: what of the gradient changes a direction Z."""
+def tangent_component(gradient: Tensor, unit: Tensor) -> Tensor:
+    """D = G − (G·Z) Z, row by row: the component of G tangent to the unit sphere at Z."""
     return torch.addcmul(gradient, (gradient * unit).sum(dim=1, keepdim=True), unit, value=-1)

@@ -1,7 +1,6 @@
-"""Contrastive losses as functions of the margin m_i = ln Σ_{j≠i} exp(x_i·y_j/τ) − x_i·y_i/τ of each pair.
+"""Contrastive losses as functions ℓ(m_i) of the margin of each pair (`cloob.objectives.margins`).
 
-Every loss in which a pair is compared with its negatives through the softmax is a function ℓ(m_i), and all
-that the backward pass needs is its derivative: ∂ℓ/∂x_i = ℓ'(m_i) ∂m_i/∂x_i.
+All that the backward pass needs of a loss is its derivative: ∂ℓ/∂a_i = ℓ'(m_i) ∂m_i/∂a_i.
 """
 
 from collections.abc import Callable
@@ -14,27 +13,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MarginLoss:
-    """A loss of margins and its scale."""
+    """A loss of margins, and how its two directions combine."""
 
     value_and_slope: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """Margins m (…) -> ℓ(m) and ℓ'(m), both (…)."""
+    """Margins m of any shape -> ℓ(m) and ℓ'(m), of the same shape."""
     combine: Callable[[Tensor, Tensor], Tensor]
-    """(mean over images + mean over texts, 1/τ) -> the loss of the batch."""
+    """(image loss + text loss, 1/τ) -> the loss of the batch."""
 
 
 def _infonce(margins: Tensor) -> tuple[Tensor, Tensor]:
-    """ℓ(m) = ln(1 + eᵐ), with the slope sigmoid(m) = 1 − p, which vanishes as training succeeds."""
+    """ℓ(m) = ln(1 + eᵐ); its slope sigmoid(m) = 1 − p vanishes as training succeeds (saturation)."""
     return F.softplus(margins), torch.sigmoid(margins)
 
 
 def _infoloob(margins: Tensor) -> tuple[Tensor, Tensor]:
-    """ℓ(m) = m: the positive is left out of the denominator, and the slope stays 1."""
+    """ℓ(m) = m, because the positive is left out of the denominator; its slope stays 1."""
     return margins, torch.ones_like(margins)
 
 
 MARGIN_LOSSES = {
     # As in CLIP: the mean of both directions.
-    "infonce": MarginLoss(_infonce, combine=lambda both_directions, inv_temp: both_directions / 2),
-    # As in the authors' code: τ times the sum of both directions; learning rates depend on this scale.
-    "infoloob": MarginLoss(_infoloob, combine=lambda both_directions, inv_temp: both_directions / inv_temp),
+    "infonce": MarginLoss(_infonce, combine=lambda both, inv_temp: both / 2),
+    # As in the authors' code: τ times the sum of both directions. Learning rates depend on this scale.
+    "infoloob": MarginLoss(_infoloob, combine=lambda both, inv_temp: both / inv_temp),
 }

@@ -1,19 +1,160 @@
-"""`cloob report <verb>`."""
+"""`cloob report table NAME`, `cloob report figure NAME` and `cloob report html`."""
 
 import argparse
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cloob.report.corpus_cli import add_corpus_figure, add_corpus_table, add_overlap
-from cloob.report.figures_cli import add_figure, add_page
-from cloob.report.tables_cli import add_books, add_published, add_table
+from cloob.common.arguments import name_and_path, name_and_value
+from cloob.report.registry import INPUTS, Entry, figures, tables
+
+if TYPE_CHECKING:
+    from cloob.report.load.inputs import Inputs
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of this stage to the command line."""
-    add_table(verbs)
-    add_published(verbs)
-    add_books(verbs)
-    add_corpus_table(verbs)
-    add_overlap(verbs)
-    add_figure(verbs)
-    add_corpus_figure(verbs)
-    add_page(verbs)
+    table = verbs.add_parser(
+        "table",
+        help="make a table from result files, logs or row accounting",
+        description="Write all numbers of a table as a long CSV, and the table for readers beside it as .md "
+        "and .tex. With --allow-missing, cells without results are dashes with a footnote that names the "
+        "files to build.",
+        epilog=_list_entries("tables", tables()),
+    )
+    table.add_argument("name", choices=tables(), metavar="NAME", help="name of the table, listed below")
+    _add_inputs(table, tables().values())
+    table.add_argument("--allow-missing", action="store_true", help="files of --results may be missing")
+    table.add_argument("--csv", type=Path, required=True, help="output; .md and .tex are written beside it")
+    table.set_defaults(run=_table)
+
+    figure = verbs.add_parser(
+        "figure",
+        help="draw a figure from result files, logs or row accounting",
+        description="Write a figure as .png, .svg and .pdf, with its data beside it as .csv.",
+        epilog=_list_entries("figures", figures()),
+    )
+    figure.add_argument("name", choices=figures(), metavar="NAME", help="name of the figure, listed below")
+    _add_inputs(figure, figures().values())
+    figure.add_argument(
+        "--png", type=Path, required=True, help="output; the other formats are written beside it"
+    )
+    figure.set_defaults(run=_figure, allow_missing=False)
+
+    html = verbs.add_parser(
+        "html",
+        help="convert a table to HTML",
+        description="Convert the Markdown of a table to a self-contained HTML page.",
+    )
+    html.add_argument("--markdown", type=Path, required=True, help="Markdown file of a table")
+    html.add_argument("--html", type=Path, required=True, help="output")
+    html.set_defaults(run=_html)
+
+
+def _list_entries(kind: str, entries: dict[str, Entry]) -> str:
+    return f"{kind}: " + "; ".join(f"{name}: {entry.help}" for name, entry in entries.items())
+
+
+def _add_inputs(parser: argparse.ArgumentParser, entries: Iterable[Entry]) -> None:
+    """The flags of the inputs of all entries, and the labels."""
+    used = {name for entry in entries for name in entry.inputs}
+    flags: dict[str, list[str]] = {}
+    for name in INPUTS:
+        if name in used:
+            flags.setdefault(INPUTS[name].flag, []).append(name)
+    for flag, names in flags.items():
+        key = INPUTS[names[0]].key
+        many = {} if flag == "paper" else {"nargs": "+", "action": "extend", "default": []}
+        parser.add_argument(
+            f"--{flag}",
+            type=_FILES.get(flag, Path),
+            metavar=f"{key}=FILE" if key else "FILE",
+            help="; ".join(INPUTS[name].help for name in names),
+            **many,  # type: ignore[arg-type]
+        )
+    parser.add_argument(
+        "--title-suffix",
+        type=_unescape,
+        default="",
+        help=r"text appended to every title, such as the origin of the data; \u0041 is read as in JSON",
+    )
+    parser.add_argument(
+        "--corpus-title",
+        type=_corpus_title,
+        action="append",
+        default=[],
+        metavar="CORPUS=TITLE",
+        help="display name of a corpus; may be repeated",
+    )
+
+
+def _unescape(text: str) -> str:
+    """Decode escapes, by which workflow rules pass characters that a shell or an HTML report cannot hold."""
+    return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
+
+
+def _corpus_title(text: str) -> tuple[str, str]:
+    corpus, title = name_and_value("CORPUS=TITLE")(text)
+    return corpus, _unescape(title)
+
+
+def _split_file(text: str) -> tuple[tuple[str, str], Path]:
+    form = "CORPUS/SPLIT=FILE"
+    name, path = name_and_path(form)(text)
+    corpus, _, split = name.partition("/")
+    if not (corpus and split) or "/" in split:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form {form}")
+    return (corpus, split), path
+
+
+def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
+    # The architecture may contain a slash (ViT-B/32), the other parts not.
+    match = re.fullmatch(r"([^/=]+)/([^=]+)/([^/=]+)/(\d+)=(.+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form PRETRAINING/ARCHITECTURE/METHOD/EPOCH=FILE"
+        )
+    pretraining, architecture, method, epoch, path = match.groups()
+    return (pretraining, architecture, method, int(epoch)), Path(path)
+
+
+# Parsers of flags whose values have a key.
+_FILES: dict[str, Callable[[str], object]] = {
+    "released": _column_file,
+    "outcomes": name_and_path("CORPUS/SPLIT/STAGE=FILE"),
+    "manifests": _split_file,
+}
+
+
+def _inputs(options: argparse.Namespace) -> "Inputs":
+    from cloob.report.load.inputs import Inputs
+    from cloob.report.load.paper import PaperColumn
+    from cloob.report.names import Labels
+
+    files = {flag: getattr(options, flag) for flag in _flags() if hasattr(options, flag)}
+    files["released"] = [(PaperColumn(*column), path) for column, path in files.get("released", [])]
+    labels = Labels(options.title_suffix, dict(options.corpus_title))
+    return Inputs(**files, allow_missing=options.allow_missing, labels=labels)
+
+
+def _flags() -> set[str]:
+    return {entry.flag for entry in INPUTS.values()}
+
+
+def _table(options: argparse.Namespace) -> None:
+    from cloob.report.make import make_table
+
+    print(make_table(options.name, _inputs(options), options.csv))
+
+
+def _figure(options: argparse.Namespace) -> None:
+    from cloob.report.make import make_figure
+
+    make_figure(options.name, _inputs(options), options.png)
+
+
+def _html(options: argparse.Namespace) -> None:
+    from cloob.report.render.html import convert_to_html
+
+    convert_to_html(options.markdown, options.html)

@@ -1,1 +1,1 @@
-"""Downloads become verified webdataset shards with an index."""
+"""Pack downloaded images into verified webdataset shards, each with an index for random access."""

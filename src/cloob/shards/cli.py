@@ -1,65 +1,89 @@
-"""`cloob shards …`"""
+"""`cloob shards pack` and `cloob shards verify`."""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from cloob.common.arguments import non_negative_int, positive_int
+from cloob.common.arguments import non_negative_int, positive_float, positive_int
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add `pack` and `verify`."""
+    """Add `pack` and `verify` to the command line."""
     pack = verbs.add_parser(
         "pack",
-        help="downloaded images, or somebody's shards -> verified shards with an index",
-        description="Decode every image in full, once; drop the images of the validation split and "
-        "their near-duplicates; write the others in one seeded order as webdataset tars with an index beside "
-        "each. The manifest shards.json comes last. Killed and started again, it keeps what is whole.",
+        help="pack downloaded images, or existing webdataset shards, into verified shards with an index",
+        description="Decode every image in full, once; drop images of the validation split and their "
+        "near-duplicates; write the others in one global order as webdataset tars, each with an index. "
+        "The manifest shards.json is written last. After an interruption, rerun the command; it resumes.",
     )
     source = pack.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--ledgers", type=Path, nargs="+", action="extend", help="of all parts that `cloob download` fetched"
+        "--ledgers",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="PARQUET",
+        help="ledgers of all parts that `cloob download` wrote",
     )
-    source.add_argument("--ready-made", type=Path, help="instead: folder of webdataset tars that you have")
-    pack.add_argument("--urls", type=Path, help="table of links that the ledgers are of")
-    pack.add_argument("--validation", type=Path, help="shards.json whose images are left out")
+    source.add_argument(
+        "--webdataset",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="FOLDER",
+        help="instead: directories of existing webdataset shards, read in this order",
+    )
+    pack.add_argument("--urls", type=Path, metavar="PARQUET", help="URL list that the ledgers belong to")
+    pack.add_argument("--validation", type=Path, metavar="JSON", help="shards.json whose images are excluded")
     pack.add_argument(
         "--near-duplicate-distance",
         type=non_negative_int,
         metavar="BITS",
-        help="near-duplicates, left out too: perceptual hashes that differ in at most so many of 256 bits",
+        help="near-duplicates, also excluded: perceptual hashes that differ in at most BITS of 256 bits",
     )
-    pack.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    pack.add_argument("--outcomes", type=Path, required=True, help="CSV to write: images by outcome")
-    pack.add_argument("--samples-per-shard", type=positive_int, required=True, help="images per tar")
-    pack.add_argument("--seed", type=non_negative_int, required=True, help="of the global order")
-    pack.add_argument("--max-bytes", type=positive_int, required=True, help="refused: a longer file")
-    pack.add_argument("--max-pixels", type=positive_int, required=True, help="refused: a larger image")
+    pack.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="output directory")
     pack.add_argument(
-        "--quality", type=positive_int, required=True, help="JPEG quality of what is encoded again"
+        "--outcomes", type=Path, required=True, metavar="CSV", help="number of images by outcome, to write"
     )
-    limits = pack.add_argument_group("for --ready-made, which no download has judged")
-    limits.add_argument("--image-size", type=positive_int, help="longest side; larger images are scaled down")
-    limits.add_argument("--min-size", type=non_negative_int, default=0, help="refused: a shorter side")
-    limits.add_argument("--max-aspect-ratio", type=float, help="refused: longer side / shorter side")
+    pack.add_argument("--samples-per-shard", type=positive_int, required=True, help="images per tar")
+    pack.add_argument("--seed", type=non_negative_int, required=True, help="seed of the global order")
+    pack.add_argument("--max-bytes", type=positive_int, required=True, help="larger files are rejected")
+    pack.add_argument("--max-pixels", type=positive_int, required=True, help="larger images are rejected")
+    pack.add_argument(
+        "--quality", type=positive_int, required=True, help="JPEG quality of images that are re-encoded"
+    )
+    limits = pack.add_argument_group("for --webdataset, where no download has applied these limits")
+    limits.add_argument(
+        "--image-size", type=positive_int, help="longest side in pixels; larger images are downscaled"
+    )
+    limits.add_argument(
+        "--min-size", type=non_negative_int, default=0, help="images with a shorter side are rejected"
+    )
+    limits.add_argument(
+        "--max-aspect-ratio",
+        type=positive_float,
+        help="images with a larger ratio of longest to shortest side are rejected",
+    )
     _add_processes(pack)
     pack.set_defaults(run=_pack)
 
     verify = verbs.add_parser(
         "verify",
-        help="check every byte of finished shards",
+        help="check every byte of packed shards",
         description="Hash every tar, decode and hash every image, and compare with index, ledger and "
-        "manifest. Nothing is repaired: what differs is an error that names the shard and the sample.",
+        "manifest. Nothing is repaired; the first difference is an error naming the shard and the sample.",
     )
-    verify.add_argument("--shards", type=Path, required=True, help="shards.json")
-    verify.add_argument("--outcomes", type=Path, required=True, help="CSV that `cloob shards pack` wrote")
-    verify.add_argument("--out", type=Path, help="JSON to write: what was verified")
+    verify.add_argument("--shards", type=Path, required=True, metavar="JSON", help="shards.json to verify")
+    verify.add_argument(
+        "--outcomes", type=Path, required=True, metavar="CSV", help="outcomes that `cloob shards pack` wrote"
+    )
+    verify.add_argument("--out", type=Path, metavar="JSON", help="summary of the verification, to write")
     _add_processes(verify)
     verify.set_defaults(run=_verify)
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--processes", type=positive_int, required=True, help="processes that decode")
+    parser.add_argument("--processes", type=positive_int, required=True, help="number of worker processes")
 
 
 def _pack(options: argparse.Namespace) -> None:
@@ -71,27 +95,25 @@ def _pack(options: argparse.Namespace) -> None:
     from cloob.shards.pack import PackOptions, pack
     from cloob.shards.training_image import ImagePolicy
 
-    if options.ledgers and not options.urls:
-        raise InputError("--urls: give the table of links that the ledgers are of")
-    if options.ready_made:
-        frozen, out = options.ready_made.resolve(), options.out.resolve()
-        if frozen.is_relative_to(out) or out.is_relative_to(frozen):
-            raise InputError(f"{out}: packing would write among the shards of {frozen}; name another --out")
-    source = (
-        webdataset_source(options.ready_made, options.max_bytes)
-        if options.ready_made
-        else download_source(options.ledgers, options.urls)
-    )
-    rules = ImagePolicy(options.max_bytes, options.max_pixels, options.quality)
-    if options.ready_made:
+    policy = ImagePolicy(options.max_bytes, options.max_pixels, options.quality)
+    if options.webdataset:
+        out = options.out.resolve()
+        for folder in options.webdataset:
+            existing = folder.resolve()
+            if existing.is_relative_to(out) or out.is_relative_to(existing):
+                raise InputError(f"{out}: would overwrite existing shards in {existing}; give another --out")
+        source = webdataset_source(options.webdataset, options.max_bytes)
         limits = ("image_size", "min_size", "max_aspect_ratio")
-        rules = replace(rules, **{name: getattr(options, name) for name in limits})
-    distance = (
-        DEFAULT_DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
-    )
-    packing = PackOptions(options.samples_per_shard, options.seed, rules, distance)
-    found = pack(source, options.out, options.outcomes, packing, options.processes, options.validation)
-    print(f"{options.out}: {summary_line(found)}")
+        policy = replace(policy, **{name: getattr(options, name) for name in limits})
+    else:
+        if not options.urls:
+            raise InputError("--urls: required with --ledgers; give the URL list that the ledgers belong to")
+        source = download_source(options.ledgers, options.urls)
+    distance = options.near_duplicate_distance
+    distance = DEFAULT_DISTANCE if distance is None else distance
+    pack_options = PackOptions(options.samples_per_shard, options.seed, policy, distance)
+    counts = pack(source, options.out, options.outcomes, pack_options, options.processes, options.validation)
+    print(f"{options.out}: {summary_line(counts)}")
 
 
 def _verify(options: argparse.Namespace) -> None:

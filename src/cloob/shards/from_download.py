@@ -1,4 +1,4 @@
-"""What the download left: a ledger per part of the list, which says where the bytes of each kept link lie."""
+"""Read the output of `cloob download`: one ledger per part, with the byte range of each downloaded image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,80 +15,82 @@ from cloob.common.hashing import sha256_file
 from cloob.shards.source import InputSample, PackSource
 
 _COLUMNS = ["uid", "outcome", "sha256", "tar", "offset", "length"]
-_ROWS = 10_000  # of a piece: half a minute of decoding
+_ROWS_PER_CHUNK = 10_000  # half a minute of decoding
 
 
 @dataclass(frozen=True)
-class _LedgerPiece:
+class _LedgerChunk:
     ledger: Path
-    links: Path
-    group: int  # of the ledger's rows
-    start: int
-    stamp: str
+    urls: Path
+    row_group: int
+    start: int  # first row within the row group
+    fingerprint: str
 
-    def rows(self, _: Path) -> list[InputSample]:
+    def samples(self, _: Path) -> list[InputSample]:
         with io_errors_at(self.ledger), pq.ParquetFile(self.ledger) as file:
-            ledger = file.read_row_group(self.group, columns=_COLUMNS).slice(self.start, _ROWS)
+            ledger = file.read_row_group(self.row_group, columns=_COLUMNS).slice(self.start, _ROWS_PER_CHUNK)
         ledger = ledger.filter(pc.equal(ledger["outcome"], KEPT))
         if not ledger.num_rows:
             return []
-        least, most = pc.min(ledger["uid"]).as_py(), pc.max(ledger["uid"]).as_py()
-        with io_errors_at(self.links):
-            links = pq.read_table(self.links, filters=[("uid", ">=", least), ("uid", "<=", most)])
-        by_uid = {link["uid"]: link for link in links.to_pylist()}
-        return [self._row(row, by_uid) for row in ledger.to_pylist()]
+        first, last = pc.min(ledger["uid"]).as_py(), pc.max(ledger["uid"]).as_py()
+        with io_errors_at(self.urls):
+            urls = pq.read_table(self.urls, filters=[("uid", ">=", first), ("uid", "<=", last)])
+        url_rows = {url_row["uid"]: url_row for url_row in urls.to_pylist()}
+        return [self._sample(row, url_rows) for row in ledger.to_pylist()]
 
-    def _row(self, row: dict[str, Any], links: dict[str, dict[str, Any]]) -> InputSample:
-        link = links.get(row["uid"])
-        if link is None:
+    def _sample(self, row: dict[str, Any], url_rows: dict[str, dict[str, Any]]) -> InputSample:
+        url_row = url_rows.get(row["uid"])
+        if url_row is None:
             raise InputError(
-                f"{self.ledger}: link {row['uid']} is not in {self.links}; fetch this part again"
+                f"{self.ledger}: uid {row['uid']} is not in {self.urls}; download this part again"
             )
-        place = (self.ledger.parent / row["tar"], row["offset"], row["length"])
-        provenance = {name: value for name, value in link.items() if name not in ("uid", "caption")}
-        return InputSample(row["uid"], link["caption"], place, row["sha256"], provenance)
+        image = (self.ledger.parent / row["tar"], row["offset"], row["length"])
+        provenance = {name: value for name, value in url_row.items() if name not in ("uid", "caption")}
+        return InputSample(row["uid"], url_row["caption"], image, row["sha256"], provenance)
 
 
-def download_source(ledgers: Sequence[Path], links: Path) -> PackSource:
-    """The kept links of all parts, in the order of the list.
+def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
+    """The kept images of all parts, in the order of the URL list `urls`.
 
-    Raises `InputError` where the ledgers do not hold as many rows as the table of links.
+    Raises `InputError` if the ledgers and the URL list do not have the same number of rows.
     """
     try:
-        wanted = pq.read_metadata(links).num_rows
+        num_urls = pq.read_metadata(urls).num_rows
     except (OSError, pa.ArrowException) as error:
-        raise_if_io_error(error, links)
-        raise InputError(f"{links}: no table of links ({error}); make it again") from None
-    urls_sha256 = sha256_file(links)
-    pieces, rows, kept = [], 0, 0
+        raise_if_io_error(error, urls)
+        raise InputError(f"{urls}: not a URL list ({error}); create it again") from None
+    urls_sha256 = sha256_file(urls)
+    chunks, num_rows, num_kept = [], 0, 0
     for ledger in ledgers:
-        groups, found = _look_into(ledger)
-        kept += found
-        rows += sum(groups)
-        made_of = f"{sha256_file(ledger)} {urls_sha256}"
-        pieces += [
-            _LedgerPiece(ledger, links, group, start, f"{made_of} {group} {start}")
-            for group, length in enumerate(groups)
-            for start in range(0, length, _ROWS)
+        group_sizes, kept = _inspect_ledger(ledger)
+        num_rows += sum(group_sizes)
+        num_kept += kept
+        fingerprint = f"{sha256_file(ledger)} {urls_sha256}"
+        chunks += [
+            _LedgerChunk(ledger, urls, group, start, f"{fingerprint} {group} {start}")
+            for group, size in enumerate(group_sizes)
+            for start in range(0, size, _ROWS_PER_CHUNK)
         ]
-    if rows != wanted:
+    if num_rows != num_urls:
         raise InputError(
-            f"{links}: the accounting do not balance: {wanted:,} links, but the ledgers have {rows:,} rows; "
-            "give the ledgers of all parts, or fetch the part that is missing"
+            f"{urls}: the row accounting does not balance: {num_urls:,} URLs, but {num_rows:,} rows in the "
+            "ledgers; give the ledgers of all parts, or download the missing part"
         )
-    return PackSource(pieces, kept, {"urls_sha256": urls_sha256})
+    return PackSource(chunks, num_kept, {"urls_sha256": urls_sha256})
 
 
-def _look_into(ledger: Path) -> tuple[list[int], int]:
-    """The rows of each of its groups, and how many of all are kept."""
+def _inspect_ledger(ledger: Path) -> tuple[list[int], int]:
+    """The size of each row group of a ledger, and its number of kept rows."""
     try:
         with pq.ParquetFile(ledger) as file:
             if missing := set(_COLUMNS) - set(file.schema_arrow.names):
                 raise InputError(
-                    f"{ledger}: no ledger, it lacks {', '.join(sorted(missing))}; fetch this part again"
+                    f"{ledger}: not a ledger (missing columns: {', '.join(sorted(missing))}); "
+                    "download this part again"
                 )
-            groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            return groups, pc.sum(pc.equal(file.read(columns=["outcome"])["outcome"], KEPT)).as_py() or 0
+            group_sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            is_kept = pc.equal(file.read(columns=["outcome"])["outcome"], KEPT)
+            return group_sizes, pc.sum(is_kept).as_py() or 0
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, ledger)
-        raise InputError(f"{ledger}: no ledger ({error}); fetch this part again") from None
+        raise InputError(f"{ledger}: not a ledger ({error}); download this part again") from None

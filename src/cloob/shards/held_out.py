@@ -1,4 +1,4 @@
-"""Training pairs whose image is one of the validation split, byte for byte or nearly so, are left out."""
+"""Exclude training pairs whose image is an exact or near-duplicate of an image of the validation split."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from cloob.shards.writer import INDEX_SCHEMA
 IN_VALIDATION = "in_validation"
 NEAR_VALIDATION = "near_duplicate_of_validation"
 _COLUMNS = pa.schema([INDEX_SCHEMA.field(name) for name in ("key", "sha256", "perceptual_hash")])
-_NONE = np.iinfo(np.int64).max
+_NO_MATCH = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class HeldOutImages:
-    """The images of a validation split: their keys, SHA-256 and perceptual hashes (null: none)."""
+    """Keys, SHA-256 and perceptual hashes (null: none) of the images of a validation split."""
 
     key: pa.Array
     sha256: pa.Array
@@ -32,7 +32,7 @@ class HeldOutImages:
 
 
 def read_held_out(manifest: Path) -> HeldOutImages:
-    """The images of packed shards. Raises `InputError` where an index is missing or of an older version."""
+    """The images of packed shards. Raises `InputError` if an index is missing or of an older version."""
     tables = [
         read_index(shard, manifest.parent / shard["name"], _COLUMNS)
         for shard in read_manifest(manifest)["shards"]
@@ -42,68 +42,74 @@ def read_held_out(manifest: Path) -> HeldOutImages:
 
 
 def non_null_hashes(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a perceptual hash, and their hashes as uint64 (n, 4)."""
+    """The indices of the rows that have a perceptual hash, and their hashes as uint64 (n, 4)."""
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     return rows, hashes_to_array(column.drop_null().to_pylist())
 
 
 def exclude_held_out(
-    verdicts: list[Path], held_out: HeldOutImages | None, distance: int, processes: int
+    tables: list[Path], held_out: HeldOutImages | None, max_distance: int, processes: int
 ) -> Iterator[pa.Table]:
-    """The tables of verdicts, in their order, with the outcome of kept rows whose image is held out changed.
+    """Yield the tables of `validate_images` in order, with the outcome of duplicates of held-out images set.
 
-    in_validation: the same bytes; near_duplicate_of_validation: perceptual hashes that differ in at most
-    `distance` bits. `duplicate_of` is the key of the held-out image, of several the nearest one.
+    in_validation: identical bytes; near_duplicate_of_validation: perceptual hashes that differ in at most
+    `max_distance` bits. The added column `duplicate_of` is the key of the held-out image, the nearest one if
+    there are several.
     """
     if held_out is None:
-        for path in verdicts:
+        for path in tables:
             table = _read(path)
             yield table.append_column("duplicate_of", pa.nulls(len(table), pa.string()))
         return
-    rows, words = non_null_hashes(held_out.perceptual_hash)
-    tasks = [(path, words, distance) for path in verdicts]
-    total = count_rows(verdicts)
-    nearest = parallel_map(_nearest, tasks, processes, total, "comparing with validation")
-    for path, (near, which) in zip(verdicts, nearest, strict=True):
-        yield _marked(_read(path), held_out, near, rows[which])
+    held_out_rows, held_out_hashes = non_null_hashes(held_out.perceptual_hash)
+    tasks = [(path, held_out_hashes, max_distance) for path in tables]
+    matches = parallel_map(
+        _nearest_matches, tasks, processes, count_rows(tables), "comparing with the validation split"
+    )
+    for path, (rows, matched) in zip(tables, matches, strict=True):
+        yield _mark_duplicates(_read(path), held_out, rows, held_out_rows[matched])
 
 
-def count_rows(verdicts: list[Path]) -> int:
-    """How many verdicts are in some tables."""
+def count_rows(tables: list[Path]) -> int:
+    """The total number of rows of some Parquet files."""
     total = 0
-    for path in verdicts:
+    for path in tables:
         with io_errors_at(path):
             total += pq.read_metadata(path).num_rows
     return total
 
 
-def _read(verdicts: Path, columns: list[str] | None = None) -> pa.Table:
-    with io_errors_at(verdicts):
-        return pq.read_table(verdicts, columns=columns).replace_schema_metadata(None)
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    with io_errors_at(path):
+        return pq.read_table(path, columns=columns).replace_schema_metadata(None)
 
 
-def _nearest(task: tuple[Path, np.ndarray, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a table of verdicts that have near-duplicates among hashes, and the nearest of each."""
-    path, words, distance = task
+def _nearest_matches(task: tuple[Path, np.ndarray, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a table with near-duplicates among the held-out hashes, and the nearest one of each."""
+    path, held_out_hashes, max_distance = task
     column = _read(path, ["perceptual_hash"])["perceptual_hash"]
-    rows, mine = non_null_hashes(column)
-    best = np.full(len(mine), _NONE)  # differing bits, and below them the row: the first of equally near ones
-    for row, other, bits in find_near_duplicates(mine, words, distance):
-        np.minimum.at(best, row, (bits << 32) | other)
+    rows, hashes = non_null_hashes(column)
+    # The distance in the upper bits and the row in the lower: the minimum is the first of the nearest ones.
+    best = np.full(len(hashes), _NO_MATCH)
+    for row, held_out_row, distance in find_near_duplicates(hashes, held_out_hashes, max_distance):
+        np.minimum.at(best, row, (distance << 32) | held_out_row)
     advance(len(column))
-    found = best < _NONE
-    return rows[found], best[found] & 0xFFFFFFFF
+    has_match = best < _NO_MATCH
+    return rows[has_match], best[has_match] & 0xFFFFFFFF
 
 
-def _marked(table: pa.Table, held_out: HeldOutImages, near: np.ndarray, of: np.ndarray) -> pa.Table:
+def _mark_duplicates(
+    table: pa.Table, held_out: HeldOutImages, near_rows: np.ndarray, near_matches: np.ndarray
+) -> pa.Table:
     kept = pc.equal(table["outcome"], KEPT)
-    same = pc.index_in(table["sha256"], value_set=held_out.sha256)
-    twin = pc.and_(kept, pc.is_valid(same))
-    places = np.full(len(table), -1)
-    places[near] = of
-    alike = pa.array(places, mask=places < 0)
-    lookalike = pc.and_(pc.and_not(kept, twin), pc.is_valid(alike))
-    outcome = pc.if_else(twin, IN_VALIDATION, pc.if_else(lookalike, NEAR_VALIDATION, table["outcome"]))
-    which = pc.if_else(twin, same.cast(pa.int64()), pc.if_else(lookalike, alike, pa.scalar(None, pa.int64())))
+    exact_match = pc.index_in(table["sha256"], value_set=held_out.sha256)
+    is_exact = pc.and_(kept, pc.is_valid(exact_match))
+    matches = np.full(len(table), -1)
+    matches[near_rows] = near_matches
+    near_match = pa.array(matches, mask=matches < 0)
+    is_near = pc.and_(pc.and_not(kept, is_exact), pc.is_valid(near_match))
+    outcome = pc.if_else(is_exact, IN_VALIDATION, pc.if_else(is_near, NEAR_VALIDATION, table["outcome"]))
+    no_match = pa.scalar(None, pa.int64())
+    match = pc.if_else(is_exact, exact_match.cast(pa.int64()), pc.if_else(is_near, near_match, no_match))
     table = table.set_column(table.schema.get_field_index("outcome"), "outcome", outcome)
-    return table.append_column("duplicate_of", held_out.key.take(which.combine_chunks()))
+    return table.append_column("duplicate_of", held_out.key.take(match.combine_chunks()))

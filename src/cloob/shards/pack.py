@@ -1,6 +1,6 @@
-"""From what came in to the shards that training reads: judged, shuffled once globally, written, described.
+"""Pack a corpus into the shards that training reads: validate, shuffle globally, write, write the manifest.
 
-The images are read twice: as they lie, to be judged, and in the order of the shards, to be written.
+Images are read twice: sequentially to validate them, and in shuffled order to write the shards.
 """
 
 import os
@@ -27,18 +27,16 @@ from cloob.shards.held_out import count_rows, exclude_held_out, read_held_out
 from cloob.shards.manifest import ContentHash, with_checksum
 from cloob.shards.shuffle import shuffle
 from cloob.shards.source import PackSource, read_byte_range
-from cloob.shards.statistics import statistics_of
+from cloob.shards.statistics import corpus_statistics
 from cloob.shards.training_image import ImagePolicy
 from cloob.shards.validate import validate_images
 from cloob.shards.writer import Sample, ShardEntry, finished_shard, write_shard
 
 MANIFEST = "shards.json"
 LEDGER = "ledger.parquet"
-# What a run leaves for the next one until the corpus is packed.
-_WORK = "work"
-# Images that the operating system is asked for ahead: random reads overlap instead of waiting in turn.
-_AHEAD = 64
-_AFRESH = f"delete the folder {_WORK} beside the shards and run again"
+_WORK = "work"  # directory of intermediate files, from which an interrupted run resumes
+_READAHEAD = 64  # images requested from the operating system in advance, so that random reads overlap
+_RESTART_HINT = f"delete the directory {_WORK} next to the shards and run again"
 
 
 @dataclass(frozen=True)
@@ -47,96 +45,97 @@ class PackOptions:
 
     samples_per_shard: int
     seed: int
-    rules: ImagePolicy
-    near_duplicate_distance: int = DEFAULT_DISTANCE  # differing bits of the perceptual hashes, of 256
+    policy: ImagePolicy
+    near_duplicate_distance: int = DEFAULT_DISTANCE  # max differing bits of 256-bit perceptual hashes
 
 
 def pack(
     source: PackSource,
     out: Path,
     outcomes: Path,
-    packing: PackOptions,
+    options: PackOptions,
     processes: int,
     validation: Path | None = None,
 ) -> Counter[str]:
-    """Judge what came in, drop images of the `validation` manifest and near-duplicates, write the shards.
+    """Validate the images of `source`, drop (near-)duplicates of the `validation` split, write the shards.
 
-    Killed at any moment, the next run keeps what is whole and ends the same, byte for byte; the manifest
-    `shards.json` comes last. Returns the images by outcome. Raises `InputError` where nothing is left.
+    If the process is killed, the next run reuses what is complete and produces identical files; the manifest
+    `shards.json` is written last. Returns the number of images by outcome. Raises `InputError` if no image is
+    left.
     """
     work = out / _WORK
     with exclusive_dir_lock(work), io_errors_at(work):
-        (out / MANIFEST).unlink(missing_ok=True)  # without it nothing counts
+        (out / MANIFEST).unlink(missing_ok=True)  # shards without a manifest are unfinished
         held_out = read_held_out(validation) if validation else None
-        verdicts = validate_images(source, work / "verdicts", packing.rules, packing.seed, processes)
-        plan, rows = work / "plan.parquet", count_rows(verdicts)
-        tables = exclude_held_out(verdicts, held_out, packing.near_duplicate_distance, processes)
-        found = shuffle(tables, rows, plan, out / LEDGER, packing.samples_per_shard)
-        if source.rows not in (None, found.total()):
+        tables = validate_images(source, work / "validated", options.policy, options.seed, processes)
+        plan = work / "plan.parquet"
+        marked_tables = exclude_held_out(tables, held_out, options.near_duplicate_distance, processes)
+        counts = shuffle(marked_tables, count_rows(tables), plan, out / LEDGER, options.samples_per_shard)
+        if source.num_samples not in (None, counts.total()):
             raise InputError(
-                f"{out}: the accounting do not balance: {source.rows:,} images came in, {found.total():,} have a "
-                f"outcome; {_AFRESH}"
+                f"{out}: the row accounting does not balance: {source.num_samples:,} input images, "
+                f"{counts.total():,} outcomes; {_RESTART_HINT}"
             )
-        if not found[KEPT]:
-            raise InputError(f"{out}: no image to pack is left of {found.total():,}: {dict(found)}")
-        number = pq.read_metadata(plan).num_row_groups
-        _clear(out, number)
-        tasks = [(plan, index, out / f"{index:06d}.tar") for index in range(number)]
-        shards = list(parallel_map(_write, tasks, processes, found[KEPT], "packing"))
-        write_outcomes(outcomes, found, found.total())
+        if not counts[KEPT]:
+            raise InputError(f"{out}: none of {counts.total():,} images can be packed: {dict(counts)}")
+        num_shards = pq.read_metadata(plan).num_row_groups
+        _remove_leftovers(out, num_shards)
+        tasks = [(plan, index, out / f"{index:06d}.tar") for index in range(num_shards)]
+        shards = list(parallel_map(_write_planned_shard, tasks, processes, counts[KEPT], "writing shards"))
+        write_outcomes(outcomes, counts, counts.total())
         manifest = {
-            "samples": found[KEPT],
+            "samples": counts[KEPT],
             "bytes": sum(int(shard["bytes"]) for shard in shards),
-            "sha256": _content_of(plan),
+            "sha256": _content_sha256(plan),
             **source.provenance,
-            "seed": packing.seed,
-            "outcomes": dict(sorted(found.items())),
+            "seed": options.seed,
+            "outcomes": dict(sorted(counts.items())),
             "ledger_sha256": sha256_file(out / LEDGER),
             "shards": shards,
-            "statistics": statistics_of(plan),
+            "statistics": corpus_statistics(plan),
         }
         write_json(out / MANIFEST, with_checksum(manifest))
         shutil.rmtree(work)
-    return found
+    return counts
 
 
-def _clear(out: Path, number: int) -> None:
-    """Remove what was being written, and shards beyond the plan's."""
+def _remove_leftovers(out: Path, num_shards: int) -> None:
+    """Remove temporary files of killed runs, and shards beyond the plan's last one."""
     for name in (MANIFEST, LEDGER):
         for leftover in sorted_glob(out, f".{Path(name).stem}.*{Path(name).suffix}"):
             leftover.unlink()
     for suffix in ("tar", "parquet"):
-        whole = sorted_glob(out, f"[0-9]*.{suffix}")
-        beyond = (file for file in whole if not file.stem.isdigit() or int(file.stem) >= number)
-        for leftover in chain(sorted_glob(out, f".[0-9]*.{suffix}"), list(beyond)):
+        shard_files = sorted_glob(out, f"[0-9]*.{suffix}")
+        unplanned = [file for file in shard_files if not file.stem.isdigit() or int(file.stem) >= num_shards]
+        for leftover in chain(sorted_glob(out, f".[0-9]*.{suffix}"), unplanned):
             leftover.unlink()
 
 
-def _write(task: tuple[Path, int, Path]) -> ShardEntry:
+def _write_planned_shard(task: tuple[Path, int, Path]) -> ShardEntry:
     plan, index, tar = task
     with io_errors_at(plan):
         rows = pq.ParquetFile(plan).read_row_group(index)
-    content = sha256()
+    plan_hash = sha256()
     for name in ("uid", "sha256", "caption", "record"):
-        content.update("\n".join(rows[name].to_pylist()).encode("utf-8") + b"\n")
-    content.update(b"\n".join(each or b"none" for each in rows["perceptual_hash"].to_pylist()))
-    entry = finished_shard(tar, content.hexdigest())
+        plan_hash.update("\n".join(rows[name].to_pylist()).encode("utf-8") + b"\n")
+    plan_hash.update(b"\n".join(phash or b"none" for phash in rows["perceptual_hash"].to_pylist()))
+    entry = finished_shard(tar, plan_hash.hexdigest())
     if entry is None:
-        entry = write_shard(tar, _samples(rows), content.hexdigest())
+        entry = write_shard(tar, _read_samples(rows), plan_hash.hexdigest())
     else:
         advance(len(rows))
     return entry
 
 
-def _samples(rows: pa.Table) -> Iterator[Sample]:
-    rows = rows.to_pylist()
-    for number, row in enumerate(rows):
-        if number % _AHEAD == 0:
-            _ask_for(rows[number + _AHEAD : number + 2 * _AHEAD] if number else rows[: 2 * _AHEAD])
+def _read_samples(table: pa.Table) -> Iterator[Sample]:
+    rows = table.to_pylist()
+    for index, row in enumerate(rows):
+        if index % _READAHEAD == 0:
+            _prefetch(rows[index + _READAHEAD : index + 2 * _READAHEAD] if index else rows[: 2 * _READAHEAD])
         file = Path(os.fsdecode(row["file"]))
         image = read_byte_range((file, row["offset"], row["length"]))
         if sha256(image).hexdigest() != row["sha256"]:
-            raise InputError(f"{file}: {row['uid']} changed since it was judged; {_AFRESH}")
+            raise InputError(f"{file}: image {row['uid']} changed after its validation; {_RESTART_HINT}")
         yield Sample(
             row["uid"],
             image,
@@ -145,17 +144,18 @@ def _samples(rows: pa.Table) -> Iterator[Sample]:
         advance()
 
 
-def _ask_for(rows: list[dict[str, object]]) -> None:
+def _prefetch(rows: list[dict[str, object]]) -> None:
+    """Have the operating system read the images of these rows in the background."""
     for row in rows:
         try:
-            number = os.open(row["file"], os.O_RDONLY)
+            descriptor = os.open(row["file"], os.O_RDONLY)
         except OSError:
-            continue  # reading it will say so
-        os.posix_fadvise(number, row["offset"], row["length"], os.POSIX_FADV_WILLNEED)
-        os.close(number)
+            continue  # reported when the image is read
+        os.posix_fadvise(descriptor, row["offset"], row["length"], os.POSIX_FADV_WILLNEED)
+        os.close(descriptor)
 
 
-def _content_of(plan: Path) -> str:
+def _content_sha256(plan: Path) -> str:
     content = ContentHash()
     for batch in pq.ParquetFile(plan).iter_batches(columns=["uid", "sha256", "caption"]):
         for row in batch.to_pylist():

@@ -1,7 +1,7 @@
-"""Random access to finished shards: image and caption of the i-th sample, by its place in a tar.
+"""Random access to packed shards: read image and caption of sample `i` by their byte ranges in a tar.
 
-Needs numpy and pyarrow only. Readers may be shared by forked or pickled workers: reading leaves no
-trace in the open files (`pread`), which each process opens when it needs them.
+Needs numpy and pyarrow only. A `Shards` object can be shared with forked workers or pickled to others: reads
+do not move file positions (`pread`), and each process opens files when it needs them.
 """
 
 import os
@@ -17,35 +17,37 @@ import pyarrow as pa
 from cloob.common.errors import InputError, io_errors_at
 from cloob.shards.manifest import VERIFY_HINT, read_index, read_manifest
 
-# Well under the usual limit of 1024 open files; the paper's YFCC has some 1500 shards.
-_OPEN_SHARDS = 256
-# Consecutive samples that are asked for at once: some 3 MB, as a parallel file system likes its reads.
+# Well below the usual limit of 1024 open files; YFCC15M has about 1500 shards.
+_MAX_OPEN_SHARDS = 256
+# Consecutive samples that are requested from the operating system at once: about 3 MB, a read size that suits
+# parallel file systems. Training draws samples in blocks of this size.
 READ_BLOCK = 64
-_BLOCKS_AHEAD = 1024  # remembered as asked for
-_TEXTS = ("key", "sha256")
-_PLACES = ("image_offset", "image_length", "caption_offset", "caption_length")
-_INDEX = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.int64()) for name in _PLACES])
+_REMEMBERED_BLOCKS = 1024  # blocks that are not requested again
+_STRING_COLUMNS = ("key", "sha256")
+_BYTE_RANGE_COLUMNS = ("image_offset", "image_length", "caption_offset", "caption_length")
+_COLUMNS = pa.schema(
+    [(name, pa.string()) for name in _STRING_COLUMNS] + [(name, pa.int64()) for name in _BYTE_RANGE_COLUMNS]
+)
 
 
 class _OpenFile:
-    """A descriptor that closes with the last reference to it."""
+    """A file descriptor that is closed with the last reference to it."""
 
-    number: int | None = None  # where opening failed
+    descriptor: int | None = None  # if opening failed
 
     def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY)
+        self.descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        if self.number is not None:
-            os.close(self.number)
+        if self.descriptor is not None:
+            os.close(self.descriptor)
 
 
 class Shards:
-    """All samples of a corpus in the order of its list.
+    """All samples of a packed corpus, in the order of the manifest (`shards.json`).
 
-    Raises `InputError` on opening where a shard has not the size, or its index not the hash or the samples
-    that the manifest (`shards.json`) says: what was changed after packing. Every method that reads raises
-    `OSError`, naming the file, where the system cannot read it.
+    Opening raises `InputError` if the size of a tar, or the SHA-256 or the number of samples of an index,
+    differs from the manifest. All methods that read raise `OSError`, naming the file, for I/O errors.
     """
 
     def __init__(self, manifest: str | Path) -> None:
@@ -53,90 +55,88 @@ class Shards:
         self.manifest = read_manifest(self.path)
         self.tars = [self.path.parent / shard["name"] for shard in self.manifest["shards"]]
         tables = [
-            read_index(shard, tar, _INDEX)
+            read_index(shard, tar, _COLUMNS)
             for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
         ]
-        index = pa.concat_tables([_INDEX.empty_table(), *tables])
-        # Arrow's buffers, unlike a list of strings, stay shared between forked workers.
+        index = pa.concat_tables([_COLUMNS.empty_table(), *tables])
+        # Arrow's buffers, unlike a list of strings, remain shared between forked workers.
         self._keys = index["key"].combine_chunks()
         self._sha256 = index["sha256"].combine_chunks()
-        self._places = {name: index[name].to_numpy() for name in _PLACES}
+        self._byte_ranges = {name: index[name].to_numpy() for name in _BYTE_RANGE_COLUMNS}
         self._shard = np.repeat(np.arange(len(tables), dtype=np.int32), [table.num_rows for table in tables])
-        self._forget()
+        self._init_caches()
 
     def __len__(self) -> int:
         return len(self._shard)
 
     def sample(self, index: int) -> tuple[bytes, str, str]:
-        """JPEG bytes, caption and key of sample `index` (0-based; IndexError beyond the last).
+        """JPEG bytes, caption and key of a sample (0-based index; IndexError beyond the last).
 
-        Raises `InputError` where the bytes are not those of the index's hash.
+        Raises `InputError` if the image does not have the SHA-256 in the index.
         """
-        self._ask_for_block(index // READ_BLOCK)
+        self._prefetch_block(index // READ_BLOCK)
         image = self._read(index, "image")
         if sha256(image).hexdigest() != self.image_sha256(index):
             raise InputError(
-                f"{self.tar_of(index)}: changed after packing: sample {self._keys[index]} is not the "
-                f"image of its index; {VERIFY_HINT}"
+                f"{self.tar_path(index)}: changed after packing: sample {self._keys[index]} is not the image "
+                f"of its index; {VERIFY_HINT}"
             )
         return image, self.caption(index), self._keys[index].as_py()
 
     def image_sha256(self, index: int) -> str:
-        """The SHA-256 of an image's bytes, as packed: the same of a picture that has several captions."""
+        """The SHA-256 of the image's bytes; equal for samples that share an image."""
         return self._sha256[index].as_py()
 
     def caption(self, index: int) -> str:
-        """The caption alone. Raises `InputError` where it is not UTF-8."""
+        """The caption of a sample. Raises `InputError` if it is not UTF-8."""
         try:
             return self._read(index, "caption").decode("utf-8")
         except UnicodeDecodeError:
             raise InputError(
-                f"{self.tar_of(index)}: changed after packing: the caption of sample "
-                f"{self._keys[index]} is not UTF-8; {VERIFY_HINT}"
+                f"{self.tar_path(index)}: changed after packing: the caption of sample {self._keys[index]} "
+                f"is not UTF-8; {VERIFY_HINT}"
             ) from None
 
-    def tar_of(self, index: int) -> Path:
-        """The tar that holds sample `index`."""
+    def tar_path(self, index: int) -> Path:
+        """The tar that contains a sample."""
         return self.tars[self._shard[index]]
 
-    def samples_by_shard(self, indices: Sequence[int]) -> list[int]:
-        """How many of these samples are in each shard, in the order of `tars`."""
+    def count_per_shard(self, indices: Sequence[int]) -> list[int]:
+        """How many of the samples are in each shard, in the order of `tars`."""
         return np.bincount(
             self._shard[np.asarray(indices, dtype=np.int64)], minlength=len(self.tars)
         ).tolist()
 
     def _advise(self, block: int) -> None:
-        """Have the operating system read a block in one go, while its first sample is decoded."""
+        """Have the operating system read a block in one go while its first sample is decoded."""
         indices = range(block * READ_BLOCK, min((block + 1) * READ_BLOCK, len(self)))
         for shard in np.unique(self._shard[indices.start : indices.stop]):
-            inside = indices.start + np.flatnonzero(self._shard[indices.start : indices.stop] == shard)
-            offset, length = (self._places[f"image_{what}"][inside] for what in ("offset", "length"))
-            begin, end = int(offset[0]), int(offset[-1] + length[-1])  # captions lie among the images
+            in_shard = indices.start + np.flatnonzero(self._shard[indices.start : indices.stop] == shard)
+            offset, length = (self._byte_ranges[f"image_{field}"][in_shard] for field in ("offset", "length"))
+            start, end = int(offset[0]), int(offset[-1] + length[-1])  # includes the captions in between
             with io_errors_at(self.tars[shard]):
-                number = self._open(self.tars[shard]).number
-                os.posix_fadvise(number, begin, end - begin, os.POSIX_FADV_WILLNEED)
+                descriptor = self._open(self.tars[shard]).descriptor
+                os.posix_fadvise(descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
 
-    def _read(self, index: int, what: str) -> bytes:
-        tar = self.tar_of(index)
-        offset, length = (
-            int(self._places[f"{what}_offset"][index]),
-            int(self._places[f"{what}_length"][index]),
-        )
+    def _read(self, index: int, part: str) -> bytes:
+        tar = self.tar_path(index)
+        offset = int(self._byte_ranges[f"{part}_offset"][index])
+        length = int(self._byte_ranges[f"{part}_length"][index])
         with io_errors_at(tar):
-            content = os.pread(self._open(tar).number, length, offset)
+            content = os.pread(self._open(tar).descriptor, length, offset)
         if len(content) != length:
             raise InputError(f"{tar}: ends within sample {self._keys[index]}; pack the shards again")
         return content
 
     def __getstate__(self) -> dict[str, Any]:
         return {
-            name: value for name, value in self.__dict__.items() if name not in ("_open", "_ask_for_block")
+            name: value for name, value in self.__dict__.items() if name not in ("_open", "_prefetch_block")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._init_caches()
 
-    def _forget(self) -> None:
-        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_OpenFile)
-        self._ask_for_block = lru_cache(maxsize=_BLOCKS_AHEAD)(self._advise)
+    def _init_caches(self) -> None:
+        self._open = lru_cache(maxsize=_MAX_OPEN_SHARDS)(_OpenFile)
+        self._prefetch_block = lru_cache(maxsize=_REMEMBERED_BLOCKS)(self._advise)

@@ -1,7 +1,7 @@
-"""The global order: all kept samples by their position, with memory for a bucket of them at a time.
+"""The global shuffle: sort all kept samples by their shuffle key in bounded memory (an external bucket sort).
 
-The rows are dealt by position into buckets on disk, each bucket is sorted, and the plan has one row group per
-shard. Only texts and places are moved: the images stay where they lie.
+The rows are distributed by key into buckets on disk and each bucket is sorted. The result, the plan, has one
+row group per shard. Only metadata is moved; the images stay where they are stored.
 """
 
 from collections import Counter
@@ -18,65 +18,64 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errors_at
 from cloob.shards.validate import VALIDATION_SCHEMA
 
-# Rows of a bucket, 0.7 KB each.
-_BUCKET = 100_000
-_BUCKETS = 256  # at most: open files
-# Rows that wait for a bucket's file: 256 × 2 048 × 0.7 KB = 0.4 GB.
-_WAITING = 2048
+_ROWS_PER_BUCKET = 100_000  # 0.7 KB each
+_MAX_BUCKETS = 256  # open files
+_BUFFERED_ROWS = 2048  # per bucket before a write: 256 × 2,048 × 0.7 KB = 0.4 GB
 LEDGER_SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
         ("outcome", pa.string()),
         ("sha256", pa.string()),
-        ("duplicate_of", pa.string()),  # the image of the validation split, by its key
+        ("duplicate_of", pa.string()),  # key of the image of the validation split
     ]
 )
 
 
 def shuffle(
-    tables: Iterable[pa.Table], rows: int, plan: Path, ledger: Path, samples_per_shard: int
+    tables: Iterable[pa.Table], num_rows: int, plan: Path, ledger: Path, samples_per_shard: int
 ) -> Counter[str]:
-    """Write the plan, a row group per shard in the global order, and the outcome of every row; return the outcomes.
+    """Write the plan (one row group per shard) and the ledger (the outcome of every row); count outcomes.
 
-    `tables` hold `rows` verdicts in all, with the column `duplicate_of` besides. Raises `InputError` where a
-    row came in twice.
+    `tables` have `num_rows` rows in total: `VALIDATION_SCHEMA` and the column `duplicate_of`. Raises
+    `InputError` if a row occurs twice.
     """
     outcomes: Counter[str] = Counter()
-    number = min(_BUCKETS, -(-rows // _BUCKET))
-    paths = [plan.with_name(f"bucket_{bucket:03d}.parquet") for bucket in range(number)]
+    num_buckets = min(_MAX_BUCKETS, -(-num_rows // _ROWS_PER_BUCKET))
+    paths = [plan.with_name(f"bucket_{bucket:03d}.parquet") for bucket in range(num_buckets)]
     buckets = [_Bucket(path) for path in paths]
-    with atomic_write(ledger) as beside, pq.ParquetWriter(beside, LEDGER_SCHEMA) as accounting:
+    with atomic_write(ledger) as temporary, pq.ParquetWriter(temporary, LEDGER_SCHEMA) as ledger_writer:
         for table in tables:
-            accounting.write_table(table.select(LEDGER_SCHEMA.names))
+            ledger_writer.write_table(table.select(LEDGER_SCHEMA.names))
             for outcome in pc.value_counts(table["outcome"]).to_pylist():
                 outcomes[outcome["values"]] += outcome["counts"]
-            _deal(table.filter(pc.equal(table["outcome"], KEPT)).select(VALIDATION_SCHEMA.names), buckets)
+            kept = table.filter(pc.equal(table["outcome"], KEPT))
+            _distribute(kept.select(VALIDATION_SCHEMA.names), buckets)
     for bucket in buckets:
         bucket.close()
     with (
-        atomic_write(plan) as beside,
-        pq.ParquetWriter(beside, VALIDATION_SCHEMA, compression="zstd") as writer,
+        atomic_write(plan) as temporary,
+        pq.ParquetWriter(temporary, VALIDATION_SCHEMA, compression="zstd") as plan_writer,
     ):
-        for shard in _cut(map(_sorted, paths), samples_per_shard):
-            writer.write_table(shard, row_group_size=samples_per_shard)
+        for shard in _rechunk(map(_read_sorted, paths), samples_per_shard):
+            plan_writer.write_table(shard, row_group_size=samples_per_shard)
     for path in paths:
         path.unlink()
     return outcomes
 
 
 class _Bucket:
-    """Rows of neighboring positions, on disk but for the last few."""
+    """Rows of a contiguous range of shuffle keys, on disk except for a small buffer."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer = pq.ParquetWriter(path, VALIDATION_SCHEMA, compression="zstd")
-        self._waiting: list[pa.Table] = []
-        self._rows = 0
+        self._buffer: list[pa.Table] = []
+        self._buffered_rows = 0
 
     def add(self, rows: pa.Table) -> None:
-        self._waiting.append(rows)
-        self._rows += len(rows)
-        if self._rows >= _WAITING:
+        self._buffer.append(rows)
+        self._buffered_rows += len(rows)
+        if self._buffered_rows >= _BUFFERED_ROWS:
             self._flush()
 
     def close(self) -> None:
@@ -85,38 +84,41 @@ class _Bucket:
             self._writer.close()
 
     def _flush(self) -> None:
-        if self._waiting:
+        if self._buffer:
             with io_errors_at(self._path):
-                self._writer.write_table(pa.concat_tables(self._waiting))
-        self._waiting, self._rows = [], 0
+                self._writer.write_table(pa.concat_tables(self._buffer))
+        self._buffer, self._buffered_rows = [], 0
 
 
-def _deal(table: pa.Table, buckets: list[_Bucket]) -> None:
-    """Each row to its bucket: as many parts of the range of positions as there are buckets."""
+def _distribute(table: pa.Table, buckets: list[_Bucket]) -> None:
+    """Add each row to its bucket; the buckets divide the range of shuffle keys evenly."""
     if not len(table):
         return
-    places = table["position"].to_numpy() >> np.uint64(32)  # so that the product fits into 64 bits
-    which = (places * np.uint64(len(buckets))) >> np.uint64(32)
-    order = np.argsort(which, kind="stable")
-    table, ends = table.take(pa.array(order)), np.cumsum(np.bincount(which, minlength=len(buckets)))
+    upper_bits = table["shuffle_key"].to_numpy() >> np.uint64(32)  # so that the product fits into 64 bits
+    bucket_of_row = (upper_bits * np.uint64(len(buckets))) >> np.uint64(32)
+    order = np.argsort(bucket_of_row, kind="stable")
+    table = table.take(pa.array(order))
+    ends = np.cumsum(np.bincount(bucket_of_row, minlength=len(buckets)))
     for bucket, start, end in zip(buckets, [0, *ends[:-1]], ends, strict=True):
         if end > start:
             bucket.add(table.slice(start, end - start))
 
 
-def _sorted(bucket: Path) -> pa.Table:
+def _read_sorted(bucket: Path) -> pa.Table:
     with io_errors_at(bucket):
         table = pq.read_table(bucket)
-    table = table.sort_by([("position", "ascending"), ("uid", "ascending")])
+    table = table.sort_by([("shuffle_key", "ascending"), ("uid", "ascending")])
     uids = table["uid"].combine_chunks()
-    twice = pc.equal(uids[1:], uids[:-1])
-    if pc.any(twice).as_py():
-        raise InputError(f"row {uids[1:].filter(twice)[0]} came in twice; give the ledger of each part once")
+    is_repeated = pc.equal(uids[1:], uids[:-1])
+    if pc.any(is_repeated).as_py():
+        raise InputError(
+            f"row {uids[1:].filter(is_repeated)[0]} occurs twice; give the ledger of each part once"
+        )
     return table
 
 
-def _cut(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `size`, the last one shorter."""
+def _rechunk(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `size` rows; the last one may be shorter."""
     rest = VALIDATION_SCHEMA.empty_table()
     for table in tables:
         rest = pa.concat_tables([rest, table])

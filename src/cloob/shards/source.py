@@ -1,4 +1,4 @@
-"""What comes in: an image's place and its caption, whatever they come from."""
+"""The input of packing: captioned images from any source, in chunks that are processed in parallel."""
 
 import os
 from dataclasses import dataclass, field
@@ -7,53 +7,53 @@ from typing import Any, Protocol
 
 from cloob.common.errors import InputError, io_errors_at
 
-ByteRange = tuple[Path, int, int]  # a file, offset and length of the bytes in it
+ByteRange = tuple[Path, int, int]  # file, offset and length in bytes
 
 
 @dataclass(frozen=True)
 class InputSample:
-    """A captioned image that came in, or (`refused`) the reason why it goes no further."""
+    """A captioned image, or a sample that is already rejected for the reason `rejected`."""
 
     uid: str
     caption: str
-    place: ByteRange | None
-    sha256: str | None = None  # of the bytes, where it is known
+    image: ByteRange | None
+    sha256: str | None = None  # of the image bytes, if known
     provenance: dict[str, Any] = field(default_factory=dict)
-    refused: str | None = None
+    rejected: str | None = None
 
 
 class Chunk(Protocol):
-    """Some thousand rows that one process takes at once; pickled to it."""
+    """Some thousand samples that one worker process handles; it is pickled to the worker."""
 
     @property
-    def stamp(self) -> str:
-        """Changes where the rows do."""
+    def fingerprint(self) -> str:
+        """A string that changes whenever the samples change."""
 
-    def rows(self, work: Path) -> list[InputSample]:
-        """The rows in their order. At the path `work` a file may be made that stays until all is packed."""
+    def samples(self, scratch_file: Path) -> list[InputSample]:
+        """The samples in order. A file may be created at `scratch_file`; it exists until packing is done."""
 
 
 @dataclass(frozen=True)
 class PackSource:
-    """All that comes in: its pieces in order, the rows if they are counted, and what it is of."""
+    """All chunks in order, the number of samples (None if unknown), and fields for the manifest."""
 
-    pieces: list[Chunk]
-    rows: int | None
+    chunks: list[Chunk]
+    num_samples: int | None
     provenance: dict[str, Any]
 
 
-def read_byte_range(place: ByteRange) -> bytes:
-    """The bytes at a place. Raises `InputError` where the file is gone or ends before."""
-    path, offset, length = place
+def read_byte_range(byte_range: ByteRange) -> bytes:
+    """Read a byte range. Raises `InputError` if the file is missing or too short."""
+    path, offset, length = byte_range
     try:
-        number = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             with io_errors_at(path):
-                content = os.pread(number, length, offset)
+                content = os.pread(descriptor, length, offset)
         finally:
-            os.close(number)
+            os.close(descriptor)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: {error.strerror}; fetch this part again") from None
+        raise InputError(f"{path}: {error.strerror}; download this part again") from None
     if len(content) != length:
-        raise InputError(f"{path}: ends within the image at byte {offset:,}; fetch this part again")
+        raise InputError(f"{path}: ends within the image at byte {offset:,}; download this part again")
     return content

@@ -1,4 +1,4 @@
-"""A corpus in a few numbers: how long its captions are, how large its images, how many come twice."""
+"""Summary statistics of a corpus: caption lengths, image sizes, duplicates."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-# Edges of the histograms; what lies outside is counted in the first or the last bin.
-_EDGES = {
+# Histogram bin edges; values outside are counted in the first or last bin.
+_BIN_EDGES = {
     "caption_words": np.arange(0, 65, 2).astype(float),
     "width": np.arange(0, 1025, 32).astype(float),
     "height": np.arange(0, 1025, 32).astype(float),
@@ -16,12 +16,12 @@ _EDGES = {
 }
 
 
-def statistics_of(plan: Path) -> dict[str, Any]:
-    """Minimum, median, mean, maximum and a histogram of words, pixels, width / height and kilobytes.
+def corpus_statistics(plan: Path) -> dict[str, Any]:
+    """Minimum, median, mean, maximum and histogram of caption words, pixels, width / height and kilobytes.
 
-    `duplicates`: images that some other sample has as well, beyond its first. `reencoded`: images whose bytes
-    are not those that came. `without_perceptual_hash`: images that are compared by their bytes only. Needs
-    some 30 bytes a sample.
+    `duplicates`: images in excess of the first with the same bytes. `reencoded`: images whose bytes differ
+    from the input. `without_perceptual_hash`: images that are compared by their bytes only. Needs about 30
+    bytes of memory per sample.
     """
     table = pq.read_table(plan, columns=["words", "width", "height", "length", "reencoded"])
     width, height = table["width"].to_numpy(), table["height"].to_numpy()
@@ -33,8 +33,8 @@ def statistics_of(plan: Path) -> dict[str, Any]:
         "image_kilobytes": table["length"].to_numpy() / 1000,
     }
     return {
-        **{name: _described(values, _EDGES[name]) for name, values in columns.items()},
-        "duplicates": table.num_rows - _distinct(plan),
+        **{name: _summarize(values, _BIN_EDGES[name]) for name, values in columns.items()},
+        "duplicates": table.num_rows - _count_distinct_images(plan),
         "reencoded": int(table["reencoded"].to_numpy().sum()),
         "without_perceptual_hash": sum(
             batch["perceptual_hash"].null_count
@@ -43,7 +43,7 @@ def statistics_of(plan: Path) -> dict[str, Any]:
     }
 
 
-def _described(values: np.ndarray, edges: np.ndarray) -> dict[str, Any]:
+def _summarize(values: np.ndarray, edges: np.ndarray) -> dict[str, Any]:
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     return {
         "minimum": round(float(values.min()), 4),
@@ -55,11 +55,10 @@ def _described(values: np.ndarray, edges: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _distinct(plan: Path) -> int:
-    """Distinct images, by 64 bits of their hashes: two of 15 million share them with odds of 1 : 160 000."""
-    file = pq.ParquetFile(plan)
-    found = [
+def _count_distinct_images(plan: Path) -> int:
+    """Distinct SHA-256, compared by 64 bits: the odds of a collision among 15 million are 1 : 160,000."""
+    digests = [
         np.array([int(digest[:16], 16) for digest in batch["sha256"].to_pylist()], dtype=np.uint64)
-        for batch in file.iter_batches(columns=["sha256"])
+        for batch in pq.ParquetFile(plan).iter_batches(columns=["sha256"])
     ]
-    return len(np.unique(np.concatenate(found)))
+    return len(np.unique(np.concatenate(digests)))

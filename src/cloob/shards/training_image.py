@@ -1,4 +1,4 @@
-"""Can training decode this image, upright and in RGB? If not, it is encoded again, or refused."""
+"""Validate an image for training: upright RGB or grayscale JPEGs are kept, others re-encoded or rejected."""
 
 import io
 from dataclasses import dataclass
@@ -12,22 +12,23 @@ from cloob.images.near_duplicates import perceptual_hash
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """What an image may cost, and the JPEG quality of one that has to be encoded again.
+    """Limits on accepted images, and the JPEG quality of re-encoded ones.
 
-    The others are the download's rules, for images that have not come through it; None and 0 ask for nothing.
+    The fields after `quality` repeat the limits of the download, for images that did not pass through it;
+    their defaults impose no limit.
     """
 
     max_bytes: int
     max_pixels: int
     quality: int
-    image_size: int | None = None  # longest side in pixels; larger images are scaled down
+    image_size: int | None = None  # longest side in pixels; larger images are downscaled
     min_size: int = 0  # shortest side in pixels
-    max_aspect_ratio: float | None = None  # longer side over shorter side
+    max_aspect_ratio: float | None = None  # longest side / shortest side
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """A JPEG, upright, RGB or grey; its size in pixels, whether it was re-encoded, its perceptual hash."""
+    """An upright RGB or grayscale JPEG, its size in pixels and its perceptual hash."""
 
     content: bytes
     width: int
@@ -36,40 +37,40 @@ class TrainingImage:
     perceptual_hash: bytes | None
 
 
-def prepare_image(content: bytes, rules: ImagePolicy) -> TrainingImage:
-    """Decode the image in full; keep its bytes where it is an upright RGB or grey JPEG, else encode it again.
+def prepare_image(content: bytes, policy: ImagePolicy) -> TrainingImage:
+    """Decode an image in full. Upright RGB or grayscale JPEGs keep their bytes; others are re-encoded.
 
-    Decoding: `cloob.images.decoding`. Raises `RefusedError` with the outcome: too_many_bytes, too_many_pixels,
-    too_complex, not_an_image, truncated_image, undecodable, too_small, aspect_ratio.
+    Decoding follows `cloob.images.decoding`. Raises `RejectedError` with the outcome: too_many_bytes,
+    too_many_pixels, too_complex, not_an_image, truncated_image, undecodable, too_small, aspect_ratio.
     """
-    if len(content) > rules.max_bytes:
+    if len(content) > policy.max_bytes:
         raise RejectedError("too_many_bytes")
     try:
-        with open_image(content, rules.max_pixels) as image:
-            is_plain = (
+        with open_image(content, policy.max_pixels) as image:
+            is_upright_jpeg = (
                 image.format in JPEG_FORMATS and image.mode in ("RGB", "L") and exif_orientation(image) == 1
             )
-            seen = image if is_plain else to_upright_rgb(image)
+            upright = image if is_upright_jpeg else to_upright_rgb(image)
     except ImageError as error:
         raise RejectedError(error.reason) from None
-    size = _fitting(seen.width, seen.height, rules)
-    if is_plain and size == seen.size:
-        return TrainingImage(content, *size, False, perceptual_hash(seen))
-    rgb = to_upright_rgb(seen)
+    size = _target_size(upright.width, upright.height, policy)
+    if is_upright_jpeg and size == upright.size:
+        return TrainingImage(content, *size, False, perceptual_hash(upright))
+    rgb = to_upright_rgb(upright)
     if size != rgb.size:
-        rgb = rgb.resize(size, Image.Resampling.BOX)  # means over areas, as the download scales
+        rgb = rgb.resize(size, Image.Resampling.BOX)  # area averaging, as in the download
     encoded = io.BytesIO()
-    rgb.save(encoded, "JPEG", quality=rules.quality)
+    rgb.save(encoded, "JPEG", quality=policy.quality)
     return TrainingImage(encoded.getvalue(), *size, True, perceptual_hash(rgb))
 
 
-def _fitting(width: int, height: int, rules: ImagePolicy) -> tuple[int, int]:
-    """The size at which an image is kept; raises `RefusedError` as the download refuses one of this size."""
-    if min(width, height) < rules.min_size:
+def _target_size(width: int, height: int, policy: ImagePolicy) -> tuple[int, int]:
+    """The size to store the image at; raises `RejectedError` for the sizes that the download rejects."""
+    if min(width, height) < policy.min_size:
         raise RejectedError("too_small")
-    if rules.max_aspect_ratio and max(width, height) / min(width, height) > rules.max_aspect_ratio:
+    if policy.max_aspect_ratio and max(width, height) / min(width, height) > policy.max_aspect_ratio:
         raise RejectedError("aspect_ratio")
-    if rules.image_size is None or max(width, height) <= rules.image_size:
+    if policy.image_size is None or max(width, height) <= policy.image_size:
         return width, height
-    scale = rules.image_size / max(width, height)
+    scale = policy.image_size / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,7 +1,7 @@
-"""Every image that came in is read once, in the order it lies in, and decoded in full: kept, or refused.
+"""Validate all images once, in the order they are stored: each is decoded in full, then kept or rejected.
 
-A piece's verdicts are a Parquet table, and beside it lie the images that had to be encoded again. Both stay
-until the corpus is packed, so a run that was killed judges no piece twice.
+The results of a chunk are a Parquet table, next to which the re-encoded images are stored. Both exist until
+the corpus is packed, so that a run resumes without validating a chunk again.
 """
 
 import json
@@ -27,7 +27,7 @@ from cloob.shards.training_image import ImagePolicy, prepare_image
 VALIDATION_SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
-        ("position", pa.uint64()),  # in the global order
+        ("shuffle_key", pa.uint64()),
         ("outcome", pa.string()),
         ("sha256", pa.string()),
         ("width", pa.int32()),
@@ -35,118 +35,123 @@ VALIDATION_SCHEMA = pa.schema(
         ("perceptual_hash", pa.binary(HASH_BYTES)),
         ("words", pa.int32()),
         ("reencoded", pa.bool_()),
-        ("file", pa.binary()),  # a path; names of files need not be UTF-8
+        ("file", pa.binary()),  # a path, which need not be valid UTF-8
         ("offset", pa.int64()),
         ("length", pa.int64()),
         ("caption", pa.string()),
         ("record", pa.string()),  # the sample's JSON
     ]
 )
-_STAMP = b"made_of"
+_FINGERPRINT = b"fingerprint"
 
 
 @dataclass(frozen=True)
 class _Task:
-    piece: Chunk
+    chunk: Chunk
     table: Path
-    rules: ImagePolicy
+    policy: ImagePolicy
     seed: int
 
 
 def validate_images(
-    source: PackSource, folder: Path, rules: ImagePolicy, seed: int, processes: int
+    source: PackSource, folder: Path, policy: ImagePolicy, seed: int, processes: int
 ) -> list[Path]:
-    """Judge all pieces into `folder`; return their tables in order. What is there of the same is kept."""
+    """Validate all chunks; return their result tables in order. Up-to-date tables in `folder` are reused."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [
-        _Task(piece, folder / f"{number:06d}.parquet", rules, seed)
-        for number, piece in enumerate(source.pieces)
+        _Task(chunk, folder / f"{number:06d}.parquet", policy, seed)
+        for number, chunk in enumerate(source.chunks)
     ]
-    return list(parallel_map(_judge_piece, tasks, processes, source.rows, "decoding"))
+    return list(parallel_map(_validate_chunk, tasks, processes, source.num_samples, "validating images"))
 
 
 def shuffle_key(seed: int, uid: str) -> int:
-    """A sample's place in the global order: 64 bits that follow from the seed and its uid alone."""
+    """The 64-bit sort key of the global order, a function of the seed and the sample's uid alone."""
     return int.from_bytes(blake2b(f"{seed}/{uid}".encode(), digest_size=8).digest(), "big")
 
 
-def _judge_piece(task: _Task) -> Path:
-    made_of = json.dumps([task.piece.stamp, asdict(task.rules), task.seed, VALIDATION_SCHEMA.names])
-    images = task.table.with_suffix(".images")
-    done = _finished(task.table, made_of)
-    if done is not None and images.exists():
-        advance(done)
+def _validate_chunk(task: _Task) -> Path:
+    fingerprint = json.dumps(
+        [task.chunk.fingerprint, asdict(task.policy), task.seed, VALIDATION_SCHEMA.names]
+    )
+    reencoded_images = task.table.with_suffix(".images")
+    num_rows = _up_to_date_rows(task.table, fingerprint)
+    if num_rows is not None and reencoded_images.exists():
+        advance(num_rows)
         return task.table
-    task.table.unlink(missing_ok=True)  # it would vouch for other images
-    rows = task.piece.rows(task.table.with_suffix(".tar"))
-    with atomic_write(images) as beside, beside.open("wb") as encoded:
-        verdicts = [_verdict(row, task, images, encoded) for row in _counted(rows)]
-    columns = {name: [verdict.get(name) for verdict in verdicts] for name in VALIDATION_SCHEMA.names}
-    with atomic_write(task.table) as beside:
-        schema = VALIDATION_SCHEMA.with_metadata({_STAMP: made_of})
-        pq.write_table(pa.table(columns, schema=schema), beside, compression="zstd")
+    task.table.unlink(missing_ok=True)  # it belongs to other images than those written next
+    samples = task.chunk.samples(task.table.with_suffix(".tar"))
+    with atomic_write(reencoded_images) as temporary, temporary.open("wb") as out:
+        rows = [_validate(sample, task, reencoded_images, out) for sample in _with_progress(samples)]
+    columns = {name: [row.get(name) for row in rows] for name in VALIDATION_SCHEMA.names}
+    with atomic_write(task.table) as temporary:
+        schema = VALIDATION_SCHEMA.with_metadata({_FINGERPRINT: fingerprint})
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
     return task.table
 
 
-def _finished(table: Path, made_of: str) -> int | None:
-    """The rows of a table that an earlier run made of the same, or None."""
+def _up_to_date_rows(table: Path, fingerprint: str) -> int | None:
+    """The number of rows of a table that an earlier run made from the same input; None if there is none."""
     try:
-        found = pq.read_metadata(table)
+        metadata = pq.read_metadata(table)
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, table)
         return None
-    return found.num_rows if (found.metadata or {}).get(_STAMP) == made_of.encode() else None
+    return metadata.num_rows if (metadata.metadata or {}).get(_FINGERPRINT) == fingerprint.encode() else None
 
 
-def _counted(rows: list[InputSample]) -> Iterator[InputSample]:
-    for row in rows:
-        yield row
+def _with_progress(samples: list[InputSample]) -> Iterator[InputSample]:
+    for sample in samples:
+        yield sample
         advance()
 
 
-def _verdict(row: InputSample, task: _Task, images: Path, encoded: BinaryIO) -> dict[str, Any]:
-    verdict: dict[str, Any] = {"uid": row.uid, "position": shuffle_key(task.seed, row.uid)}
-    caption = normalize_caption(row.caption)
+def _validate(sample: InputSample, task: _Task, reencoded_images: Path, out: BinaryIO) -> dict[str, Any]:
+    """One row of the result table; a re-encoded image is appended to `out`, the file `reencoded_images`."""
+    row: dict[str, Any] = {"uid": sample.uid, "shuffle_key": shuffle_key(task.seed, sample.uid)}
+    caption = normalize_caption(sample.caption)
     try:
-        if row.refused or row.place is None:
-            raise RejectedError(row.refused)
+        if sample.rejected or sample.image is None:
+            raise RejectedError(sample.rejected)
         if not caption:
             raise RejectedError("empty_caption")
-        content = read_byte_range(row.place)
-        came = sha256(content).hexdigest()
-        if row.sha256 not in (None, came):
+        content = read_byte_range(sample.image)
+        input_sha256 = sha256(content).hexdigest()
+        if sample.sha256 not in (None, input_sha256):
             raise InputError(
-                f"{row.place[0]}: {row.uid} is not the image of its ledger; fetch this part again"
+                f"{sample.image[0]}: image {sample.uid} does not have the SHA-256 of its ledger; download "
+                "this part again"
             )
-        image = prepare_image(content, task.rules)
-    except RejectedError as refusal:
-        return verdict | {"outcome": str(refusal)}
-    place, digest = row.place, came
+        image = prepare_image(content, task.policy)
+    except RejectedError as rejection:
+        return row | {"outcome": str(rejection)}
+    byte_range, image_sha256 = sample.image, input_sha256
     if image.reencoded:
-        place = (images, encoded.tell(), len(image.content))
-        encoded.write(image.content)
-        digest = sha256(image.content).hexdigest()
+        byte_range = (reencoded_images, out.tell(), len(image.content))
+        out.write(image.content)
+        image_sha256 = sha256(image.content).hexdigest()
     record = {
-        "uid": row.uid,
-        "caption": row.caption,
-        **row.provenance,
+        "uid": sample.uid,
+        "caption": sample.caption,
+        **sample.provenance,
         "width": image.width,
         "height": image.height,
-        "sha256": digest,
+        "sha256": image_sha256,
     }
     if image.reencoded:
-        record["reencoded_from_sha256"] = came
-    return verdict | {
+        record["reencoded_from_sha256"] = input_sha256
+    file, offset, length = byte_range
+    return row | {
         "outcome": KEPT,
-        "sha256": digest,
+        "sha256": image_sha256,
         "width": image.width,
         "height": image.height,
         "perceptual_hash": image.perceptual_hash,
         "words": len(caption.split()),
         "reencoded": image.reencoded,
-        "file": os.fsencode(place[0]),
-        "offset": place[1],
-        "length": place[2],
+        "file": os.fsencode(file),
+        "offset": offset,
+        "length": length,
         "caption": caption,
         "record": json.dumps(record, ensure_ascii=False, allow_nan=False),
     }

@@ -1,4 +1,4 @@
-"""Does a corpus still hold what its manifest says? Nothing is repaired."""
+"""Verify that packed shards are identical to their manifest, byte by byte. Nothing is repaired."""
 
 import json
 from array import array
@@ -23,8 +23,8 @@ from cloob.shards.pack import LEDGER
 from cloob.shards.reader import Shards
 from cloob.shards.writer import INDEX_SCHEMA, member_offsets
 
-_AGAIN = "pack the shards again"
-# Older indexes have no perceptual hashes, and hold all the same what they say.
+_REMEDY = "pack the shards again"
+# Indexes of older versions have no perceptual hashes and are otherwise the same.
 _COLUMNS = [name for name in INDEX_SCHEMA.names if name != "perceptual_hash"]
 
 
@@ -35,110 +35,115 @@ class _Task:
 
 
 def verify(manifest: Path, outcomes: Path, processes: int, out: Path | None = None) -> str:
-    """Check every byte of a packed corpus; return one line to print, and leave the same as JSON in `out`.
+    """Verify every byte of a packed corpus; return a one-line summary and write it as JSON to `out`.
 
-    Of the manifest: its seal. Of each shard: size, hash and its index's hash; the index against the tar's
-    members; of each sample that the image decodes, has the size and hash of its index, and that caption and
-    JSON are its. Of the whole: no key twice, the hashes of content and ledger, and as many samples in
-    manifest, indices, ledger and outcomes. Raises `InputError` naming the first shard or sample that differs.
+    Checked are: the manifest's checksum; size and SHA-256 of every tar and index; the byte ranges of the
+    index against the members of the tar; that every image decodes to the size and SHA-256 in the index; that
+    caption and JSON belong to the image; that keys are unique; the SHA-256 of all content and of the ledger;
+    and that manifest, indexes, ledger and outcomes have the same number of samples. Raises `InputError`
+    naming the first shard or sample that differs.
     """
-    said = read_manifest(manifest)
-    if with_checksum(said) != said:
-        raise InputError(f"{manifest}: changed since it was written; {_AGAIN}")
+    content = read_manifest(manifest)
+    if with_checksum(content) != content:
+        raise InputError(f"{manifest}: changed after it was written; {_REMEDY}")
     shards = Shards(manifest)
     tasks = [_Task(tar, entry) for tar, entry in zip(shards.tars, shards.manifest["shards"], strict=True)]
-    content, keys = ContentHash(), array("Q")
-    with closing(parallel_map(_verify_shard, tasks, processes, len(shards), str(manifest))) as verified:
-        for samples in verified:
+    content_hash, keys = ContentHash(), array("Q")
+    with closing(parallel_map(_verify_shard, tasks, processes, len(shards), str(manifest))) as results:
+        for samples in results:
             for key, digest, caption in samples:
-                content.add(key, digest, caption)
+                content_hash.add(key, digest, caption)
                 keys.append(int(sha256(key.encode("utf-8")).hexdigest()[:16], 16))
-    if content.hexdigest() != shards.manifest["sha256"]:
-        raise InputError(f"{manifest}: the samples are not those of its hash; {_AGAIN}")
+    if content_hash.hexdigest() != shards.manifest["sha256"]:
+        raise InputError(f"{manifest}: the samples do not have the SHA-256 in the manifest; {_REMEDY}")
     if (distinct := len(np.unique(np.asarray(keys)))) != len(shards):
-        raise InputError(f"{manifest}: {len(shards) - distinct:,} keys come twice; {_AGAIN}")
-    _check_counts(shards, outcomes)
+        raise InputError(f"{manifest}: {len(shards) - distinct:,} keys occur twice; {_REMEDY}")
+    _verify_counts(shards, outcomes)
     if out is not None:
-        checked = {"manifest_sha256": sha256_file(manifest), "samples": len(shards), "shards": len(tasks)}
-        write_json(out, checked)
-    return f"{manifest}: {len(shards):,} samples in {len(tasks):,} shards are what was packed"
+        summary = {"manifest_sha256": sha256_file(manifest), "samples": len(shards), "shards": len(tasks)}
+        write_json(out, summary)
+    return f"{manifest}: verified {len(shards):,} samples in {len(tasks):,} shards"
 
 
-def _check_counts(shards: Shards, outcomes: Path) -> None:
-    manifest, accounting = shards.manifest, read_outcomes(outcomes)
-    _check_hash(shards.path.parent / LEDGER, manifest["ledger_sha256"])
-    ledger = _ledger_outcomes(shards.path)
+def _verify_counts(shards: Shards, outcomes: Path) -> None:
+    manifest, written_outcomes = shards.manifest, read_outcomes(outcomes)
+    _verify_sha256(shards.path.parent / LEDGER, manifest["ledger_sha256"])
+    ledger_outcomes = _count_ledger_outcomes(shards.path.parent / LEDGER)
     if manifest["samples"] != len(shards):
         raise InputError(
-            f"{shards.path}: says {manifest['samples']:,} samples, the indices hold {len(shards):,}; {_AGAIN}"
+            f"{shards.path}: {manifest['samples']:,} samples in the manifest, {len(shards):,} in the "
+            f"indexes; {_REMEDY}"
         )
-    for file, found in ((shards.path, manifest["outcomes"]), (outcomes, accounting)):
-        if {outcome: rows for outcome, rows in found.items() if rows} != ledger:
-            raise InputError(f"{file}: its outcomes are not those of the rows in {LEDGER}; {_AGAIN}")
-    if ledger.get(KEPT, 0) != len(shards):
+    for file, counts in ((shards.path, manifest["outcomes"]), (outcomes, written_outcomes)):
+        if {outcome: rows for outcome, rows in counts.items() if rows} != ledger_outcomes:
+            raise InputError(f"{file}: the outcomes differ from those in {LEDGER}; {_REMEDY}")
+    if ledger_outcomes.get(KEPT, 0) != len(shards):
         raise InputError(
-            f"{LEDGER}: {ledger.get(KEPT, 0):,} rows are kept, the shards hold {len(shards):,}; {_AGAIN}"
+            f"{LEDGER}: {ledger_outcomes.get(KEPT, 0):,} rows are kept, but the shards contain "
+            f"{len(shards):,} samples; {_REMEDY}"
         )
 
 
-def _check_hash(file: Path, digest: str) -> None:
+def _verify_sha256(file: Path, expected: str) -> None:
     if not file.exists():
-        raise InputError(f"{file}: no such file; {_AGAIN}")
-    if sha256_file(file) != digest:
-        raise InputError(f"{file}: its bytes differ from the manifest's hash; {_AGAIN}")
+        raise InputError(f"{file}: no such file; {_REMEDY}")
+    if sha256_file(file) != expected:
+        raise InputError(f"{file}: the SHA-256 differs from the manifest; {_REMEDY}")
 
 
-def _ledger_outcomes(manifest: Path) -> dict[str, int]:
-    """The rows by outcome, counted in the ledger beside a manifest."""
-    found = Counter[str]()
-    ledger = manifest.parent / LEDGER
+def _count_ledger_outcomes(ledger: Path) -> dict[str, int]:
+    counts = Counter[str]()
     with io_errors_at(ledger):
         for batch in pq.ParquetFile(ledger).iter_batches(columns=["outcome"]):
-            found.update(batch["outcome"].to_pylist())
-    return dict(found)
+            counts.update(batch["outcome"].to_pylist())
+    return dict(counts)
 
 
 def _verify_shard(task: _Task) -> list[tuple[str, str, str]]:
-    """Key, sha256 and caption of every sample."""
-    tar = task.tar
-    _check_hash(tar, task.entry["sha256"])
-    _check_hash(tar.with_suffix(".parquet"), task.entry["index_sha256"])
-    members = member_offsets(tar)
-    index = tar.with_suffix(".parquet")
+    """Key, SHA-256 and caption of every sample."""
+    tar, index = task.tar, task.tar.with_suffix(".parquet")
+    _verify_sha256(tar, task.entry["sha256"])
+    _verify_sha256(index, task.entry["index_sha256"])
+    offsets = member_offsets(tar)
     with io_errors_at(index):
         rows = pq.read_table(index, columns=_COLUMNS).to_pylist()
-    if len(members) != 3 * len(rows):
-        raise InputError(f"{tar}: {len(members):,} members, not 3 of each of {len(rows):,} samples; {_AGAIN}")
+    if len(offsets) != 3 * len(rows):
+        raise InputError(
+            f"{tar}: {len(offsets):,} members, expected 3 for each of {len(rows):,} samples; {_REMEDY}"
+        )
     samples = []
     with io_errors_at(tar), tar.open("rb") as file:
         for row in rows:
             parts = {}
-            for what, suffix in (("image", "jpg"), ("caption", "txt"), ("record", "json")):
-                place = row[f"{what}_offset"], row[f"{what}_length"]
-                if members.get(f"{row['key']}.{suffix}") != place:
+            for part, suffix in (("image", "jpg"), ("caption", "txt"), ("record", "json")):
+                offset, length = row[f"{part}_offset"], row[f"{part}_length"]
+                if offsets.get(f"{row['key']}.{suffix}") != (offset, length):
                     raise InputError(
-                        f"{tar}: sample {row['key']}: its {what} is not where the index says; {_AGAIN}"
+                        f"{tar}: sample {row['key']}: the {part} is not at the offset in the index; {_REMEDY}"
                     )
-                file.seek(place[0])
-                parts[what] = file.read(place[1])
+                file.seek(offset)
+                parts[part] = file.read(length)
             try:
                 caption = parts["caption"].decode("utf-8")
-                _check(row, parts["image"], json.loads(parts["record"]))
-            except Exception as error:  # strangers' bytes make the decoders raise nearly anything
+                _verify_sample(row, parts["image"], json.loads(parts["record"]))
+            except Exception as error:  # decoders raise almost any exception for damaged images
                 raise_if_io_error(error, tar)
-                raise InputError(f"{tar}: sample {row['key']}: {error}; {_AGAIN}") from None
+                raise InputError(f"{tar}: sample {row['key']}: {error}; {_REMEDY}") from None
             samples.append((row["key"], row["sha256"], caption))
             advance()
     return samples
 
 
-def _check(row: dict[str, Any], image: bytes, record: dict[str, Any]) -> None:
-    """Raise ValueError with what is wrong."""
+def _verify_sample(row: dict[str, Any], image: bytes, record: dict[str, Any]) -> None:
+    """Raise ValueError with the first difference between index, image and JSON record."""
     if sha256(image).hexdigest() != row["sha256"]:
-        raise ValueError("not the image of its index")
+        raise ValueError("the image does not have the SHA-256 in the index")
     with open_image(image, max_pixels=row["width"] * row["height"]) as decoded:
         if decoded.size != (row["width"], row["height"]):
-            raise ValueError(f"an image of {decoded.width} × {decoded.height} pixels, not as the index says")
-    said = (record.get("uid"), record.get("sha256"), record.get("width"), record.get("height"))
-    if said != (row["key"], row["sha256"], row["width"], row["height"]):
-        raise ValueError("its JSON is not that of its image")
+            raise ValueError(
+                f"the image has {decoded.width} × {decoded.height} pixels, {row['width']} × {row['height']} "
+                "in the index"
+            )
+    in_record = (record.get("uid"), record.get("sha256"), record.get("width"), record.get("height"))
+    if in_record != (row["key"], row["sha256"], row["width"], row["height"]):
+        raise ValueError("the JSON record belongs to another image")

@@ -1,6 +1,6 @@
-"""Webdataset tars of others, read as webdataset 0.2.111 reads them: which files, which members are a sample.
+"""Find and read the tars of other people's webdataset shards, with the semantics of webdataset 0.2.111.
 
-Nothing is extracted: a member's name is read, never followed.
+Nothing is extracted, so unsafe member names cannot do harm here.
 """
 
 import bz2
@@ -11,7 +11,7 @@ import os
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -20,197 +20,220 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.tar_reader import TarReader, open_tar
 
-_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
-_UNREAD = (".tar.zst", ".tar.zstd", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzma", ".tar.br", ".tar.z")
-_APPLE_DOUBLE = "._"  # what a Mac writes beside a file on foreign disks and in tars
-_BLOCK = 1 << 20
-_LONGEST_NAME = 4096  # of a path on Linux
-_NAMED = 10
-# A tar of images hardly shrinks; what grows more on decompression is a bomb.
-_EXPANSION, _SLACK = 100, 100_000_000
-_XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MB; a hostile file asks for 4 GB
-_DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+_UNSUPPORTED = (".tar.zst", ".tar.zstd", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzma", ".tar.br", ".tar.z")
+_APPLE_DOUBLE = "._"  # metadata files that macOS writes next to a file on foreign disks and in tars
+_BLOCK_BYTES = 1 << 20
+_MAX_NAME_LENGTH = 4096  # of a path on Linux
+_MAX_NAMES = 10
+# A tar of images hardly compresses; one that expands more is a decompression bomb.
+_MAX_EXPANSION, _EXPANSION_ALLOWANCE = 100, 100_000_000
+_XZ_MEMORY_LIMIT = 256 << 20  # bytes; `xz -9` needs 65 MB, a hostile file may demand 4 GB
+_DAMAGE_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
 class TarMember(NamedTuple):
-    """Where the content of a member is in its tar (bytes)."""
+    """Byte range of a member's content within its tar."""
 
     offset: int
     size: int
-    sparse: bool
+    is_sparse: bool
 
 
 @dataclass(frozen=True)
 class TarSample:
-    """Consecutive members of one key: name up to the first dot of its last part."""
+    """Consecutive members with the same key: the member name up to the first dot of its last component."""
 
     key: str
-    members: list[tuple[str, TarMember]] = field(default_factory=list)  # with its suffix in lower case
-    linked: bool = False  # a link, device or the like has this key, too, which webdataset skips
+    members: list[tuple[str, TarMember]] = field(default_factory=list)  # (suffix in lower case, member)
+    has_special_member: bool = False  # a link, device or the like has this key too; webdataset skips it
 
 
-def find_tars(folder: Path) -> tuple[list[Path], list[str]]:
-    """All tars in a folder and below it, links followed, by name; and what else is there, in words.
+def common_root(folders: Sequence[Path]) -> Path:
+    """The deepest directory that contains all `folders`; a single folder is its own root."""
+    return Path(os.path.commonpath([folder.absolute() for folder in folders]))
 
-    A file that is found under several names is read once. Raises `InputError` for a tar compressed in a way
-    that is not read, a broken link or a folder that cannot be listed.
+
+def find_tars(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """All tars in and below the directories, sorted by name within each; and descriptions of all other files.
+
+    Symbolic links are followed; a file with several names is listed once. Raises `InputError` for a tar with
+    an unsupported compression and for a broken link, `OSError` for a directory that cannot be listed.
     """
+    root = common_root(folders)
     tars: list[Path] = []
-    others: list[str] = []
-    first_name: dict[tuple[int, int], Path] = {}
-    for path in _files(folder):
-        name = path.name.lower()
-        if name.endswith(_UNREAD):
-            raise InputError(
-                f"{path}: not a compression that is read (gzip, bzip2, xz); decompress it, or move it away"
-            )
-        if name.startswith(_APPLE_DOUBLE) or not name.endswith(_TARS):
-            others.append(str(path.relative_to(folder)))
-            continue
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            raise InputError(f"{path}: a link to nothing; restore its target, or remove it") from None
-        known = first_name.setdefault((found.st_dev, found.st_ino), path)
-        if known != path:
-            others.append(f"{path.relative_to(folder)} (the same file as {known.relative_to(folder)})")
-        elif path.is_file():
-            tars.append(path)
-        else:
-            others.append(f"{path.relative_to(folder)} (not a file)")
-    return sorted(tars), sorted(others)
+    other_files: list[str] = []
+    known_files: dict[tuple[int, int], Path] = {}
+    for folder in folders:
+        tars_of_folder = []
+        for path in _walk_files(folder):
+            name, relative = path.name.lower(), os.path.relpath(path, root)
+            if name.endswith(_UNSUPPORTED):
+                raise InputError(
+                    f"{path}: unsupported compression (supported: gzip, bzip2, xz); decompress the file, or "
+                    "move it away"
+                )
+            if name.startswith(_APPLE_DOUBLE) or not name.endswith(_TAR_SUFFIXES):
+                other_files.append(relative)
+                continue
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                raise InputError(f"{path}: broken symbolic link; restore its target, or remove it") from None
+            file_id = (status.st_dev, status.st_ino)
+            if file_id in known_files:
+                known = os.path.relpath(known_files[file_id], root)
+                other_files.append(f"{relative} (the same file as {known})")
+                continue
+            known_files[file_id] = path
+            if path.is_file():
+                tars_of_folder.append(path)
+            else:
+                other_files.append(f"{relative} (not a file)")
+        tars += sorted(tars_of_folder)
+    return tars, sorted(other_files)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder; a folder that links lead to again is not entered again."""
-    entered: set[tuple[int, int]] = set()
-    for at, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        found = Path(at).stat()
-        if (found.st_dev, found.st_ino) in entered:
+def _walk_files(folder: Path) -> Iterator[Path]:
+    """Every file below a directory; a directory that is reachable by several links is visited once."""
+    visited: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
-        entered.add((found.st_dev, found.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         folders.sort()
-        yield from (Path(at, name) for name in sorted(names))
+        yield from (Path(parent, name) for name in sorted(names))
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def decompress_tar(tar: Path, plain: Path) -> Path:
-    """The tar itself where it is not compressed; else its content, written to `plain`. Raises `InputError`.
+def decompress_tar(tar: Path, target: Path) -> Path:
+    """Decompress a tar to `target` and return that path; an uncompressed tar is returned itself.
 
-    The compression is detected by content, as in webdataset.
+    The compression is detected by content, as webdataset does. Raises `InputError` for damaged files and
+    decompression bombs.
     """
     with io_errors_at(tar), tar.open("rb") as file:
-        begin = file.read(10)
-    if begin.startswith(b"\x1f\x8b\x08"):
-        content = _blocks_of(gzip.open, tar)
-    elif begin.startswith(b"BZh") and begin[4:10] == b"1AY&SY":
-        content = _blocks_of(bz2.open, tar)
-    elif begin.startswith((b"\x5d\x00\x00\x80", b"\xfd7zXZ")):
-        content = _blocks_of_xz(tar)
+        magic = file.read(10)
+    if magic.startswith(b"\x1f\x8b\x08"):
+        blocks = _read_blocks(gzip.open, tar)
+    elif magic.startswith(b"BZh") and magic[4:10] == b"1AY&SY":
+        blocks = _read_blocks(bz2.open, tar)
+    elif magic.startswith((b"\x5d\x00\x00\x80", b"\xfd7zXZ")):
+        blocks = _read_xz_blocks(tar)
     else:
         return tar
-    left = _EXPANSION * tar.stat().st_size + _SLACK
-    with atomic_write(plain) as beside, beside.open("wb") as out:
-        for block in _or_damaged(content, tar):
-            left -= len(block)
-            if left < 0:
+    remaining = _MAX_EXPANSION * tar.stat().st_size + _EXPANSION_ALLOWANCE
+    with atomic_write(target) as temporary, temporary.open("wb") as out:
+        for block in _damage_as_input_error(blocks, tar):
+            remaining -= len(block)
+            if remaining < 0:
                 raise InputError(
-                    f"{tar}: grows more than {_EXPANSION}-fold on decompression and is refused as a bomb; "
-                    "decompress it yourself if it is right"
+                    f"{tar}: rejected as a decompression bomb, it expands more than {_MAX_EXPANSION}-fold; "
+                    "if the file is valid, decompress it yourself"
                 )
             out.write(block)
-    return plain
+    return target
 
 
-def _or_damaged(content: Iterator[bytes], tar: Path) -> Iterator[bytes]:
+def _damage_as_input_error(blocks: Iterator[bytes], tar: Path) -> Iterator[bytes]:
     try:
-        yield from content
-    except _DAMAGE as error:
+        yield from blocks
+    except _DAMAGE_ERRORS as error:
         raise_if_io_error(error, tar)
-        raise InputError(f"{tar}: damaged ({error}); get it again") from None
+        raise InputError(f"{tar}: damaged ({error}); download it again") from None
 
 
-def _blocks_of(opener: Callable[..., IO[bytes]], tar: Path) -> Iterator[bytes]:
+def _read_blocks(opener: Callable[..., IO[bytes]], tar: Path) -> Iterator[bytes]:
     with opener(tar, "rb") as content:
-        while block := content.read(_BLOCK):
+        while block := content.read(_BLOCK_BYTES):
             yield block
 
 
-def _blocks_of_xz(tar: Path) -> Iterator[bytes]:
-    """As `lzma.open`, which knows no limit of memory."""
-    decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+def _read_xz_blocks(tar: Path) -> Iterator[bytes]:
+    """Like reading from `lzma.open`, which has no memory limit."""
+    decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY_LIMIT)
     with tar.open("rb") as file:
         while True:
-            more = file.read(_BLOCK) if decompressor.needs_input or decompressor.eof else b""
-            if decompressor.eof:  # of one stream; another may follow, or padding
-                rest = (decompressor.unused_data + more).lstrip(b"\0")
+            block = file.read(_BLOCK_BYTES) if decompressor.needs_input or decompressor.eof else b""
+            if decompressor.eof:  # another stream or padding may follow the end of a stream
+                rest = (decompressor.unused_data + block).lstrip(b"\0")
                 if not rest:
-                    if not more:
+                    if not block:
                         return
                     continue
-                decompressor, more = lzma.LZMADecompressor(memlimit=_XZ_MEMORY), rest
-            elif decompressor.needs_input and not more:
-                raise EOFError("it ends before its end mark")
-            yield decompressor.decompress(more, _BLOCK)
+                decompressor, block = lzma.LZMADecompressor(memlimit=_XZ_MEMORY_LIMIT), rest
+            elif decompressor.needs_input and not block:
+                raise EOFError("compressed file ended before the end-of-stream marker was reached")
+            yield decompressor.decompress(block, _BLOCK_BYTES)
 
 
-def has_uncompressed_copy(tar: Path, plain: Path) -> bool:
-    """Whether a decompressed tar is beside its compressed form, byte by byte the same."""
-    twins = (tar.with_suffix(""), tar.with_suffix(".tar"))
-    return any(twin != tar and twin.is_file() and filecmp.cmp(twin, plain, shallow=False) for twin in twins)
+def has_uncompressed_copy(tar: Path, decompressed: Path) -> bool:
+    """Whether an identical uncompressed tar is located next to the compressed `tar`."""
+    candidates = (tar.with_suffix(""), tar.with_suffix(".tar"))
+    return any(
+        path != tar and path.is_file() and filecmp.cmp(path, decompressed, shallow=False)
+        for path in candidates
+    )
 
 
 def read_samples(tar: Path) -> tuple[list[TarSample], dict[str, int]]:
-    """The samples of an uncompressed tar in their order, and the members that are part of none.
+    """The samples of an uncompressed tar in order, and the members that belong to no sample.
 
-    The latter by name (those after the first few together) with their number. Raises `InputError` where the
-    tar is damaged, hostile or has more behind its end mark.
+    The latter as counts by name; names after the first few are counted together as "…". Raises `InputError`
+    if the tar is damaged or hostile, or contains data after its end-of-archive marker.
     """
     try:
         with open_tar(tar, encoding="utf-8", errors="surrogateescape") as members:
-            found = _grouped(members, tar)
-            _check_end(tar, members.offset)
+            samples = _group_by_key(members, tar)
+            _check_end_of_archive(tar, members.offset)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise_if_io_error(error, tar)
-        raise InputError(f"{tar}: damaged ({error}); get it again, as a plain tar") from None
-    return found
+        raise InputError(f"{tar}: damaged ({error}); download it again, as a plain tar") from None
+    return samples
 
 
-def _grouped(members: TarReader, tar: Path) -> tuple[list[TarSample], dict[str, int]]:
-    """As webdataset's `group_by_keys`: what is no file or has no key ends no sample."""
+def _group_by_key(members: TarReader, tar: Path) -> tuple[list[TarSample], dict[str, int]]:
+    """Like webdataset's `group_by_keys`: members that are not files or have no key do not end a sample."""
     samples: list[TarSample] = []
-    linked: dict[str, None] = {}
-    stray: Counter[str] = Counter()
+    special_keys: dict[str, None] = {}
+    skipped: Counter[str] = Counter()
     for member in members:
-        if len(member.name) > _LONGEST_NAME:
+        if len(member.name) > _MAX_NAME_LENGTH:
             raise InputError(
-                f"{tar}: a member's name of {len(member.name):,} characters; no file has it: refused"
+                f"{tar}: rejected, a member name has {len(member.name):,} characters, more than any file "
+                "system supports"
             )
-        parts = key_and_suffix(member.name)
         if member.isdir():
             continue
+        parts = key_and_suffix(member.name)
         if parts is None:
-            stray[member.name if len(stray) < _NAMED else "…"] += 1
-        elif not member.isreg():
-            linked[parts[0]] = None
-        else:
-            if not samples or samples[-1].key != parts[0]:
-                samples.append(TarSample(parts[0]))
-            place = TarMember(member.offset_data, member.size, member.issparse())
-            samples[-1].members.append((parts[1], place))
-    samples = [TarSample(one.key, one.members, one.key in linked) for one in samples]
-    keys = {one.key for one in samples}
-    return samples + [TarSample(key, linked=True) for key in linked if key not in keys], stray
+            skipped[member.name if len(skipped) < _MAX_NAMES else "…"] += 1
+            continue
+        key, suffix = parts
+        if not member.isreg():
+            special_keys[key] = None
+            continue
+        if not samples or samples[-1].key != key:
+            samples.append(TarSample(key))
+        content = TarMember(member.offset_data, member.size, member.issparse())
+        samples[-1].members.append((suffix, content))
+    samples = [TarSample(sample.key, sample.members, sample.key in special_keys) for sample in samples]
+    keys = {sample.key for sample in samples}
+    return samples + [
+        TarSample(key, has_special_member=True) for key in special_keys if key not in keys
+    ], skipped
 
 
 def key_and_suffix(name: str) -> tuple[str, str] | None:
-    """Key and suffix of a member, divided as webdataset does; None where it is part of no sample.
+    """Split a member name into key and suffix as webdataset does; None if it belongs to no sample.
 
-    The same but for AppleDouble files in folders, which webdataset takes for a sample that interrupts others.
+    One difference: AppleDouble files in directories, which webdataset treats as a sample that interrupts
+    others, belong to no sample.
     """
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.partition(".")
@@ -223,12 +246,17 @@ def key_and_suffix(name: str) -> tuple[str, str] | None:
     return folder + slash + stem, suffix.lower()
 
 
-def _check_end(tar: Path, offset: int) -> None:
-    """To tarfile a header that it cannot read is the end, and whatever follows the end mark is ignored."""
+def _check_end_of_archive(tar: Path, offset: int) -> None:
+    """Raise `tarfile.ReadError` unless only zeros follow.
+
+    tarfile takes an unreadable header for the end of the archive and ignores data after the marker.
+    """
     with tar.open("rb") as file:
         file.seek(offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f"neither a header nor the end mark at byte {offset:,}")
-        while block := file.read(_BLOCK):
+            raise tarfile.ReadError(f"neither a header nor the end-of-archive marker at byte {offset:,}")
+        while block := file.read(_BLOCK_BYTES):
             if block.count(0) != len(block):
-                raise tarfile.ReadError(f"more behind the end mark at byte {offset:,}: several tars in one?")
+                raise tarfile.ReadError(
+                    f"data after the end-of-archive marker at byte {offset:,}: concatenated tars?"
+                )

@@ -1,4 +1,4 @@
-"""One finished shard: a plain webdataset tar and its index."""
+"""Write one shard: a plain webdataset tar and its index."""
 
 import io
 import tarfile
@@ -29,14 +29,14 @@ INDEX_SCHEMA = pa.schema(
         ("perceptual_hash", pa.binary(HASH_BYTES)),
     ]
 )
-ShardEntry = dict[str, str | int]
-_WHOLE = 1 << 20  # most images are written at once
-_PLAN, _BYTES, _DIGEST = b"plan", b"tar_bytes", b"tar_sha256"
+ShardEntry = dict[str, str | int]  # of the manifest: name, samples, bytes, sha256, index_sha256
+_COPY_BUFFER_BYTES = 1 << 20  # most images are written at once
+_PLAN, _TAR_BYTES, _TAR_SHA256 = b"plan", b"tar_bytes", b"tar_sha256"  # metadata of the index
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A verified image with its caption, and the JSON that says where they are from."""
+    """A validated image with its caption, and a JSON record of its provenance."""
 
     key: str
     image: bytes
@@ -49,60 +49,70 @@ class Sample:
 
 
 def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> ShardEntry:
-    """Write the tar and then, beside it, its index; return the shard's entry of the manifest.
+    """Write the tar and then its index next to it; return the shard's manifest entry.
 
-    The same samples give the same bytes: no time, no user of this machine stands in the headers. `plan`, a
-    hash of what the shard is to hold, stands in the index: `finished_shard` knows the shard by it.
+    The same samples give the same bytes: headers contain neither times nor users. `plan`, a hash of the
+    planned content, is stored in the index, where `finished_shard` compares it.
     """
     rows = []
-    tar.with_suffix(".parquet").unlink(missing_ok=True)  # that of another tar would vouch for this one
-    with atomic_write(tar) as beside:
-        with tarfile.open(beside, "w:", format=tarfile.USTAR_FORMAT, copybufsize=_WHOLE) as archive:
+    tar.with_suffix(".parquet").unlink(missing_ok=True)  # never leave an index next to another tar
+    with atomic_write(tar) as temporary:
+        with tarfile.open(
+            temporary, "w:", format=tarfile.USTAR_FORMAT, copybufsize=_COPY_BUFFER_BYTES
+        ) as archive:
             for sample in samples:
-                image = _add(archive, f"{sample.key}.jpg", sample.image)
-                record = _add(archive, f"{sample.key}.json", sample.record.encode("utf-8"))
-                caption = _add(archive, f"{sample.key}.txt", sample.caption.encode("utf-8"))
-                facts = (sample.sha256, sample.width, sample.height, sample.perceptual_hash)
-                rows.append((sample.key, *image, *caption, *record, *facts))
-        digest, size = sha256_file(beside), beside.stat().st_size
-    schema = INDEX_SCHEMA.with_metadata({_PLAN: plan, _BYTES: str(size), _DIGEST: digest})
-    with atomic_write(tar.with_suffix(".parquet")) as beside:
+                image = _add_member(archive, f"{sample.key}.jpg", sample.image)
+                record = _add_member(archive, f"{sample.key}.json", sample.record.encode("utf-8"))
+                caption = _add_member(archive, f"{sample.key}.txt", sample.caption.encode("utf-8"))
+                properties = (sample.sha256, sample.width, sample.height, sample.perceptual_hash)
+                rows.append((sample.key, *image, *caption, *record, *properties))
+        digest, size = sha256_file(temporary), temporary.stat().st_size
+    schema = INDEX_SCHEMA.with_metadata({_PLAN: plan, _TAR_BYTES: str(size), _TAR_SHA256: digest})
+    with atomic_write(tar.with_suffix(".parquet")) as temporary:
         columns = zip(*rows, strict=True)
-        pq.write_table(pa.table(dict(zip(INDEX_SCHEMA.names, columns, strict=True)), schema=schema), beside)
-    return _entry(tar, len(rows), size, digest)
+        table = pa.table(dict(zip(INDEX_SCHEMA.names, columns, strict=True)), schema=schema)
+        pq.write_table(table, temporary)
+    return _manifest_entry(tar, len(rows), size, digest)
 
 
 def finished_shard(tar: Path, plan: str) -> ShardEntry | None:
-    """The entry of a shard that an earlier run finished by the same plan, or None.
+    """The manifest entry of a shard that an earlier run finished with the same plan; None otherwise.
 
-    The index is written last, so where it stands the tar was whole; its size is compared.
+    The index is written last, so if it exists, the tar was complete; its size is compared.
     """
     try:
         index = pq.read_metadata(tar.with_suffix(".parquet"))
-        noted = index.metadata or {}
-        same = noted.get(_PLAN) == plan.encode() and index.schema.names == INDEX_SCHEMA.names
-        if same and int(noted[_BYTES]) == tar.stat().st_size:
-            return _entry(tar, index.num_rows, int(noted[_BYTES]), noted[_DIGEST].decode())
+        metadata = index.metadata or {}
+        is_same_plan = metadata.get(_PLAN) == plan.encode() and index.schema.names == INDEX_SCHEMA.names
+        if is_same_plan and int(metadata[_TAR_BYTES]) == tar.stat().st_size:
+            digest = metadata[_TAR_SHA256].decode()
+            return _manifest_entry(tar, index.num_rows, int(metadata[_TAR_BYTES]), digest)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise_if_io_error(error, tar.with_suffix(".parquet"))
     return None
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
-    """Add a member; return the offset and length of its bytes."""
+def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
+    """Add a member; return the offset and length of its content."""
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.uname, member.gname = len(content), 0o444, "cloob", "cloob"
-    start = archive.offset + tarfile.BLOCKSIZE  # after the one block of its header
+    offset = archive.offset + tarfile.BLOCKSIZE  # after a header of one block
     archive.addfile(member, io.BytesIO(content))
-    return start, len(content)
+    return offset, len(content)
 
 
 def member_offsets(tar: Path) -> dict[str, tuple[int, int]]:
-    """Offset and length of every member, as a reader of the tar finds them."""
+    """Offset and length of the content of every member, as tarfile reads them."""
     with io_errors_at(tar), tarfile.open(tar, "r:") as members:
         return {member.name: (member.offset_data, member.size) for member in members}
 
 
-def _entry(tar: Path, samples: int, size: int, digest: str) -> ShardEntry:
-    index = sha256_file(tar.with_suffix(".parquet"))
-    return {"name": tar.name, "samples": samples, "bytes": size, "sha256": digest, "index_sha256": index}
+def _manifest_entry(tar: Path, samples: int, size: int, digest: str) -> ShardEntry:
+    index_digest = sha256_file(tar.with_suffix(".parquet"))
+    return {
+        "name": tar.name,
+        "samples": samples,
+        "bytes": size,
+        "sha256": digest,
+        "index_sha256": index_digest,
+    }

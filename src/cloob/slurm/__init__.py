@@ -1,1 +1,1 @@
-"""Does the cluster profile fit this cluster?"""
+"""Check that the Slurm profile fits the cluster."""

@@ -1,4 +1,4 @@
-"""The profile's requests against the cluster's partitions, in plain words."""
+"""Compare the resource requests of the Slurm profile with the partitions and limits of the cluster."""
 
 import difflib
 import getpass
@@ -13,155 +13,165 @@ from pathlib import Path
 import yaml
 
 from cloob.common.errors import InputError, io_errors_at
-from cloob.slurm.partitions import Nodes, ask
+from cloob.slurm.partitions import NodeGroup, run_command
 from cloob.slurm.profile import Profile, Request
 
-# Seconds that a look from a compute node may wait in the queue.
-_PATIENCE = 120
-# Seconds between two questions of snakemake's Slurm plugin, at most.
-_LONGEST_ROUND = 180
+# Seconds that the probe of a compute node may wait in the queue.
+_PROBE_TIMEOUT = 120
+# The longest interval, in seconds, between two status queries of Snakemake's Slurm plugin.
+_MAX_STATUS_INTERVAL = 180
 _RULE = re.compile(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)\b", re.MULTILINE)
-_FROM_THE_INTERNET = ("fetch", "testset", "released_checkpoint")
+# Rules whose jobs download from the internet.
+DOWNLOADING_RULES = ("fetch", "prepare_testset", "released_checkpoint")
 
 
-def misfits(request: Request, cluster: list[Nodes]) -> Iterator[str]:
-    """The lines to change for one rule; nothing where its jobs can run."""
-    if request.partition is None:
-        there = [nodes for nodes in cluster if nodes.default]
-        if not there:
-            yield "slurm_partition: the cluster has no default partition; name one of " + _names(cluster)
-            return
-    else:
-        there = [nodes for nodes in cluster if nodes.partition == request.partition]
-        if not there:
-            yield f"slurm_partition: there is no {request.partition}; name one of {_names(cluster)}"
-            return
-    name = there[0].partition
-    for key in request.not_passed_on:
-        yield f"{key}: snakemake's Slurm plugin does not pass it on; write gpu, or gres: gpu:NUMBER"
-    if request.minutes > (most := max(nodes.minutes for nodes in there)):
-        remedy = "set that (fetch, pack and train go on where they were)"
-        if request.grouped > 1:
-            remedy = f"of up to {request.grouped} evaluations in one job; set fewer in group-components"
+def check_request(request: Request, cluster: list[NodeGroup]) -> Iterator[str]:
+    """The lines of the profile to change so that jobs of a rule can run; none if they can."""
+    candidates = _node_groups(request, cluster)
+    if not candidates:
+        available = ", ".join(sorted({group.partition for group in cluster})) or (
+            "none: sinfo lists no partition"
+        )
+        if request.partition is None:
+            yield f"slurm_partition: the cluster has no default partition; set one of {available}"
+        else:
+            yield f"slurm_partition: {request.partition} does not exist; set one of {available}"
+        return
+    name = candidates[0].partition
+    for key in request.unsupported:
+        yield f"{key}: Snakemake's Slurm plugin does not pass it on; write gpu, or gres: gpu:NUMBER"
+    if request.minutes > (most := max(group.minutes for group in candidates)):
+        remedy = "reduce it (fetch, pack and train resume)"
+        if request.group_size > 1:
+            remedy = f"for up to {request.group_size} evaluations per job; reduce group-components"
         yield (
             f"runtime: {request.minutes:.0f} minutes, but partition {name} allows {most:.0f}; {remedy}, or "
-            "name another slurm_partition"
+            "set another slurm_partition"
         )
-    if request.two_models:
-        yield "gpu_model: Slurm refuses it beside gres; write gres: gpu:MODEL:NUMBER"
+    if request.has_two_models:
+        yield "gpu_model: Slurm rejects it together with gres; write gres: gpu:MODEL:NUMBER"
     if request.gpus and request.tasks > 1 and request.tasks != request.nodes * request.gpus:
-        have = request.nodes * request.gpus
-        yield f"tasks: {request.tasks} processes, but nodes times gres are {have} GPUs; one process for each"
+        total = request.nodes * request.gpus
+        yield f"tasks: {request.tasks} processes, but nodes × gres is {total} GPUs; set one process per GPU"
     if request.gpus:
-        with_gpus = [nodes for nodes in there if _gpus(nodes, request.model) > 0]
+        with_gpus = [group for group in candidates if _num_gpus(group, request.model) > 0]
         if not with_gpus:
             kind = f"GPU {request.model}" if request.model else "GPU"
-            others = sorted({nodes.partition for nodes in cluster if _gpus(nodes, request.model) > 0})
-            remedy = f"name {' or '.join(others)}" if others else "no partition of this cluster has one"
+            others = sorted({group.partition for group in cluster if _num_gpus(group, request.model) > 0})
+            remedy = f"set {' or '.join(others)}" if others else "no partition of this cluster has one"
             yield f"slurm_partition: no node of {name} has a {kind}; {remedy}"
             return
-        there = with_gpus
-        if request.gpus > (most := max(_gpus(nodes, request.model) for nodes in there)):
-            yield f"gres or gpu: {request.gpus} GPUs of a node, those of {name} have {most}; set nodes too"
-    if request.nodes > (most := sum(nodes.number for nodes in there)):
-        yield f"nodes: {request.nodes}, but {name} has {most} that fit"
-    if request.cpus > (most := max(nodes.cpus for nodes in there)):
-        yield f"cpus_per_task and set-threads: {request.cpus} CPUs of a node, but those of {name} have {most}"
-    if request.memory_mb > (most := max(nodes.memory_mb for nodes in there)):
+        candidates = with_gpus
+        if request.gpus > (most := max(_num_gpus(group, request.model) for group in candidates)):
+            yield (
+                f"gres or gpu: {request.gpus} GPUs per node, but nodes of {name} have {most}; also set nodes"
+            )
+    if request.nodes > (most := sum(group.count for group in candidates)):
+        yield f"nodes: {request.nodes}, but {name} has {most} suitable nodes"
+    if request.cpus > (most := max(group.cpus for group in candidates)):
+        yield f"cpus_per_task and set-threads: {request.cpus} CPUs per node, but nodes of {name} have {most}"
+    if request.memory_mb > (most := max(group.memory_mb for group in candidates)):
         unit = "" if request.memory_key == "mem_mb" else " MB"
         yield f"{request.memory_key}: {request.memory_mb}{unit}, but nodes of {name} have {most}"
 
 
-def misspelt(profile: Profile, workflow: Path) -> Iterator[str]:
-    """The profile's names of rules that no rule file has; snakemake passes over them in silence."""
+def _node_groups(request: Request, cluster: list[NodeGroup]) -> list[NodeGroup]:
+    """The nodes of the requested partition, or of the default partition."""
+    if request.partition is None:
+        return [group for group in cluster if group.is_default]
+    return [group for group in cluster if group.partition == request.partition]
+
+
+def _num_gpus(group: NodeGroup, model: str) -> int:
+    return group.gpus.get(model, 0) if model else sum(group.gpus.values())
+
+
+def unknown_rules(profile: Profile, workflow: Path) -> Iterator[str]:
+    """Rule names of the profile that no rule file defines; Snakemake ignores them silently."""
     files = [workflow / "Snakefile", *sorted(workflow.glob("rules/*.smk"))]
-    texts = [_text(path) for path in files if path.is_file()]
+    texts = [_read_text(path) for path in files if path.is_file()]
     rules = {rule for text in texts for rule in _RULE.findall(text)}
     for name, key in profile.rules.items() if rules else ():
         if name not in rules:
-            near = difflib.get_close_matches(name, rules, n=1)
-            yield f"{key}.{name}: there is no such rule" + (f"; did you mean {near[0]}?" if near else "")
+            similar = difflib.get_close_matches(name, rules, n=1)
+            yield f"{key}.{name}: unknown rule" + (f"; did you mean {similar[0]}?" if similar else "")
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     with io_errors_at(path):
         return path.read_text(encoding="utf-8")
 
 
-def processes_misfit(profile: Profile, config: Path) -> str | None:
-    """Whether `train` asks for one task and GPU for each of the config's `train.processes`."""
-    asked = [request for request in profile.requests if request.rule == "train"]
-    if not asked or not config.is_file():
+def check_train_processes(profile: Profile, config: Path) -> str | None:
+    """Check that `train` requests one task and one GPU for each of the config's `train.processes`."""
+    requests = [request for request in profile.requests if request.rule == "train"]
+    if not requests or not config.is_file():
         return None
     try:
-        processes = yaml.safe_load(_text(config))["train"]["processes"]
+        processes = yaml.safe_load(_read_text(config))["train"]["processes"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(f"{config}: no train.processes can be read; name another file by --config") from None
-    [train] = asked
-    have, key = (train.tasks, "tasks") if train.tasks > 1 else (train.nodes * train.gpus, "gres or gpu")
-    if have == processes:
+        raise InputError(f"{config}: cannot read train.processes; set --config to another file") from None
+    [train] = requests
+    number, key = (train.tasks, "tasks") if train.tasks > 1 else (train.nodes * train.gpus, "gres or gpu")
+    if number == processes:
         return None
     return (
-        f"train: {key}: {have}, but train.processes in {config} is {processes}; set both to the GPUs of a run"
+        f"train: {key}: {number}, but train.processes in {config} is {processes}; "
+        "set both to the number of GPUs per run"
     )
 
 
-def _gpus(nodes: Nodes, model: str) -> int:
-    return nodes.gpus.get(model, 0) if model else sum(nodes.gpus.values())
-
-
-def _names(cluster: list[Nodes]) -> str:
-    return ", ".join(sorted({nodes.partition for nodes in cluster})) or "none: sinfo shows no partition"
-
-
-def preemption_note(request: Request, cluster: list[Nodes]) -> str | None:
-    """What to know of a partition whose jobs are canceled in favor of others'."""
-    there = [
-        nodes
-        for nodes in cluster
-        if (nodes.partition == request.partition if request.partition else nodes.default)
-    ]
-    if not any("CANCEL" in nodes.preemption for nodes in there):
+def preemption_note(request: Request, cluster: list[NodeGroup]) -> str | None:
+    """A note if the partition cancels preempted jobs."""
+    candidates = _node_groups(request, cluster)
+    if not any("CANCEL" in group.preemption for group in candidates):
         return None
     return (
-        f"a job that {there[0].partition} preempts is canceled, and snakemake waits for it for ever; name a "
-        "slurm_partition that requeues, or stop and start snakemake then"
+        f"preempted jobs of {candidates[0].partition} are canceled, and Snakemake waits for them forever; "
+        "set a slurm_partition that requeues, or restart Snakemake then"
     )
 
 
-def status_misfit(profile: Profile, settings: dict[str, str]) -> str | None:
-    """Whether snakemake can learn how a job ended; it asks every 40 to 180 seconds."""
+def check_status_command(profile: Profile, settings: dict[str, str]) -> str | None:
+    """Check that Snakemake can query the final state of jobs; it does so every 40 to 180 seconds."""
     accounting = "slurmdbd" in settings.get("AccountingStorageType", "")
     if profile.status_command == "sacct":
-        return None if accounting else "slurm-status-command: no accounting database is here; set squeue"
+        return (
+            None if accounting else "slurm-status-command: no accounting database is configured; set squeue"
+        )
     age = int((re.findall(r"\d+", settings.get("MinJobAge", "")) or ["300"])[0])
-    if age >= _LONGEST_ROUND:
+    if age >= _MAX_STATUS_INTERVAL:
         return None
-    forgets = f"slurm-status-command: squeue forgets a job {age} s after its end, before snakemake asks again"
-    return f"{forgets}; set sacct" if accounting else f"{forgets}; ask for a MinJobAge of {_LONGEST_ROUND}"
+    problem = (
+        f"slurm-status-command: squeue forgets jobs {age} s after their end, before Snakemake queries them"
+    )
+    remedy = "set sacct" if accounting else f"ask your administrators for MinJobAge={_MAX_STATUS_INTERVAL}"
+    return f"{problem}; {remedy}"
 
 
-def limits_misfits(profile: Profile, associations: str) -> Iterator[str]:
-    """What the user's accounts (`account|MaxSubmitJobs` lines of sacctmgr) do not allow."""
+def check_account_limits(profile: Profile, associations: str) -> Iterator[str]:
+    """Accounts and job limits (`account|MaxSubmitJobs` lines of sacctmgr) that the profile violates."""
     rows = [[*line.split("|"), ""][:2] for line in associations.splitlines() if line]
     accounts = sorted({row[0] for row in rows})
     if not accounts:
         return
-    for asked in sorted({request.account or "" for request in profile.requests}):
-        if not asked and len(accounts) > 1:
-            yield f"slurm_account: none is named; yours are {', '.join(accounts)}"
-        if asked and asked not in accounts:
-            yield f"slurm_account: {asked} is none of yours ({', '.join(accounts)})"
-        limits = [int(most) for account, most in rows if most.isdecimal() and account == (asked or account)]
+    for requested in sorted({request.account or "" for request in profile.requests}):
+        if not requested and len(accounts) > 1:
+            yield f"slurm_account: not set; your accounts are {', '.join(accounts)}"
+        if requested and requested not in accounts:
+            yield f"slurm_account: {requested} is not one of your accounts ({', '.join(accounts)})"
+        limits = [
+            int(limit) for account, limit in rows if limit.isdecimal() and account == (requested or account)
+        ]
         if limits and profile.jobs > min(limits):
             yield f"jobs: {profile.jobs} in the queue at once, but your account allows {min(limits)}"
 
 
 def associations() -> str:
-    """The user's accounts and how many jobs each may have in the queue; empty where none are kept."""
+    """The accounts of the user and their job limits, from sacctmgr; empty if there is no such database."""
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}"]
     try:
-        asked = subprocess.run(
+        done = subprocess.run(
             [*command, "format=account,maxsubmitjobs"],
             capture_output=True,
             text=True,
@@ -170,10 +180,10 @@ def associations() -> str:
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""
-    return "" if asked.returncode else asked.stdout
+    return "" if done.returncode else done.stdout
 
 
-_LOOK = """
+_PROBE = """
 import pathlib, socket, sys
 print("shared" if pathlib.Path(sys.argv[1]).exists() else "not shared")
 try:
@@ -185,23 +195,23 @@ except OSError as error:
 
 
 @cache
-def _seen_from_a_node(partition: str | None, account: str | None, host: str) -> str:
-    with tempfile.NamedTemporaryFile(dir=Path.cwd(), prefix=".seen_from_a_node_") as mark:
-        command = ["srun", "--nodes=1", "--ntasks=1", "--time=5", f"--immediate={_PATIENCE}", "--quiet"]
+def _run_probe(partition: str | None, account: str | None, host: str) -> str:
+    with tempfile.NamedTemporaryFile(dir=Path.cwd(), prefix=".node_probe_") as marker:
+        command = ["srun", "--nodes=1", "--ntasks=1", "--time=5", f"--immediate={_PROBE_TIMEOUT}", "--quiet"]
         command += [f"--partition={partition}"] if partition else []
         command += [f"--account={account}"] if account else []
-        return ask(*command, sys.executable, "-c", _LOOK, mark.name, host)
+        return run_command(*command, sys.executable, "-c", _PROBE, marker.name, host)
 
 
-def lacks_on_a_node(request: Request, host: str) -> Iterator[str]:
-    """What a compute node of the rule's partition lacks: this folder, or the way to `host`. Runs a job."""
+def probe_node(request: Request, host: str) -> Iterator[str]:
+    """Run a short job in the partition of the rule that checks the shared folder and access to `host`."""
     try:
-        seen = _seen_from_a_node(request.partition, request.account, host)
+        output = _run_probe(request.partition, request.account, host)
     except InputError as error:
         where = request.partition or "the default partition"
-        yield f"slurm_partition: no look from {where} was possible: {str(error).splitlines()[-1]}"
+        yield f"slurm_partition: a node of {where} could not be probed: {str(error).splitlines()[-1]}"
         return
-    if "not shared" in seen:
-        yield f"{Path.cwd()} is not seen from compute nodes; move the checkout to a shared file system"
-    if "no internet" in seen and request.rule in _FROM_THE_INTERNET:
-        yield f"slurm_partition: its nodes do not reach {host}; name a partition with internet"
+    if "not shared" in output:
+        yield f"{Path.cwd()} is not visible on compute nodes; move the checkout to a shared file system"
+    if "no internet" in output and request.rule in DOWNLOADING_RULES:
+        yield f"slurm_partition: its nodes cannot connect to {host}; set a partition with internet access"

@@ -1,4 +1,4 @@
-"""The values of a Snakemake profile, read as Snakemake 9.27 and its Slurm plugin 2.8 read them."""
+"""Parse the values of a Snakemake profile as Snakemake 9.27 and its Slurm plugin 2.8 do."""
 
 import ast
 import builtins
@@ -17,19 +17,19 @@ Value = int | str | None
 
 
 class DependsOnJobError(Exception):
-    """An expression depends on what is known only when its job is made (`input`, `wildcards`)."""
+    """An expression depends on the job (`input`, `wildcards`)."""
 
 
-# What snakemake gives to an expression besides these, `attempt` and `threads`.
-_OF_THE_JOB = {"input", "wildcards", "system_tmpdir", "shutil", "async_run", "lookup", "evaluate", "branch"}
+# Names that Snakemake defines in expressions, besides builtins, `attempt` and `threads`.
+_JOB_NAMES = {"input", "wildcards", "system_tmpdir", "shutil", "async_run", "lookup", "evaluate", "branch"}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (abs, float, int, max, min, round, str)
+    function.__name__: function for function in (abs, float, int, max, min, round, str)
 }
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    if abs(exponent) > 64:  # would take for ever
-        raise ValueError("the exponent is beyond 64")
+    if abs(exponent) > 64:  # the result would be huge
+        raise ValueError("the exponent is greater than 64")
     return base**exponent
 
 
@@ -52,37 +52,43 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
 }
 
 
-def pairs(given: Any, key: str) -> dict[str, str]:
-    """A map of a profile, or its `name=value` or a list of such, as {name: the value as on a command line}.
+def parse_assignments(content: Any, key: str) -> dict[str, str]:
+    """A map, a `NAME=VALUE` or a list of these as {name: value as on the command line}.
 
-    Raises `ValueError`, which names `key`.
+    Raises `ValueError` with `key`.
     """
-    if given is None:
+    if content is None:
         return {}
-    if isinstance(given, Mapping):
-        return {str(name): _argument(value) for name, value in given.items()}
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given, list) and all("=" in str(entry) for entry in given):
-        return dict(str(entry).split("=", 1) for entry in given)
-    raise ValueError(f"{key}: {given!r:.60} is neither a map nor a list of NAME=VALUE")
+    if isinstance(content, Mapping):
+        return {str(name): _to_argument(value) for name, value in content.items()}
+    if isinstance(content, str):
+        content = [content]
+    if isinstance(content, list) and all("=" in str(entry) for entry in content):
+        return dict(str(entry).split("=", 1) for entry in content)
+    raise ValueError(f"{key}: {content!r:.60} is neither a map nor a list of NAME=VALUE")
 
 
-def of_rules(given: Any) -> dict[str, dict[str, str]]:
-    """`set-resources`, a map of maps or a list of `RULE:NAME=VALUE`. Raises `ValueError`."""
-    if isinstance(given, Mapping):
-        return {str(rule): pairs(asked, f"set-resources.{rule}") for rule, asked in given.items()}
-    found: dict[str, dict[str, str]] = {}
-    for entry in given if isinstance(given, list) else [given]:
+def parse_rule_resources(content: Any) -> dict[str, dict[str, str]]:
+    """`set-resources` as {rule: {name: value}}, from a map of maps or a list of `RULE:NAME=VALUE`.
+
+    Raises `ValueError`.
+    """
+    if isinstance(content, Mapping):
+        return {
+            str(rule): parse_assignments(resources, f"set-resources.{rule}")
+            for rule, resources in content.items()
+        }
+    by_rule: dict[str, dict[str, str]] = {}
+    for entry in content if isinstance(content, list) else [content]:
         matched = re.fullmatch(r"([^:=]+):([^=]+)=(.*)", str(entry), re.DOTALL)
         if matched is None:
-            raise ValueError(f"set-resources: {entry!r:.60} is not of the form RULE:NAME=VALUE")
-        found.setdefault(matched[1], {})[matched[2]] = matched[3]
-    return found
+            raise ValueError(f"set-resources: {entry!r:.60} does not have the format RULE:NAME=VALUE")
+        by_rule.setdefault(matched[1], {})[matched[2]] = matched[3]
+    return by_rule
 
 
-def _argument(value: Any) -> str:
-    """A value of YAML as snakemake passes it to its command line: a quoted number stays text."""
+def _to_argument(value: Any) -> str:
+    """A YAML value as Snakemake passes it to its command line: a quoted number stays a string."""
     if not isinstance(value, str):
         return f"{value}"
     try:
@@ -92,57 +98,55 @@ def _argument(value: Any) -> str:
     return repr(value)
 
 
-def resources(
-    given: Mapping[str, str], where: str, attempt: int, threads: int
+def parse_resources(
+    assignments: Mapping[str, str], key: str, attempt: int, threads: int
 ) -> dict[str, Value | DependsOnJobError]:
     """The resources of a rule in an attempt: memory and disk as `mem_mb` and `disk_mb`, runtime in minutes.
 
-    One that depends on the job is a `DependsOnJobError`. Raises `ValueError` for what snakemake refuses,
-    which names the key below `where`.
+    A value that depends on the job becomes a `DependsOnJobError`. Raises `ValueError` with the full key for
+    values that Snakemake rejects.
     """
-    found: dict[str, Value | DependsOnJobError] = {}
-    for name, text in given.items():
+    resources: dict[str, Value | DependsOnJobError] = {}
+    for name, text in assignments.items():
         size = re.fullmatch(r"(mem|disk)(?:_mi?b)?", name)
         standard = f"{size[1]}_mb" if size else name
-        if standard in found:
-            raise ValueError(
-                f"{where}: {name} beside another of its kind; keep one of mem, mem_mb and mem_mib"
-            )
+        if standard in resources:
+            raise ValueError(f"{key}: {name} duplicates another key; set only one of mem, mem_mb and mem_mib")
         try:
-            found[standard] = _resource(name, text, attempt, threads)
+            resources[standard] = _parse_resource(name, text, attempt, threads)
         except DependsOnJobError as unknown:
-            found[standard] = unknown
+            resources[standard] = unknown
         except ValueError as error:
-            raise ValueError(f"{where}.{name}: {error}") from None
-    return found
+            raise ValueError(f"{key}.{name}: {error}") from None
+    return resources
 
 
-def _resource(name: str, text: str, attempt: int, threads: int) -> Value:
-    value = _human_friendly(name, text)
+def _parse_resource(name: str, text: str, attempt: int, threads: int) -> Value:
+    value: int | float | str | None = _parse_human_friendly(name, text)
     if isinstance(value, str):
         if re.fullmatch(r"\s*-\d+\s*", value):
-            raise ValueError(f"snakemake refuses a number below 0, {value}")
+            raise ValueError(f"Snakemake rejects negative numbers ({value})")
         try:
             value = int(value)
         except ValueError:
-            value = evaluated(value, attempt=attempt, threads=threads)
+            value = evaluate(str(value), attempt=attempt, threads=threads)
     value = round(value) if isinstance(value, float) else value
     if isinstance(value, str) and name in ("mem", "disk", "runtime"):
-        value = _human_friendly(name, value)
+        value = _parse_human_friendly(name, value)
         if isinstance(value, str):
             form = (
                 "minutes, or a time such as 2h or 1d" if name == "runtime" else "MB, or a size such as 64GB"
             )
-            raise ValueError(f"snakemake does not understand {value!r:.60}; write {form}")
+            raise ValueError(f"Snakemake cannot parse {value!r:.60}; write {form}")
     if not isinstance(value, int) and name in ("mem_mb", "mem_mib", "disk_mb", "disk_mib"):
-        how = value_hint(value, ["integer"]) or f"write {name.partition('_')[0]} and a size such as 64GB"
-        raise ValueError(f"snakemake takes a number here, not {value!r:.60}: {how}")
+        hint = value_hint(value, ["integer"]) or f"write {name.partition('_')[0]} and a size such as 64GB"
+        raise ValueError(f"Snakemake requires a number, not {value!r:.60}: {hint}")
     if isinstance(value, int) and name.endswith("_mib"):
         value = math.floor(value / 0.95367431640625)
     return value
 
 
-def _human_friendly(name: str, text: str) -> int | str:
+def _parse_human_friendly(name: str, text: str) -> int | str:
     bare = text.strip("'\"")
     try:
         if name in ("mem", "disk"):
@@ -154,10 +158,10 @@ def _human_friendly(name: str, text: str) -> int | str:
     return text
 
 
-def evaluated(text: str, **names: int) -> int | float | str | None:
-    """A Python expression as snakemake evaluates it: one with a name that it does not know is text.
+def evaluate(text: str, **names: int) -> int | float | str | None:
+    """Evaluate a Python expression as Snakemake does; with unknown names it is a string.
 
-    Raises `DependsOnJobError` where the value depends on the job, `ValueError` where it cannot be evaluated.
+    Raises `DependsOnJobError` if the value depends on the job, `ValueError` if it cannot be evaluated.
     """
     text = os.path.expandvars(text)
     try:
@@ -166,47 +170,57 @@ def evaluated(text: str, **names: int) -> int | float | str | None:
         return text
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     bound = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    if not used - bound <= {*names, *_OF_THE_JOB, *dir(builtins)}:
+    if not used - bound <= {*names, *_JOB_NAMES, *dir(builtins)}:
         return text
-    if isinstance(tree, ast.Name) and tree.id not in {*names, *_OF_THE_JOB}:
-        raise ValueError(f"{text} is a name of Python; to mean the word, write \"'{text}'\"")
+    if isinstance(tree, ast.Name) and tree.id not in {*names, *_JOB_NAMES}:
+        raise ValueError(f"{text} is a Python builtin; to use it as a string, write \"'{text}'\"")
     try:
-        return _value(tree, names)
+        return _evaluate_node(tree, names)
     except (ArithmeticError, TypeError, ValueError) as error:
         raise ValueError(f"{text!r} cannot be evaluated ({error})") from None
 
 
-def _value(node: ast.expr, names: Mapping[str, int]) -> Any:
+def _evaluate_node(node: ast.expr, names: Mapping[str, int]) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float, str, type(None))):
         return node.value
     if isinstance(node, ast.Name) and node.id in names:
         return names[node.id]
     if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_value(node.operand, names))
+        return _OPERATORS[type(node.op)](_evaluate_node(node.operand, names))
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_value(node.left, names), _value(node.right, names))
+        return _OPERATORS[type(node.op)](_evaluate_node(node.left, names), _evaluate_node(node.right, names))
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _OPERATORS:
-        return _OPERATORS[type(node.ops[0])](_value(node.left, names), _value(node.comparators[0], names))
+        return _OPERATORS[type(node.ops[0])](
+            _evaluate_node(node.left, names), _evaluate_node(node.comparators[0], names)
+        )
     if isinstance(node, ast.IfExp):
-        return _value(node.body if _value(node.test, names) else node.orelse, names)
-    called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-    if called in _FUNCTIONS and not node.keywords:
-        return _FUNCTIONS[called](*(_value(each, names) for each in node.args))
+        return _evaluate_node(node.body if _evaluate_node(node.test, names) else node.orelse, names)
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in _FUNCTIONS
+        and not node.keywords
+    ):
+        return _FUNCTIONS[node.func.id](*(_evaluate_node(argument, names) for argument in node.args))
     raise DependsOnJobError
 
 
-def whole(asked: Mapping[str, Value | DependsOnJobError], name: str, default: int = 0, least: int = 0) -> int:
-    """A resource that Slurm's plugin wants as a number. Raises `ValueError` for another one."""
-    value = asked.get(name)
+def get_int(
+    resources: Mapping[str, Value | DependsOnJobError], name: str, default: int = 0, minimum: int = 0
+) -> int:
+    """An integer resource; `default` if it is not set or depends on the job. Raises `ValueError`."""
+    value = resources.get(name)
     if value is None or isinstance(value, DependsOnJobError):
         return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        how = value_hint(value, ["integer"]) or "write one"
-        raise ValueError(f"{name}: {value!r:.60} is not a whole number from {least}: {how}")
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        hint = value_hint(value, ["integer"])
+        raise ValueError(
+            f"{name}: {value!r:.60} is not an integer >= {minimum}" + (f": {hint}" if hint else "")
+        )
     return value
 
 
-def word(asked: Mapping[str, Value | DependsOnJobError], names: Sequence[str]) -> str | None:
-    """The first of some resources that is given, as text."""
-    values = (asked.get(name) for name in names)
+def get_text(resources: Mapping[str, Value | DependsOnJobError], names: Sequence[str]) -> str | None:
+    """The first of the named resources that is set, as a string."""
+    values = (resources.get(name) for name in names)
     return next((str(value) for value in values if value and not isinstance(value, DependsOnJobError)), None)

@@ -103,7 +103,7 @@ class Pen:
 
     def shapes(self, shapes: Iterable[Sequence[Any]]) -> None:
         """Draw shapes in the format of the vocabulary, from back to front."""
-        draw = {"oval": self.oval, "ring": self.ring, "sector": self.sector}
+        draw: dict[str, Callable[..., None]] = {"oval": self.oval, "ring": self.ring, "sector": self.sector}
         for form, color, *numbers in shapes:
             if form == "polygon":
                 self.polygon(color, _pairs(numbers))

@@ -56,7 +56,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
             replaced = None if index == indices[0] else indices[0]
             return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], replaced
         raise InputError(
-            f"{self.shards.tar_of(indices[0])}: changed after packing: none of {len(indices)} images "
+            f"{self.shards.tar_path(indices[0])}: changed after packing: none of {len(indices)} images "
             f"decodes; {VERIFY_HINT}"
         )
 
@@ -83,7 +83,7 @@ def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float
     """
     [number] = world.total(len(replaced))
     if number > limit * batch:
-        of_shard = world.total(*shards.samples_by_shard(replaced))
+        of_shard = world.total(*shards.count_per_shard(replaced))
         most = max(of_shard)
         raise InputError(
             f"{shards.tars[of_shard.index(most)]}: changed after packing: {most:.0f} of its pairs do "

@@ -7,46 +7,14 @@ from torch.utils.data import BatchSampler
 
 from cloob.common.data_loading import BatchLoader
 from cloob.metrics.retrieval import retrieval_metrics
+from cloob.metrics.saturation import saturation
 from cloob.models.clip import CLIPModel
 from cloob.models.preprocessing import normalize_pixels
-from cloob.objectives.hopfield import hopfield_retrieval
 from cloob.objectives.losses import contrastive_loss
-from cloob.objectives.registry import OBJECTIVES
-from cloob.objectives.tiling import Scalar
 from cloob.train.data import Pairs, check_replaced, collate
 from cloob.train.distributed import World
 from cloob.train.order import SUBSTITUTES
 from cloob.train.recipe import Recipe, Run
-
-_TILE = 1024  # rows of similarities held at once
-
-
-def saturation(
-    image: Tensor, text: Tensor, objective: str, inv_temperature: Scalar, beta: Scalar | None
-) -> Tensor:
-    """Mean over the pairs of a batch, and over both directions, of InfoNCE's gradient factor 1 − p_i.
-
-        p_i = exp(a_i·b_i/τ) / Σ_j exp(a_i·b_j/τ)
-
-    image, text: (N, d) normalized -> a scalar: near 1 nothing is learned yet, near 0 InfoNCE is saturated.
-    (a, b) are the vectors that the objective compares: the embeddings, or after Hopfield retrieval U_x with
-    U_y and V_y with V_x. The InfoLOOB objectives have no such factor; theirs is what InfoNCE's would be.
-    """
-    terms = [(image, text), (text, image)]
-    if OBJECTIVES[objective].hopfield:
-        terms = [
-            (hopfield_retrieval(own, own, beta), hopfield_retrieval(other, own, beta)) for own, other in terms
-        ]
-    factors = []
-    for anchors, positives in terms:
-        for start in range(0, len(anchors), _TILE):
-            logits = inv_temperature * (anchors[start : start + _TILE] @ positives.T)  # (tile, N)
-            matched = logits.diagonal(offset=start)
-            positive = matched.clone()
-            matched.fill_(-torch.inf)
-            # 1 − p_i is the sigmoid of ln Σ_{j≠i} exp(a_i·b_j/τ) − a_i·b_i/τ: exact where p_i is almost 1.
-            factors.append(torch.sigmoid(logits.logsumexp(1) - positive))
-    return torch.cat(factors).mean()
 
 
 @torch.inference_mode()

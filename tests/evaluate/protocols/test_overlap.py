@@ -14,7 +14,8 @@ from cloob.common.json_files import read_json, write_json
 from cloob.evaluate.protocols import overlap
 from cloob.images.near_duplicates import perceptual_hash
 from cloob.shards.writer import Sample, write_shard
-from tests.helpers.scene_images import COPIES, decoded, encoded, scene
+from tests.helpers.sample_images import encode_image
+from tests.helpers.scene_images import COPIES, decode_image, scene_image
 
 IN_CORPUS = {1: "jpeg 75", 4: "webp", 6: "half the size"}  # scene -> kind of copy in the corpus
 TESTED = range(8)
@@ -31,8 +32,8 @@ def pack(folder: Path, images: list[bytes], per_shard: int = 5) -> Path:
                 image,
                 "a caption",
                 sha256(image).hexdigest(),
-                *decoded(image).size,
-                perceptual_hash=perceptual_hash(decoded(image)),
+                *decode_image(image).size,
+                perceptual_hash=perceptual_hash(decode_image(image)),
             )
             for index, image in enumerate(images[start : start + per_shard], start)
         ]
@@ -45,9 +46,9 @@ def pack(folder: Path, images: list[bytes], per_shard: int = 5) -> Path:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Twelve other images, copies of three test images (one of them twice), and a white image."""
-    images = [encoded(scene(100 + number)) for number in range(12)]
-    images += [COPIES[copy](scene(number)) for number, copy in IN_CORPUS.items()]
-    images += [COPIES["jpeg 95"](scene(1)), encoded(Image.new("RGB", (50, 50), "white"))]
+    images = [encode_image(scene_image(100 + number)) for number in range(12)]
+    images += [COPIES[copy](scene_image(number)) for number, copy in IN_CORPUS.items()]
+    images += [COPIES["jpeg 95"](scene_image(1)), encode_image(Image.new("RGB", (50, 50), "white"))]
     return pack(tmp_path / "corpus", images)
 
 
@@ -58,7 +59,7 @@ def testset(tmp_path: Path, write_spec: Callable[..., Path]) -> tuple[Path, Path
     for number in TESTED:
         path = folder / "test" / "abc"[number % 3] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(COPIES["png"](scene(number)))
+        path.write_bytes(COPIES["png"](scene_image(number)))
     Image.new("RGB", (60, 40), "white").save(folder / "test" / "a" / "white.png")
     return write_spec(tmp_path / "scenes.yaml", name="scenes", title="Scenes"), folder
 
@@ -111,7 +112,7 @@ def test_distance_is_configurable(corpus: Path, testset: tuple[Path, Path], tmp_
 
 
 def test_all_near_images_are_counted_and_ten_are_listed(testset: tuple[Path, Path], tmp_path: Path) -> None:
-    copies = [encoded(scene(3), quality=70 + number) for number in range(25)]
+    copies = [encode_image(scene_image(3), quality=70 + number) for number in range(25)]
     assert run(pack(tmp_path / "corpus", copies), testset, tmp_path / "out") == 0
     [match] = read_json(tmp_path / "out" / "scenes.json")["matches"]
     assert match["training_images"] == 25 and len(match["nearest"]) == 10
@@ -137,7 +138,7 @@ def test_hashes_are_cached_across_runs_and_corpora(
     monkeypatch.setattr(overlap, "perceptual_hash", fail)
     assert run(corpus, testset, out) == 0
     assert (out / "scenes.json").stat().st_mtime_ns == before
-    other = pack(tmp_path / "other", [encoded(scene(2)), encoded(scene(500))])
+    other = pack(tmp_path / "other", [encode_image(scene_image(2)), encode_image(scene_image(500))])
     (out / "scenes.json").unlink()
     assert run(other, testset, out) == 0
     assert [match["image"] for match in read_json(out / "scenes.json")["matches"]] == ["c/2.png"]
@@ -146,7 +147,7 @@ def test_hashes_are_cached_across_runs_and_corpora(
 def test_changed_test_image_is_hashed_again(
     corpus: Path, testset: tuple[Path, Path], result: dict[str, Any], tmp_path: Path
 ) -> None:
-    (testset[1] / "test" / "b" / "1.png").write_bytes(COPIES["png"](scene(77)))
+    (testset[1] / "test" / "b" / "1.png").write_bytes(COPIES["png"](scene_image(77)))
     assert run(corpus, testset, tmp_path / "out") == 0
     found = read_json(tmp_path / "out" / "scenes.json")
     assert "b/1.png" not in {match["image"] for match in found["matches"]}
@@ -178,9 +179,7 @@ def test_index_of_another_shard_is_rejected(
     one.write_bytes(two.read_bytes())
     two.write_bytes(content)
     assert run(corpus, testset, tmp_path / "out") == 2
-    assert (
-        "000000.parquet: changed after packing (SHA-256 differs" in capsys.readouterr().err
-    )
+    assert "000000.parquet: changed after packing (SHA-256 differs" in capsys.readouterr().err
 
 
 def test_unreadable_test_image_is_reported(

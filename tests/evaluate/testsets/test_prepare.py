@@ -22,15 +22,15 @@ from cloob.cli import main
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.evaluate.testsets.video import middle_frame
-from tests.helpers.range_server import RangedServer, Served
+from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
 
 SPECS = ROOT / "config" / "datasets"
 
 
 @pytest.fixture
-def web() -> Iterator[RangedServer]:
-    with RangedServer() as server:
+def web() -> Iterator[RangeServer]:
+    with RangeServer() as server:
         yield server
 
 
@@ -66,9 +66,9 @@ def tree(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def processed(web: RangedServer, archive: bytes) -> dict:
-    web.files["birds.zip"] = Served(archive)
-    file = {"url": web.address("birds.zip"), "checksum": None, "max_bytes": 100_000}
+def processed(web: RangeServer, archive: bytes) -> dict:
+    web.files["birds.zip"] = ServedFile(archive)
+    file = {"url": web.url_of("birds.zip"), "checksum": None, "max_bytes": 100_000}
     return {"processed": {"layout": "class_folders", "files": [file]}}
 
 
@@ -95,7 +95,7 @@ def test_second_attempt_reuses_the_download(web, tmp_path: Path, write_spec: Cal
     assert "wrong.yaml expects 4" in error_of(capfd)
     assert not (tmp_path / "out").exists()
     assert prepare(tmp_path, write_spec(tmp_path / "d.yaml", source=source, expected=EXPECTED)) == 0
-    assert len(web.files["birds.zip"].asked) == 1
+    assert len(web.files["birds.zip"].requested_ranges) == 1
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_official_archives_of_gtsrb_are_downloaded_and_converted(web, tmp_path: 
         with zipfile.ZipFile(content, "w") as archive:
             for member, data in members.items():
                 archive.writestr(member, data)
-        web.files[name] = Served(content.getvalue())
-        files.append({"url": web.address(name), "max_bytes": 100_000, "into": "gtsrb"})
+        web.files[name] = ServedFile(content.getvalue())
+        files.append({"url": web.url_of(name), "max_bytes": 100_000, "into": "gtsrb"})
     path = spec_with_counts(tmp_path, "gtsrb", 2, [label for label in range(43) if label not in (9, 42)])
     content = yaml.safe_load(path.read_text())
     content["source"]["official"]["files"] = files
@@ -260,10 +260,10 @@ def test_official_archive_of_country211_is_downloaded_and_converted(web, tmp_pat
                 member = tarfile.TarInfo(f"country211/{split}/{code}/{split}.jpg")
                 member.size = len(picture())
                 archive.addfile(member, io.BytesIO(picture()))
-    web.files["country211.tgz"] = Served(content.getvalue())
+    web.files["country211.tgz"] = ServedFile(content.getvalue())
     path = spec_with_counts(tmp_path, "country211", 211, [])
     changed = yaml.safe_load(path.read_text())
-    file = {"url": web.address("country211.tgz"), "max_bytes": 1_000_000}
+    file = {"url": web.url_of("country211.tgz"), "max_bytes": 1_000_000}
     changed["source"]["official"]["files"] = [file]
     path.write_text(yaml.safe_dump(changed, allow_unicode=True))
     assert prepare(tmp_path, path, "official") == 0

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cloob.report.load.results import read_results
 
 from cloob.common.errors import InputError
-from cloob.report.load.results import read_results
 from tests.helpers.repository import ROOT
 from tests.helpers.written_reports import run_of, write_result
 

@@ -1,1 +1,1 @@
-"""One module per figure, named as the figure: `read` gives the data behind it, `draw` the figure."""
+"""The figures: a module with `FIGURE`, `read(inputs) -> data` and `draw(data, labels) -> Figure` each."""

@@ -1,24 +1,30 @@
-"""Ajne's score of the embeddings, as the paper's bar chart: low is uniform on the sphere."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""Ajne's statistic of the embeddings, as in the paper's bar chart: low values are uniform on the sphere."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cloob.report.figures.structure import bars_of_towers, read_metric, with_published
+from cloob.report.load.embedding_structure import add_published, read_tower_metric
+from cloob.report.load.inputs import Inputs
+from cloob.report.names import Labels
+from cloob.report.registry import Entry
+from cloob.report.render.tower_bars import draw_tower_bars
+
+FIGURE = Entry(
+    category="Embeddings",
+    help="uniformity of the embeddings (Ajne statistic), compared with the paper",
+    caption="Ajne statistic of the embeddings of held-out pairs; low values mean that they are uniform on "
+    "the sphere. Bars are means over seeds, whiskers 95% confidence intervals (Student's t), dots single "
+    "seeds, crosses the paper's values if it reports the same run.",
+    inputs=("embedding_structure_first_and_eval", "paper"),
+)
 
 
-def read(inputs: Sequence[Path]) -> pd.DataFrame:
-    """Ajne's score per run, epoch and tower: the columns of `RUN`, epoch, tower, value, source."""
-    return with_published(read_metric(inputs, "ajne"), inputs, "fig_ajne_uniformity")
+def read(inputs: Inputs) -> pd.DataFrame:
+    """The Ajne statistic: the columns of `RUN_KEYS`, epoch, tower, value, source."""
+    return add_published(read_tower_metric(inputs, "ajne"), inputs, "fig_ajne_uniformity")
 
 
-def draw(data: pd.DataFrame, mark: str) -> Figure:
+def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     """A row per corpus and architecture, a column per tower, a group of bars per epoch."""
-    return bars_of_towers(
-        data,
-        "Ajne's score: how far from uniform the embeddings lie",
-        lambda _: "Ajne's score (low: uniform)",
-        mark,
-    )
+    title = "Uniformity of the embeddings (Ajne statistic)"
+    return draw_tower_bars(data, title, lambda _: "Ajne statistic (low: uniform)", labels)

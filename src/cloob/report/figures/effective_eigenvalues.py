@@ -1,39 +1,42 @@
-"""The paper's bar chart: how many more effective eigenvalues than at the first epoch that was looked at."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""Relative increase of effective eigenvalues since the first recorded epoch, as in the paper's bar chart."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cloob.report.figures.inputs import RUN
-from cloob.report.figures.structure import bars_of_towers, read_metric, with_published
+from cloob.report.load.embedding_structure import add_published, read_tower_metric, relative_increase
+from cloob.report.load.inputs import Inputs
+from cloob.report.names import Labels
+from cloob.report.registry import Entry
+from cloob.report.render.tower_bars import draw_tower_bars
+
+FIGURE = Entry(
+    category="Embeddings",
+    help="relative increase of effective eigenvalues, bars, compared with the paper",
+    caption="Relative increase of the number of effective eigenvalues (which make up 99% of the variance of "
+    "the embeddings of held-out pairs) since the first evaluated epoch of a run. Bars are means over seeds, "
+    "whiskers 95% confidence intervals (Student's t), dots single seeds, crosses the paper's values (whose "
+    "reference epoch is unknown) if it reports the same run.",
+    inputs=("embedding_structure_first_and_eval", "paper"),
+)
 
 
-def read(inputs: Sequence[Path]) -> pd.DataFrame:
-    """Relative increase of effective eigenvalues over each run's first epoch; that epoch is left out.
+def read(inputs: Inputs) -> pd.DataFrame:
+    """Relative increase since each run's first epoch, which is left out.
 
-    Columns of `RUN`, epoch, tower, value (a fraction), reference (the first epoch), source.
+    Columns of `RUN_KEYS`, epoch, tower, value (a fraction), reference (the first epoch), source.
     """
-    increases = relative_increase(read_metric(inputs, "effective_eigenvalues"))
+    increases = relative_increase(read_tower_metric(inputs, "effective_eigenvalues"))
     later = increases[increases.epoch > increases.reference]
-    # A run looked at once has no increase yet; its zero is what can be said of it.
-    shown = later if len(later) else increases
-    return with_published(shown, inputs, "fig_effective_eigenvalues")
+    # With a single epoch there is no increase yet: show the zero.
+    data = later if len(later) else increases
+    return add_published(data, inputs, "fig_effective_eigenvalues")
 
 
-def relative_increase(counts: pd.DataFrame) -> pd.DataFrame:
-    """value(epoch) / value(first epoch) − 1 per run and tower; the first epoch as column `reference`."""
-    ordered = counts.sort_values("epoch", kind="stable")
-    first = ordered.groupby([*RUN, "tower"])[["epoch", "value"]].transform("first")
-    return ordered.assign(value=ordered.value / first.value - 1, reference=first.epoch).sort_index()
-
-
-def draw(data: pd.DataFrame, mark: str) -> Figure:
+def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     """A row per corpus and architecture, a column per tower, a group of bars per epoch; in percent."""
-    return bars_of_towers(
+    return draw_tower_bars(
         data.assign(value=100 * data.value),
-        "Effective eigenvalues: how much of the embedding space is used",
+        "Effective eigenvalues of the embeddings",
         lambda part: f"increase since epoch {int(part.reference.min())} (%)",
-        mark,
+        labels,
     )

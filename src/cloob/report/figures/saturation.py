@@ -1,35 +1,46 @@
-"""Saturation: the factor 1 − p of InfoNCE's gradient, and how it dies while training succeeds."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""Saturation: the factor 1 − p of InfoNCE's gradient, which vanishes as training succeeds."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from cloob.common.errors import InputError
-from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
-from cloob.report.figures.lines import draw_lines
-from cloob.report.render.style import ONE_COLUMN, TWO_COLUMNS, handles, new_figure, title
+from cloob.report.load.inputs import Inputs
+from cloob.report.load.logs import read_logs
+from cloob.report.load.result_files import RUN_KEYS
+from cloob.report.names import Labels
+from cloob.report.registry import Entry
+from cloob.report.render.lines import draw_lines
+from cloob.report.render.panels import objectives_of, panels
+from cloob.report.render.style import ONE_COLUMN, TWO_COLUMNS, add_title, legend_handles, new_figure
+
+FIGURE = Entry(
+    category="Training",
+    help="the factor 1 − p of InfoNCE's gradient during training",
+    caption="The factor 1 − p of InfoNCE's gradient on held-out pairs after each epoch, for the vectors that "
+    "each objective compares. Lines are means over seeds, bands their 95% confidence intervals (Student's "
+    "t). InfoLOOB's gradient does not have this factor; its lines show the value it would have.",
+    inputs=("logs",),
+)
 
 
-def read(inputs: Sequence[Path]) -> pd.DataFrame:
-    """1 − p on held-out pairs after each epoch: the columns of `RUN`, epoch, value. Raises `InputError`."""
+def read(inputs: Inputs) -> pd.DataFrame:
+    """1 − p, mean over held-out pairs, after each epoch: the columns of `RUN_KEYS`, epoch, value."""
     rows = []
-    for path, run, events in logs(inputs, validation=["epoch"]):
-        found = [
-            [*run.values(), event["epoch"], event["saturation"]]
-            for event in events
-            if event["event"] == "validation" and "saturation" in event
+    for log in read_logs(inputs.results):
+        values = [
+            [*log.identity.values(), event["epoch"], event["saturation"]]
+            for event in log.validations
+            if "saturation" in event
         ]
-        if not found:
-            raise InputError(f"{path}: its validation events have no saturation; train the run again")
-        rows += found
-    return pd.DataFrame(rows, columns=[*RUN, "epoch", "value"])
+        if not values:
+            raise InputError(f"{log.path}: its validation events have no saturation; train the run again")
+        rows += values
+    return pd.DataFrame(rows, columns=[*RUN_KEYS, "epoch", "value"])
 
 
-def draw(data: pd.DataFrame, mark: str) -> Figure:
+def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     """A panel per corpus and architecture."""
-    columns = panels(data)
+    columns = panels(data, labels)
     figure = new_figure(height=2.5, width=ONE_COLUMN if len(columns) == 1 else TWO_COLUMNS)
     axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
     for (name, part), axis in zip(columns, axes, strict=True):
@@ -37,10 +48,6 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         axis.set_title(name if len(columns) < 3 else name.replace(" · ", "\n"))
         axis.set(xlabel="epoch", ylim=(0, 1.08 * data.value.max()))
     axes[0].set_ylabel("1 − p, mean over pairs")
-    title(
-        figure,
-        "Saturation: the gradient factor of InfoNCE",
-        mark,
-        handles(objectives_of(data), markers=True),
-    )
+    legend = legend_handles(objectives_of(data), markers=True)
+    add_title(figure, "Saturation: the gradient factor of InfoNCE", labels, legend)
     return figure

@@ -1,54 +1,58 @@
-"""Throughput: pairs per second and process, and how long training waited for data."""
-
-from collections.abc import Sequence
-from pathlib import Path
-from statistics import median
+"""Training throughput: pairs per second and process, and the time spent waiting for data."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cloob.report.figures.bars import bar_legend, draw_bars
-from cloob.report.figures.inputs import RUN, logs, objectives_of, panels
-from cloob.report.render.style import handles, new_figure, title
+from cloob.report.load.inputs import Inputs
+from cloob.report.load.logs import check_logs_given, read_timed_log
+from cloob.report.load.result_files import RUN_KEYS
+from cloob.report.names import Labels
+from cloob.report.registry import Entry
+from cloob.report.render.bars import bar_legend, draw_bars
+from cloob.report.render.panels import objectives_of, panels
+from cloob.report.render.style import add_title, legend_handles, new_figure
+from cloob.report.stats.throughput import throughput
 
-_STEP = ("samples_per_second", "data_seconds", "batch_seconds")
-QUANTITIES = {
-    "pairs_per_second": "pairs per second\nand process",
-    "waiting": "time waiting for data (%)",
+FIGURE = Entry(
+    category="Training",
+    help="pairs per second and the time spent waiting for data",
+    caption="Training throughput in pairs per second and process (median over the steps of a run), and the "
+    "percentage of the time spent waiting for data. Bars are means over runs, whiskers 95% confidence "
+    "intervals (Student's t), dots single runs.",
+    inputs=("logs",),
+)
+# Quantity -> axis label, scale.
+_QUANTITIES = {
+    "pairs_per_second": ("pairs per second\nand process", 1),
+    "waiting": ("time waiting for data (%)", 100),
 }
 
 
-def read(inputs: Sequence[Path]) -> pd.DataFrame:
-    """Per run the median rate over its steps, and the share of its time that data took: RUN, quantity, value.
-
-    A run that went on with another number of processes counts each step by those of its time.
-    """
+def read(inputs: Inputs) -> pd.DataFrame:
+    """Per run: the columns of `RUN_KEYS`, quantity, value (waiting as a fraction)."""
+    check_logs_given(inputs.results)
     rows = []
-    for _, run, events in logs(inputs, step=_STEP):
-        rates, waited, total, processes = [], 0.0, 0.0, 1
-        for event in events:
-            processes = event.get("processes", processes)
-            if event["event"] == "step":
-                rates.append(event["samples_per_second"] / processes)
-                waited += event["data_seconds"]
-                total += event["batch_seconds"]
-        rows.append([*run.values(), "pairs_per_second", median(rates)])
-        rows.append([*run.values(), "waiting", waited / total])
-    return pd.DataFrame(rows, columns=[*RUN, "quantity", "value"])
+    for path in sorted(inputs.results):
+        log = read_timed_log(path, start=())
+        speed = throughput(log.steps)
+        run = list(log.identity.values())
+        rows.append([*run, "pairs_per_second", speed.pairs_per_second_and_process])
+        rows.append([*run, "waiting", speed.waiting_fraction])
+    return pd.DataFrame(rows, columns=[*RUN_KEYS, "quantity", "value"])
 
 
-def draw(data: pd.DataFrame, mark: str) -> Figure:
-    """Bars per corpus and architecture: rates on the left, waiting on the right."""
-    parts = [part.assign(panel=name.replace(" · ", "\n")) for name, part in panels(data)]
-    places = [part.panel.iloc[0] for part in parts]
-    all_parts = pd.concat(parts)
+def draw(data: pd.DataFrame, labels: Labels) -> Figure:
+    """Bars per corpus and architecture: throughput on the left, waiting on the right."""
+    parts = [part.assign(panel=name.replace(" · ", "\n")) for name, part in panels(data, labels)]
+    categories = [part.panel.iloc[0] for part in parts]
+    rows = pd.concat(parts)
     figure = new_figure(height=2.5)
-    axes = figure.subplots(1, 2)
-    for (quantity, name), axis in zip(QUANTITIES.items(), axes, strict=True):
-        shown = all_parts[all_parts.quantity == quantity]
-        scale = 100 if quantity == "waiting" else 1
-        draw_bars(axis, shown.assign(value=scale * shown.value), places, "panel")
-        axis.set_xticks(range(len(places)), places)
+    axes = figure.subplots(1, len(_QUANTITIES))
+    for (quantity, (name, scale)), axis in zip(_QUANTITIES.items(), axes, strict=True):
+        values = rows[rows.quantity == quantity]
+        draw_bars(axis, values.assign(value=scale * values.value), categories, "panel")
+        axis.set_xticks(range(len(categories)), categories)
         axis.set(ylabel=name, ylim=(0, None))
-    title(figure, "Throughput of training", mark, [*handles(objectives_of(data)), *bar_legend(data)])
+    legend = [*legend_handles(objectives_of(data)), *bar_legend(data)]
+    add_title(figure, "Training throughput", labels, legend)
     return figure

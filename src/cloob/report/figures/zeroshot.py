@@ -1,38 +1,46 @@
-"""The zero-shot overview: a bar per test set and objective, a dot per seed, and where chance lies."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""Zero-shot accuracy: bars per test set and objective with seeds, confidence intervals and chance level."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cloob.report.figures.bars import bar_legend, draw_bars
-from cloob.report.figures.inputs import RUN, number, objectives_of, panels, results
-from cloob.report.names import DATASETS, in_order, label
-from cloob.report.render.style import DASHES, INK, handles, new_figure, shown, title
+from cloob.report.load.inputs import Inputs
+from cloob.report.load.result_files import RUN_KEYS, distinct_results, nested
+from cloob.report.names import DATASETS, Labels, display_name, ordered
+from cloob.report.registry import Entry
+from cloob.report.render.bars import bar_legend, draw_bars
+from cloob.report.render.panels import objectives_of, panels
+from cloob.report.render.style import DASHES, INK, add_title, figure_text, legend_handles, new_figure
 
-_NAME = 32  # characters of a test set's name, at most
-METRIC = "accuracy"  # what the paper reports for every set
+FIGURE = Entry(
+    category="Zero-shot",
+    help="zero-shot accuracy per test set, with confidence intervals",
+    caption="Zero-shot accuracy on each test set. Bars are means over seeds, whiskers 95% confidence "
+    "intervals (Student's t over seeds; bootstrap over images for a single seed), dots single seeds, dashed "
+    "lines chance.",
+    inputs=("zeroshot",),
+)
+_MAX_NAME = 32  # characters of a test set's name
+_METRIC = "accuracy"  # what the paper reports for every test set
 
 
-def read(inputs: Sequence[Path]) -> pd.DataFrame:
-    """Accuracies: the columns of `RUN`, epoch, dataset, value, low, high (bootstrap over images), chance."""
+def read(inputs: Inputs) -> pd.DataFrame:
+    """Accuracies: the columns of `RUN_KEYS`, epoch, dataset, value, low, high (bootstrap), chance."""
     rows = []
-    for identity, content in results(inputs, "zeroshot"):
-        low, high = content.get("intervals", {}).get(METRIC) or (None, None)
-        value, chance = number(content, "metrics", METRIC), number(content, "chance")
+    for identity, content in distinct_results(inputs.results, "zeroshot"):
+        low, high = content.get("intervals", {}).get(_METRIC) or (None, None)
+        value, chance = nested(content, "metrics", _METRIC), nested(content, "chance")
         rows.append([*identity.values(), content["dataset"], value, low, high, chance])
-    columns = [*RUN, "epoch", "dataset", "value", "low", "high", "chance"]
+    columns = [*RUN_KEYS, "epoch", "dataset", "value", "low", "high", "chance"]
     return pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
 
 
-def draw(data: pd.DataFrame, mark: str) -> Figure:
+def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     """A panel per corpus, architecture, recipe and epoch; in percent."""
     parts = [
         (f"{name} · epoch {epoch}", part)
-        for name, run in panels(data)
+        for name, run in panels(data, labels)
         for epoch, part in run.groupby("epoch")
     ]
     figure = new_figure(height=0.95 + 1.55 * len(parts))
@@ -41,20 +49,21 @@ def draw(data: pd.DataFrame, mark: str) -> Figure:
         _draw_panel(axis, part)
         axis.set_title(name)
     chance = Line2D([], [], color=INK, lw=1, ls=DASHES, label="chance")
-    title(figure, "Zero-shot accuracy", mark, [*handles(objectives_of(data)), *bar_legend(data), chance])
+    legend = [*legend_handles(objectives_of(data)), *bar_legend(data), chance]
+    add_title(figure, "Zero-shot accuracy", labels, legend)
     return figure
 
 
 def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
-    datasets = in_order(part.dataset, DATASETS)
-    percent = part.assign(**{each: 100 * part[each] for each in ("value", "low", "high")})
+    datasets = ordered(part.dataset, DATASETS)
+    percent = part.assign(**{column: 100 * part[column] for column in ("value", "low", "high")})
     draw_bars(axis, percent, datasets, "dataset")
     chance = 100 * part.groupby("dataset").chance.first()
-    for place, name in enumerate(datasets):
-        axis.hlines(chance[name], place - 0.45, place + 0.45, color=INK, lw=1, ls=DASHES, zorder=4)
-    # Ten sets stand beside each other: their names break where they can.
-    names = [shown(label(name, DATASETS), _NAME) for name in datasets]
+    for position, name in enumerate(datasets):
+        axis.hlines(chance[name], position - 0.45, position + 0.45, color=INK, lw=1, ls=DASHES, zorder=4)
+    # Line breaks, so that the names of ten test sets fit side by side.
+    names = [figure_text(display_name(name, DATASETS), _MAX_NAME) for name in datasets]
     names = [name.replace(" (", "\n(").replace("-", "-\n") for name in names]
     axis.set_xticks(range(len(datasets)), names)
-    # The t interval of two seeds may reach beyond what an accuracy can be.
+    # The t interval of two seeds may exceed 100%.
     axis.set(ylabel="accuracy (%)", ylim=(0, min(100, axis.get_ylim()[1])))

@@ -1,1 +1,1 @@
-"""Reading result files, logs and published numbers."""
+"""Readers of result files, training logs, row accounting, shard manifests and the paper's results."""

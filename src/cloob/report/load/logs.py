@@ -1,8 +1,8 @@
-"""The logs of training runs (metrics.jsonl), read as files: who trained, on what, how fast, how saturated."""
+"""Training logs (metrics.jsonl): identity and hardware of a run, its speed, losses and validation metrics."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,16 @@ from typing import Any
 import pandas as pd
 
 from cloob.common.errors import InputError, io_errors_at
-from cloob.report.load.form import ANYTHING, NUMBER, parse, wrong
-from cloob.report.load.result_file import RUN
+from cloob.report.load.json_checks import ANYTHING, NUMBER, parse_json, type_error
+from cloob.report.load.result_files import RUN_KEYS
 from cloob.report.names import check_objective
+from cloob.report.stats.throughput import rates_per_process
 
-_STEP = ["step", "data_seconds", "batch_seconds", "samples_per_second"]
+_TIMING = ("step", "data_seconds", "batch_seconds", "samples_per_second")
 _POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")
 _EVENTS: dict[str, dict[str, Any]] = {
     "start": {
-        "?run": dict.fromkeys(("name", *RUN), (str,)) | {"seed": (int,), "*": ANYTHING},
+        "?run": dict.fromkeys(("name", *RUN_KEYS), (str,)) | {"seed": (int,), "*": ANYTHING},
         "?processes": (int,),
         "?device": (str,),
         "?pairs": (int,),
@@ -29,7 +30,7 @@ _EVENTS: dict[str, dict[str, Any]] = {
         "?torch": (str,),
         "*": ANYTHING,
     },
-    "step": {f"?{key}": NUMBER for key in (*_STEP, "epoch", "loss", "learning_rate")} | {"*": ANYTHING},
+    "step": {f"?{key}": NUMBER for key in (*_TIMING, "epoch", "loss", "learning_rate")} | {"*": ANYTHING},
     "validation": {
         **{f"?{key}": NUMBER for key in ("epoch", "saturation", "image_to_text_r1", "text_to_image_r1")},
         "*": ANYTHING,
@@ -40,82 +41,118 @@ _REMEDY = "restore the file, delete this line (its event is then left out), or t
 
 @dataclass(frozen=True)
 class Log:
-    """One run's log. `steps` has a row per step, with the processes and device that it was made on."""
+    """The log of one run.
+
+    `starts` has the first start and one per resume. `steps` has a row per step: the requested columns and the
+    `processes` and `device` that it ran on (a run may resume with others).
+    """
 
     path: Path
     run: dict[str, Any]
-    starts: Sequence[dict[str, Any]]  # the first one, and one for each time that it was resumed
+    starts: Sequence[dict[str, Any]]
     steps: pd.DataFrame
     validations: Sequence[dict[str, Any]]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The keys of `RUN_KEYS`."""
+        return {key: self.run[key] for key in RUN_KEYS}
+
+    @property
     def hours(self) -> float:
-        """Hours in steps, waiting for data included, validation and start not."""
+        """Hours in steps, including waiting for data, without start-up and validation."""
         return float(self.steps.batch_seconds.sum()) / 3600
 
     @property
     def config_sha256(self) -> str:
-        """The hash of what decides the run: its row of the grid, recipe and model, as sorted JSON."""
-        decisive = {key: self.starts[-1][key] for key in ("run", "recipe", "model_config")}
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what determines the run (its identity, recipe and model) as sorted JSON."""
+        config = {key: self.starts[-1][key] for key in ("run", "recipe", "model_config")}
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def read_log(path: Path) -> Log:
-    """Read the log of a run. Raises `InputError` for what `cloob train` does not write."""
-    events = read_events(path, start=("run", "processes", "device"), step=_STEP, validation=["epoch"])
+def read_log(
+    path: Path,
+    start: Sequence[str] = (),
+    step: Sequence[str] = (),
+    validation: Sequence[str] = ("epoch",),
+) -> Log:
+    """Read the log of a run; the arguments name the keys that each kind of event must have.
+
+    Raises `InputError` with the number of the line that `cloob train` cannot have written.
+    """
+    events = _read_events(path, {"start": start, "step": step, "validation": validation})
     starts, steps, validations = [], [], []
+    processes, device = 1, None
     for event in events:
         if event["event"] == "start":
             starts.append(event)
+            processes, device = event.get("processes", processes), event.get("device", device)
         elif event["event"] == "step":
-            # A run may go on with other processes than it began with.
-            where = (starts[-1]["processes"], starts[-1]["device"])
-            steps.append([*(event[key] for key in _STEP), *where])
+            steps.append([*(event[key] for key in step), processes, device])
         elif event["event"] == "validation":
             validations.append(event)
-    run = {key: starts[-1]["run"][key] for key in ("name", *RUN)}
-    return Log(path, run, starts, pd.DataFrame(steps, columns=[*_STEP, "processes", "device"]), validations)
+    run = next(event["run"] for event in reversed(starts) if "run" in event)
+    table = pd.DataFrame(steps, columns=[*step, "processes", "device"])
+    if "samples_per_second" in step:
+        table["rate_per_process"] = rates_per_process(events)
+    return Log(path, run, starts, table, validations)
 
 
-def read_events(path: Path, **needs: Sequence[str]) -> list[dict[str, Any]]:
-    """The events of a log: first a start with its run, and at least one step.
+def read_timed_log(path: Path, start: Sequence[str] = ("run", "processes", "device")) -> Log:
+    """Read a log with the timing of every step, and `rate_per_process`: pairs per second and process."""
+    return read_log(path, start=start, step=_TIMING)
 
-    `needs` are the keys that a kind of event (`start`, `step`, `validation`) has at least. Raises
-    `InputError`, with the number of the line.
-    """
-    forms = {
-        kind: form | {key: form.get(f"?{key}", ANYTHING) for key in needs.get(kind, ())}
-        for kind, form in _EVENTS.items()
+
+def read_logs(
+    paths: Sequence[Path], step: Sequence[str] = (), validation: Sequence[str] = ("epoch",)
+) -> Iterator[Log]:
+    """The logs in the order of their paths; arguments as of `read_log`. Raises `InputError`."""
+    check_logs_given(paths)
+    return (read_log(path, step=step, validation=validation) for path in sorted(paths))
+
+
+def check_logs_given(paths: Sequence[Path]) -> None:
+    """Raise `InputError` if there are no logs."""
+    if not paths:
+        raise InputError("--results: no logs given; train a run first")
+
+
+def _read_events(path: Path, required: dict[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """All events of a log, which must begin with the start of a run and contain a step."""
+    schemas = {
+        kind: schema | {key: schema.get(f"?{key}", ANYTHING) for key in required[kind]}
+        for kind, schema in _EVENTS.items()
     }
     events: list[dict[str, Any]] = []
     try:
         with io_errors_at(path), path.open("rb") as log:
             for number, line in enumerate(log, start=1):
-                events.append(_event(line, forms, f"{path}, line {number}"))
+                events.append(_event(line, schemas, f"{path}, line {number}"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such log; `cloob train` writes it") from None
     if not events or events[0]["event"] != "start" or "run" not in events[0]:
         raise InputError(
-            f"{path}: not a log of `cloob train`: it does not begin with a start; train the run again"
+            f"{path}: not a log of `cloob train` (the first event is not the start of a run); train the run "
+            "again"
         )
     if not any(event["event"] == "step" for event in events):
         raise InputError(f"{path}: the log has no training step; train the run again")
     return events
 
 
-def _event(line: bytes, forms: dict[str, Any], where: str) -> dict[str, Any]:
+def _event(line: bytes, schemas: dict[str, Any], source: str) -> dict[str, Any]:
     try:
-        event = parse(line)
+        event = parse_json(line)
     except ValueError as error:
-        raise InputError(f"{where}: a line is not JSON ({error}); {_REMEDY}") from None
-    found = wrong(event, {"event": (str,), "*": ANYTHING})
-    if found is None and (form := forms.get(event["event"])) is not None:
+        raise InputError(f"{source}: a line is not JSON ({error}); {_REMEDY}") from None
+    problem = type_error(event, {"event": (str,), "*": ANYTHING})
+    if problem is None and (schema := schemas.get(event["event"])) is not None:
         run = event.get("run")
         if isinstance(run, dict) and isinstance(run.get("objective"), str):
-            check_objective(run["objective"], where)
-        found = wrong(event, form)
-        positive = [key for key in _POSITIVE if found is None and key in event and event[key] <= 0]
-        found = f"{positive[0]} is {event[positive[0]]}" if positive else found
-    if found is not None:
-        raise InputError(f"{where}: not a log of `cloob train`: {found}; {_REMEDY}")
+            check_objective(run["objective"], source)
+        problem = type_error(event, schema)
+        not_positive = [key for key in _POSITIVE if problem is None and key in event and event[key] <= 0]
+        problem = f"{not_positive[0]} is {event[not_positive[0]]}" if not_positive else problem
+    if problem is not None:
+        raise InputError(f"{source}: not a log of `cloob train`: {problem}; {_REMEDY}")
     return event

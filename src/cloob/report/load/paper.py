@@ -1,6 +1,7 @@
-"""The paper's published numbers (config/paper_results.csv), looked up by the names of this pipeline."""
+"""The results that the paper reports (config/paper_results.csv), looked up by the names of this pipeline."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,52 +9,60 @@ import pandas as pd
 
 from cloob.common.errors import InputError, raise_if_io_error
 from cloob.objectives.registry import OBJECTIVES
-from cloob.report.names import PAPER_DATASETS
+from cloob.report.names import DATASETS
 
-_PRETRAINING = {"cc3m": ("CC3M", "CC3M (inferred)"), "yfcc15m": ("YFCC15M",)}
 _COLUMNS = (
-    *(
-        "table",
-        "pretraining",
-        "architecture",
-        "method",
-        "epoch",
-        "dataset",
-        "metric",
-        "mean",
-        "std",
-        "source",
-    ),
+    *("table", "pretraining", "architecture", "method", "epoch"),
+    *("dataset", "metric", "mean", "std", "source"),
 )
-# (protocol, metric) -> the paper's metric, and its dataset where it is not a test set's name.
+# Which variant of ImageNetV2 the paper evaluates is unknown: its number is compared with all three.
+_DATASETS = {name: title.partition(" (")[0].replace(" ", "") for name, title in DATASETS.items()}
+# (protocol, metric) -> the paper's metric, and its dataset if that is not a test set.
 _METRICS = {
     ("zeroshot", "accuracy"): ("zeroshot_accuracy_pct", None),
     ("linear_probe", "accuracy"): ("linear_probe_accuracy_pct", None),
     ("embedding_structure", "ajne_image"): ("ajne_score", "image_embeddings"),
     ("embedding_structure", "ajne_text"): ("ajne_score", "text_embeddings"),
 }
-# Some columns of the tables on YFCC name no epoch; 28 is what the paper reports there.
-_UNNAMED_EPOCH = {"YFCC15M": 28}
+# Some columns of the tables on YFCC name no epoch; the paper reports epoch 28 there.
+_DEFAULT_EPOCH = {"YFCC15M": 28}
+# (pretraining, split) -> rows of the URL list, and the pairs that the authors had: for Conceptual Captions
+# the images that were online, for YFCC OpenAI's subset.
+_CORPUS_SIZES = {
+    ("CC3M", "train"): (3_318_333, 2_890_000),
+    ("CC3M", "validation"): (15_840, 13_000),
+    ("YFCC15M", "train"): (14_829_396, 14_800_000),
+}
+
+
+@dataclass(frozen=True)
+class PaperColumn:
+    """A column of the paper's tables, by the keys of config/paper_results.csv."""
+
+    pretraining: str
+    architecture: str
+    method: str
+    epoch: int
 
 
 @dataclass(frozen=True)
 class Published:
-    """One published number, in the paper's units (percent); `std` is None where it gives none."""
+    """One published number in the paper's units (percent); `std` is None if the paper gives none."""
 
     mean: float
     std: float | None
     decimals: int
     source: str
 
-    def holds(self, mean: float) -> bool | None:
-        """Whether a measured mean lies within the paper's deviation; None where it gives none."""
+    def contains(self, mean: float) -> bool | None:
+        """Whether a measured mean lies within mean ± std of the paper; None without a std."""
         return None if self.std is None else round(abs(mean - self.mean), 9) <= self.std
 
 
 def read_paper(path: Path) -> pd.DataFrame:
-    """The table of the paper's results, all of it text; any line ends, with or without a byte order mark.
+    """The CSV of the paper's results, all columns as text; any line endings, with or without a BOM.
 
-    Raises `InputError` with the line of a number that is none.
+    Raises `InputError` with the line of an invalid number.
     """
     remedy = "save it as CSV in UTF-8, with commas and the columns of config/paper_results.csv"
     try:
@@ -62,15 +71,15 @@ def read_paper(path: Path) -> pd.DataFrame:
         raise_if_io_error(error, path)
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not the table of the paper's results ({reason}); {remedy}") from None
-    if lacking := [column for column in _COLUMNS if column not in table]:
+    if missing := [column for column in _COLUMNS if column not in table]:
         raise InputError(
-            f"{path}: not the table of the paper's results (no column {', '.join(lacking)}); {remedy}"
+            f"{path}: not the table of the paper's results (no column {', '.join(missing)}); {remedy}"
         )
     for column, may_be_empty in (("mean", False), ("std", True)):
         numbers = pd.to_numeric(table[column].where(table[column] != "", None), errors="coerce")
-        bad = ~np.isfinite(numbers) & ~(may_be_empty & table[column].isna())
-        if bad.any():
-            line, value = int(bad.to_numpy().argmax()) + 2, table[column][bad].iloc[0]
+        invalid = ~np.isfinite(numbers) & ~(may_be_empty & table[column].isna())
+        if invalid.any():
+            line, value = int(invalid.to_numpy().argmax()) + 2, table[column][invalid].iloc[0]
             raise InputError(
                 f"{path}, line {line}: not the table of the paper's results ({column} is {value!r}); write a "
                 "number such as 2.26"
@@ -78,20 +87,32 @@ def read_paper(path: Path) -> pd.DataFrame:
     return table
 
 
+def paper_corpus_size(corpus: str, split: str) -> tuple[int, int] | None:
+    """Rows of the URL list and pairs that the paper had of a split; None for other corpora."""
+    return _CORPUS_SIZES.get((corpus.upper(), split))
+
+
+def _pretrainings(corpus: str) -> tuple[str, str]:
+    """The paper's names of a corpus; its figures do not name theirs, which is inferred."""
+    return corpus.upper(), f"{corpus.upper()} (inferred)"
+
+
 class Paper:
-    """The published numbers. Raises `InputError` for a file that is not the table of them."""
+    """Lookup of published numbers. Raises `InputError` if the file is not the table of them."""
 
     def __init__(self, path: Path) -> None:
-        table = read_paper(path)
-        # How many digits a table of the paper gives is how many are shown.
-        digits = table["mean"].str.partition(".")[2].str.len().groupby(table["table"]).transform("max")
-        self._known: dict[tuple[str, ...], Published] = {}
-        for row in table.assign(decimals=digits).itertuples():
-            epoch = row.epoch if pd.notna(row.epoch) else _UNNAMED_EPOCH.get(row.pretraining, "")
+        self._path = path
+        self._table = read_paper(path)
+        # Print as many decimals as the paper's table has.
+        decimals = self._table["mean"].str.partition(".")[2].str.len()
+        decimals = decimals.groupby(self._table["table"]).transform("max")
+        self._numbers: dict[tuple[str, ...], Published] = {}
+        for row in self._table.assign(decimals=decimals).itertuples():
+            epoch = row.epoch if pd.notna(row.epoch) else _DEFAULT_EPOCH.get(row.pretraining, "")
             key = (row.pretraining, row.architecture, row.method, str(epoch), row.dataset, row.metric)
             std = None if pd.isna(row.std) else float(row.std)
-            # A column that stands in two tables of the paper has the same numbers in both.
-            self._known.setdefault(key, Published(float(row.mean), std, row.decimals, row.source))
+            # A column that appears in two tables of the paper has the same numbers in both.
+            self._numbers.setdefault(key, Published(float(row.mean), std, row.decimals, row.source))
 
     def find(
         self,
@@ -103,25 +124,43 @@ class Paper:
         dataset: str,
         metric: str,
     ) -> Published | None:
-        """The published counterpart of a cell, or None."""
-        for pretraining in _PRETRAINING.get(corpus, ()):
+        """The published counterpart of a table cell, or None."""
+        for pretraining in _pretrainings(corpus):
             for method in OBJECTIVES[objective].paper_names:
-                found = self.number(pretraining, architecture, method, epoch, protocol, dataset, metric)
-                if found:
-                    return found
+                column = PaperColumn(pretraining, architecture, method, epoch)
+                if number := self.number(column, protocol, dataset, metric):
+                    return number
         return None
 
-    def number(
-        self,
-        pretraining: str,
-        architecture: str,
-        method: str,
-        epoch: int,
-        protocol: str,
-        dataset: str,
-        metric: str,
-    ) -> Published | None:
-        """The number in a column of the paper's own names, for a test set and metric of ours, or None."""
-        name, thing = _METRICS.get((protocol, metric), ("", None))
-        thing = thing or PAPER_DATASETS.get(dataset, dataset)
-        return self._known.get((pretraining, architecture, method, str(epoch), thing, name))
+    def number(self, column: PaperColumn, protocol: str, dataset: str, metric: str) -> Published | None:
+        """The number in a column of the paper for one of this pipeline's test sets and metrics, or None."""
+        paper_metric, paper_dataset = _METRICS.get((protocol, metric), ("", None))
+        paper_dataset = paper_dataset or _DATASETS.get(dataset, dataset)
+        return self._numbers.get((*map(str, astuple(column)), paper_dataset, paper_metric))
+
+    def figure_values(self, figure: str, corpora: Iterable[str]) -> pd.DataFrame:
+        """The values of one of the paper's figures for these corpora.
+
+        Columns corpus, architecture, objective, epoch, tower, value. Raises `InputError`.
+        """
+        columns = ["corpus", "architecture", "objective", "epoch", "tower", "value"]
+        objectives = {
+            paper_name: name for name, entry in OBJECTIVES.items() for paper_name in entry.paper_names
+        }
+        table = self._table[self._table.table == figure]
+        try:
+            rows = [
+                [
+                    corpus,
+                    row.architecture,
+                    objectives[row.method],
+                    int(row.epoch),
+                    row.dataset.removesuffix("_embeddings"),
+                    float(row.mean),
+                ]
+                for corpus in dict.fromkeys(corpora)
+                for row in table[table.pretraining.isin(_pretrainings(corpus))].itertuples()
+            ]
+        except (ValueError, AttributeError, KeyError) as error:
+            raise InputError(f"{self._path}: not the table of the paper's results ({error!r})") from None
+        return pd.DataFrame(rows, columns=columns)

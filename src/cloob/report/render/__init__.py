@@ -1,1 +1,1 @@
-"""Rendering tables and figures."""
+"""Output formats: Markdown, LaTeX and HTML tables, and the common elements and style of the figures."""

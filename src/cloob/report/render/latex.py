@@ -1,14 +1,14 @@
-"""Plain text as LaTeX prints it."""
+"""Escaping of plain text for LaTeX."""
 
 import re
 import unicodedata
 
-from cloob.report.render.text import MOST, REPLACEMENT, Code, Prose, parts_of, printable
+from cloob.report.render.text import MAX_LENGTH, REPLACEMENT, Code, Prose, printable, prose_parts
 
-# LaTeX's own characters, and symbols that pdflatex has only in math.
+# Special characters, and symbols that pdflatex has only in math mode.
 _ESCAPES = {
     "\\": r"\textbackslash{}",
-    **{each: rf"\{each}" for each in "&%$#_{}"},
+    **{character: rf"\{character}" for character in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -29,21 +29,32 @@ _ESCAPES = {
     "\N{GREEK SMALL LETTER BETA}": r"$\beta$",
     "\N{GREEK SMALL LETTER TAU}": r"$\tau$",
 }
-# Beyond ASCII, pdflatex prints these as they are, in its default encodings of input (UTF-8) and fonts (OT1):
-# ASCII letters with these accents (grave to cedilla), and these characters.
+# Beyond ASCII, pdflatex with its default encodings (UTF-8 input, OT1 fonts) prints ASCII letters with these
+# accents (grave to cedilla) and these characters.
 _ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327"
 _CHARACTERS = "ßæøœÆØŒłŁ‘’“”…§©"
 
 
-def escaped(text: str) -> str:
-    """Plain text in LaTeX; a character that pdflatex cannot print becomes its code point."""
+def latex_text(text: str) -> str:
+    """Escape plain text; a character that pdflatex cannot print becomes its code point."""
     text = unicodedata.normalize("NFC", printable(text))
-    # Two hyphens or quotes in a row would become one dash or quotation mark.
+    # Prevent the ligatures of two hyphens (dash) and two quotes (quotation mark).
     pieces = re.split(r"(?<=-)(?=-)|(?<=')(?=')", text)
-    return "{}".join("".join(map(_character, piece)) for piece in pieces)
+    return "{}".join("".join(map(_escaped, piece)) for piece in pieces)
 
 
-def _character(character: str) -> str:
+def latex_cell(text: str) -> str:
+    """Escape the plain text of a table cell."""
+    return _protected(latex_text(printable(text, MAX_LENGTH).strip()))
+
+
+def latex_prose(prose: Prose) -> str:
+    """Escape a paragraph; long paths may break after a slash, a comma or an underscore."""
+    parts = [_code(part) if isinstance(part, Code) else latex_text(part) for part in prose_parts(prose)]
+    return _protected("".join(parts).strip())
+
+
+def _escaped(character: str) -> str:
     if character in _ESCAPES:
         return _ESCAPES[character]
     letter, *accents = unicodedata.normalize("NFD", character)
@@ -53,22 +64,11 @@ def _character(character: str) -> str:
     return rf"\texttt{{U+{ord(character):04X}}}"
 
 
-def escaped_prose(prose: Prose) -> str:
-    """A paragraph in LaTeX; long paths may break after a slash, a comma or an underscore."""
-    parts = [_code(part) if isinstance(part, Code) else escaped(part) for part in parts_of(prose)]
-    return _unbracketed("".join(parts).strip())
-
-
 def _code(text: str) -> str:
-    breakable = re.sub(r"(/|,|\\_)", r"\1\\allowbreak{}", escaped(text))
+    breakable = re.sub(r"(/|,|\\_)", r"\1\\allowbreak{}", latex_text(text))
     return rf"\texttt{{{breakable}}}"
 
 
-def escaped_cell(text: str) -> str:
-    """Plain text in a cell of a LaTeX table."""
-    return _unbracketed(escaped(printable(text, MOST).strip()))
-
-
-def _unbracketed(latex: str) -> str:
-    # A [ or * behind the end of a line would be read as its option.
+def _protected(latex: str) -> str:
+    # After a line break, [ or * would be read as its optional argument.
     return f"{{}}{latex}" if latex.startswith(("[", "*")) else latex

@@ -1,102 +1,57 @@
-"""Text from configs, files and servers is shown as text: what all output formats share, and Markdown.
+"""Text from configs, files and servers as plain text: what all output formats share.
 
-LaTeX: `latex.py`. HTML pages are made from the Markdown: `page.py`. Figures: `style.shown`.
+Escaping per format: `markdown.py`, `latex.py`; HTML is generated from the Markdown (`html.py`); figures use
+`style.figure_text`.
 """
 
 import re
 import unicodedata
 from collections.abc import Sequence
-from html import escape
 
-MOST = 300  # characters of one printed text; the rest is cut off visibly
+MAX_LENGTH = 300  # characters of a text in tables; longer ones are truncated visibly
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class Code(str):
-    """A part of a `Prose` that is printed in fixed width: a path or a name to type."""
+    """A part of a `Prose` in monospace: a path or a name to copy."""
 
     __slots__ = ()
 
 
-# A paragraph: parts, plain text or `Code`, where it holds data; or a string of our own, `code` in backticks.
+# A paragraph: a literal with `code` in backticks, or, if it contains data, parts that are text or `Code`.
 Prose = str | Sequence[str]
 
 
-def parts_of(prose: Prose) -> Sequence[str]:
+def prose_parts(prose: Prose) -> Sequence[str]:
     """The parts of a paragraph."""
     if not isinstance(prose, str):
         return prose
     parts = prose.split("`")
-    # A backtick without its partner is text.
-    return (
-        [Code(part) if place % 2 else part for place, part in enumerate(parts)] if len(parts) % 2 else [prose]
-    )
+    # An unpaired backtick is text.
+    if len(parts) % 2 == 0:
+        return [prose]
+    return [Code(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def listed(names: Sequence[str]) -> list[str]:
-    """Names as `Code`, with commas between them."""
+def code_list(names: Sequence[str]) -> list[str]:
+    """Names as `Code`, separated by commas."""
     return [part for name in names for part in (", ", Code(name))][1:]
 
 
-def printable(text: str, most: int | None = None) -> str:
-    """Text as one line that every format can hold; all functions below begin with it.
+def printable(text: str, max_length: int | None = None) -> str:
+    """Text as a single line that every format can contain; applied before all escaping.
 
-    White space becomes single blanks. A control character, a noncharacter, or half of a surrogate pair (of a
-    file name that is not UTF-8) becomes U+FFFD. What is longer than `most` characters ends in an ellipsis.
+    Whitespace is collapsed. Control characters, noncharacters and lone surrogates (of file names that are not
+    UTF-8) become U+FFFD. Text longer than `max_length` characters ends with an ellipsis.
     """
     line = re.sub(r"\s+", " ", text)
-    line = "".join(REPLACEMENT if _unprintable(character) else character for character in line)
-    return line if most is None or len(line) <= most else f"{line[: most - 1].rstrip()}…"
+    line = "".join(REPLACEMENT if _is_unprintable(character) else character for character in line)
+    if max_length is None or len(line) <= max_length:
+        return line
+    return f"{line[: max_length - 1].rstrip()}…"
 
 
-def _unprintable(character: str) -> bool:
+def _is_unprintable(character: str) -> bool:
     code = ord(character)
-    noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
-    return noncharacter or unicodedata.category(character) in ("Cc", "Cs")
-
-
-# What is markup in CommonMark, GitHub's extensions of it, or Python-Markdown; only where it is, so that an
-# underscore between letters or a "<" before a digit stays readable in the file.
-_MARKDOWN = re.compile(
-    r"""
-    [\\`*|~$]
-    | &(?=\#?\w+;) | <(?=[A-Za-z/!?])
-    | (?<![^\W_])_ | _(?![^\W_])
-    | \[(?=\^) | ^\[(?=[^\]]*\]:) | \](?=[(\[:])  # footnotes, definitions, links, images
-    | :(?=//) | (?<=www)\.                  # addresses, which GitHub links
-    | ^[#>=] | ^[-+](?=[\s+-]|$) | ^\d+[.)](?=\s|$)
-    | \#(?=\#*$)                            # the closing sequence of a heading
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-
-
-def markdown_text(text: str) -> str:
-    """Plain text in Markdown."""
-    return _MARKDOWN.sub(_markdown_character, printable(text, MOST).strip())
-
-
-def markdown_prose(prose: Prose) -> str:
-    """A paragraph in Markdown."""
-    parts = [
-        _markdown_code(part)
-        if isinstance(part, Code)
-        else _MARKDOWN.sub(_markdown_character, printable(part))
-        for part in parts_of(prose)
-    ]
-    return "".join(parts).strip()
-
-
-def _markdown_character(matched: re.Match[str]) -> str:
-    before, character = matched[0][:-1], matched[0][-1]
-    if character in "&<":
-        return escape(character)
-    # Python-Markdown knows no backslash escape of these.
-    return f"{before}&#{ord(character)};" if character in "~$:=" else f"{before}\\{character}"
-
-
-def _markdown_code(text: str) -> str:
-    text = printable(text)
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    padding = " " if len(fence) > 1 else ""
-    return f"{fence}{padding}{text}{padding}{fence}" if text.strip() else ""
+    is_noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    return is_noncharacter or unicodedata.category(character) in ("Cc", "Cs")

@@ -1,4 +1,4 @@
-"""How far a mean over seeds can be trusted."""
+"""Confidence intervals of means over seeds."""
 
 from collections.abc import Iterable
 
@@ -10,21 +10,21 @@ CONFIDENCE = 0.95
 
 
 def t_interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Mean of values (n,) and the ends of its 95 % interval, mean ± t · s / √n (Student's t, n − 1 degrees).
+    """Mean and 95% confidence interval of values (n,): mean ± t · s / √n, Student's t with n − 1 degrees.
 
-    The ends are NaN where one value says nothing of a spread.
+    NaNs are ignored. The bounds are NaN for fewer than two values.
     """
-    known = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
-    if len(known) < 2:
-        return (float(known[0]) if len(known) else np.nan), np.nan, np.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-    return float(known.mean()), float(known.mean() - half), float(known.mean() + half)
+    finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
+    if len(finite) < 2:
+        return (float(finite[0]) if len(finite) else np.nan), np.nan, np.nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(finite) - 1) * finite.std(ddof=1) / np.sqrt(len(finite))
+    return float(finite.mean()), float(finite.mean() - half), float(finite.mean() + half)
 
 
-def over_seeds(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Rows of one value per seed -> a row per group, in order of appearance: mean, low, high, seeds.
+def aggregate_seeds(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """One row per seed -> one row per group, in order of appearance: mean, low, high, seeds.
 
-    A group of one seed takes the interval of its own row, from columns `low` and `high`, if there is one.
+    A group of one seed keeps the interval of its columns `low` and `high`, if the data have them.
     """
     rows = []
     for names, group in data.groupby(by, sort=False):

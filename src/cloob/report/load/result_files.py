@@ -1,0 +1,90 @@
+"""Result files of the evaluate stage, with checked types."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloob.common.errors import InputError
+from cloob.report.load.json_checks import ANYTHING, NUMBER, OPTIONAL_NUMBER, read_json, type_error
+from cloob.report.names import check_objective
+
+RUN_KEYS = ["corpus", "architecture", "objective", "recipe", "seed"]
+_RUN = {"?name": (str,), "?seed": (int,), "*": (str,)}
+_METRICS = {"*": OPTIONAL_NUMBER}
+_SCHEMA = {
+    "epoch": (int,),
+    "dataset": (str,),
+    "?protocol": (str,),
+    "?images": (int,),
+    "?chance": OPTIONAL_NUMBER,
+    "?metrics": _METRICS,
+    "?intervals": {"*": [NUMBER]},
+    "?probes": [{"features": (str,), "metrics": _METRICS, "?converged": (bool,), "*": ANYTHING}],
+    "?spectrum": {"*": [NUMBER]},
+    "?similarities": {"*": [NUMBER]},
+    "?inv_temperature": OPTIONAL_NUMBER,
+    "?hopfield_beta": OPTIONAL_NUMBER,
+    "?samples": [
+        {
+            "class": (str,),
+            "image_jpeg": (str,),
+            "top": [{"class": (str,), "probability": NUMBER, "*": ANYTHING}],
+            "*": ANYTHING,
+        }
+    ],
+    "*": ANYTHING,
+}
+
+
+def read_result(
+    path: Path,
+    protocol: str = "",
+    run_keys: Sequence[str] = RUN_KEYS,
+    keys: Sequence[str] = ("metrics",),
+) -> dict[str, Any]:
+    """The content of a result file, of `protocol` if given. Raises `InputError`.
+
+    The file must have `keys`, and its run `run_keys`.
+    """
+    what = f"not a result of `cloob evaluate`{f', {protocol}' if protocol else ''}"
+    remedy = "delete it and evaluate the run again"
+    result = read_json(path, "no such result; evaluate the run", remedy)
+    problem = type_error(result, {"run": {"*": ANYTHING}, "*": ANYTHING})
+    if problem is None and isinstance(objective := result["run"].get("objective"), str):
+        check_objective(objective, path)
+    if problem is None and protocol and result.get("protocol") != protocol:
+        problem = f"protocol is {result.get('protocol')}, not {protocol}"
+    if problem is None:
+        required = {key: _SCHEMA.get(f"?{key}", ANYTHING) for key in keys}
+        run_required = {key: _RUN.get(f"?{key}", (str,)) for key in run_keys}
+        problem = type_error(result, _SCHEMA | required | {"run": _RUN | run_required})
+    if problem is not None:
+        raise InputError(f"{path}: {what}: {problem}; {remedy}")
+    return result
+
+
+def distinct_results(paths: Sequence[Path], protocol: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(identity, content) of each file: the values of `RUN_KEYS` and the epoch; the result with its `path`.
+
+    Raises `InputError`, also if two files have the same run, epoch and dataset.
+    """
+    if not paths:
+        raise InputError("--results: no result files given; evaluate a run first")
+    seen: dict[tuple[Any, ...], Path] = {}
+    for path in paths:
+        content = read_result(path, protocol) | {"path": path}
+        identity = {key: content["run"][key] for key in RUN_KEYS} | {"epoch": content["epoch"]}
+        first = seen.setdefault((*identity.values(), content["dataset"]), path)
+        if first is not path:
+            raise InputError(f"{path}: same run, epoch and dataset as {first}; give it once")
+        yield identity, content
+
+
+def nested(content: dict[str, Any], *keys: str) -> Any:
+    """The value under nested keys of a result. Raises `InputError` naming the file if one is missing."""
+    value: Any = content
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            raise InputError(f"{content['path']}: it has no {'.'.join(keys)}; evaluate the checkpoint again")
+        value = value[key]
+    return value

@@ -1,0 +1,52 @@
+"""Bar charts over seeds: bars are means, whiskers 95% confidence intervals, dots single seeds."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from cloob.report.load.result_files import RUN_KEYS
+from cloob.report.render.panels import objectives_of
+from cloob.report.render.style import FAINT, INK, PALETTE
+from cloob.report.stats.intervals import aggregate_seeds
+
+_GROUP_WIDTH, _BAR_WIDTH = 0.8, 0.24  # maximum width of a group of bars and of a bar; groups are 1 apart
+_OFFSET = 0.17  # in bar widths: dots are left of the center, whiskers right
+
+
+def draw_bars(axis: Axes, data: pd.DataFrame, categories: list[object], column: str) -> dict[tuple, float]:
+    """Draw a group of bars per category of `column`; returns the x position of each (category, objective).
+
+    `data` has a row per seed: objective, value, and optionally the seed's own interval low, high.
+    """
+    objectives = objectives_of(data)
+    width = min(_BAR_WIDTH, _GROUP_WIDTH / len(objectives))
+    positions = {
+        (category, objective): center + (index + 0.5 - len(objectives) / 2) * width
+        for center, category in enumerate(categories)
+        for index, objective in enumerate(objectives)
+    }
+    for row in aggregate_seeds(data, [column, "objective"]).itertuples():
+        x = positions[getattr(row, column), row.objective]
+        axis.bar(x, row.mean, width * 0.92, color=PALETTE[row.objective], zorder=2)
+        if pd.notna(row.low):
+            whisker = [x + _OFFSET * width] * 2
+            axis.plot(whisker, [row.low, row.high], color=INK, lw=1.1, solid_capstyle="butt", zorder=3)
+    for row in data.itertuples():
+        x = positions[getattr(row, column), row.objective] - _OFFSET * width
+        axis.plot(x, row.value, "o", ms=2.3, mfc="white", mec=INK, mew=0.5, zorder=4, gid="seed")
+    axis.set_xticks(range(len(categories)))
+    axis.tick_params(axis="x", length=0)
+    axis.set_xlim(-0.6, len(categories) - 0.4)
+    axis.axhline(0, color=INK, lw=0.6, zorder=2.5)
+    axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
+    axis.set_axisbelow(True)
+    return positions
+
+
+def bar_legend(data: pd.DataFrame) -> list[Line2D]:
+    """Legend entries of whiskers and dots; without whiskers if no bar has one."""
+    whisker = Line2D([], [], color=INK, lw=1.1, label="95% confidence interval")
+    dot = Line2D([], [], ls="", marker="o", ms=3, mfc="white", mec=INK, mew=0.6, label="one seed")
+    several_seeds = data.groupby(RUN_KEYS[:-1]).seed.nunique().max() > 1
+    has_whiskers = several_seeds or ("low" in data and data.low.notna().any())
+    return [whisker, dot] if has_whiskers else [dot]

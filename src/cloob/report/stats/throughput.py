@@ -1,0 +1,42 @@
+"""Training throughput from the events of a log; also used to estimate the cost of runs that are planned."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Pairs per second and process of every step that has a rate.
+
+    A run may resume with another number of processes: each step counts those it ran on.
+    """
+    rates, processes = [], 1
+    for event in events:
+        processes = event.get("processes", processes)
+        if event["event"] == "step" and "samples_per_second" in event:
+            rates.append(event["samples_per_second"] / processes)
+    return rates
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Medians over steps, the fraction of the time spent waiting for data, and the hours of all steps."""
+
+    pairs_per_second: float
+    pairs_per_second_and_process: float
+    step_seconds: float
+    waiting_fraction: float
+    hours: float
+
+
+def throughput(steps: pd.DataFrame) -> Throughput:
+    """Summarize the steps of a log (`cloob.report.load.logs.read_timed_log`)."""
+    return Throughput(
+        pairs_per_second=steps.samples_per_second.median(),
+        pairs_per_second_and_process=steps.rate_per_process.median(),
+        step_seconds=steps.batch_seconds.median(),
+        waiting_fraction=steps.data_seconds.sum() / steps.batch_seconds.sum(),
+        hours=steps.batch_seconds.sum() / 3600,
+    )

@@ -1,0 +1,69 @@
+"""The ablation: all objectives side by side, in the metrics by which the paper compares them."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from cloob.objectives.registry import OBJECTIVES
+from cloob.report.load.inputs import Inputs
+from cloob.report.load.result_set import PROTOCOLS, SATURATION, load_results
+from cloob.report.names import DATASETS, ordered
+from cloob.report.registry import Entry
+from cloob.report.tables.grid import MEAN, Grid, Row
+from cloob.report.tables.grid_section import grid_section
+from cloob.report.tables.grid_tables import (
+    ACCURACY,
+    AJNE,
+    EIGENVALUES,
+    SEEDS_REMARK,
+    TEST_REMARK,
+    Table,
+    document,
+    long_table,
+    recalls,
+)
+
+TABLE = Entry(
+    category="Claims",
+    help="all objectives side by side",
+    caption="Ablation: InfoNCE and InfoLOOB, each with and without Hopfield retrieval, compared in all "
+    "metrics that the paper uses.",
+    inputs=("zeroshot", "linear_probe", "retrieval", "embedding_structure", "logs", "paper"),
+)
+
+
+def build(inputs: Inputs) -> Table:
+    """A section per corpus, architecture and epoch, a row per metric, a column per registered objective."""
+    results = load_results(inputs)
+    sections, grids = [], []
+    for group, values, missing in results.groups((*PROTOCOLS, "train")):
+        rows = list(_rows(values, missing))
+        grid = Grid(group, values, missing, rows, results.paper, objectives=list(OBJECTIVES))
+        grids.append(grid)
+        sections.append(grid_section(grid, results.title(group), "Metric"))
+    remark = (
+        "Means over test sets: for the seeds that have all of them. 1 − p: the factor of InfoNCE's gradient, "
+        "see the table of claims."
+    )
+    title = "Ablation of loss and Hopfield retrieval"
+    return (
+        document(title, sections, [SEEDS_REMARK, remark, TEST_REMARK], grids),
+        long_table(results, [], grids),
+    )
+
+
+def _rows(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Row]:
+    targets = pd.concat([values[["protocol", "dataset"]], missing[["protocol", "dataset"]]])
+    for protocol, title in (("zeroshot", "Zero-shot"), ("linear_probe", "Linear probe")):
+        datasets = set(targets[targets.protocol == protocol].dataset)
+        if datasets:
+            yield Row(protocol, MEAN, ACCURACY, f"{title}, mean (%)", 100)
+        if "imagenet" in datasets:
+            yield Row(protocol, "imagenet", ACCURACY, f"{title}, ImageNet (%)", 100)
+    for protocol, metrics in (
+        ("retrieval", recalls((1,))),
+        ("embedding_structure", [*EIGENVALUES, *AJNE]),
+    ):
+        for dataset in ordered(targets[targets.protocol == protocol].dataset, DATASETS):
+            yield from (Row(protocol, dataset, *metric) for metric in metrics)
+    yield Row("train", "", SATURATION, "1 − p, held-out pairs", 1, 3, 0)

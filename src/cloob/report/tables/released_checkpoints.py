@@ -1,0 +1,119 @@
+"""Released checkpoints evaluated by this pipeline, compared with the numbers that the paper reports."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cloob.common.errors import InputError
+from cloob.report.load.inputs import Inputs
+from cloob.report.load.paper import Paper, PaperColumn
+from cloob.report.load.result_files import read_result
+from cloob.report.names import DATASETS, display_name, features_title, positions
+from cloob.report.render.document import Document, Section
+from cloob.report.render.numbers import number
+from cloob.report.render.text import Prose
+from cloob.report.tables.linear_probe import NOT_CONVERGED
+
+COLUMN = ["pretraining", "architecture", "method", "epoch"]
+# Stored parameters of a checkpoint, None if it has no such parameter.
+STORED = {"inv_temperature": "1/τ", "hopfield_beta": "β"}
+_HEADER = ["Test set", "Images", "Measured", "Published", "Difference", "Mean per class"]
+
+
+def released_table(
+    inputs: Inputs, protocol: str, title: str, remarks: Sequence[Prose] = ()
+) -> tuple[Document, pd.DataFrame]:
+    """A section per checkpoint and kind of features, a row per test set: measured, published, difference.
+
+    Raises `InputError` for a result of another protocol, architecture or epoch, and for duplicates.
+    """
+    if inputs.paper is None:
+        raise InputError(
+            "--paper: give the CSV of the paper's results, which the checkpoints are compared with"
+        )
+    paper = Paper(inputs.paper)
+    rows = [row for column, path in inputs.released for row in _rows(column, path, protocol, paper)]
+    if not rows:
+        raise InputError("--released: no results given; evaluate a released checkpoint first")
+    table = pd.DataFrame(rows)
+    if (duplicates := table.duplicated([*COLUMN, "features", "dataset"])).any():
+        dataset = table[duplicates].dataset.iloc[0]
+        raise InputError(f"--released: {dataset} is given twice for the same checkpoint; give it once")
+    order = positions(table.dataset, DATASETS)
+    table = table.sort_values("dataset", key=lambda names: names.map(order), kind="stable")
+    table = table.sort_values([*COLUMN, "features"], kind="stable", ignore_index=True)
+    return _document(table, title, remarks), table
+
+
+def _rows(column: PaperColumn, path: Path, protocol: str, paper: Paper) -> Iterator[dict[str, Any]]:
+    """One row, or one per kind of features of a linear probe."""
+    result = read_result(
+        path, protocol, run_keys=("name", "architecture"), keys=("protocol", "images", "metrics")
+    )
+    run, dataset = result["run"], result["dataset"]
+    checkpoint = (run["architecture"], result["epoch"])
+    if checkpoint != (column.architecture, column.epoch):
+        raise InputError(
+            f"{path}: of {checkpoint[0]} at epoch {checkpoint[1]}, not of {column.architecture} at epoch "
+            f"{column.epoch}; correct `released_checkpoints` in the config"
+        )
+    published = paper.number(column, protocol, dataset, "accuracy")
+    try:
+        # Zero-shot uses the normalized features after the projection and fits nothing.
+        probes = result["probes"] if protocol == "linear_probe" else [{"features": "", **result}]
+        for probe in probes:
+            accuracy = 100 * probe["metrics"]["accuracy"]
+            yield {
+                "checkpoint": run["name"],
+                **asdict(column),
+                "protocol": protocol,
+                "features": probe["features"],
+                "dataset": dataset,
+                "images": result["images"],
+                "accuracy_pct": accuracy,
+                "mean_per_class_accuracy_pct": 100 * probe["metrics"]["mean_per_class_accuracy"],
+                "converged": probe.get("converged", True),
+                "published_accuracy_pct": published and published.mean,
+                "difference_pct": published and accuracy - published.mean,
+                "source": published.source if published else "",
+                **{key: result.get(key) for key in STORED},
+            }
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a result of `cloob evaluate` ({error!r}); evaluate it again") from None
+
+
+def _document(table: pd.DataFrame, title: str, remarks: Sequence[Prose]) -> Document:
+    sections, stored_remarks = [], []
+    for (*column, features), part in table.groupby([*COLUMN, "features"], sort=False):
+        pretraining, architecture, method, epoch = column
+        rows = [
+            [
+                display_name(row.dataset, DATASETS),
+                f"{row.images}",
+                number(row.accuracy_pct),
+                number(row.published_accuracy_pct, 1),
+                number(row.difference_pct, signed=True),
+                number(row.mean_per_class_accuracy_pct),
+            ]
+            for row in part.itertuples()
+        ]
+        checkpoint = f"{method}, {architecture}, {pretraining}, epoch {epoch}"
+        suffix = f", {features_title(features)}" if features else ""
+        sections.append(Section(checkpoint + suffix, "lrrrrr", _HEADER, rows))
+        stored = [
+            f"{symbol} = {part[key].iloc[0]:.4g}" if pd.notna(part[key].iloc[0]) else f"no {symbol}"
+            for key, symbol in STORED.items()
+        ]
+        stored_remarks.append((f"Stored in the checkpoint of {checkpoint}: {' and '.join(stored)}.",))
+    all_remarks: list[Prose] = [
+        "Published accuracies are rounded to one decimal.",
+        "It is unknown which variant of ImageNetV2 the paper evaluates.",
+        *remarks,
+    ]
+    not_converged = [f"{row.checkpoint}, {row.dataset}" for row in table[~table.converged].itertuples()]
+    if not_converged:
+        all_remarks.append((f"{NOT_CONVERGED}: {'; '.join(dict.fromkeys(not_converged))}.",))
+    return Document(title, sections, [*all_remarks, *dict.fromkeys(stored_remarks)])
