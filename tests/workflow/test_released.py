@@ -33,7 +33,7 @@ pytestmark = pytest.mark.xdist_group("released")
 
 
 def make_testset(folder: Path, server: RangeServer) -> Path:
-    """Serve a zip of 3 classes × (4 test + 4 training) images; returns the Birdsnap spec that downloads it."""
+    """Serve a zip of 3 classes with 4 test and 4 training images; returns the spec that downloads it."""
     for index, (split, label) in enumerate(product(("test", "train"), range(3))):
         (folder / split / f"{label}").mkdir(parents=True)
         for number in range(4):
