@@ -23,6 +23,7 @@ INTEGRATION = (
     "objectives/test_memory.py",
     "train/test_start.py",
     "slurm/test_faults.py",
+    "docs/test_extending.py",
 )
 
 
