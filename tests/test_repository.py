@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import INTEGRATION
 from tests.helpers.repository import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -95,6 +96,10 @@ def test_all_data_files_of_the_package_are_installed() -> None:
         if not any(fnmatch.fnmatch(path, pattern.removeprefix("**/")) for pattern in patterns)
     ]
     assert uncovered == []
+
+
+def test_files_of_the_integration_tier_exist() -> None:
+    assert [name for name in INTEGRATION if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_no_file_names_a_package_registry() -> None:
