@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from cloob.evaluate.testsets.image_folder import load_image
-from cloob.models.clip import evaluation_transform
 from cloob.models.config import model_config
+from cloob.models.preprocessing import evaluation_transform
 from tests.helpers.authors_checkpoints import Oracle, released
 from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
