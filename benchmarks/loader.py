@@ -21,8 +21,8 @@ from PIL import Image, ImageFilter
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.common.json_files import write_json
-from cloob.models.clip import tokenizer_for
 from cloob.models.config import model_config
+from cloob.models.preprocessing import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.augmentation import RandomResizedCrop

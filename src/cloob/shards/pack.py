@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -144,7 +145,7 @@ def _read_samples(table: pa.Table) -> Iterator[Sample]:
         advance()
 
 
-def _prefetch(rows: list[dict[str, object]]) -> None:
+def _prefetch(rows: list[dict[str, Any]]) -> None:
     """Have the operating system read the images of these rows in the background."""
     for row in rows:
         try:
