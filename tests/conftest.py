@@ -17,7 +17,7 @@ INTEGRATION = (
     "train/test_rendezvous.py",
     "train/test_invalid_runs.py",
     "train/test_local_copy_runs.py",
-    "models/test_published.py",
+    "models/test_released.py",
     "download/fetch/test_hostile_servers.py",
     "download/fetch/test_part.py",
     "download/fetch/test_kill.py",
@@ -27,6 +27,7 @@ INTEGRATION = (
     "objectives/test_memory.py",
     "train/test_start.py",
     "slurm/test_faults.py",
+    "docs/test_extending.py",
 )
 
 

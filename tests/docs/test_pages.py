@@ -2,9 +2,12 @@
 
 import colorsys
 import contextlib
+import importlib
+import importlib.util
 import io
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 import yaml
@@ -65,6 +68,32 @@ def test_commands_and_their_flags_exist(page: str) -> None:
         known = help_of(*words)
         for flag in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", command):
             assert flag in known, f"cloob {command}"
+
+
+# Files that a page creates or that only exist after a run, and placeholders in capital letters.
+_NOT_TRACKED = re.compile(
+    r"^(results|data|figures|out|packed|src/cloob/report/figures/validation_recall)\b|[A-Z]{2}|\*"
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_and_modules_exist(page: str) -> None:
+    created = {block.file for block in read_blocks(ROOT / page)}
+    spans = set(re.findall(r"`([^`\s]+)`", read(page))) - created
+    paths = [span for span in spans if re.fullmatch(r"[\w.{},*-]+(/[\w.{},*-]*)+", span)]
+    paths = [path for path in paths if Path(path).suffix in (".py", ".yaml", ".smk", ".md", ".txt", ".csv")]
+    roots = (ROOT, ROOT / "src" / "cloob", (ROOT / page).parent)
+    missing = [
+        path
+        for path in paths
+        if not _NOT_TRACKED.search(path) and not any((root / path).exists() for root in roots)
+    ]
+    for name in (span for span in spans if re.fullmatch(r"cloob(\.\w+)+", span)):
+        parent, _, last = name.rpartition(".")
+        module = importlib.import_module(parent)
+        if not hasattr(module, last) and importlib.util.find_spec(name) is None:
+            missing.append(name)
+    assert not missing
 
 
 def has_key(config: object, keys: list[str]) -> bool:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cloob.models.clip import evaluation_transform, load_encoder
+from cloob.models.load import load_model
+from cloob.models.preprocessing import evaluation_transform
 from tests.helpers.training_runs import (
     assert_close,
     read_events,
@@ -40,15 +41,15 @@ def test_a_run_writes_a_final_checkpoint_its_metrics_and_an_export(finished_run)
 
 def test_open_clip_loads_the_export_and_computes_the_same_embeddings(finished_run):
     exported, _, transform = open_clip.create_model_and_transforms(f"local-dir:{finished_run / 'open_clip'}")
-    encoder, checkpoint = load_encoder(finished_run / "final.pt")
+    model = load_model(finished_run / "final.pt")
     image = Image.effect_noise((50, 40), 64).convert("RGB")
-    pixels = evaluation_transform(checkpoint["model_config"])(image)
+    pixels = evaluation_transform(model.config)(image)
     assert torch.equal(transform(image), pixels)
     tokens = open_clip.SimpleTokenizer(context_length=12)(["two dogs", "a blue circle on grass"])
     with torch.inference_mode():
         exported.eval()
-        torch.testing.assert_close(exported.encode_image(pixels[None]), encoder.encode_image(pixels[None]))
-        torch.testing.assert_close(exported.encode_text(tokens), encoder.encode_text(tokens))
+        torch.testing.assert_close(exported.encode_image(pixels[None]), model.encode_image(pixels[None]))
+        torch.testing.assert_close(exported.encode_text(tokens), model.encode_text(tokens))
 
 
 def test_a_fixed_temperature_does_not_change(finished_run):

@@ -48,7 +48,8 @@ INPUTS = {
     "linear_probe": Input("results", "linear_probe results of every run, eval epoch and probed test set"),
     "retrieval": Input("results", "retrieval results of every run, eval epoch and retrieval set"),
     "embedding_structure": Input(
-        "results", "embedding_structure results of every run, eval epoch and retrieval set"
+        "results",
+        "embedding_structure results of every run, eval epoch and retrieval set (figures: the first one)",
     ),
     "embedding_structure_first_and_eval": Input(
         "results", "the same at the first recorded epoch and every eval epoch, first retrieval set only"

@@ -12,15 +12,9 @@ import torch
 from cloob.common.data_loading import check_shared_memory
 from cloob.common.errors import InputError
 from cloob.common.provenance import current_commit
-from cloob.models.clip import (
-    Encoder,
-    ModelConfig,
-    build_encoder,
-    center_transform,
-    checkpoint_activations,
-    tokenizer_for,
-)
-from cloob.models.config import model_config
+from cloob.models.clip import CLIPModel, build_model, checkpoint_activations
+from cloob.models.config import ModelConfig, model_config
+from cloob.models.preprocessing import center_crop_transform, tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import MicroBatch, PairDataset, training_loader
@@ -95,7 +89,7 @@ class Training:
     seconds_in_steps: float = 0.0
 
     @property
-    def model(self) -> Encoder:
+    def model(self) -> CLIPModel:
         """The encoders being trained."""
         return self.train_step.model
 
@@ -149,7 +143,7 @@ def set_up(
     tokenizer = tokenizer_for(config)
     crop = RandomResizedCrop(image_size, (recipe.crop_scale, 1.0), run.seed)
     dataset = PairDataset(shards, crop, tokenizer)
-    center_crop = center_transform(config)
+    center_crop = center_crop_transform(config)
     validation = PairDataset(held_out, lambda image, _: center_crop(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, context)
     loader = iter(training_loader(dataset, order, options.workers))
@@ -176,10 +170,10 @@ def set_up(
     )
 
 
-def init_model(config: ModelConfig, run: Run, recipe: Recipe, context: DistributedContext) -> Encoder:
+def init_model(config: ModelConfig, run: Run, recipe: Recipe, context: DistributedContext) -> CLIPModel:
     """The encoders initialized from the run's seed, with the recipe's temperature, precision and layout."""
     torch.manual_seed(run.seed)
-    model = build_encoder(config)
+    model = build_model(config)
     with torch.no_grad():
         model.logit_scale.fill_(math.log(recipe.inv_temperature))
     model.logit_scale.requires_grad_(recipe.learnable_temperature)

@@ -117,8 +117,8 @@ class Checkpointer:
             raise InputError(
                 f"{self.folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs "
                 "without reaching the next checkpoint. See its log for the reason; increase its time limit "
-                "(runtime in slurm/config.yaml) or save checkpoints more often (train.checkpoint_interval_minutes), "
-                f"then delete {path.name}"
+                "(runtime in slurm/config.yaml) or save checkpoints more often "
+                f"(train.checkpoint_interval_minutes), then delete {path.name}"
             )
         write_json(path, [*starts, samples_seen])
         return len(starts)

@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cloob.models.clip import Encoder, normalize_pixels
+from cloob.models.clip import CLIPModel
+from cloob.models.preprocessing import normalize_pixels
 from cloob.objectives.losses import contrastive_loss
 from cloob.train.batchnorm import BatchNormStatistics
 from cloob.train.distributed import DistributedContext
@@ -30,7 +31,7 @@ class TrainStep:
     resumed run would not be bit-identical to an uninterrupted one.)
     """
 
-    def __init__(self, model: Encoder, run: Run, recipe: Recipe, context: DistributedContext) -> None:
+    def __init__(self, model: CLIPModel, run: Run, recipe: Recipe, context: DistributedContext) -> None:
         self.model, self.run, self.recipe, self.context = model, run, recipe, context
         self.optimizer = make_optimizer(model.named_parameters(), recipe)
         self.scaler = torch.amp.GradScaler(context.device.type, enabled=recipe.precision == "float16")

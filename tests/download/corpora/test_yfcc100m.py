@@ -240,7 +240,7 @@ def test_the_error_explains_why_no_row_matches(
         (lzma.compress(b"1\t2"), r"xz-compressed; unpack it \(`unxz`\)"),
         (b"PK\x03\x04" + bytes(30), "a zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a git-lfs pointer.*git lfs pull"),
-        (b"\n<!DOCTYPE html><title>404</title>", "a web page, perhaps an error message"),
+        (b"\n<!DOCTYPE html><title>404</title>", "a web page, probably an error message"),
         (b"", "empty; download it again"),
         ("1\t2\n".encode("utf-16"), "UTF-16 text; convert it"),
         ("1\t2\n".encode("utf-16-le"), "UTF-16 text; convert it"),

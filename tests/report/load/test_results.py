@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cloob.report.load.results import read_results
 
 from cloob.common.errors import InputError
-from cloob.report.load.results import read_results
 from tests.helpers.repository import ROOT
 from tests.helpers.written_reports import run_of, write_result
 
@@ -69,7 +69,7 @@ def test_a_section_is_called_after_the_features_that_it_is_of(
         ("precision", "float32", "bfloat16"),
         ("training", {"seed": 0}, {"seed": 1}),
         ("dataset_sha256", "a", "b"),
-        ("description_sha256", "a", "b"),
+        ("spec_sha256", "a", "b"),
     ],
 )
 def test_seeds_that_were_evaluated_differently_are_not_averaged(

@@ -12,8 +12,8 @@ _OUTCOMES = [
     (re.compile(pattern, re.IGNORECASE), outcome)
     for pattern, outcome in (
         (r"forbidden address", "forbidden_address"),
-        (r"answer too slow", "too_slow"),
-        (r"answer of more than", "too_many_bytes"),
+        (r"response too slow", "too_slow"),
+        (r"response of more than", "too_many_bytes"),
         (r"image of \d+ x \d+ pixels", "too_many_pixels"),
         (r"timed out", "timeout"),
         (r"name or service not known|name resolution|no address associated|nodename nor servname", "dns"),

@@ -48,7 +48,7 @@ class Guard:
 
     def budget(self) -> Budget:
         """The bytes and seconds that one request may use."""
-        return Budget(self.max_bytes, self.max_seconds, at_once=self.max_bytes)
+        return Budget(self.max_bytes, self.max_seconds, max_body_bytes=self.max_bytes)
 
     def connect(
         self,

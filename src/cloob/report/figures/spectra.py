@@ -27,7 +27,7 @@ FIGURE = Entry(
     help="covariance spectra of the embeddings",
     caption="Eigenvalues of the covariance of the embeddings of held-out pairs at the last evaluated epoch, "
     "as fractions of their sum; a line per seed. Markers show where 99% of the sum is reached.",
-    inputs=("embedding_structure_first_and_eval",),
+    inputs=("embedding_structure",),
 )
 _EFFECTIVE = 0.99  # effective eigenvalues are the fewest with this fraction of the sum (as in the paper)
 _FLOOR = 1e-6  # smaller fractions are rounding errors of float32 embeddings
@@ -74,8 +74,8 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
             axis.set_title(f"{name} · epoch {last.epoch.iloc[0]} · {tower}s")
             axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
         row_axes[0].set_ylabel("fraction of the variance")
-    effective = Line2D([], [], ls="", marker="o", ms=4, color=INK, label="99% of the variance reached")
-    legend = [*legend_handles(objectives_of(data), markers=True), effective]
+    marker = Line2D([], [], ls="", marker="o", ms=4, color=INK, label="99% of the variance reached")
+    legend = [*legend_handles(objectives_of(data), markers=True), marker]
     add_title(figure, "Covariance spectra of the embeddings", labels, legend)
     return figure
 
