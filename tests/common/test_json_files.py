@@ -1,7 +1,7 @@
 """JSON files."""
 
-import os
 import json
+import os
 from pathlib import Path
 
 from cloob.common.json_files import read_json, write_json
