@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.hashing import json_sha256
 from cloob.common.locks import file_lock
 from cloob.evaluate.features.batched import Tensors
 
@@ -24,11 +25,6 @@ def tensors_sha256(tensors: Tensors) -> str:
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def json_sha256(value: Any) -> str:
-    """A hash of a JSON-serializable value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:

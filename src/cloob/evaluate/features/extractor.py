@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from cloob.common.errors import InputError
+from cloob.common.hashing import json_sha256
 from cloob.evaluate.features.batched import Embedder, Tensors, select_devices
-from cloob.evaluate.features.cache import cached, json_sha256, tensors_sha256
+from cloob.evaluate.features.cache import cached, tensors_sha256
 from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
 from cloob.models.clip import CLIPModel

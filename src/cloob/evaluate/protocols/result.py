@@ -5,8 +5,8 @@ from platform import python_version
 from typing import Any
 
 from cloob.common.errors import InputError
+from cloob.common.hashing import json_sha256
 from cloob.common.json_files import read_json, write_json
-from cloob.evaluate.features.cache import json_sha256
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 

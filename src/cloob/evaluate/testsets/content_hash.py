@@ -8,9 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cloob.common.errors import InputError
-from cloob.common.hashing import sha256_file
+from cloob.common.hashing import json_sha256, sha256_file
 from cloob.common.json_files import read_json, write_json
-from cloob.evaluate.features.cache import json_sha256
 
 _THREADS, _FILES_PER_TASK = 16, 64  # bound by reading, not by computing
 _DIGITS = 16  # per file: 64 bits distinguish a million files from a million others
