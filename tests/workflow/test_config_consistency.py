@@ -136,6 +136,12 @@ def test_selected_test_sets_are_the_only_ones_left():
     assert config["testsets"]["imagenetv2"]["probe_train_set"] is None
 
 
+def test_a_config_without_test_sets_is_rejected():
+    assert config_problems(testsets=dict.fromkeys(CONFIG["testsets"])) == [
+        "testsets: all are null; keep at least one"
+    ]
+
+
 def test_a_ninth_test_set_of_the_default_config_is_left_out_of_the_demo(tmp_path):
     ninth = {"spec": str(tmp_path / "food101.yaml"), "folder": "data/food101"}
     demo = config_from("demo.yaml", testsets={"food101": ninth})
