@@ -86,7 +86,7 @@ def _checked(row: Row) -> tuple[str, str]:
 
 def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
     """The row numbers, ascending, whose URL an earlier row has. DuckDB spills to disk above 1 GB."""
-    settings = {
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _DUCKDB_MEMORY,
         "threads": len(os.sched_getaffinity(0)),  # the cores of this job, not of the machine
         "temp_directory": str(spill_dir),
