@@ -1,4 +1,7 @@
-"""The objective of a multinomial logistic regression: value, gradient, preconditioner, Hessian products."""
+"""The objective of a multinomial logistic regression: value, gradient, preconditioner, Hessian products.
+
+README.md in this folder derives the formulas.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
