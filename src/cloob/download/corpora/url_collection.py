@@ -20,7 +20,7 @@ from cloob.download.corpora.url_table import ROWS_PER_GROUP, UrlTableWriter, nor
 
 # A URL and its caption as bytes, or None for a malformed row.
 Row = tuple[bytes, bytes] | None
-_DUCKDB_MEMORY = "1GB"
+_DUCKDB_MEMORY = "512MB"
 
 
 def collect_urls(
@@ -85,8 +85,8 @@ def _checked(row: Row) -> tuple[str, str]:
 
 
 def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
-    """The row numbers, ascending, whose URL an earlier row has. DuckDB spills to disk above 1 GB."""
-    settings = {
+    """The row numbers, ascending, whose URL an earlier row has. DuckDB spills to disk above 512 MB."""
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _DUCKDB_MEMORY,
         "threads": len(os.sched_getaffinity(0)),  # the cores of this job, not of the machine
         "temp_directory": str(spill_dir),
