@@ -80,7 +80,7 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
     store = shared_store(rank, world_size, identity or {}) if "RANK" in os.environ else dist.HashStore()
     store.set_timeout(_TIMEOUT)
     store = dist.PrefixStore("default_pg", store)
-    options = {"store": store, "rank": rank, "world_size": world_size, "timeout": _TIMEOUT}
+    options: dict[str, Any] = {"store": store, "rank": rank, "world_size": world_size, "timeout": _TIMEOUT}
     try:
         call_with_timeout(partial(dist.init_process_group, backend, **options))
     except (TimeoutError, RuntimeError) as error:

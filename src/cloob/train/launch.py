@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from cloob.common.errors import InputError, PeerLostError, user_message
 from cloob.common.processes import die_with_parent
@@ -58,12 +58,13 @@ def launch(processes: int, arguments: Sequence[str], exit_stopped: int) -> None:
 
 def _cause(failures: Iterable["ProcessFailure"], processes: int) -> str:
     """The message of the process that failed first: processes that only lost a peer record no exception."""
-    recorded = [failure for failure in failures if isinstance(failure.message, dict)]
+    # torch declares `message` as a string, but it is a dict if the process recorded an exception.
+    recorded = [failure for failure in failures if isinstance(cast(Any, failure.message), dict)]
     killed = [failure for failure in failures if failure.exitcode < 0]
     failure = [*recorded, *killed, *failures][0]
     process = f"process {failure.local_rank} of {processes}"
     if recorded:
-        message = " ".join(failure.message["message"].split())
+        message = " ".join(cast(Any, failure.message)["message"].split())
         prefix = f"{InputError.__name__}: "
         return message.removeprefix(prefix) if message.startswith(prefix) else f"{process}: {message}"
     if failure.exitcode < 0:

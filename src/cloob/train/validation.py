@@ -1,5 +1,7 @@
 """Validation on held-out image-text pairs: loss, saturation and image-text retrieval."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -40,7 +42,7 @@ def validate(
     model.eval()
     pairs = len(dataset)
     local_indices = range(context.rank, pairs, context.world_size)
-    samples = [
+    samples: Any = [  # declared as integers in torch, but a sampler may yield any key
         (0, [(index + shift) % pairs for shift in range(1 + MAX_FALLBACKS)]) for index in local_indices
     ]
     batches = BatchSampler(samples, recipe.micro_batch_size, drop_last=False)
