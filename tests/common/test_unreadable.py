@@ -39,11 +39,11 @@ from cloob.evaluate.testsets.video import middle_frame
 from cloob.models.clip import load_encoder
 from cloob.models.config import model_config
 from cloob.models.safe_load import read_weights
-from cloob.report.load.logs import read_events
+from cloob.report.load.corpora import read_manifest
+from cloob.report.load.logs import read_log
+from cloob.report.load.outcomes import read_splits
 from cloob.report.load.paper import Paper
-from cloob.report.load.result_file import read_result
-from cloob.report.tables.accounting import read_page
-from cloob.report.tables.corpus import read_manifest
+from cloob.report.load.result_files import read_result
 from cloob.shards.from_download import download_source
 from cloob.shards.from_webdataset import webdataset_source
 from cloob.shards.reader import Shards
@@ -157,9 +157,9 @@ CASES = {
     "class folders": Case(
         "test", lambda path: (path / "cat").mkdir(parents=True), lambda p: class_folders(p, p)
     ),
-    "log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_events),
+    "log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_log),
     "outcomes": Case(
-        "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), lambda p: read_page("a/b/c", p)
+        "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), lambda p: read_splits([("a/b/c", p)])
     ),
     "result for a table": Case("r.json", lambda path: write_json(path, {}), read_result),
     "corpus": Case("shards.json", a_manifest, read_manifest),

@@ -86,9 +86,10 @@ cli.add_verbs(verbs)
 imported = re.findall(r"^ +from (cloob[\\w.]*) import", inspect.getsource(cli), flags=re.MULTILINE)
 function = verbs.choices[verb].get_default("run")
 own = re.findall(r"^ +from (cloob[\\w.]*) import", inspect.getsource(function), flags=re.MULTILINE)
-if verb == "figure":  # finds its modules by name
-    from cloob.report.figures_cli import FIGURES
-    own += [f"cloob.report.figures.{name}" for name in FIGURES]
+if stage == "report" and verb in ("table", "figure"):  # whose modules are imported by name
+    from cloob.report import registry
+    own += [f"cloob.report.{verb}s.{name}" for name in getattr(registry, f"{verb}s")()]
+    own.append(f"cloob.report.render.{'document' if verb == 'table' else 'style'}")
 for module in own or imported:
     importlib.import_module(module)
 print(stage, verb, *(own or imported))

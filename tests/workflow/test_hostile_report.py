@@ -5,8 +5,8 @@ from html import unescape
 
 import pytest
 
-from cloob.report.render.html import report_page
-from cloob.report.render.table import Cell, Document, Section, as_markdown
+from cloob.report.render.document import Cell, Document, Section, to_markdown
+from cloob.report.render.html import convert_to_html
 from tests.helpers.browser import CHROMIUM, Browser
 
 MARKS = (
@@ -83,8 +83,8 @@ def test_a_browser_shows_the_cells_of_a_table_as_text(tmp_path):
     section = Section(MARKS[0], "lr", ["x", MARKS[1]], [[each, Cell(each, True, "a")] for each in MARKS])
     document = Document("Names", [section], [(TITLE_SUFFIX,)])
     markdown, page = tmp_path / "t.md", tmp_path / "t.html"
-    markdown.write_text(as_markdown(document, TITLE_SUFFIX), encoding="utf-8")
-    report_page(markdown, page)
+    markdown.write_text(to_markdown(document, TITLE_SUFFIX), encoding="utf-8")
+    convert_to_html(markdown, page)
     with Browser(tmp_path / "profile") as browser:
         browser.open(page, 1280, 900)
         browser.wait_for("!!document.querySelector('td')")
