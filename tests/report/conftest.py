@@ -7,6 +7,7 @@ import pytest
 from cloob.cli import main
 
 TITLE_SUFFIX = "Toy dataset: not the paper's figures"
+TITLES = ["--corpus-title=cc3m=Conceptual Captions", "--corpus-title=yfcc15m=YFCC"]
 
 
 @pytest.fixture
@@ -14,9 +15,8 @@ def report() -> Callable[..., int]:
     """Run `cloob report …` as the pipeline does; returns the exit status."""
 
     def run(*arguments: object) -> int:
-        titles = ["--corpus-title", "cc3m=Conceptual Captions", "--corpus-title", "yfcc15m=YFCC"]
         with pytest.raises(SystemExit) as exit_info:
-            main(["report", *map(str, arguments), "--title-suffix", TITLE_SUFFIX, *titles])
+            main(["report", *map(str, arguments), "--title-suffix", TITLE_SUFFIX, *TITLES])
         return exit_info.value.code
 
     return run
