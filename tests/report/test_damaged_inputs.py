@@ -122,7 +122,7 @@ DAMAGE = {
     "a run that is a word": (lambda text: '{"run": "x"}', "run is 'x'"),
     "no seed": (lambda text: text.replace('"seed"', '"seat"'), "run.seed is missing"),
     "a seed that is a word": (lambda text: text.replace('"seed": 1', '"seed": "1"'), "run.seed is '1'"),
-    "a list for a corpus": (lambda text: text.replace('"corpus": "cc3m"', '"corpus": []'), "corpus is a list"),
+    "a list as corpus": (lambda text: text.replace('"corpus": "cc3m"', '"corpus": []'), "corpus is a list"),
     "an epoch that is a fraction": (lambda text: text.replace('"epoch": 4', '"epoch": 4.5'), "epoch is 4.5"),
     "no metrics": (lambda text: text.replace('"metrics"', '"numbers"'), "metrics is missing"),
 }  # fmt: skip

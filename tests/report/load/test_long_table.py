@@ -44,7 +44,7 @@ def test_metrics_of_further_features_have_a_suffix(tmp_path: Path) -> None:
 def test_files_with_different_first_features_are_an_error(tmp_path: Path, features: tuple[str, ...]) -> None:
     other = write_probe(tmp_path, 1, "after_projection", "before_projection", objective="cloob")
     path = write_probe(tmp_path, 1, *features)
-    message = f"{path}: its first features are before_projection, but those of {other} are after_projection; evaluate"
+    message = f"{path}: its first features are before_projection, but those of {other} are after_projection;"
     with pytest.raises(InputError, match=message):
         read_long_table([other, path], "linear_probe")
 

@@ -15,7 +15,7 @@ FIGURE = Entry(
     caption="Ajne statistic of the embeddings of held-out pairs; low values mean that they are uniform on "
     "the sphere. Bars are means over seeds, whiskers 95% confidence intervals (Student's t), dots single "
     "seeds, crosses the paper's values if it reports the same run.",
-    inputs=("embedding_structure_first_and_eval", "paper"),
+    inputs=("embedding_structure", "paper"),
 )
 
 

@@ -19,7 +19,7 @@ FIGURE = Entry(
     help="cosine similarities of matched and unmatched pairs",
     caption="Cosine similarities of held-out images with their own captions (filled) and with all other "
     "captions (line) at the last evaluated epoch, all seeds together.",
-    inputs=("embedding_structure_first_and_eval",),
+    inputs=("embedding_structure",),
 )
 _PAIRS = ("matched", "unmatched")
 _TAIL = 0.001  # fraction of the pairs at either end of a histogram that is not shown

@@ -27,7 +27,7 @@ FIGURE = Entry(
     help="covariance spectra of the embeddings",
     caption="Eigenvalues of the covariance of the embeddings of held-out pairs at the last evaluated epoch, "
     "as fractions of their sum; a line per seed. Markers show where 99% of the sum is reached.",
-    inputs=("embedding_structure_first_and_eval",),
+    inputs=("embedding_structure",),
 )
 _EFFECTIVE = 0.99  # effective eigenvalues are the fewest with this fraction of the sum (as in the paper)
 _FLOOR = 1e-6  # smaller fractions are rounding errors of float32 embeddings

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:  # The plan of a workflow must not wait for this import.
+    import pandas as pd
 
 
 def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
@@ -31,7 +32,7 @@ class Throughput:
     hours: float
 
 
-def throughput(steps: pd.DataFrame) -> Throughput:
+def throughput(steps: "pd.DataFrame") -> Throughput:
     """Summarize the steps of a log (`cloob.report.load.logs.read_timed_log`)."""
     return Throughput(
         pairs_per_second=steps.samples_per_second.median(),
