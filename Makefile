@@ -1,14 +1,23 @@
-# demo · test · lint · bench. Each builds the one virtual environment from envs/lock.txt first, once.
+# All commands of the repository; `make help` lists them. They share one virtual environment, .venv, which is
+# built once from envs/lock.txt.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV := uv==0.13.9 --disable-pip-version-check
 DEMO := snakemake --configfile config/demo.yaml --cores 2
+# Three test processes with one torch thread each, because the Slurm tests mostly wait. Tests of a file share
+# fixtures and run in one process; tests/conftest.py starts the longest files first.
+PYTEST := OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder
+INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
-.PHONY: demo test slurm cluster browser lint bench lock clean
+.PHONY: help demo figures-readme test test-fast test-slow slurm cluster browser lint lint-workflow format bench lock clean
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
 
-demo: .venv/ready ## the whole pipeline on the small world, about ten minutes on two cores
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+demo: .venv/ready ## run the whole pipeline on the toy dataset (about 10 minutes on two cores)
 	cloob toy-data serve --config config/demo.yaml -- $(DEMO) all
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@cat results/demo/tables/zeroshot.md
@@ -17,33 +26,53 @@ demo: .venv/ready ## the whole pipeline on the small world, about ten minutes on
 results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/accounting.csv workflow/report/style.css
 	$(DEMO) --quiet all --report $@ --report-stylesheet workflow/report/style.css
 
-# A process per core. A file's tests share what is expensive; the longest files begin with the alphabet.
-test: .venv/ready ## all tests but the slow ones
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+figures-readme: .venv/ready ## copy the README's figure from the results of `make demo`, with its provenance
+	python docs/figures/update.py results/demo
 
-slurm: ## Debian's Slurm for the tests of the cluster; needs root
-	command -v slurmctld munged || (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge)
+test-fast: .venv/ready ## tests without training, workflow runs and large models (2 minutes)
+	$(PYTEST) -m "not slow and not integration"
 
-cluster: .venv/ready slurm ## the cluster's tests, faults included, on a Slurm of their own
+test: .venv/ready ## all tests except the slow ones (12 minutes)
+	$(PYTEST)
+
+test-slow: .venv/ready ## the slow tests, such as building the environment from scratch
+	pytest -m slow
+
+slurm: ## install Debian's Slurm for the Slurm tests; needs root
+	command -v slurmctld munged || (apt-get update && $(INSTALL) slurm-wlm munge)
+
+cluster: .venv/ready slurm ## the Slurm tests, including fault injection, on a private Slurm cluster
 	pytest tests/slurm -m cluster
 
-browser: .venv/ready ## the pipeline on a tenth of the small world, its report opened in Debian's Chromium; root installs it
-	command -v chromium || (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium)
+browser: .venv/ready ## run a tenth of the demo and open its report in Chromium; installs it if run as root
+	command -v chromium || (apt-get update && $(INSTALL) chromium)
 	pytest tests/workflow -m browser
 
-lint: .venv/ready ## what the tests check of the sources, fast
-	ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint
+lint: .venv/ready lint-workflow ## ruff, mypy, snakefmt and `snakemake --lint`
+	ruff check .
+	ruff format --check .
+	mypy
 
-bench: .venv/ready ## us and the peers, side by side
+lint-workflow: .venv/ready
+	snakefmt --check workflow
+	snakemake --lint
+	snakemake --lint --configfile config/demo.yaml
+
+format: .venv/ready ## format all Python and Snakemake files
+	ruff check --fix .
+	ruff format .
+	snakefmt workflow
+
+bench: .venv/ready ## compare speed and memory with peer projects (benchmarks/README.md)
 	for file in benchmarks/*.py; do python $$file || exit 1; done
 
-lock: .venv/ready ## resolve pyproject.toml anew into envs/lock.txt and the pins of envs/*.yaml
+lock: .venv/ready ## resolve pyproject.toml into envs/lock.txt and the pins of envs/*.yaml
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-header --no-annotate --quiet -o envs/lock.txt
 	python envs/pin.py
 
-# `ready` appears last: an installation that broke off is made again. Debian splits `venv` from python3;
-# where it is missing, any pip that is there fills the environment.
+# `ready` is written last: an interrupted installation is repeated. Debian splits `venv` from python3; without
+# ensurepip, the pip of $(PYTHON) fills the environment.
 .venv/ready: envs/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 13) else \
 	    f"cloob needs Python 3.11 or 3.12, not {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
@@ -57,5 +86,5 @@ lock: .venv/ready ## resolve pyproject.toml anew into envs/lock.txt and the pins
 	.venv/bin/uv pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-clean: ## forget the small world's results and the environment
+clean: ## delete the environment and the results of the demo
 	rm -rf .venv results/demo

@@ -35,9 +35,9 @@ import requests
 from PIL import Image
 
 from cloob.download.fetch.guard import Guard
-from cloob.download.fetch.round import Effort, Images, options_of
+from cloob.download.fetch.round import FetchOptions, ImageOptions, img2dataset_options
 
-IMAGES = Images(image_size=512, quality=95, max_aspect_ratio=3, min_size=16, samples_per_tar=500)
+IMAGES = ImageOptions(image_size=512, quality=95, max_aspect_ratio=3, min_size=16, samples_per_tar=500)
 SCRIPT_PROCESSES = 32  # the authors' had 300
 DISTINCT = 64
 
@@ -91,7 +91,7 @@ def serve(images: list[bytes], pipe: Connection) -> None:
 
 
 def effort(processes: int, threads: int) -> Effort:
-    return Effort("cloob-benchmark", 1e6, 10, 0, 3, 0, processes, threads)
+    return FetchOptions("cloob-benchmark", 1e6, 10, 0, 3, 0, processes, threads)
 
 
 def ours(folder: Path, address: str, processes: int, threads: int) -> None:
@@ -104,7 +104,7 @@ def ours(folder: Path, address: str, processes: int, threads: int) -> None:
     where = [
         "--part",
         "0",
-        "--parts",
+        "--num-parts",
         "1",
         "--folder",
         folder / "part",

@@ -21,9 +21,9 @@ from pathlib import Path
 import pyarrow as pa
 from download import DISTINCT, IMAGES, fetch_one, photograph, serve
 
-from cloob.download.fetch.completed_tars import read_whole
+from cloob.download.fetch.completed_tars import read_completed_tars
 from cloob.download.fetch.guard import Guard, install
-from cloob.download.fetch.rate_limit import Pace
+from cloob.download.fetch.rate_limit import HostRateLimiter
 
 # As in ours: webdataset would import torch, which uses CPU time and is used for nothing.
 sys.modules["torch"] = None  # type: ignore[assignment]
@@ -84,10 +84,10 @@ def main() -> None:
                 folder.mkdir()
             urllib.request.install_opener(urllib.request.build_opener())
             spent["bare img2dataset"].append(timed(worker(folders[0], urls, "sha256")))
-            Pace.make(Path(name) / "pace")
-            install(Guard((address,), 50_000_000, 100_000_000, 60), Pace(Path(name) / "pace", 1e6))
+            HostRateLimiter.create_file(Path(name) / "pace")
+            install(Guard((address,), 50_000_000, 100_000_000, 60), HostRateLimiter(Path(name) / "pace", 1e6))
             download = timed(worker(folders[1], urls, None))
-            ledger = timed(lambda folder=folders[1]: read_whole(folder, {}))
+            ledger = timed(lambda folder=folders[1]: read_completed_tars(folder, {}))
             spent["ours, the ledger's part"].append(ledger)
             spent["ours"].append(download + ledger)
             work = [(url, str(number), folders[2]) for number, url in enumerate(urls)]

@@ -25,12 +25,12 @@ from hashlib import md5
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-from yfcc15m_files import synthesise
+from yfcc_files import synthesise
 
 
 def ours(folder: Path, metadata: str) -> int:
     """The package's join; links written."""
-    from cloob.download.corpora.yfcc100m import join_yfcc
+    from cloob.download.corpora.yfcc100m import read as read_yfcc100m
 
     out = folder / "urls.parquet", folder / "outcomes.csv"
     address = "http://bucket.example"

@@ -24,7 +24,7 @@ ALLOWED = {
     "report": {"common", "objectives", "images"},
     "slurm": {"common"},
     "toy_data": {"common"},
-    "workflow": {"common", "objectives", "report", "download", "evaluate"},
+    "workflow": {"common", "objectives", "models", "download", "train", "evaluate", "report", "toy_data"},
 }
 
 

@@ -7,10 +7,10 @@ import pytest
 from cloob.cli import main
 
 COMMANDS = [
-    "download yfcc15m --metadata {folder} --subset {file} --caption title --image-base-url http://x.example"
+    "download urls --reader yfcc100m --metadata {folder} --subset {file} --caption title --image-base-url http://x.example"
     " --urls {new}/l.parquet --outcomes {new}/f.csv",
     "download summary --list-outcomes train={folder} --ledgers train={file} --summary {new}/s.csv",
-    "download cc3m --list {list} --urls {file}/l.parquet --outcomes {new}/f.csv",
+    "download urls --reader conceptual_captions --list {list} --urls {file}/l.parquet --outcomes {new}/f.csv",
     "shards verify --shards {folder} --outcomes {file} --processes 1",
 ]
 

@@ -47,7 +47,7 @@ def test_imports_of_the_package_and_the_rules_are_declared_and_nothing_else_is()
 def test_imports_of_tests_and_benchmarks_are_declared_and_nothing_else_is() -> None:
     runtime = {normalized(requirement) for requirement in PROJECT["dependencies"]}
     development = {normalized(name) for name in PROJECT["optional-dependencies"]["dev"]}
-    paths = [path for folder in ("tests", "benchmarks", "envs") for path in (ROOT / folder).rglob("*.py")]
+    paths = [path for folder in ("tests", "benchmarks", "envs", "docs") for path in (ROOT / folder).rglob("*.py")]
     imported = distributions_of(external_imports(paths))
     assert undeclared(imported, runtime | development) == set()
     assert development - DEVELOPMENT_PROGRAMS - set().union(*imported.values()) == set()

@@ -1,4 +1,4 @@
-"""What the system reports, what a file's content is to blame for, and the one line that the user is shown."""
+"""User-facing errors: I/O errors become one line with path and remedy, defects keep their traceback."""
 
 import errno
 import os
@@ -53,73 +53,79 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_write_that_fails_names_the_file_whatever_library_writes(tmp_path: Path, name: str) -> None:
+def test_failed_write_of_any_library_names_the_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / "results" / name
     with (
         resource_limit(resource.RLIMIT_FSIZE, 10_000),
-        pytest.raises(OSError) as failed,
-        atomic_write(path) as beside,
+        pytest.raises(OSError) as raised,
+        atomic_write(path) as temporary,
     ):
-        WRITERS[name](beside)
-    assert user_message(failed.value) == (
-        f"{path}: File too large; raise the file size limit (`ulimit -f`; the job's, too), or use another "
+        WRITERS[name](temporary)
+    assert user_message(raised.value) == (
+        f"{path}: File too large; raise the file size limit (`ulimit -f`, also in the job), or use another "
         "file system"
     )
-    assert list(path.parent.iterdir()) == []  # nothing half-written stays
+    assert list(path.parent.iterdir()) == []  # no temporary file is left
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EMFILE", "ETIMEDOUT", "EUCLEAN"])
-def test_each_error_of_the_system_has_a_remedy(name: str) -> None:
+def test_every_system_error_has_a_remedy(name: str) -> None:
     number = getattr(errno, name)
-    said = user_message(OSError(number, os.strerror(number), "/data/x"))
-    assert said is not None and said.startswith(f"/data/x: {os.strerror(number)}; ")
+    message = user_message(OSError(number, os.strerror(number), "/data/x"))
+    assert message is not None and message.startswith(f"/data/x: {os.strerror(number)}; ")
 
 
-def test_a_full_disk_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_full_disk_exits_with_status_2_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n" * 20_000)
     command = (
-        f"download cc3m --list {tmp_path}/links.tsv --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
+        f"download urls --reader conceptual_captions --list {tmp_path}/links.tsv"
+        f" --urls {tmp_path}/l.parquet --outcomes {tmp_path}/f.csv"
     )
-    with resource_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as ended:
+    with resource_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(SystemExit) as exited:
         main(command.split())
-    assert ended.value.code == 2
+    assert exited.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(
-        f"cloob download cc3m: error: {tmp_path}/l.parquet: File too large; raise the file"
+        f"cloob download urls: error: {tmp_path}/l.parquet: File too large; raise the file"
     )
 
 
-def to_output(output: int, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command that says something, with this standard output."""
+def run_with_stdout(stdout: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that prints something, with the given standard output."""
     (folder / "links.tsv").write_text("a cat\thttp://x.example/1.jpg\n")
-    command = f"download cc3m --list {folder}/links.tsv --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    command = (
+        f"download urls --reader conceptual_captions --list {folder}/links.tsv"
+        f" --urls {folder}/l.parquet --outcomes {folder}/f.csv"
+    )
     return subprocess.run(
         [sys.executable, "-m", "cloob", *command.split()],
-        stdout=output,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
 
 
-def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
+def test_full_disk_of_standard_output_is_one_line(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = to_output(full.fileno(), tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(
-        "cloob download cc3m: error: No space left on device; free space"
+        process = run_with_stdout(full.fileno(), tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[-1].startswith(
+        "cloob download urls: error: No space left on device; free space"
     )
 
 
-def test_output_that_nobody_reads_any_more_is_one_line(tmp_path: Path) -> None:
+def test_broken_pipe_of_standard_output_is_one_line(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = to_output(write, tmp_path)
+    process = run_with_stdout(write, tmp_path)
     os.close(write)
-    assert done.returncode == 2
-    last = done.stderr.splitlines()[-1]
+    assert process.returncode == 2
+    last = process.stderr.splitlines()[-1]
     assert last.startswith(
-        "cloob download cc3m: error: Broken pipe; the program that read the output has ended"
+        "cloob download urls: error: Broken pipe; the program that read the output has exited"
     )
 
 
@@ -130,19 +136,19 @@ def truncated_image(folder: Path) -> None:
         image.load()
 
 
-def torn_parquet(folder: Path) -> None:
+def truncated_parquet(folder: Path) -> None:
     pq.write_table(pa.table({"a": range(1000)}), folder / "x.parquet")
     (folder / "x.parquet").write_bytes((folder / "x.parquet").read_bytes()[:-100])
     pq.read_table(folder / "x.parquet")
 
 
-def torn_weights(folder: Path) -> None:
+def truncated_weights(folder: Path) -> None:
     write_torch(folder / "x.pt")
     (folder / "x.pt").write_bytes((folder / "x.pt").read_bytes()[:1000])
     torch.load(folder / "x.pt", weights_only=True)
 
 
-def no_gzip(folder: Path) -> None:
+def invalid_gzip(folder: Path) -> None:
     import gzip
 
     (folder / "x.gz").write_bytes(b"plain")
@@ -150,18 +156,18 @@ def no_gzip(folder: Path) -> None:
         file.read()
 
 
-@pytest.mark.parametrize("read", [truncated_image, torn_parquet, torn_weights, no_gzip])
-def test_damage_is_no_error_of_the_system(tmp_path: Path, read: Callable[[Path], None]) -> None:
-    with pytest.raises((OSError, RuntimeError, pa.ArrowException, UnidentifiedImageError)) as damage:
+@pytest.mark.parametrize("read", [truncated_image, truncated_parquet, truncated_weights, invalid_gzip])
+def test_damaged_content_is_not_an_io_error(tmp_path: Path, read: Callable[[Path], None]) -> None:
+    with pytest.raises((OSError, RuntimeError, pa.ArrowException, UnidentifiedImageError)) as raised:
         read(tmp_path)
-    assert io_errno(damage.value) is None
-    assert user_message(damage.value) is None  # a defect of ours, were it not caught: the traceback is due
+    assert io_errno(raised.value) is None
+    assert user_message(raised.value) is None  # callers handle it; uncaught, it is a defect with a traceback
 
 
-def test_memory_that_is_used_up_is_no_damage(tmp_path: Path) -> None:
-    with pytest.raises(OSError) as failed, io_errors_at(tmp_path / "x"):
+def test_out_of_memory_is_an_io_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as raised, io_errors_at(tmp_path / "x"):
         raise MemoryError
-    assert user_message(failed.value) == (
+    assert user_message(raised.value) == (
         f"{tmp_path}/x: Cannot allocate memory; give the job more memory (mem_mb in slurm/config.yaml), then "
         "run again"
     )
@@ -176,7 +182,7 @@ class Failing:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (InputError("a.tar: changed; pack it again"), "a.tar: changed; pack it again"),
         (
@@ -187,27 +193,27 @@ class Failing:
     ],
     ids=["input", "descriptors", "mode"],
 )
-def test_an_error_in_a_loader_process_is_the_same_line(error: Exception, said: str) -> None:
+def test_error_in_a_loader_worker_keeps_its_message(error: Exception, message: str) -> None:
     with pytest.raises(type(error)) as raised, kill_workers_on_exit():
         list(BatchLoader(Failing(error), list, [[0]], workers=1))
-    assert (user_message(raised.value) or "").startswith(said)
+    assert (user_message(raised.value) or "").startswith(message)
 
 
-def test_an_error_in_a_process_of_a_pool_keeps_its_path(tmp_path: Path) -> None:
+def test_io_error_keeps_its_path_when_pickled(tmp_path: Path) -> None:
     with pytest.raises(OSError) as raised, io_errors_at(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert user_message(pickle.loads(pickle.dumps(raised.value))) == user_message(raised.value)  # noqa: S301
 
 
-def test_a_copy_names_the_side_that_failed() -> None:
-    full, lost = OSError(errno.ENOSPC, "full", "/from/a"), OSError(errno.EIO, "lost", "/from/a")
-    full.filename2 = lost.filename2 = "/to/a"
-    assert (user_message(full) or "").startswith("/to/a: No space left on device")
-    assert (user_message(lost) or "").startswith("/from/a: Input/output error")
+def test_failed_copy_names_the_file_that_failed() -> None:
+    write_error, read_error = OSError(errno.ENOSPC, "full", "/from/a"), OSError(errno.EIO, "lost", "/from/a")
+    write_error.filename2 = read_error.filename2 = "/to/a"
+    assert (user_message(write_error) or "").startswith("/to/a: No space left on device")
+    assert (user_message(read_error) or "").startswith("/from/a: Input/output error")
 
 
 @pytest.mark.parametrize("lock", [exclusive_dir_lock, lambda folder: file_lock(folder / "features")])
-def test_a_lock_follows_no_link_and_truncates_nothing(tmp_path: Path, lock: Callable) -> None:
+def test_lock_file_is_not_followed_if_a_link_and_not_truncated(tmp_path: Path, lock: Callable) -> None:
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "lock").symlink_to(tmp_path / "mine")
@@ -220,10 +226,10 @@ def test_a_lock_follows_no_link_and_truncates_nothing(tmp_path: Path, lock: Call
     assert (tmp_path / "mine").read_text() == "precious"
 
 
-def test_a_temporary_file_is_never_written_through_a_link(tmp_path: Path) -> None:
+def test_temporary_file_is_not_written_through_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
-    with atomic_write(tmp_path / "probe.json") as beside:
-        name = beside.name
+    with atomic_write(tmp_path / "probe.json") as temporary:
+        name = temporary.name
     (tmp_path / name.replace("probe", "a")).symlink_to(tmp_path / "mine")
     write_json(tmp_path / "a.json", {"a": 1})
     assert (tmp_path / "mine").read_text() == "precious"
@@ -231,16 +237,17 @@ def test_a_temporary_file_is_never_written_through_a_link(tmp_path: Path) -> Non
     assert not (tmp_path / "a.json").is_symlink()
 
 
-def test_names_that_are_not_utf8_survive_json(tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf8_survive_json(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     write_json(tmp_path / "a.json", {"image": name, "title": "café"})
     assert read_json(tmp_path / "a.json") == {"image": name, "title": "café"}
     assert "café" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-def test_an_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cloob", "download", "cc3m", "--list", bytes(tmp_path) + b"/caf\xe9"]
+def test_argument_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cloob", "download", "urls", "--reader", "conceptual_captions"]
+    command += ["--list", bytes(tmp_path) + b"/caf\xe9"]
     command += ["--urls", f"{tmp_path}/l.parquet", "--outcomes", f"{tmp_path}/f.csv"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it or use another path")
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[-1].endswith("caf\\udce9': not UTF-8; rename it or use another path")

@@ -1,4 +1,4 @@
-"""A training log with a damaged line: the line is named, and the others are read."""
+"""Training logs with damaged lines: the number of the damaged line is reported, other lines are read."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from cloob.common.json_lines import first_and_last_events, parse_event
 
 
-def lines_of(number: int) -> list[bytes]:
+def log_lines(number: int) -> list[bytes]:
     steps = [
         {"event": "step", "samples_seen": 8 * step, "samples_per_second": 9.0} for step in range(1, number)
     ]
@@ -19,26 +19,26 @@ def lines_of(number: int) -> list[bytes]:
     "line",
     [b"{", b"\x00" * 40, b'{"event": "st\xff"}', b"7", b"[]", b'{"event": "s", "samples_seen": "8"}'],
 )
-def test_what_is_no_event_is_damage(line: bytes) -> None:
+def test_invalid_line_is_not_an_event(line: bytes) -> None:
     assert parse_event(line) is None
 
 
 @pytest.mark.parametrize("size", [300, 1 << 20])
 @pytest.mark.parametrize("bad", [1, 60, 99])
-def test_a_damaged_line_is_named_by_its_number(tmp_path: Path, size: int, bad: int) -> None:
-    lines = lines_of(100)
+def test_number_of_a_damaged_line_is_reported(tmp_path: Path, size: int, bad: int) -> None:
+    lines = log_lines(100)
     lines[bad - 1] = lines[bad - 1][:-10]
     log = tmp_path / "metrics.jsonl"
     log.write_bytes(b"\n".join(lines) + b"\n")
     events, damaged = first_and_last_events(log, size)
-    seen = bad == 1 or size > 300 or bad == 99
-    assert damaged == (bad if seen else None)
+    is_read = bad == 1 or size > 300 or bad == 99
+    assert damaged == (bad if is_read else None)
     assert events[-1]["samples_seen"] == 99 * 8
 
 
-def test_the_line_that_a_kill_tore_is_no_damage(tmp_path: Path) -> None:
+def test_incomplete_last_line_is_not_damage(tmp_path: Path) -> None:
     log = tmp_path / "metrics.jsonl"
-    log.write_bytes(b"\n".join(lines_of(100)) + b'\n{"event": "st')
+    log.write_bytes(b"\n".join(log_lines(100)) + b'\n{"event": "st')
     for size in (300, 1 << 20):
         events, damaged = first_and_last_events(log, size)
         assert damaged is None

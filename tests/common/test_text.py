@@ -1,4 +1,4 @@
-"""Text that people bring is read whatever system wrote it, and anything else is named."""
+"""Text files: all line endings and byte order marks are handled; other formats are recognized."""
 
 import gzip
 import json
@@ -12,13 +12,13 @@ from cloob.common.text import describe_non_text, read_text
 
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"a\r\nb\r\n", b"a\rb\r", b"\xef\xbb\xbfa\r\nb\n"])
-def test_lines_of_any_system_are_read_without_a_byte_order_mark(tmp_path: Path, content: bytes) -> None:
+def test_line_endings_are_normalized_and_byte_order_mark_removed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "text").write_bytes(content)
     assert read_text(tmp_path / "text") == "a\nb\n"
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("a\tb\n".encode("utf-16"), "UTF-16 text; convert it"),
         ("a\tb\n".encode("utf-16-be"), "iconv -f UTF-16BE -t UTF-8"),
@@ -27,17 +27,17 @@ def test_lines_of_any_system_are_read_without_a_byte_order_mark(tmp_path: Path, 
         ("caf\u00e9".encode("latin-1"), r"not UTF-8 \(byte 3\); save it as UTF-8"),
     ],
 )
-def test_what_is_no_utf8_text_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+def test_other_formats_raise_input_error_with_a_remedy(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "text").write_bytes(content)
-    with pytest.raises(InputError, match=f"text: .*{said}"):
+    with pytest.raises(InputError, match=f"text: .*{message}"):
         read_text(tmp_path / "text")
 
 
 @pytest.mark.parametrize("content", [b"", b"a", b"a\tb", b"BZ", "\u00e9\u00e9".encode(), b"<3 you\thttp://x"])
-def test_text_is_no_other_form(content: bytes) -> None:
+def test_text_is_not_taken_for_another_format(content: bytes) -> None:
     assert describe_non_text(content) is None
 
 
-def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_json_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": 1}).encode())
     assert read_json(tmp_path / "a.json") == {"a": 1}

@@ -1,9 +1,9 @@
-"""Whatever judges a file: where the system cannot read it, the file is named, and it is not called damaged.
+"""Every reader of a file reports an I/O error of the system as such, and does not take the file for damaged.
 
-A stage that took a healthy file for damaged would delete it, make it anew for days, or start from zero.
+A stage that took an intact file for damaged would delete it, recompute it for days, or start from scratch.
 """
 
-import encodings.utf_8_sig  # noqa: F401 (else imported where no file can be opened)
+import encodings.utf_8_sig  # noqa: F401 (otherwise imported when no file can be opened)
 import errno
 import tarfile
 import zipfile
@@ -26,10 +26,10 @@ from cloob.common.json_files import read_json, write_json
 from cloob.common.json_lines import first_and_last_events
 from cloob.common.text import read_text
 from cloob.common.yaml_file import read_yaml
-from cloob.download.corpora.text_lines import lines
+from cloob.download.corpora.line_reader import read_lines
 from cloob.download.corpora.yfcc100m_sqlite import is_sqlite
-from cloob.download.fetch.completed_tars import read_whole
-from cloob.download.ledger import SCHEMA, batches, read_part, write_ledger
+from cloob.download.fetch.completed_tars import read_completed_tars
+from cloob.download.ledger import SCHEMA, read_ledger_batches, read_part, write_ledger
 from cloob.evaluate.features.cache import cached
 from cloob.evaluate.protocols.result import is_there
 from cloob.evaluate.testsets.content_hash import content_of
@@ -42,13 +42,13 @@ from cloob.models.safe_load import read_weights
 from cloob.report.load.corpora import read_manifest
 from cloob.report.load.logs import read_log
 from cloob.report.load.outcomes import read_splits
-from cloob.report.load.paper import Paper
+from cloob.report.load.paper import read_paper
 from cloob.report.load.result_files import read_result
 from cloob.shards.from_download import download_source
 from cloob.shards.from_webdataset import webdataset_source
 from cloob.shards.reader import Shards
 from cloob.shards.source import read_byte_range
-from cloob.shards.validate import _finished
+from cloob.shards.validate import _up_to_date_rows
 from cloob.shards.webdataset_tars import decompress_tar
 from cloob.shards.writer import Sample, finished_shard, write_shard
 from cloob.train.state import newest_checkpoint, read_checkpoint, save_checkpoint
@@ -62,33 +62,33 @@ class Case:
     read: Callable[[Path], Any]
 
 
-def a_checkpoint(path: Path) -> None:
+def make_checkpoint(path: Path) -> None:
     save_checkpoint(path, {"samples_seen": 8, "state_dict": {"weight": torch.zeros(9)}})
 
 
-def a_tar(path: Path) -> None:
+def make_tar(path: Path) -> None:
     (path.parent / "caption.txt").write_text("a cat")
     with tarfile.open(path, "w") as tar:
         tar.add(path.parent / "caption.txt", "1.txt")
 
 
-def a_zip(path: Path) -> None:
+def make_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "a")
 
 
-def a_shard(path: Path) -> None:
+def make_shard(path: Path) -> None:
     write_shard(path, [Sample("1", b"jpeg", "a cat", "0" * 64, 4, 4)], "plan")
 
 
-def a_manifest(path: Path) -> None:
+def make_manifest(path: Path) -> None:
     entry = write_shard(path.parent / "000000.tar", [Sample("1", b"jpeg", "a cat", "0" * 64, 4, 4)], "plan")
     write_json(path, {"samples": 1, "sha256": "0", "shards": [entry]})
 
 
-def a_round(path: Path) -> None:
-    """The files of img2dataset for one tar."""
-    a_tar(path)
+def make_round(path: Path) -> None:
+    """The files that img2dataset writes for one tar."""
+    make_tar(path)
     write_json(path.with_name("00000_stats.json"), {"count": 1, "successes": 0})
     rows = {"key": ["0"], "uid": ["1"], "status": ["failed_to_download"], "error_message": ["HTTP Error 404"]}
     pq.write_table(pa.table(rows), path.with_suffix(".parquet"))
@@ -99,31 +99,31 @@ def features() -> dict[str, torch.Tensor]:
 
 
 CASES = {
-    "newest checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: newest_checkpoint(path.parent)),
-    "checkpoint": Case("epoch_0001.pt", a_checkpoint, lambda path: read_checkpoint(path, {})),
-    "weights": Case("weights.pt", a_checkpoint, read_weights),
-    "encoder": Case("weights.pt", a_checkpoint, load_encoder),
-    "index of a shard": Case(
+    "newest checkpoint": Case("epoch_0001.pt", make_checkpoint, lambda path: newest_checkpoint(path.parent)),
+    "checkpoint": Case("epoch_0001.pt", make_checkpoint, lambda path: read_checkpoint(path, {})),
+    "weights": Case("weights.pt", make_checkpoint, read_weights),
+    "encoder": Case("weights.pt", make_checkpoint, load_encoder),
+    "shard index": Case(
         "000000.parquet",
-        lambda p: a_shard(p.with_suffix(".tar")),
+        lambda p: make_shard(p.with_suffix(".tar")),
         lambda p: finished_shard(p.with_suffix(".tar"), "plan"),
     ),
-    "manifest": Case("shards.json", a_manifest, Shards),
-    "verdicts": Case(
+    "manifest": Case("shards.json", make_manifest, Shards),
+    "validated chunk": Case(
         "000000.parquet",
         lambda path: pq.write_table(pa.table({"a": [1]}), path),
-        lambda path: _finished(path, "x"),
+        lambda path: _up_to_date_rows(path, "x"),
     ),
-    "place": Case("000000.tar", a_tar, lambda path: read_byte_range((path, 0, 512))),
-    "somebody's shard": Case(
-        "a.tar", a_tar, lambda path: webdataset_source(path.parent, 1000).pieces[0].rows(path)
+    "byte range": Case("000000.tar", make_tar, lambda path: read_byte_range((path, 0, 512))),
+    "existing webdataset shard": Case(
+        "a.tar", make_tar, lambda path: webdataset_source([path.parent], 1000).chunks[0].samples(path)
     ),
-    "urls": Case(
+    "URL list": Case(
         "urls.parquet",
         lambda path: pq.write_table(pa.table({"uid": ["1"]}), path),
         lambda path: download_source([], path),
     ),
-    "part of links": Case(
+    "part of the URL list": Case(
         "urls.parquet",
         lambda p: pq.write_table(pa.table({"uid": ["1"], "url": ["u"]}), p),
         lambda path: read_part(path, 0, 1),
@@ -131,16 +131,20 @@ CASES = {
     "ledger": Case(
         "ledger.parquet",
         lambda path: write_ledger(path, SCHEMA.empty_table()),
-        lambda path: list(batches(path, ["uid"])),
+        lambda path: list(read_ledger_batches(path, ["uid"])),
     ),
-    "list": Case(
-        "list.tsv", lambda path: path.write_text("a cat\thttp://x.example\n"), lambda path: list(lines(path))
+    "list of captions and URLs": Case(
+        "list.tsv",
+        lambda path: path.write_text("a cat\thttp://x.example\n"),
+        lambda path: list(read_lines(path)),
     ),
     "tar of img2dataset": Case(
-        "00000_stats.json", lambda p: a_round(p.with_name("00000.tar")), lambda p: read_whole(p.parent, {})
+        "00000_stats.json",
+        lambda p: make_round(p.with_name("00000.tar")),
+        lambda p: read_completed_tars(p.parent, {}),
     ),
-    "tar archive": Case("a.tar", a_tar, is_archive),
-    "zip archive": Case("a.zip", a_zip, is_archive),
+    "tar archive": Case("a.tar", make_tar, is_archive),
+    "zip archive": Case("a.zip", make_zip, is_archive),
     "features": Case(
         "cache",
         lambda path: cached(path, "set", {}, features),
@@ -150,73 +154,82 @@ CASES = {
         "result.json", lambda path: write_json(path, {"run": 1}), lambda path: is_there(path, {"run": 1})
     ),
     "JSON": Case("a.json", lambda path: write_json(path, {}), read_json),
-    "hash": Case("a", lambda path: path.write_text("a"), sha256_file),
-    "hash of images": Case("a.jpg", lambda p: p.write_text("a"), lambda p: content_of([p], ["a"], p.parent)),
+    "SHA-256": Case("a", lambda path: path.write_text("a"), sha256_file),
+    "SHA-256 of images": Case(
+        "a.jpg", lambda p: p.write_text("a"), lambda p: content_of([p], ["a"], p.parent)
+    ),
     "image": Case("a.png", lambda path: Image.new("RGB", (4, 4)).save(path), load_image),
     "video": Case("a.avi", lambda path: path.write_bytes(b"RIFF"), middle_frame),
     "class folders": Case(
         "test", lambda path: (path / "cat").mkdir(parents=True), lambda p: class_folders(p, p)
     ),
-    "log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_log),
+    "training log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_log),
     "outcomes": Case(
         "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), lambda p: read_splits([("a/b/c", p)])
     ),
     "result for a table": Case("r.json", lambda path: write_json(path, {}), read_result),
-    "corpus": Case("shards.json", a_manifest, read_manifest),
+    "manifest for a table": Case("shards.json", make_manifest, read_manifest),
     "outcomes of a stage": Case(
         "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), read_outcomes
     ),
     "description": Case("a.yaml", lambda path: path.write_text("a: 1\n"), lambda p: read_yaml(p, "test set")),
     "architecture": Case("a.json", lambda path: path.write_text("{}"), lambda p: model_config(str(p))),
-    "names": Case("classes.txt", lambda path: path.write_text("cat\n"), lambda p: _names_in_file(p, p)),
+    "class names": Case("classes.txt", lambda path: path.write_text("cat\n"), lambda p: _names_in_file(p, p)),
     "text": Case("list.txt", lambda path: path.write_text("1.avi\n"), read_text),
-    "ends of a log": Case(
+    "end of the training log": Case(
         "m.jsonl",
         lambda path: path.write_text('{"event": "start"}\n'),
         lambda p: first_and_last_events(p, 99),
     ),
-    "SQLite?": Case("a.sql", lambda path: path.write_text("a"), is_sqlite),
-    "perhaps compressed": Case("a.tar", a_tar, lambda path: decompress_tar(path, path)),
-    "the paper's table": Case("paper.csv", lambda path: path.write_text("mean\n1\n"), Paper),
+    "SQLite database": Case("a.sql", lambda path: path.write_text("a"), is_sqlite),
+    "possibly compressed tar": Case("a.tar", make_tar, lambda path: decompress_tar(path, path)),
+    "paper results": Case("paper.csv", lambda path: path.write_text("mean\n1\n"), read_paper),
 }
 
 
-def state(folder: Path) -> dict[str, bytes | None]:
+def directory_state(folder: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_too_many_open_files_make_no_file_a_damaged_one(tmp_path: Path, name: str) -> None:
+def test_too_many_open_files_is_reported_for_the_file(tmp_path: Path, name: str) -> None:
     case = CASES[name]
     path = tmp_path / case.file
     case.make(path)
-    before = state(tmp_path)
-    with no_free_descriptors(), pytest.raises(OSError) as failed:
+    before = directory_state(tmp_path)
+    with no_free_descriptors(), pytest.raises(OSError) as raised:
         case.read(path)
-    said = user_message(failed.value)
-    assert said is not None
-    assert Path(said.partition(": ")[0]).is_relative_to(tmp_path)
-    assert "Too many open files; raise the limit of open files (`ulimit -n`" in said
-    assert state(tmp_path) == before
+    message = user_message(raised.value)
+    assert message is not None
+    assert Path(message.partition(": ")[0]).is_relative_to(tmp_path)
+    assert "Too many open files; raise the limit of open files (`ulimit -n`" in message
+    assert directory_state(tmp_path) == before
 
 
-# What C and C++ read by themselves, past what the test can let fail.
-READ_BY_OTHERS = {"features", "class folders", "verdicts", "urls", "part of links", "ledger"}
+# Files read by C or C++ code, where this test cannot inject errors.
+READ_BY_NATIVE_CODE = {
+    "features",
+    "class folders",
+    "validated chunk",
+    "URL list",
+    "part of the URL list",
+    "ledger",
+}
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - READ_BY_OTHERS))
-def test_a_disk_that_fails_while_it_is_read_is_named(
+@pytest.mark.parametrize("name", sorted(CASES.keys() - READ_BY_NATIVE_CODE))
+def test_failing_disk_is_reported_for_the_file(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]
     path = tmp_path / case.file
     case.make(path)
-    before = state(tmp_path)
-    with monkeypatch.context() as patched, pytest.raises(OSError) as failed:
+    before = directory_state(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(OSError) as raised:
         fail_reads_below(patched, tmp_path, errno.EIO)
         case.read(path)
-    said = user_message(failed.value)
-    assert said is not None
-    assert Path(said.partition(": ")[0]).is_relative_to(tmp_path)
-    assert "Input/output error; the disk or file server failed" in said
-    assert state(tmp_path) == before
+    message = user_message(raised.value)
+    assert message is not None
+    assert Path(message.partition(": ")[0]).is_relative_to(tmp_path)
+    assert "Input/output error; the disk or file server failed" in message
+    assert directory_state(tmp_path) == before

@@ -1,4 +1,4 @@
-"""A YAML file that a person wrote: what YAML 1.1 reads otherwise than it looks is one line."""
+"""YAML files: values that YAML 1.1 reads in an unexpected way are reported in one line."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from cloob.common.yaml_file import find_pitfalls, read_yaml, value_hint
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("workers: 010", "line 1: workers: YAML reads 010 as 8 (base 8); write no leading zero"),
         ("a:\n  - -017", "line 2: a.0: YAML reads -017 as -15 (base 8)"),
@@ -27,9 +27,9 @@ from cloob.common.yaml_file import find_pitfalls, read_yaml, value_hint
         ("~: 2", "line 1: key ~ is not read as text"),
     ],
 )
-def test_what_yaml_reads_otherwise_than_it_looks_is_told_with_line_and_key(text, said):
+def test_unexpected_readings_are_reported_with_line_and_key(text, message):
     [line] = find_pitfalls(text)
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_what_yaml_reads_otherwise_than_it_looks_is_told_with_line_and_key(text,
         "- &l [1]\n- *l",
     ],
 )
-def test_what_is_read_as_it_looks_is_not_told(text):
+def test_unambiguous_values_are_not_reported(text):
     assert list(find_pitfalls(text)) == []
 
 
 @pytest.mark.parametrize(
-    ("written", "wanted", "remedy"),
+    ("text", "expected_types", "remedy"),
     [
         ("5e-4", ["number"], "5.0e-4"),
         ("1e3", ["number"], "1.0e+3"),
@@ -62,15 +62,15 @@ def test_what_is_read_as_it_looks_is_not_told(text):
         ("5.0", ["integer"], "5"),
     ],
 )
-def test_the_hint_for_a_number_is_one_that_yaml_reads_as_this_number(written, wanted, remedy):
-    value = yaml.safe_load(written)
-    assert f"write {remedy}" in value_hint(value, wanted)
+def test_number_in_the_hint_is_read_as_this_number(text, expected_types, remedy):
+    value = yaml.safe_load(text)
+    assert f"write {remedy}" in value_hint(value, expected_types)
     assert yaml.safe_load(remedy) == float(value)
     assert type(yaml.safe_load(remedy)) in (int, float)
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted", "said"),
+    ("value", "expected_types", "message"),
     [
         (False, ["string"], "truth values in YAML; put the text in quotes"),
         (2024, ["string", "null"], "put the text in quotes"),
@@ -85,32 +85,32 @@ def test_the_hint_for_a_number_is_one_that_yaml_reads_as_this_number(written, wa
         (None, ["number"], ""),
     ],
 )
-def test_the_hint_for_other_types(value, wanted, said):
-    found = value_hint(value, wanted)
-    assert said in found if said else found == ""
+def test_hint_for_other_types(value, expected_types, message):
+    hint = value_hint(value, expected_types)
+    assert message in hint if message else hint == ""
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"a:\n\tb: 1", "indent by spaces, not by tabs"),
+        (b"a:\n\tb: 1", "indent with spaces, not tabs"),
         (b"a: [1", "not YAML"),
         (b"a: \xff", "not UTF-8 (byte 3)"),
         (b"a: 2026-02-30", "not YAML (day is out of range for month)"),
         (b"a: 1\na: 2", "key a is given twice"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_line_with_its_name(tmp_path: Path, content, said):
+def test_unreadable_file_raises_input_error_in_one_line(tmp_path: Path, content, message):
     path = tmp_path / "a.yaml"
     path.write_bytes(content)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as raised:
         read_yaml(path, "config")
-    assert str(refused.value).startswith(f"{path}: ") and said in str(refused.value)
-    assert len(str(refused.value).splitlines()) == 1
+    assert str(raised.value).startswith(f"{path}: ") and message in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
     with pytest.raises(InputError, match="no such config"):
         read_yaml(tmp_path / "b.yaml", "config")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path):
+def test_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path):
     (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
     assert read_yaml(tmp_path / "a.yaml", "config") == {"a": 1, "b": 2}

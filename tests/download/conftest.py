@@ -1,16 +1,16 @@
-"""A web server on the loopback, for every test module that asks for it."""
+"""A local web server for the tests of the download stage."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.served_parts import RememberingServer
+from tests.helpers.recording_server import RecordingServer
 
 
 @pytest.fixture(scope="module")
-def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RememberingServer]:
-    """A server on a free loopback port; put files into its `root`."""
-    with RememberingServer(tmp_path_factory.mktemp("www")) as server:
+def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordingServer]:
+    """A server on a free loopback port, shared by a module's tests; it serves the files in its `root`."""
+    with RecordingServer(tmp_path_factory.mktemp("www")) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through its DevTools pipe: no driver, no package, no port."""
+"""A headless Chromium, controlled through its DevTools pipe: no driver, no package, no port."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# No network at all: what a page shows must lie in the page.
+# Without network: a page has to contain everything that it shows.
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -18,20 +18,20 @@ FLAGS = [
 
 
 class Browser:
-    """One page; `errors` collects what a developer would see in red."""
+    """One page. `errors` collects errors of scripts and the console, and requests to the network."""
 
     def __init__(self, profile: Path) -> None:
-        from_us, self._write = os.pipe()
-        self._read, from_it = os.pipe()
-        # DevTools speaks on the file descriptors 3 and 4.
-        command = [*("bash", "-c", f'exec "$@" 3<&{from_us} 4>&{from_it}', "bash", CHROMIUM)]
+        commands, self._write = os.pipe()
+        self._read, responses = os.pipe()
+        # DevTools reads from file descriptor 3 and writes to 4.
+        command = ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{responses}', "bash", str(CHROMIUM)]
         command += [*FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
-            command, pass_fds=(from_us, from_it), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, pass_fds=(commands, responses), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        os.close(from_us)
-        os.close(from_it)
-        self._sent, self._rest, self._session = 0, b"", None
+        os.close(commands)
+        os.close(responses)
+        self._last_id, self._buffer, self._session = 0, b"", None
         self.errors: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -48,40 +48,40 @@ class Browser:
         os.close(self._read)
 
     def call(self, method: str, **parameters: object) -> dict:
-        """Send one command and give its result; what happens meanwhile is looked at for errors."""
-        self._sent += 1
-        message = {"id": self._sent, "method": method, "params": parameters}
+        """Send one command and return its result; events that arrive before it are searched for errors."""
+        self._last_id += 1
+        message = {"id": self._last_id, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._next()
-            self._look(answer)
-            if answer.get("id") == self._sent:
-                assert "error" not in answer, answer
-                return answer["result"]
+            received = self._receive()
+            self._record_errors(received)
+            if received.get("id") == self._last_id:
+                assert "error" not in received, received
+                return received["result"]
 
-    def _next(self) -> dict:
-        while b"\0" not in self._rest:
-            part = os.read(self._read, 1 << 20)
-            assert part, "the browser ended"
-            self._rest += part
-        text, _, self._rest = self._rest.partition(b"\0")
+    def _receive(self) -> dict:
+        while b"\0" not in self._buffer:
+            chunk = os.read(self._read, 1 << 20)
+            assert chunk, "the browser exited"
+            self._buffer += chunk
+        text, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(text)
 
-    def _look(self, answer: dict) -> None:
-        method, found = answer.get("method"), answer.get("params", {})
+    def _record_errors(self, message: dict) -> None:
+        method, event = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
-            self.errors.append(json.dumps(found["exceptionDetails"])[:500])
-        elif method == "Runtime.consoleAPICalled" and found["type"] in ("error", "assert"):
-            self.errors.append(json.dumps(found["args"])[:500])
-        elif method == "Log.entryAdded" and found["entry"]["level"] == "error":
-            self.errors.append(json.dumps(found["entry"])[:500])
-        elif method == "Network.requestWillBeSent" and found["request"]["url"].startswith("http"):
-            self.errors.append(f"asks the network for {found['request']['url']}")
+            self.errors.append(json.dumps(event["exceptionDetails"])[:500])
+        elif method == "Runtime.consoleAPICalled" and event["type"] in ("error", "assert"):
+            self.errors.append(json.dumps(event["args"])[:500])
+        elif method == "Log.entryAdded" and event["entry"]["level"] == "error":
+            self.errors.append(json.dumps(event["entry"])[:500])
+        elif method == "Network.requestWillBeSent" and event["request"]["url"].startswith("http"):
+            self.errors.append(f"requests {event['request']['url']} from the network")
 
     def open(self, page: Path, width: int, height: int) -> None:
-        """Load a page in a window of that many CSS pixels."""
+        """Load a page in a window of this size in CSS pixels."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -91,28 +91,28 @@ class Browser:
         )
         self.call("Page.navigate", url=page.resolve().as_uri())
 
-    def ask(self, expression: str) -> object:
+    def evaluate(self, expression: str) -> object:
         """The value of a JavaScript expression."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
     def wait_for(self, expression: str, seconds: float = 60) -> object:
-        """The value of an expression as soon as it holds."""
-        end = time.monotonic() + seconds
-        while not (value := self.ask(expression)):
-            assert time.monotonic() < end, f"never so: {expression}"
+        """Wait until an expression is truthy, and return its value."""
+        deadline = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < deadline, f"not true after {seconds} s: {expression}"
             time.sleep(0.1)
         return value
 
-    def click(self, selector: str, text: str = "") -> None:
-        """Click the first element that is chosen and has the text."""
-        chosen = (
-            f"[...document.querySelectorAll({selector!r})].find(each => each.innerText.trim() == {text!r})"
+    def click(self, selector: str, text: str) -> None:
+        """Click the first element that matches the selector and has this text."""
+        element = (
+            f"[...document.querySelectorAll({selector!r})].find(node => node.innerText.trim() == {text!r})"
         )
-        self.wait_for(f"!!{chosen}")
-        self.ask(f"{chosen}.click()")
+        self.wait_for(f"!!{element}")
+        self.evaluate(f"{element}.click()")
 
     def screenshot(self, png: Path) -> None:
-        """Write what is seen, for a person to look at."""
+        """Save a screenshot, to debug a test."""
         png.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))

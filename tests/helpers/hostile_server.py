@@ -1,4 +1,4 @@
-"""A web server with every bad habit, one per path."""
+"""A web server that violates HTTP and wastes resources in a different way on each path."""
 
 import io
 import socketserver
@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 
 from PIL import Image
 
-from tests.helpers.served_parts import jpeg
+from tests.helpers.recording_server import random_jpeg
 
 
-class Rogue(socketserver.ThreadingTCPServer):
-    """Answers by path: a redirect, bytes without end, a drop now and then, a bomb …"""
+class HostileServer(socketserver.ThreadingTCPServer):
+    """Each path is answered by the method of that name; `target` is where `/redirect` leads."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -23,28 +23,28 @@ class Rogue(socketserver.ThreadingTCPServer):
     class RequestHandlerClass(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             path = self.rfile.readline().split()[1].decode()
-            self.server.asked.append(path)
+            self.server.requests.append(path)
             while self.rfile.readline().strip():
                 pass
-            with suppress(OSError):  # the client had enough
+            with suppress(OSError):  # the client hung up
                 getattr(self, path.strip("/").partition("?")[0])()
 
-        def answer(self, head: str, body: bytes = b"") -> None:
+        def respond(self, head: str, body: bytes = b"") -> None:
             self.wfile.write(f"HTTP/1.1 {head}\r\n\r\n".encode() + body)
 
         def redirect(self) -> None:
-            self.answer(f"302 Found\r\nLocation: {self.server.target}")
+            self.respond(f"302 Found\r\nLocation: {self.server.target}")
 
         def to_file(self) -> None:
-            self.answer("302 Found\r\nLocation: file:///etc/passwd")
+            self.respond("302 Found\r\nLocation: file:///etc/passwd")
 
         def endless(self) -> None:
-            self.answer("200 OK")
+            self.respond("200 OK")
             while True:
                 self.wfile.write(b"x" * 100_000)
 
         def dripping(self) -> None:
-            self.answer("200 OK")
+            self.respond("200 OK")
             while True:
                 self.wfile.write(b"x")
                 time.sleep(0.2)
@@ -55,52 +55,52 @@ class Rogue(socketserver.ThreadingTCPServer):
                 self.wfile.write(b"x")
                 time.sleep(0.2)
 
-        def bomb(self) -> None:
+        def pixel_bomb(self) -> None:
             content = png_bomb(30_000)
-            self.answer(f"200 OK\r\nContent-Length: {len(content)}", content)
+            self.respond(f"200 OK\r\nContent-Length: {len(content)}", content)
 
-        def scans(self) -> None:
-            """A progressive JPEG that keeps a decoder busy."""
+        def many_scans(self) -> None:
+            """A progressive JPEG with so many scans that decoding takes long."""
             content = io.BytesIO()
             Image.effect_noise((100, 80), 60).save(content, "JPEG", progressive=True)
             head, tail = content.getvalue()[:-2], content.getvalue()[-2:]
             content = head + head[head.rindex(b"\xff\xda") :] * 200 + tail
-            self.answer(f"200 OK\r\nContent-Length: {len(content)}", content)
+            self.respond(f"200 OK\r\nContent-Length: {len(content)}", content)
 
         def partial(self) -> None:
-            self.answer("206 Partial Content\r\nContent-Length: 100", jpeg(1)[:100])
+            self.respond("206 Partial Content\r\nContent-Length: 100", random_jpeg(1)[:100])
 
-        def nothing(self) -> None:
-            self.answer("204 No Content")
+        def no_content(self) -> None:
+            self.respond("204 No Content")
 
         def cut(self) -> None:
-            self.answer("200 OK\r\nContent-Length: 1000", b"x" * 10)
+            self.respond("200 OK\r\nContent-Length: 1000", b"x" * 10)
 
         def chunks(self) -> None:
-            self.answer("200 OK\r\nTransfer-Encoding: chunked", b"zz\r\nwhat?")
+            self.respond("200 OK\r\nTransfer-Encoding: chunked", b"zz\r\nwhat?")
 
         def chunked(self, size: str, forever: bytes = b"x" * 100_000) -> None:
-            """A chunk of some size, and no end."""
-            self.answer("200 OK\r\nTransfer-Encoding: chunked", f"{size}\r\n".encode())
+            """A chunk with the given size field, and then bytes without end."""
+            self.respond("200 OK\r\nTransfer-Encoding: chunked", f"{size}\r\n".encode())
             while True:
                 self.wfile.write(forever)
 
-        def chunk_to_the_end(self) -> None:
+        def chunk_size_minus_one(self) -> None:
             self.chunked("-1")
 
-        def chunk_below_zero(self) -> None:
+        def chunk_size_negative(self) -> None:
             self.chunked("-ffffff")
 
-        def chunk_of_all(self) -> None:
+        def chunk_size_int64_max(self) -> None:
             self.chunked("7" + "f" * 15)
 
-        def chunk_of_many_digits(self) -> None:
+        def chunk_size_of_many_digits(self) -> None:
             self.chunked("f" * 40_000)
 
-        def chunk_without_size(self) -> None:
+        def chunk_size_empty(self) -> None:
             self.chunked("")
 
-        def chunk_with_extensions(self) -> None:
+        def chunk_extensions(self) -> None:
             self.chunked("1;" + "x" * 1_000, b"x\r\n1;" + b"x" * 1_000 + b"\r\n")
 
         def trailers(self) -> None:
@@ -117,23 +117,23 @@ class Rogue(socketserver.ThreadingTCPServer):
 
         def slow_redirects(self) -> None:
             time.sleep(0.7)
-            self.answer(f"302 Found\r\nLocation: /slow_redirects?{time.time()}")
+            self.respond(f"302 Found\r\nLocation: /slow_redirects?{time.time()}")
 
         def dripping_chunks(self) -> None:
-            self.answer("200 OK\r\nTransfer-Encoding: chunked")
+            self.respond("200 OK\r\nTransfer-Encoding: chunked")
             while True:
                 self.wfile.write(b"1\r\nx\r\n")
                 time.sleep(0.2)
 
         def dripping_trailers(self) -> None:
-            self.answer("200 OK\r\nTransfer-Encoding: chunked", b"0\r\n")
+            self.respond("200 OK\r\nTransfer-Encoding: chunked", b"0\r\n")
             while True:
                 self.wfile.write(b"x\r\n")
                 time.sleep(0.2)
 
         def two_lengths(self) -> None:
             head = "200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked"
-            self.answer(head, b"5\r\nwhole\r\n0\r\n\r\n")
+            self.respond(head, b"5\r\nwhole\r\n0\r\n\r\n")
 
         def length_with_sign(self) -> None:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: +100\r\n\r\nhalf")
@@ -151,43 +151,43 @@ class Rogue(socketserver.ThreadingTCPServer):
         def junk(self) -> None:
             self.wfile.write(b"\0\xff\r\nHTTP Error 404: certificate\r\n\r\n")
 
-        def liar(self) -> None:
-            self.answer("404 image too small, timed out, certificate\r\nContent-Length: 0")
+        def misleading_reason(self) -> None:
+            self.respond("404 image too small, timed out, certificate\r\nContent-Length: 0")
 
         def crowded(self) -> None:
-            self.answer("200 OK\r\n" + "\r\n".join(f"X-{number}: 1" for number in range(200)))
+            self.respond("200 OK\r\n" + "\r\n".join(f"X-{number}: 1" for number in range(200)))
 
         def long_line(self) -> None:
-            self.answer(f"200 OK\r\nX-Long: {'x' * 100_000}")
+            self.respond(f"200 OK\r\nX-Long: {'x' * 100_000}")
 
         def opted_out(self) -> None:
-            self.answer("200 OK\r\nX-Robots-Tag: noai", jpeg(1))
+            self.respond("200 OK\r\nX-Robots-Tag: noai", random_jpeg(1))
 
         def opted_out_of_us(self) -> None:
-            self.answer("200 OK\r\nX-Robots-Tag: cloob-tests: noindex", jpeg(1))
+            self.respond("200 OK\r\nX-Robots-Tag: cloob-tests: noindex", random_jpeg(1))
 
         def gzip(self) -> None:
-            self.answer("200 OK\r\nContent-Encoding: deflate", zlib.compress(jpeg(1)))
+            self.respond("200 OK\r\nContent-Encoding: deflate", zlib.compress(random_jpeg(1)))
 
         def noise(self) -> None:
-            self.answer("200 OK\r\nContent-Type: image/jpeg", b"\xff\xd8\xff\xe0" + bytes(range(256)) * 9)
+            self.respond("200 OK\r\nContent-Type: image/jpeg", b"\xff\xd8\xff\xe0" + bytes(range(256)) * 9)
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
 
 
 @contextmanager
-def rogue_server() -> Iterator[Rogue]:
-    """The server, answering."""
-    with Rogue() as server:
+def hostile_server() -> Iterator[HostileServer]:
+    """A running hostile server."""
+    with HostileServer() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
 def png_bomb(edge: int) -> bytes:
-    """A black PNG of edge × edge pixels in some 100 KB."""
+    """A black PNG of edge × edge pixels in about 100 KB."""
     content = io.BytesIO()
     Image.new("1", (8, 8)).save(content, "PNG")
     rows = zlib.compressobj(9)

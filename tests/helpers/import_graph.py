@@ -55,11 +55,15 @@ def internal_imports(*, lazy: bool = True) -> dict[str, set[str]]:
     return graph
 
 
-def external_imports(paths: Iterable[Path]) -> set[str]:
+def external_imports(paths: Iterable[Path], *, lazy: bool = True) -> set[str]:
     """The top-level names of the third-party packages that the files import."""
-    paths = list(paths)
-    names = {name.split(".")[0] for path in paths for name in imported_names(path)}
-    return names - set(sys.stdlib_module_names) - {"cloob", "tests"} - {path.stem for path in paths}
+    names: set[str] = set()
+    for path in paths:
+        # Scripts outside packages may import scripts of the same folder.
+        is_script = not (path.parent / "__init__.py").exists()
+        siblings = {sibling.stem for sibling in path.parent.glob("*.py")} if is_script else set()
+        names |= {name.split(".")[0] for name in imported_names(path, lazy=lazy)} - siblings
+    return names - set(sys.stdlib_module_names) - {"cloob", "tests"}
 
 
 def import_chain(start: str, target: str) -> list[str] | None:

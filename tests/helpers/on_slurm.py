@@ -1,4 +1,4 @@
-"""The pipeline on a cluster, started as a user would."""
+"""Run the pipeline on a Slurm cluster as a user would."""
 
 import json
 import os
@@ -21,7 +21,7 @@ EPOCHS = 4
 
 
 class Pipeline:
-    """A config on a cluster: starts `snakemake --profile slurm` as a user would."""
+    """A config and its results; starts `snakemake --profile slurm`."""
 
     def __init__(self, slurm, folder):
         demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
@@ -38,18 +38,18 @@ class Pipeline:
         self._started = []
 
     def copy(self, folder):
-        """The same pipeline in another folder, with all that it has made."""
+        """The same pipeline in another folder, with a copy of its results."""
         other = object.__new__(Pipeline)
         other.__dict__ |= self.__dict__ | {"results": folder / "results", "config": folder / "config.yaml"}
-        # Running checkpoints are large, and nothing that is made again reads those.
+        # Running checkpoints are large and not needed by finished outputs.
         ignored = shutil.ignore_patterns("checkpoints")
         shutil.copytree(self.results, other.results, symlinks=True, ignore=ignored)
         other.config.write_text(self.config.read_text().replace(str(self.results), str(other.results)))
         other.table, other._started = other.results / "tables" / "zeroshot.csv", []
         return other
 
-    def forget(self, *paths):
-        """Delete what lies under these paths of the results folder."""
+    def delete(self, *paths):
+        """Delete files and folders of the results folder."""
         for path in paths:
             if (self.results / path).is_dir():
                 shutil.rmtree(self.results / path)
@@ -57,17 +57,19 @@ class Pipeline:
                 (self.results / path).unlink(missing_ok=True)
 
     def start(self, *arguments, train=None, threads=None):
-        """The process, with the true profile, or with one that asks for other things (not: None) for train.
+        """Start Snakemake; `train` overrides resources of the rule train in the profile (None: unset).
 
-        No conda is here (--sdm): every env is the one of the tests. How jobs do is asked for sooner than on a
-        cluster of many users.
+        The jobs use the environment of the tests instead of conda (--sdm), and job states are queried earlier
+        than on a busy cluster.
         """
         profile = "slurm"
         if train:
             # --set-resources would replace the profile's whole map, not merge with it.
             content = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
-            asked = content["set-resources"]["train"] | train
-            content["set-resources"]["train"] = {key: one for key, one in asked.items() if one is not None}
+            resources = content["set-resources"]["train"] | train
+            content["set-resources"]["train"] = {
+                key: value for key, value in resources.items() if value is not None
+            }
             content["set-threads"]["train"] = threads
             profile = self.config.parent / "profile"
             profile.mkdir(exist_ok=True)
@@ -87,79 +89,79 @@ class Pipeline:
         self._started.append(process)
         return process
 
-    def end_of(self, process, status=0):
-        """The output of a process, once it has ended with this status."""
+    def wait(self, process, status=0):
+        """Wait for a process to exit with `status`; returns its output."""
         process.wait()
         output = self._output(self._started.index(process)).read_text()
         assert process.returncode == status, output[-8000:]
         return output
 
     def run(self, *arguments, status=0, **changes):
-        """The finished process's output."""
-        return self.end_of(self.start(*arguments, **changes), status)
+        """Run Snakemake to its end; returns its output."""
+        return self.wait(self.start(*arguments, **changes), status)
 
-    def note_jobs(self):
-        """Note what each job so far asked for, and when it ran: Slurm knows those of later pipelines too."""
+    def record_jobs(self):
+        """Record requests and times of all jobs so far; Slurm will also list jobs of other pipelines."""
         columns = ["Comment", "tres-per-node", "tres-per-job", "NumNodes", "NumCPUs"]
         columns += ["TimeLimit", "StartTime", "EndTime"]
         wide = ",".join(f"{column}:200" for column in columns)
-        lines = self.slurm.ask("squeue", "--states=all", "--noheader", "-O", wide).splitlines()
-        rows = [[line[200 * place :][:200].strip() for place in range(len(columns))] for line in lines]
+        lines = self.slurm.run_command("squeue", "--states=all", "--noheader", "-O", wide).splitlines()
+        rows = [[line[200 * column :][:200].strip() for column in range(len(columns))] for line in lines]
         self._jobs = [dict(zip(columns, row, strict=True)) for row in rows]
 
     def jobs_of(self, name):
-        """The noted jobs of a rule or a group."""
+        """The recorded jobs of a rule or a group."""
         return [job for job in self._jobs if job["Comment"].startswith(f"rule_{name}")]
 
     def _output(self, number):
         return self.config.with_name(f"snakemake_{number}.log")
 
     def stop(self):
-        """Kill what still runs of the processes that were started: snakemake, and the server around it."""
+        """Kill all processes that were started and are still running: Snakemake and the image server."""
         for process in self._started:
             if process.poll() is None:
-                for one in (*descendants([process.pid]), process.pid):
+                for pid in (*descendants([process.pid]), process.pid):
                     with suppress(ProcessLookupError):
-                        os.kill(one, signal.SIGKILL)
+                        os.kill(pid, signal.SIGKILL)
                 process.wait()
 
-    def training(self):
-        """Snakemake, once `RUN`, which it trains anew for its table, has left a checkpoint.
+    def start_training(self):
+        """Start Snakemake to train `RUN` again, and stop (SIGSTOP) the training at its first checkpoint.
 
-        The run's processes are held then, so that what is done to them comes in time on any machine.
+        Stopping makes the tests independent of the speed of the machine. Returns the Snakemake process.
         """
-        self.forget(f"train/{RUN}", f"evaluate/{RUN}", "tables/zeroshot.csv")
+        self.delete(f"train/{RUN}", f"evaluate/{RUN}", "tables/zeroshot.csv")
         process = self.start(self.table)
         checkpoints = self.results / "train" / RUN / "checkpoints"
         while not list(checkpoints.glob("epoch_*.pt")):
-            assert process.poll() is None, self.end_of(process, status=None)
+            assert process.poll() is None, self.wait(process, status=None)
             time.sleep(0.1)
         self.signal(signal.SIGSTOP)
         return process
 
-    def trainers(self):
-        """The processes that train `RUN`."""
+    def training_processes(self):
+        """The process IDs of the training of `RUN`."""
         commands = {}
         for process in self.slurm.processes(self.job()[1]):
-            with suppress(OSError):  # it ended meanwhile
+            with suppress(OSError):  # the process has exited
                 commands[process] = Path(f"/proc/{process}/cmdline").read_text().split("\0")
-        # Not srun, which has the same words behind its own.
+        # srun has the same arguments at later positions.
         training = ["-m", "cloob", "train"]
-        found = [process for process, words in commands.items() if words[1:5] == training]
-        assert len(found) == 2, commands
-        return found
+        processes = [process for process, command in commands.items() if command[1:4] == training]
+        assert len(processes) == 2, commands
+        return processes
 
     def signal(self, number):
-        """Send the run's processes a signal."""
-        for process in self.trainers():
+        """Send a signal to the training processes."""
+        for process in self.training_processes():
             os.kill(process, number)
 
     def job(self):
-        """The number of the training job that runs, and its node."""
-        jobs = self.slurm.ask("squeue", "-h", "--states=RUNNING", "-o", "%i|%k|%N").splitlines()
+        """ID and node of the running training job."""
+        jobs = self.slurm.run_command("squeue", "-h", "--states=RUNNING", "-o", "%i|%k|%N").splitlines()
         return next(line.split("|")[::2] for line in jobs if "rule_train" in line)
 
     def events(self, kind):
-        """The events of a kind in the log of the finished `RUN`."""
+        """The events of a kind in the log of `RUN`."""
         lines = map(json.loads, (self.results / "train" / RUN / "metrics.jsonl").read_text().splitlines())
         return [line for line in lines if line["event"] == kind]

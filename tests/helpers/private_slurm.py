@@ -1,4 +1,4 @@
-"""A private Slurm: its own munge, controller and nodes on this machine, everything under one folder."""
+"""A private Slurm cluster: munge, controller and node daemons on this machine, all files in one folder."""
 
 import os
 import secrets
@@ -12,15 +12,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
-# Nodes may claim more than the machine has (config_overrides): so the profile's own requests fit.
+# More than the machine has (config_overrides), so that the requests of the default profile fit.
 NODE = "CPUs=64 RealMemory=600000 Gres=gpu:fake:4 State=UNKNOWN"
 
 
 class PrivateSlurm:
-    """The running cluster: `environment` makes its programs the ones on PATH."""
+    """A running cluster; with `environment`, Slurm's programs on PATH use it."""
 
     def __init__(self, folder: Path, nodes: int) -> None:
-        folder = folder.resolve()  # as the kernel names its files
+        folder = folder.resolve()  # compared with paths in /proc
         self.folder, self.nodes = folder, [f"n{number + 1}" for number in range(nodes)]
         self.environment = os.environ | {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
@@ -44,12 +44,13 @@ class PrivateSlurm:
             f"--key-file={munge / 'key'}",
             *names.values(),
         )
-        self._until((munge / "socket").exists, "munged does not answer")
+        self._until((munge / "socket").exists, "munged does not respond")
         self._run("slurmctld", "/usr/sbin/slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
         for node in self.nodes:
             self.start_node(node)
         self._until(
-            lambda: self.ask("sinfo", "-h", "-o", "%T").split() == ["idle"], "the nodes do not become idle"
+            lambda: self.run_command("sinfo", "-h", "-o", "%T").split() == ["idle"],
+            "the nodes do not become idle",
         )
 
     def start_node(self, node: str) -> None:
@@ -57,51 +58,51 @@ class PrivateSlurm:
         self._run(node, "/usr/sbin/slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", node)
 
     def kill_daemon(self, node: str) -> None:
-        """The daemon of a node dies; what runs on the node goes on."""
+        """Kill the daemon of a node; jobs on the node continue."""
         daemon = self._daemons.pop(node)
         daemon.kill()
         daemon.wait()
 
     def processes(self, node: str) -> list[int]:
-        """All processes of the jobs on a node."""
+        """The process IDs of all jobs on a node."""
         return descendants(self._steps(node))
 
-    def cut_power(self, node: str) -> None:
-        """A node that dies: its daemon, the steps of its jobs, and all that they started, at once."""
+    def kill_node(self, node: str) -> None:
+        """Kill the daemon of a node, its job steps, and all of their processes."""
         steps, started = self._steps(node), self.processes(node)
         self.kill_daemon(node)
-        for process in [*steps, *started]:  # the steps first: nobody is left to tell the controller
+        for process in [*steps, *started]:  # job steps first, so that they report nothing to the controller
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
     def wait_for_node(self, node: str, *states: str) -> None:
-        """Wait until the controller holds a node for one of these states (`down`, `idle`, `mixed` ...)."""
+        """Wait until a node is in one of the given states (`down`, `idle`, `mixed` ...)."""
         self._until(
-            lambda: self.ask("sinfo", "-h", "-n", node, "-o", "%T").strip().rstrip("*") in states,
+            lambda: self.run_command("sinfo", "-h", "-n", node, "-o", "%T").strip().rstrip("*") in states,
             f"{node} does not become {' or '.join(states)}",
             seconds=180,
         )
 
     def wait_for_no_job(self) -> None:
-        """Wait until no job runs or waits."""
-        self._until(lambda: not self.ask("squeue", "-h").strip(), "jobs do not end", seconds=60)
+        """Wait until the queue is empty."""
+        self._until(lambda: not self.run_command("squeue", "-h").strip(), "jobs do not end", seconds=60)
 
-    def ask(self, *command: str) -> str:
-        """The output of one of Slurm's programs."""
+    def run_command(self, *command: str) -> str:
+        """The output of a Slurm program."""
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
-    def minutes_of(self, job: str) -> int:
-        """The whole minutes that a job has been running for."""
-        days, _, clock = self.ask("squeue", "-h", "-j", job, "-o", "%M").strip().rpartition("-")
+    def elapsed_minutes(self, job: str) -> int:
+        """The run time of a job in full minutes."""
+        days, _, clock = self.run_command("squeue", "-h", "-j", job, "-o", "%M").strip().rpartition("-")
         assert not days
-        return sum(int(part) * 60**place for place, part in enumerate(reversed(clock.split(":")))) // 60
+        return sum(int(part) * 60**power for power, part in enumerate(reversed(clock.split(":")))) // 60
 
     def stop(self) -> None:
-        """End all jobs and daemons."""
+        """Cancel all jobs and stop all daemons."""
         with suppress(subprocess.SubprocessError, RuntimeError):
-            self.ask("scancel", "--full", "--user", str(os.getuid()))
+            self.run_command("scancel", "--full", "--user", str(os.getuid()))
             self.wait_for_no_job()
         for daemon in reversed(self._daemons.values()):
             daemon.send_signal(signal.SIGTERM)
@@ -113,16 +114,16 @@ class PrivateSlurm:
                 daemon.wait()
 
     def _steps(self, node: str) -> list[int]:
-        """The processes that have the log of the node's daemon open: slurmstepd's, one of each step."""
+        """The slurmstepd processes of a node: those that have the log of its daemon open."""
         log = self.folder / "log" / f"slurmd.{node}.log"
-        found = []
+        steps = []
         for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it ended meanwhile
+            with suppress(OSError):  # the process has exited
                 if process.joinpath("exe").readlink().name.startswith("slurmstepd") and any(
                     file.readlink() == log for file in process.joinpath("fd").iterdir()
                 ):
-                    found.append(int(process.name))
-        return found
+                    steps.append(int(process.name))
+        return steps
 
     def _run(self, name: str, *command: str) -> None:
         output = (self.folder / "log" / f"{name}.out").open("ab")
@@ -136,7 +137,7 @@ class PrivateSlurm:
                 if condition():
                     return
             except subprocess.CalledProcessError:
-                pass  # the controller does not listen yet
+                pass  # the controller is not ready yet
             if time.monotonic() > end:
                 logs = "\n".join(path.read_text()[-2000:] for path in (self.folder / "log").iterdir())
                 raise RuntimeError(f"{message}:\n{logs}")
@@ -192,7 +193,7 @@ class PrivateSlurm:
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {NODE}"
             for node, port in zip(self.nodes, ports[1:], strict=True)
         ]
-        # A job that another partition's takes the place of is warned and has half a minute.
+        # Preempted jobs are signaled and have half a minute to exit.
         lines += [
             "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=30",
             "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2",
@@ -202,43 +203,43 @@ class PrivateSlurm:
             f"AutoDetect=off\nName=gpu Type=fake File={folder}/dev/nvidia[0-3]\n"
         )
         (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
-        # Snakemake's job steps lose SLURM_CONF on the way: these programs know it.
+        # Snakemake's job steps lose SLURM_CONF; these wrappers set it.
         for program in PROGRAMS:
             path = folder / "bin" / program
             path.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which(program)} "$@"\n')
             path.chmod(0o755)
 
 
-def descendants(of: list[int]) -> list[int]:
-    """All processes that these started, and those that they started."""
+def descendants(roots: list[int]) -> list[int]:
+    """The process IDs of all direct and indirect children."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            # The name, in parentheses, may hold anything; after it come the state and the parent.
+            # The name in parentheses may contain any character; state and parent follow it.
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(stat.parent.name))
-    found, parents = [], list(of)
+    result, parents = [], list(roots)
     while parents:
-        of_this = children.get(parents.pop(), [])
-        found += of_this
-        parents += of_this
-    return found
+        direct = children.get(parents.pop(), [])
+        result += direct
+        parents += direct
+    return result
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports of this machine that nobody has."""
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+def free_ports(count: int) -> list[int]:
+    """Unused TCP ports of this machine."""
+    sockets = [socket.socket() for _ in range(count)]
+    for probe in sockets:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in sockets]
+    for probe in sockets:
+        probe.close()
     return ports
 
 
 @contextmanager
 def private_slurm(folder: Path, nodes: int = 2) -> Iterator[PrivateSlurm]:
-    """A cluster of so many nodes for the length of the `with` block."""
+    """A cluster that runs inside the `with` block."""
     cluster = PrivateSlurm(folder, nodes)
     try:
         cluster.start()

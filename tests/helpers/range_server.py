@@ -1,4 +1,4 @@
-"""A web server for large files: byte ranges, versions, and the ways in which such servers fail."""
+"""A web server for large files with byte ranges and ETags, and the ways in which such servers fail."""
 
 import threading
 from dataclasses import dataclass, field
@@ -6,35 +6,35 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class Served:
-    """A file, how the server behaves, and which ranges it was asked for ("" is all of it)."""
+class ServedFile:
+    """A file, how the server behaves for it, and the requested ranges ("" is the whole file)."""
 
     content: bytes
     version: str | None = '"1"'
     ranges: bool = True
     length: bool = True
-    cuts: list[int] = field(default_factory=list)  # after how many bytes the next answers break off
-    statuses: list[int] = field(default_factory=list)  # what the next answers are instead
-    location: str | None = None
-    asked: list[str] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)  # bytes after which each of the next responses breaks off
+    statuses: list[int] = field(default_factory=list)  # of the next responses, which have no content
+    location: str | None = None  # redirect to this URL
+    requested_ranges: list[str] = field(default_factory=list)
 
 
-class RangedServer(ThreadingHTTPServer):
+class RangeServer(ThreadingHTTPServer):
     """Serves `files` by their paths on a free loopback port."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        self.files: dict[str, Served] = {}
+        self.files: dict[str, ServedFile] = {}
         super().__init__(("127.0.0.1", 0), _Handler)
 
-    def address(self, path: str) -> str:
+    def url_of(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
 
     def handle_error(self, *_: object) -> None:
-        """A client that refuses a file hangs up."""
+        """Ignore clients that hang up because they reject a file."""
 
-    def __enter__(self) -> "RangedServer":
+    def __enter__(self) -> "RangeServer":
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
@@ -44,23 +44,23 @@ class RangedServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: RangedServer
+    server: RangeServer
 
     def do_GET(self) -> None:
         served = self.server.files.get(self.path[1:])
         if served is None:
             self.send_error(404)
             return
-        asked = self.headers.get("Range", "")
-        served.asked.append(asked)
+        requested = self.headers.get("Range", "")
+        served.requested_ranges.append(requested)
         if served.location or served.statuses:
             self.send_response(302 if served.location else served.statuses.pop(0))
             self.send_header("Location", served.location or "/")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        same = self.headers.get("If-Range", served.version) == served.version
-        start = int(asked[len("bytes=") : -1]) if asked and same and served.ranges else 0
+        unchanged = self.headers.get("If-Range", served.version) == served.version
+        start = int(requested[len("bytes=") : -1]) if requested and unchanged and served.ranges else 0
         total = len(served.content)
         if start >= total > 0:
             self.send_response(416)
@@ -79,4 +79,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(served.content[start:end])
 
     def log_message(self, *_: object) -> None:
-        """Be quiet."""
+        """No log output."""

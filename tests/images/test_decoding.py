@@ -1,4 +1,4 @@
-"""One decoding policy: every mode, format, depth and orientation of Pillow becomes upright 8-bit RGB."""
+"""The decoding policy: every Pillow mode, format, bit depth and orientation becomes upright 8-bit RGB."""
 
 import io
 
@@ -8,104 +8,106 @@ from PIL import Image, ImageOps
 
 from cloob.images.decoding import FORMATS, ImageError, decode_rgb, open_image, to_upright_rgb
 from tests.helpers.pillow_modes import GRAY, MODES, image_in_mode
-from tests.helpers.sample_images import encode_image
+from tests.helpers.sample_images import ORIENTATION_TAG, encode_image
 
-ORIENTATION = 0x0112
 LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
 
 
-def seen(image: Image.Image) -> np.ndarray:
+def pixels(image: Image.Image) -> np.ndarray:
     assert image.mode == "RGB"
     return np.asarray(image).astype(int)
 
 
-def expected(mode: str) -> np.ndarray:
+def expected_pixels(mode: str) -> np.ndarray:
     return (np.where(GRAY >= 128, 255, 0) if mode == "1" else GRAY.astype(int))[..., None]
 
 
-def test_the_modes_tested_here_are_all_that_pillow_has() -> None:
+def test_all_pillow_modes_are_tested() -> None:
     assert set(MODES) == set(Image.MODES)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_image_of_any_mode_becomes_rgb(mode: str) -> None:
+def test_image_of_any_mode_is_converted_to_rgb(mode: str) -> None:
     image = to_upright_rgb(image_in_mode(mode))
-    assert np.abs(seen(image) - expected(mode)).max() <= 1
+    assert np.abs(pixels(image) - expected_pixels(mode)).max() <= 1
     assert to_upright_rgb(image) is image
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_file_of_any_format_is_read_in_every_mode_that_the_format_has(form: str) -> None:
-    read = []
+def test_files_of_every_format_are_decoded_in_all_modes_of_the_format(form: str) -> None:
+    stored_modes = []
     for mode in MODES:
         try:
             content = encode_image(image_in_mode(mode), form, **LOSSLESS.get(form, {}))
         except (OSError, ValueError):
-            continue  # a format without this mode
+            continue  # the format does not support this mode
         if form in ("WEBP", "GIF") and mode[0] in "IF":
-            continue  # saving cuts the values off
+            continue  # saving clips the values
         with open_image(content) as stored:
-            read.append(stored.mode)
+            stored_modes.append(stored.mode)
         tolerance = 9 if (form, mode) in (("GIF", "RGBA"), ("JPEG", "1")) else 2
-        assert np.abs(seen(decode_rgb(content)) - expected(mode)).max() <= tolerance, (mode, read[-1])
-    assert len(read) >= 3
+        assert np.abs(pixels(decode_rgb(content)) - expected_pixels(mode)).max() <= tolerance, (
+            mode,
+            stored_modes[-1],
+        )
+    assert len(stored_modes) >= 3
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_applied_in_every_format_that_has_it(form: str, orientation: int) -> None:
+def test_exif_orientation_is_applied_in_every_format(form: str, orientation: int) -> None:
     exif = Image.Exif()
-    exif[ORIENTATION] = orientation
+    exif[ORIENTATION_TAG] = orientation
     stored = image_in_mode("RGB")
     content = encode_image(stored, form, exif=exif, **LOSSLESS.get(form, {}))
-    stored.getexif()[ORIENTATION] = orientation
-    right = ImageOps.exif_transpose(stored)
+    stored.getexif()[ORIENTATION_TAG] = orientation
+    upright = ImageOps.exif_transpose(stored)
     image = decode_rgb(content)
-    assert image.size == right.size
-    assert np.abs(seen(image) - seen(right)).max() <= 2
-    assert to_upright_rgb(image) is image  # once is enough
-    with Image.open(io.BytesIO(content)) as opened_by_a_user:
-        assert np.array_equal(seen(to_upright_rgb(opened_by_a_user)), seen(image))
+    assert image.size == upright.size
+    assert np.abs(pixels(image) - pixels(upright)).max() <= 2
+    assert to_upright_rgb(image) is image  # idempotent
+    with Image.open(io.BytesIO(content)) as user_image:
+        assert np.array_equal(pixels(to_upright_rgb(user_image)), pixels(image))
 
 
-def test_orientation_that_makes_no_sense_and_malformed_exif_are_ignored() -> None:
+def test_invalid_orientation_and_malformed_exif_are_ignored() -> None:
     exif = Image.Exif()
-    exif[ORIENTATION] = 9
-    for said in (exif.tobytes(), b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12"):
-        assert decode_rgb(encode_image(image_in_mode("RGB"), "JPEG", exif=said)).size == (36, 24)
+    exif[ORIENTATION_TAG] = 9
+    for exif_bytes in (exif.tobytes(), b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12"):
+        assert decode_rgb(encode_image(image_in_mode("RGB"), "JPEG", exif=exif_bytes)).size == (36, 24)
 
 
 @pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
 def test_transparency_is_composed_over_white(mode: str) -> None:
     gray = Image.fromarray(GRAY)
-    half = gray.convert("PA" if mode == "PA" else mode.replace("a", "A"))
-    half.putalpha(Image.fromarray(np.where(GRAY < 128, 0, 255).astype(np.uint8)))
-    image = half if half.mode == mode else half.convert(mode)
-    right = np.where(GRAY < 128, 255, GRAY).astype(int)[..., None]
-    assert np.abs(seen(to_upright_rgb(image)) - right).max() <= 1
+    half_transparent = gray.convert("PA" if mode == "PA" else mode.replace("a", "A"))
+    half_transparent.putalpha(Image.fromarray(np.where(GRAY < 128, 0, 255).astype(np.uint8)))
+    image = half_transparent if half_transparent.mode == mode else half_transparent.convert(mode)
+    expected = np.where(GRAY < 128, 255, GRAY).astype(int)[..., None]
+    assert np.abs(pixels(to_upright_rgb(image)) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
-def test_a_transparent_color_becomes_white(mode: str) -> None:
+def test_transparent_color_becomes_white(mode: str) -> None:
     image = image_in_mode(mode)
     first = image.getpixel((0, 0))
     content = encode_image(image, "PNG", transparency=first)
     with open_image(content) as stored:
         assert stored.mode == mode
-        clear = np.array([[stored.getpixel((x, y)) == first for x in range(36)] for y in range(24)])
-    right = np.where(clear[..., None], 255, expected(mode))
-    assert clear.any() and not clear.all()
-    assert np.array_equal(seen(decode_rgb(content)), np.broadcast_to(right, (24, 36, 3)))
+        is_transparent = np.array([[stored.getpixel((x, y)) == first for x in range(36)] for y in range(24)])
+    expected = np.where(is_transparent[..., None], 255, expected_pixels(mode))
+    assert is_transparent.any() and not is_transparent.all()
+    assert np.array_equal(pixels(decode_rgb(content)), np.broadcast_to(expected, (24, 36, 3)))
 
 
-def test_a_palette_with_alpha_is_composed_over_white() -> None:
+def test_palette_with_alpha_is_composed_over_white() -> None:
     content = encode_image(image_in_mode("P"), "PNG", transparency=bytes([0] * 128 + [255] * 128))
-    right = np.where(GRAY < 128, 255, GRAY).astype(int)[..., None]
-    assert np.abs(seen(decode_rgb(content)) - right).max() == 0
+    expected = np.where(GRAY < 128, 255, GRAY).astype(int)[..., None]
+    assert np.abs(pixels(decode_rgb(content)) - expected).max() == 0
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-def test_16_bits_are_scaled_by_257(mode: str) -> None:
+def test_16_bit_values_are_divided_by_257(mode: str) -> None:
     values = np.arange(0, 65_536, 13, dtype=np.uint16)[None]
     order = ">u2" if mode == "I;16B" else "<u2"
     image = (
@@ -113,22 +115,22 @@ def test_16_bits_are_scaled_by_257(mode: str) -> None:
         if mode == "I"
         else Image.frombytes(mode, (values.size, 1), values.astype(order).tobytes())
     )
-    assert np.array_equal(seen(to_upright_rgb(image))[..., 0], np.rint(values / 257))
+    assert np.array_equal(pixels(to_upright_rgb(image))[..., 0], np.rint(values / 257))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_gray_pngs_of_few_bits_reach_from_black_to_white(bits: int) -> None:
+def test_low_bit_depth_gray_pngs_range_from_black_to_white(bits: int) -> None:
     levels = Image.fromarray(np.arange(2**bits, dtype=np.uint8)[None]).convert("P")
     levels.putpalette([level * 255 // (2**bits - 1) for level in range(2**bits) for _ in range(3)])
     content = bytearray(encode_image(levels, "PNG", bits=bits))
     assert content[24] == bits
-    assert [int(value) for value in seen(decode_rgb(bytes(content)))[0, :, 0]] == [
+    assert [int(value) for value in pixels(decode_rgb(bytes(content)))[0, :, 0]] == [
         level * 255 // (2**bits - 1) for level in range(2**bits)
     ]
 
 
 @pytest.mark.parametrize(
-    ("values", "right"),
+    ("values", "expected"),
     [
         ([0, 0.5, 1], [0, 128, 255]),
         ([0, 100, 255], [0, 100, 255]),
@@ -139,20 +141,22 @@ def test_gray_pngs_of_few_bits_reach_from_black_to_white(bits: int) -> None:
         ([-7, -7, -7], [0, 0, 0]),
     ],
 )
-def test_numbers_have_the_least_range_that_holds_them(values: list[float], right: list[int]) -> None:
+def test_float_values_use_the_smallest_range_that_contains_them(
+    values: list[float], expected: list[int]
+) -> None:
     image = Image.fromarray(np.array([values], dtype=np.float32))
-    assert seen(to_upright_rgb(image))[0, :, 0].tolist() == right
+    assert pixels(to_upright_rgb(image))[0, :, 0].tolist() == expected
 
 
-def test_integers_of_32_bits_are_neither_black_nor_white() -> None:
+def test_32_bit_integers_use_their_full_range() -> None:
     image = Image.fromarray(np.array([[-(2**31), 0, 2**31 - 1]], dtype=np.int32))
-    assert seen(to_upright_rgb(image))[0, :, 0].tolist() == [0, 128, 255]
+    assert pixels(to_upright_rgb(image))[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_an_inverted_cmyk_jpeg_of_adobe_is_not_a_negative() -> None:
+def test_inverted_adobe_cmyk_jpeg_is_not_a_negative() -> None:
     content = encode_image(image_in_mode("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in content
-    assert np.abs(seen(decode_rgb(content)) - expected("CMYK")).max() <= 2
+    assert np.abs(pixels(decode_rgb(content)) - expected_pixels("CMYK")).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -166,28 +170,28 @@ def test_an_inverted_cmyk_jpeg_of_adobe_is_not_a_negative() -> None:
         (encode_image(Image.new("1", (400, 300)), "PNG"), "too_many_pixels"),
     ],
 )
-def test_what_cannot_be_decoded_has_one_reason(content: bytes, reason: str) -> None:
-    with pytest.raises(ImageError) as error:
+def test_undecodable_image_has_a_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(ImageError) as raised:
         decode_rgb(content, max_pixels=100_000)
-    assert error.value.reason == reason and str(error.value)
+    assert raised.value.reason == reason and str(raised.value)
 
 
-def test_pillows_own_limit_holds_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_limit_is_that_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
-    for width in (400, 4_000):  # Pillow warns above its limit and refuses above twice the limit
+    for width in (400, 4_000):  # Pillow warns above its limit and raises above twice the limit
         with pytest.raises(ImageError, match="more than 100000 pixels"):
             decode_rgb(encode_image(Image.new("1", (width, 300)), "PNG"))
 
 
-def test_lack_of_memory_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+def test_out_of_memory_is_not_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_memory_error(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Image.Image, "convert", fails)
+    monkeypatch.setattr(Image.Image, "convert", raise_memory_error)
     with pytest.raises(MemoryError):
         decode_rgb(encode_image(image_in_mode("L"), "PNG"))
 
 
-def test_frames_after_the_first_are_not_read() -> None:
+def test_only_the_first_frame_is_decoded() -> None:
     content = encode_image(image_in_mode("L"), "GIF", save_all=True, append_images=[image_in_mode("1")] * 2)
-    assert np.abs(seen(decode_rgb(content)) - expected("L")).max() <= 1
+    assert np.abs(pixels(decode_rgb(content)) - expected_pixels("L")).max() <= 1

@@ -7,25 +7,27 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cloob.download.corpora.conceptual_captions import read_cc
-from cloob.download.fetch.part import fetch
-from cloob.download.fetch.round import Effort, Images
+from cloob.download.corpora import conceptual_captions
+from cloob.download.fetch.part import fetch_part
+from cloob.download.fetch.round import FetchOptions, ImageOptions
 from cloob.shards.verify import verify
 from tests.helpers.packing import POLICY, images_by_caption, manifest_outcomes, pack_download
+from tests.helpers.recording_server import RecordingServer, guard_allowing
 from tests.helpers.sample_images import ORIENTATION_TAG, encode_image, jpeg, noise_image
-from tests.helpers.served_parts import RememberingServer, guard
 
-EFFORT = Effort(
+FETCH_OPTIONS = FetchOptions(
     user_agent="cloob-tests",
     requests_per_second=1000,
     timeout=5,
     retries=0,
-    rounds=1,
+    retry_rounds=1,
     seconds_between_rounds=0,
     processes=1,
     threads=8,
 )
-IMAGES = Images(image_size=256, quality=95, max_aspect_ratio=3.0, min_size=16, samples_per_tar=100)
+IMAGE_OPTIONS = ImageOptions(
+    image_size=256, quality=95, max_aspect_ratio=3.0, min_size=16, samples_per_tar=100
+)
 
 
 ENCODER_OPTIONS = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"quality": 95}, "TIFF": {}}
@@ -70,18 +72,18 @@ def test_downloaded_images_of_all_formats_are_packed_upright(
         "cmyk": (encode_image(noise_image(5, mode="CMYK"), quality=95), noise_image(5, mode="CMYK")),
     }
     (tmp_path / "www").mkdir()
-    with RememberingServer(tmp_path / "www") as server:
+    with RecordingServer(tmp_path / "www") as server:
         for name, (content, _) in images.items():
             (tmp_path / "www" / f"{name.replace(' ', '_')}.jpg").write_bytes(content)
         (tmp_path / "www" / "truncated.jpg").write_bytes(jpeg(8, width=600, height=400)[:-5000])
         lines = [
-            f"{name}\t{server.address}/{name.replace(' ', '_')}.jpg\n"
-            for name in (*images, "gone", "truncated")
+            f"{name}\t{server.url}/{name.replace(' ', '_')}.jpg\n" for name in (*images, "gone", "truncated")
         ]
         (tmp_path / "list.tsv").write_text("".join(lines))
         urls, ledger = tmp_path / "urls.parquet", tmp_path / "parts" / "0000_ledger.parquet"
-        read_cc(tmp_path / "list.tsv", urls, tmp_path / "urls_outcomes.csv")
-        outcomes = fetch(urls, 0, 1, tmp_path / "parts" / "0000", ledger, IMAGES, EFFORT, guard(server))
+        conceptual_captions.read(urls, tmp_path / "urls_outcomes.csv", tmp_path / "list.tsv")
+        options = IMAGE_OPTIONS, FETCH_OPTIONS, guard_allowing(server)
+        outcomes = fetch_part(urls, 0, 1, tmp_path / "parts" / "0000", ledger, *options)
     assert outcomes == {"kept": len(images), "http_404": 1, "truncated_image": 1}
     manifest = pack_download(([ledger], urls), tmp_path / "shards")
     assert manifest_outcomes(manifest) == {"kept": len(images)}
@@ -91,4 +93,4 @@ def test_downloaded_images_of_all_formats_are_packed_upright(
         assert np.abs(np.asarray(packed).astype(int) - np.asarray(expected)).mean() < 12, name
     assert images_by_caption(manifest)["plain"] == jpeg(2)
     assert f"{len(images)} samples" in verify(manifest, manifest.with_name("outcomes.csv"), 1)
-    assert POLICY.quality == IMAGES.quality
+    assert POLICY.quality == IMAGE_OPTIONS.quality

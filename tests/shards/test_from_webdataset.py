@@ -202,7 +202,7 @@ def test_oversized_header_is_rejected_before_it_is_read(tmp_path: Path, kind: by
     tar.write_bytes(content)
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=r"0\.tar: a header of more than 1,048,576 bytes"):
+        with pytest.raises(InputError, match=r"0\.tar: .*a header of more than 1,048,576 bytes"):
             webdataset_source([tmp_path / "existing"], POLICY.max_bytes).chunks[0].samples(tmp_path / "work")
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:

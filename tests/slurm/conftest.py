@@ -1,4 +1,4 @@
-"""A Slurm of one's own, and the pipeline on it through the true profile."""
+"""A private Slurm cluster, and the pipeline run on it with the profile of the repository."""
 
 import os
 import shutil
@@ -21,35 +21,35 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
-    """A Slurm of two nodes with four counted GPUs each."""
+    """A Slurm cluster of two nodes with four (counted, not real) GPUs each."""
     path = f"{os.environ['PATH']}:/usr/sbin"
     if missing := [name for name in DAEMONS if not shutil.which(name, path=path)]:
-        pytest.skip(f"no {', '.join(missing)} here: `make slurm` installs Debian's packages, as root")
+        pytest.skip(f"{', '.join(missing)} not installed; `make slurm` installs Debian's packages, as root")
     with ExitStack() as stack:
         try:
             cluster = stack.enter_context(private_slurm(tmp_path_factory.mktemp("slurm") / "cluster"))
-        except RuntimeError as error:  # of the machine: the pipeline is not yet begun
-            pytest.skip(f"Debian's Slurm does not start here: {error}")
+        except RuntimeError as error:
+            pytest.skip(f"Debian's Slurm does not start on this machine: {error}")
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def pipeline(slurm, tmp_path_factory):
-    """The pipeline of a tenth of the demo's world, run from nothing to the end by one command."""
-    made = Pipeline(slurm, tmp_path_factory.mktemp("pipeline"))
+    """The pipeline on a tenth of the demo's toy dataset, run from scratch by one command."""
+    pipeline = Pipeline(slurm, tmp_path_factory.mktemp("pipeline"))
     try:
-        made.output = made.run("all")
-        made.note_jobs()
-        yield made
+        pipeline.output = pipeline.run("all")
+        pipeline.record_jobs()
+        yield pipeline
     finally:
-        made.stop()
+        pipeline.stop()
 
 
 @pytest.fixture
-def again(pipeline, tmp_path):
-    """A copy of the finished pipeline, to be disturbed."""
-    made = pipeline.copy(tmp_path)
-    yield made
-    made.stop()
-    pipeline.slurm.ask("scancel", "--user", str(os.getuid()))
+def pipeline_copy(pipeline, tmp_path):
+    """A copy of the finished pipeline that a test may modify."""
+    copy = pipeline.copy(tmp_path)
+    yield copy
+    copy.stop()
+    pipeline.slurm.run_command("scancel", "--user", str(os.getuid()))
     pipeline.slurm.wait_for_no_job()

@@ -1,4 +1,4 @@
-"""What goes wrong on a cluster while a run trains: in the end the tables are those of an undisturbed run."""
+"""Faults of a cluster during training: the resulting tables are those of an undisturbed run."""
 
 import signal
 
@@ -8,81 +8,89 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_gro
 
 
 @pytest.fixture
-def ends_the_same(pipeline, again):
-    """Assert that snakemake makes the undisturbed table, from a run that was started so many times."""
+def assert_same_table(pipeline, pipeline_copy):
+    """Wait for Snakemake; assert the number of starts, and that the table is the undisturbed one."""
 
     def check(process, starts):
-        output = again.end_of(process)
-        assert again.table.read_bytes() == pipeline.table.read_bytes()
-        assert len(again.events("start")) == starts
-        assert [start["restarts"] for start in again.events("start")] == list(range(starts))
+        output = pipeline_copy.wait(process)
+        assert pipeline_copy.table.read_bytes() == pipeline.table.read_bytes()
+        assert len(pipeline_copy.events("start")) == starts
+        assert [start["restarts"] for start in pipeline_copy.events("start")] == list(range(starts))
         return output
 
     return check
 
 
-def test_a_cancelled_job_is_retried_and_goes_on(again, ends_the_same):
-    process = again.training()
-    again.slurm.ask("scancel", again.job()[0])
-    assert "SLURM status is: 'CANCELLED'" in ends_the_same(process, starts=2)
+def test_a_canceled_job_is_retried_and_resumes(pipeline_copy, assert_same_table):
+    process = pipeline_copy.start_training()
+    pipeline_copy.slurm.run_command("scancel", pipeline_copy.job()[0])
+    assert "SLURM status is: 'CANCELLED'" in assert_same_table(process, starts=2)
 
 
-def test_a_requeued_job_goes_on_under_its_number(again, ends_the_same):
-    process = again.training()
-    again.slurm.ask("scontrol", "requeue", again.job()[0])
-    assert "SLURM status is" not in ends_the_same(process, starts=2)
+def test_a_requeued_job_resumes_with_the_same_job_id(pipeline_copy, assert_same_table):
+    process = pipeline_copy.start_training()
+    pipeline_copy.slurm.run_command("scontrol", "requeue", pipeline_copy.job()[0])
+    assert "SLURM status is" not in assert_same_table(process, starts=2)
 
 
-def test_a_job_that_a_partition_of_higher_priority_preempts_saves_and_is_retried(again, ends_the_same):
-    process = again.training()
+def test_a_preempted_job_saves_a_checkpoint_and_is_retried(pipeline_copy, assert_same_table):
+    process = pipeline_copy.start_training()
     every_gpu = ["--partition=urgent", "--nodes=2", "--gres=gpu:4", "--output=/dev/null"]
-    urgent = again.slurm.ask("sbatch", "--parsable", *every_gpu, "--wrap=sleep 5").strip()
-    ends_the_same(process, starts=2)
-    assert "COMPLETED" in again.slurm.ask("scontrol", "show", "job", urgent)
-    # It saved after its step and not only at the end of the epoch.
-    assert again.events("start")[1]["samples_seen"] > again.events("validation")[0]["samples_seen"]
-
-
-def test_a_job_that_comes_to_its_limit_saves_and_is_retried(again, ends_the_same):
-    process = again.training()
-    # It has little more left than the two minutes of the profile's warning; Slurm looks twice a minute, and
-    # lets held processes go on to hear it.
-    job, _ = again.job()
-    again.slurm.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={again.slurm.minutes_of(job) + 3}")
-    assert "SLURM status is: 'FAILED'" in ends_the_same(process, starts=2)
-    # It saved after its step and not only at the end of the epoch.
-    assert again.events("start")[1]["samples_seen"] > again.events("validation")[0]["samples_seen"]
-
-
-def test_a_job_whose_node_dies_goes_on_elsewhere(again, ends_the_same):
-    process = again.training()
-    _, node = again.job()
-    again.slurm.cut_power(node)
-    again.slurm.wait_for_node(node, "down")
-    again.slurm.start_node(node)
-    ends_the_same(process, starts=2)
-    again.slurm.wait_for_node(node, "idle")
-
-
-def test_a_node_whose_daemon_is_started_again_trains_on(again, ends_the_same):
-    process = again.training()
-    _, node = again.job()
-    again.slurm.kill_daemon(node)
-    again.slurm.start_node(node)
-    again.slurm.wait_for_node(node, "mixed", "allocated")
-    again.signal(signal.SIGCONT)
-    ends_the_same(process, starts=1)
-
-
-def test_snakemake_killed_and_started_again_says_what_to_do_and_goes_on(again, ends_the_same):
-    again.training()
-    again.stop()
-    assert "--unlock" in again.run(again.table, status=1)
-    again.run(again.table, "--unlock")
-    # Its job is still there: a second one is refused, and says why.
-    assert "in use by another process; wait for it or stop it" in again.run(
-        again.table, "--retries", 0, status=1
+    urgent = pipeline_copy.slurm.run_command("sbatch", "--parsable", *every_gpu, "--wrap=sleep 5").strip()
+    assert_same_table(process, starts=2)
+    assert "COMPLETED" in pipeline_copy.slurm.run_command("scontrol", "show", "job", urgent)
+    # The checkpoint was saved after the current step, not at the end of the epoch.
+    assert (
+        pipeline_copy.events("start")[1]["samples_seen"]
+        > pipeline_copy.events("validation")[0]["samples_seen"]
     )
-    again.slurm.ask("scancel", again.job()[0])
-    again.slurm.wait_for_no_job()
-    ends_the_same(again.start(again.table), starts=2)
+
+
+def test_a_job_at_its_time_limit_saves_a_checkpoint_and_is_retried(pipeline_copy, assert_same_table):
+    process = pipeline_copy.start_training()
+    # Just above the two minutes between the warning signal and the limit. Slurm checks limits twice a minute,
+    # and continues stopped processes before it signals them.
+    job, _ = pipeline_copy.job()
+    pipeline_copy.slurm.run_command(
+        "scontrol", "update", f"JobId={job}", f"TimeLimit={pipeline_copy.slurm.elapsed_minutes(job) + 3}"
+    )
+    assert "SLURM status is: 'FAILED'" in assert_same_table(process, starts=2)
+    # The checkpoint was saved after the current step, not at the end of the epoch.
+    assert (
+        pipeline_copy.events("start")[1]["samples_seen"]
+        > pipeline_copy.events("validation")[0]["samples_seen"]
+    )
+
+
+def test_a_job_on_a_dead_node_resumes_on_another_node(pipeline_copy, assert_same_table):
+    process = pipeline_copy.start_training()
+    _, node = pipeline_copy.job()
+    pipeline_copy.slurm.kill_node(node)
+    pipeline_copy.slurm.wait_for_node(node, "down")
+    pipeline_copy.slurm.start_node(node)
+    assert_same_table(process, starts=2)
+    pipeline_copy.slurm.wait_for_node(node, "idle")
+
+
+def test_training_survives_a_restart_of_the_node_daemon(pipeline_copy, assert_same_table):
+    process = pipeline_copy.start_training()
+    _, node = pipeline_copy.job()
+    pipeline_copy.slurm.kill_daemon(node)
+    pipeline_copy.slurm.start_node(node)
+    pipeline_copy.slurm.wait_for_node(node, "mixed", "allocated")
+    pipeline_copy.signal(signal.SIGCONT)
+    assert_same_table(process, starts=1)
+
+
+def test_after_a_kill_snakemake_says_how_to_unlock_and_resumes(pipeline_copy, assert_same_table):
+    pipeline_copy.start_training()
+    pipeline_copy.stop()
+    assert "--unlock" in pipeline_copy.run(pipeline_copy.table, status=1)
+    pipeline_copy.run(pipeline_copy.table, "--unlock")
+    # The job of the killed Snakemake still runs; a second one fails with a message.
+    assert "in use by another process; wait for it or stop it" in pipeline_copy.run(
+        pipeline_copy.table, "--retries", 0, status=1
+    )
+    pipeline_copy.slurm.run_command("scancel", pipeline_copy.job()[0])
+    pipeline_copy.slurm.wait_for_no_job()
+    assert_same_table(pipeline_copy.start(pipeline_copy.table), starts=2)

@@ -12,7 +12,7 @@ from tests.helpers.repository import ROOT
 
 @pytest.fixture(scope="session")
 def snakemake():
-    """Run snakemake in the root of a checkout (this one), as a user would; returns the finished process."""
+    """Run snakemake in the root of a checkout (by default this one); returns the finished process."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(*arguments, before=(), root=ROOT):
@@ -30,7 +30,7 @@ def snakemake():
 
 @pytest.fixture(scope="session")
 def copy_of_checkout():
-    """Copy what the pipeline runs from to another folder; returns that."""
+    """Copy everything that the pipeline needs to another directory; returns that directory."""
 
     def copy(root):
         for folder in ("config", "envs", "slurm", "src", "workflow"):
@@ -42,13 +42,13 @@ def copy_of_checkout():
 
 @pytest.fixture(scope="session")
 def awkward_checkout(copy_of_checkout, tmp_path_factory):
-    """A copy of this checkout below folders whose names mean something to a shell."""
+    """A copy of this checkout below directories whose names contain shell metacharacters."""
     return copy_of_checkout(tmp_path_factory.mktemp("checkout") / "My Work" / "it's R&D, Zoë")
 
 
 @pytest.fixture
 def config_with(tmp_path):
-    """Write a config that is laid over the default one; returns its path."""
+    """Write a config file that overrides keys of the default one; returns its path."""
 
     def write(content):
         path = tmp_path / "changed.yaml"

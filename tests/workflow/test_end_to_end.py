@@ -86,7 +86,7 @@ def test_the_books_balance(pipeline):
         refused = mine[~mine.outcome.isin(["kept", "listed"])]
         assert shards["samples"] + refused.rows.sum() == rows
         assert shards["samples"] > 0.75 * rows
-    assert {"http_404", "dns", "malformed_row", "duplicate_link"} <= set(accounting.outcome)
+    assert {"http_404", "dns", "malformed_row", "duplicate_url"} <= set(accounting.outcome)
 
 
 def test_hardly_a_picture_of_the_toy_dataset_is_taken_for_another(pipeline):

@@ -1,4 +1,4 @@
-"""The HTML report with a label that is markup in every language: text, and nothing leaves the page."""
+"""The HTML report with markup in texts of the config: they are shown as text, and nothing uses the network."""
 
 import json
 from html import unescape
@@ -9,26 +9,33 @@ from cloob.report.render.document import Cell, Document, Section, to_markdown
 from cloob.report.render.html import convert_to_html
 from tests.helpers.browser import CHROMIUM, Browser
 
-MARKS = (
+MARKUP = (
     "</script><script>document.title = 'taken'</script>",
     "<img src=http://evil.invalid/a.png onerror=document.title='taken'>",
-    "<!-- <script> [x](javascript:alert(1)) ![x](http://evil.invalid/b.png) `http://evil.invalid/c <http://d>`_",
-    "|raw| $x^2$ {{ 7 * 7 }} {% raw %} a_b RN50_ *c* **d** `e` ``f`` \\ \\input{g} &amp; 100% #1 http://evil.invalid",
+    "<!-- <script> [x](javascript:alert(1)) ![x](http://evil.invalid/b.png) "
+    "`http://evil.invalid/c <http://d>`_",
+    "|raw| $x^2$ {{ 7 * 7 }} {% raw %} a_b RN50_ *c* **d** `e` ``f`` \\ \\input{g} &amp; 100% #1 "
+    "http://evil.invalid",
     "line\n\n.. raw:: html\n\n   <b>directive</b>\n\n.. image:: http://evil.invalid/h.png",
 )
-TITLE_SUFFIX = " ".join(MARKS)
+TITLE_SUFFIX = " ".join(MARKUP)
 SHOWN = " ".join(TITLE_SUFFIX.split())
 
 pytestmark = pytest.mark.timeout(300)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium here: `make browser` installs Debian's"
+)
 
 
 @pytest.fixture(scope="module")
 def report(snakemake, tmp_path_factory):
-    """A report with two tables of nothing and a figure."""
+    """A report with two tables without results, and a figure."""
     folder = tmp_path_factory.mktemp("hostile")
     results = folder / "results"
     config = folder / "config.json"
-    config.write_text(json.dumps({"results": str(results), "partial": True, "label": TITLE_SUFFIX}))
+    content = {"results": str(results), "allow_missing": True, "title_suffix": TITLE_SUFFIX}
+    content["corpora"] = {"cc3m": {"title": TITLE_SUFFIX}}
+    config.write_text(json.dumps(content))
     targets = [results / "tables" / "zeroshot.html", results / "tables" / "claims.html"]
     targets.append(results / "figures" / "pipeline.png")
     made = snakemake("--cores", 2, "--nolock", *targets, "--configfile", config)
@@ -39,48 +46,48 @@ def report(snakemake, tmp_path_factory):
     return path
 
 
-def test_the_label_comes_through_the_shell_as_it_is(report):
+def test_the_title_suffix_passes_the_shell_unchanged(report):
     table = (report.parent / "results" / "tables" / "zeroshot.html").read_text()
     [heading] = [line for line in table.splitlines() if line.startswith("<h1>")]
     text = unescape(heading.removeprefix("<h1>").removesuffix("</h1>"))
-    whole = f"Zero-shot accuracy (%) · {SHOWN}"
-    assert text == whole[:299].rstrip() + "…"
+    complete = f"Zero-shot accuracy (%) · {SHOWN}"
+    assert text == complete[:299].rstrip() + "…"
 
 
-def test_nothing_of_the_label_is_a_tag_or_ends_the_script_of_the_report(report):
+def test_the_title_suffix_adds_no_tags_and_does_not_end_the_script_of_the_report(report):
     page = report.read_text()
     for markup in ("<img src=http://evil", "<b>directive", "</script><script>document", "<!-- <script>"):
         assert markup not in page
 
 
-OUTSIDE = (
-    "[...document.querySelectorAll('[href], [src]')].map(each => each.href || each.src).filter(each => {})"
-)
+URLS = "[...document.querySelectorAll('[href], [src]')].map(node => node.href || node.src).filter(url => {})"
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `make browser` installs Debian's")
-def test_a_browser_shows_it_as_text_and_asks_the_network_for_nothing(report, tmp_path):
+@needs_browser
+def test_a_browser_shows_the_title_suffix_as_text_and_requests_nothing(report, tmp_path):
     with Browser(tmp_path / "profile") as browser:
         browser.open(report, 1280, 900)
         browser.wait_for("!!document.querySelector('.prose table')")
-        assert browser.ask("document.querySelector('.mark').textContent") == SHOWN
-        assert browser.ask("document.title") != "taken"
-        assert browser.ask("document.querySelectorAll('.prose img, .prose script, .prose b').length") == 0
-        outside = OUTSIDE.format("each.includes('evil') || each.includes('alert(')")
-        assert browser.ask(outside) == []
+        assert browser.evaluate("document.querySelector('.title-suffix').textContent") == SHOWN
+        assert browser.evaluate("document.title") != "taken"
+        injected = "document.querySelectorAll('.prose img, .prose script, .prose b').length"
+        assert browser.evaluate(injected) == 0
+        external = URLS.format("url.includes('evil') || url.includes('alert(')")
+        assert browser.evaluate(external) == []
         browser.click("nav a", "Pipeline")
         browser.wait_for("[...document.querySelectorAll('nav tbody tr')].length > 0")
-        browser.ask("document.querySelectorAll('nav tbody tr a')[0].click()")
+        browser.evaluate("document.querySelectorAll('nav tbody tr a')[0].click()")
         browser.wait_for("document.querySelector('.grow img')?.naturalWidth > 100")
-        assert browser.ask(outside) == []
+        assert browser.evaluate(external) == []
         assert browser.errors == []
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `make browser` installs Debian's")
+@needs_browser
 def test_a_browser_shows_the_cells_of_a_table_as_text(tmp_path):
-    section = Section(MARKS[0], "lr", ["x", MARKS[1]], [[each, Cell(each, True, "a")] for each in MARKS])
+    rows = [[text, Cell(text, True, "a")] for text in MARKUP]
+    section = Section(MARKUP[0], "lr", ["x", MARKUP[1]], rows)
     document = Document("Names", [section], [(TITLE_SUFFIX,)])
     markdown, page = tmp_path / "t.md", tmp_path / "t.html"
     markdown.write_text(to_markdown(document, TITLE_SUFFIX), encoding="utf-8")
@@ -88,9 +95,9 @@ def test_a_browser_shows_the_cells_of_a_table_as_text(tmp_path):
     with Browser(tmp_path / "profile") as browser:
         browser.open(page, 1280, 900)
         browser.wait_for("!!document.querySelector('td')")
-        cells = browser.ask("[...document.querySelectorAll('td')].map(each => each.textContent)")
-        assert cells[::2] == [" ".join(each.split()) for each in MARKS]
-        assert browser.ask(OUTSIDE.format("true")) == []
-        assert browser.ask("document.querySelectorAll('img, script, a, iframe').length") == 0
-        assert browser.ask("document.querySelectorAll('tr').length") == 1 + len(MARKS)
+        cells = browser.evaluate("[...document.querySelectorAll('td')].map(cell => cell.textContent)")
+        assert cells[::2] == [" ".join(text.split()) for text in MARKUP]
+        assert browser.evaluate(URLS.format("true")) == []
+        assert browser.evaluate("document.querySelectorAll('img, script, a, iframe').length") == 0
+        assert browser.evaluate("document.querySelectorAll('tr').length") == 1 + len(MARKUP)
         assert browser.errors == []

@@ -1,4 +1,4 @@
-"""`make` works in a checkout whose path means something to a shell."""
+"""`make` works in a checkout whose path contains shell metacharacters."""
 
 import os
 import shutil
@@ -13,10 +13,10 @@ from tests.helpers.repository import ROOT
 BIN = Path(sys.executable).parent
 
 
-def make(root, target):
+def make(root, *targets):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     python = f"PYTHON={Path(sys.base_prefix) / 'bin' / 'python3'}"
-    command = ["make", "--no-print-directory", python, target]
+    command = ["make", "--no-print-directory", python, *targets]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -28,17 +28,17 @@ def checkout(copy_of_checkout, tmp_path):
     return root
 
 
-def test_its_recipes_find_the_environment_of_the_checkout(checkout):
+def test_recipes_use_the_environment_of_the_checkout(checkout):
     (checkout / ".venv").mkdir()
     (checkout / ".venv" / "bin").symlink_to(BIN)
     (checkout / ".venv" / "ready").touch()
-    done = make(checkout, "lint")
+    done = make(checkout, "lint-workflow")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in a good condition" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_it_makes_an_environment_whose_commands_run(checkout):
+def test_a_new_environment_has_working_commands(checkout):
     done = make(checkout, ".venv/ready")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for command in ("cloob", "snakemake", "torchrun", "pytest"):

@@ -22,7 +22,7 @@ from cloob.evaluate.testsets.image_folder import load_image
 from cloob.models.clip import evaluation_transform
 from cloob.models.config import model_config
 from tests.helpers.authors_checkpoints import Oracle, released
-from tests.helpers.range_server import RangedServer, Served
+from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -31,7 +31,7 @@ NAMES = ["hawk", "gull", "wren"]
 pytestmark = pytest.mark.xdist_group("released")
 
 
-def make_set(folder: Path, server: RangedServer) -> Path:
+def make_set(folder: Path, server: RangeServer) -> Path:
     """Three classes, four pictures each to test and to train, described as Birdsnap, fetched as a zip."""
     for place, (split, label) in enumerate(product(("test", "train"), range(3))):
         (folder / split / f"{label}").mkdir(parents=True)
@@ -53,12 +53,12 @@ def make_set(folder: Path, server: RangedServer) -> Path:
         "source": {
             "processed": {
                 "layout": "class_folders",
-                "files": [{"url": server.address("birdsnap.zip"), "max_bytes": 5_000_000}],
+                "files": [{"url": server.url_of("birdsnap.zip"), "max_bytes": 5_000_000}],
             }
         },
     }
     archive = shutil.make_archive(folder.parent / "birdsnap", "zip", folder)
-    server.files["birdsnap.zip"] = Served(Path(archive).read_bytes())
+    server.files["birdsnap.zip"] = ServedFile(Path(archive).read_bytes())
     (folder / "birdsnap.yaml").write_text(yaml.safe_dump(description))
     return folder / "birdsnap.yaml"
 
@@ -110,14 +110,14 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
     results, checkpoint = tmp_path / "results", released("RN50")
     saved = io.BytesIO()
     torch.save(checkpoint, saved)
-    with RangedServer() as server:
+    with RangeServer() as server:
         description = make_set(tmp_path / "birds", server)
-        served = server.files["cloob_rn50_yfcc_epoch_28.pt"] = Served(saved.getvalue(), cuts=[300_000_000])
+        served = server.files["cloob_rn50_yfcc_epoch_28.pt"] = ServedFile(saved.getvalue(), cuts=[300_000_000])
         changes = {
             "results": str(results),
             "label": "random weights",
             "released": {
-                "cloob_rn50_yfcc": {"url": server.address("cloob_rn50_yfcc_epoch_28.pt")},
+                "cloob_rn50_yfcc": {"url": server.url_of("cloob_rn50_yfcc_epoch_28.pt")},
                 "cloob_rn50x4_yfcc": None,
             },
             "testsets": dict.fromkeys(CONFIG["testsets"])
@@ -129,7 +129,7 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
         probe = results / "tables" / "released_linear_probe.csv"
         run = snakemake(target, probe, "--cores", 2, "--nolock", "--configfile", config_with(changes))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    assert served.asked == ["", "bytes=300000000-"]
+    assert served.requested_ranges == ["", "bytes=300000000-"]
     row = pd.read_csv(target).iloc[0]
     assert (row.pretraining, row.architecture, row.method, row.epoch) == ("YFCC15M", "RN50", "CLOOB", 28)
     assert (row.dataset, row.images, row.published_accuracy_pct) == ("birdsnap", 12, 28.9)

@@ -1,60 +1,101 @@
-"""The plan says what training will cost, from recipe, packed corpus and measured rate."""
+"""The cost of unfinished training runs, from recipe, packed corpus and measured throughput."""
 
 import json
 
 import pytest
 
+from cloob.workflow.training_cost import training_cost
+from tests.helpers.configs import config_from
+
 RUN = "cc3m-clip-RN50-cc3m-seed1"
 
 
 @pytest.fixture
-def said(snakemake, config_with, tmp_path):
-    """The lines on training in the plan of the paper, with results in a folder of one's own."""
-
-    def plan():
-        folder = config_with({"results": str(tmp_path)})
-        done = snakemake("-n", f"{tmp_path}/train/{RUN}/final.pt", "--configfile", folder)
-        text = (done.stdout + done.stderr).split("Training that the grid of runs still asks for:\n", 1)[1]
-        return [line[4:] for line in text.splitlines()[:4] if line.startswith("  - ")]
-
-    return plan
+def config(tmp_path):
+    return config_from(results=str(tmp_path))
 
 
-def test_before_a_corpus_is_packed_its_pairs_are_not_known(said):
-    assert "10 × cc3m RN50, 128 epochs: pairs not known before the corpus is packed" in said()
-
-
-def test_a_measured_rate_becomes_gpu_hours(said, tmp_path):
+@pytest.fixture
+def packed(tmp_path):
+    """The manifest of the packed training corpus."""
     manifest = tmp_path / "shards" / "cc3m" / "train" / "shards.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"samples": 2_250_000}))
-    assert (
-        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs each; no run of RN50 measured yet, so no hours"
-        in said()
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_runs_are_grouped_by_corpus_architecture_and_recipe(config, tmp_path):
+    final = tmp_path / "train" / RUN / "final.pt"
+    final.parent.mkdir(parents=True)
+    final.touch()
+    lines, warnings = training_cost(config)
+    assert [line.partition(":")[0] for line in lines] == [
+        "9 × cc3m RN50, 128 epochs",
+        "2 × yfcc15m RN101, 28 epochs",
+        "2 × yfcc15m RN50, 28 epochs",
+        "2 × yfcc15m RN50x4, 28 epochs",
+    ]
+    assert warnings == []
+
+
+def test_before_a_corpus_is_packed_the_number_of_pairs_is_unknown(config):
+    lines, _ = training_cost(config)
+    assert lines[0] == "10 × cc3m RN50, 128 epochs: number of pairs unknown until the corpus is packed"
+
+
+@pytest.mark.usefixtures("packed")
+def test_before_a_step_is_logged_the_time_is_unknown(config):
+    lines, _ = training_cost(config)
+    assert lines[0] == (
+        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs per run; time unknown, because no run of RN50 has "
+        "been measured"
     )
-    log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
-    log.parent.mkdir(parents=True)
+
+
+@pytest.mark.usefixtures("packed")
+def test_measured_throughput_gives_gpu_hours(config, log):
     events = [{"event": "start", "processes": 4}]
     events += [
         {"event": "step", "samples_seen": seen, "samples_per_second": rate}
         for seen, rate in ((9_600_000, 100), (19_200_000, 2000), (28_800_000, 9000))
     ]
     log.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "start", "run": {}')
-    # 288 million pairs / (2 000 / 4 pairs a second and GPU, the median) / 3 600 s = 160 hours of one GPU; a
-    # tenth of one of the ten runs is done.
-    assert (
-        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs each, 28,800,000 of all trained, "
-        "40.00 h on 4 processes; 1,584.0 GPU-hours to go (one GPU a process)"
-    ) in said()
+    # 288 million pairs / (2,000 / 4 pairs per second and GPU, the median) / 3,600 s = 160 hours on one GPU.
+    # A tenth of one of the ten runs is trained.
+    lines, warnings = training_cost(config)
+    assert lines[0] == (
+        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs per run, 28,800,000 trained over all runs, 40.00 h per "
+        "run with 4 processes; 1,584.0 GPU-hours remaining (one GPU per process)"
+    )
+    assert warnings == []  # a torn last line is normal after a kill
 
 
-def test_what_is_trained_is_read_in_a_moment_however_long_the_log(said, tmp_path):
-    manifest = tmp_path / "shards" / "cc3m" / "train" / "shards.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text(json.dumps({"samples": 2_250_000}))
-    log = tmp_path / "train" / RUN / "checkpoints" / "metrics.jsonl"
-    log.parent.mkdir(parents=True)
+@pytest.mark.usefixtures("packed")
+def test_only_the_end_of_a_long_log_is_read(config, log):
     step = json.dumps({"event": "step", "samples_seen": 500, "samples_per_second": 2000.0})
     unread = (json.dumps({"event": "step", "samples_seen": 999, "samples_per_second": 1.0}) + "\n") * 10_000
     log.write_text(json.dumps({"event": "start", "processes": 2}) + "\n" + unread + f"{step}\n" * 4_000)
-    assert "288,000,000 pairs each, 500 of all trained, 20.00 h on 4 processes" in said()[0]
+    lines, _ = training_cost(config)
+    assert "288,000,000 pairs per run, 500 trained over all runs, 20.00 h per run" in lines[0]
+
+
+def test_a_damaged_line_is_skipped_with_a_warning(config, log):
+    log.write_text('{"event": "start", "processes": 2}\n{"event"\n{"event": "stop"}\n')
+    _, warnings = training_cost(config)
+    assert warnings == [f"{log}: skipped damaged line 2"]
+
+
+def test_the_plan_shows_the_cost(snakemake, config_with, tmp_path):
+    plan = snakemake(
+        *("-n", f"{tmp_path}/train/{RUN}/final.pt"),
+        *("--configfile", config_with({"results": str(tmp_path)})),
+    )
+    text = plan.stdout + plan.stderr
+    lines = text.split("Training runs that are not finished:\n", 1)[1].splitlines()[:4]
+    assert all(line.startswith("  - ") for line in lines)

@@ -1,125 +1,113 @@
-"""What all stages share: what the user supplies, the grid of runs, flags for the programs."""
+"""The config, checked; what is announced with the plan; and what stops a run before its first job."""
 
-import os
 import re
-from collections.abc import Iterable
+import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
+from snakemake.shell import shell
 from snakemake_interface_executor_plugins.settings import ExecMode
 
+WORKFLOW = Path(workflow.basedir)
+# Every job calls `cloob` from this checkout, whatever environment it runs in.
+SOURCE = WORKFLOW.parent / "src"
+sys.path.insert(0, str(SOURCE))
 shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
 
+from cloob.report.registry import figures, tables
+from cloob.workflow import corpora, environment, evaluation, report_inputs, runs
+from cloob.workflow.checks import check_config
+from cloob.workflow.flags import flags
+from cloob.workflow.report_inputs import report_names
+from cloob.workflow.toy_data import toy_files, toy_flags, toy_folders
+from cloob.workflow.training_cost import training_cost
+from cloob.workflow.user_inputs import missing_inputs_message, missing_user_inputs
 
-def supplies():
-    """What only the user can supply and is not there yet: key of the config -> path."""
-    cc3m, yfcc15m = config["corpora"]["cc3m"], config["corpora"]["yfcc15m"]
-    paths = {
-        f"corpora.cc3m.{split}": cc3m[split]
-        for split in ("train", "validation")
-        if not ready_made("cc3m", split)
-    }
-    metadata = [yfcc15m["metadata"]] if isinstance(yfcc15m["metadata"], str) else yfcc15m["metadata"]
-    if not ready_made("yfcc15m", "train"):
-        paths |= {
-            "corpora.yfcc15m.metadata" + (f".{part}" if part else ""): path
-            for part, path in enumerate(metadata)
-        }
-        paths["corpora.yfcc15m.subset"] = yfcc15m["subset"]
-    paths |= {
-        f"corpora.{corpus}.ready_made.{split}": folder
-        for corpus, one in config["corpora"].items()
-        for split, folder in one["ready_made"].items()
-        if folder
-    }
-    paths |= {f"testsets.{name}.folder": one["folder"] for name, one in config["testsets"].items()}
-    paths |= {
-        f"testsets.{name}.local_files": one["local_files"]
-        for name, one in config["testsets"].items()
-        if one.get("local_files") and is_made(one["folder"])
-    }
-    return {key: path for key, path in paths.items() if not is_made(path) and not os.path.exists(path)}
+# Not in the jobs, which parse the Snakefile again.
+IS_MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 
 
-def announce_supplies():
-    """Say once, with the plan, what has to be supplied before a real run."""
-    if workflow.exec_mode == ExecMode.DEFAULT and supplies():
-        logger.warning(wanted_supplies(supplies().values()))
+def split_of(wildcards):
+    """The split of a corpus that a rule works on."""
+    return corpora.Split(wildcards.corpus, wildcards.split)
 
 
-def wanted_supplies(paths):
-    """One message that says what is missing and under which key of the config it goes."""
-    keys = {path: [key for key, its in supplies().items() if its == path] for path in paths}
-    lines = "\n".join(f"  - {path}  (key {', '.join(keys[path])})" for path in sorted(keys))
-    return (
-        "These are yours to supply; put them there, or set their keys in config/config.yaml\n"
-        f"(config/README.md says where each can be asked for):\n{lines}"
-    )
+def checkpoint_of(wildcards):
+    """The checkpoint of a run after an epoch."""
+    return evaluation.checkpoint(config, wildcards.run, int(wildcards.epoch))
 
 
-def refuse_without_supplies(dag):
-    """Stop a real run before its first job where something is missing that only the user can supply."""
+def testset_flags(wildcards, input):
+    """The test sets among a rule's inputs, as flags of `cloob evaluate`."""
+    return evaluation.testset_flags(input.specs, input.folders)
+
+
+def files_of_report(kind, name):
+    """The inputs of a table or figure."""
+    problem = report_inputs.unmet_requirement(config, report_inputs.report_entry(kind, name))
+    if problem:
+        raise WorkflowError(problem)
+    return report_inputs.report_input_files(config, kind, name, WORKFLOW)
+
+
+def stop_if_the_config_is_wrong():
+    """Raise one readable error with every problem of the config; normalize the config."""
+    checkout = environment.unusable_checkout(str(SOURCE)) if IS_MAIN_PROCESS else None
+    schema = yaml.safe_load((WORKFLOW / "schemas" / "config.schema.yaml").read_text())
+    problems = check_config(config, schema, workflow.configfiles if IS_MAIN_PROCESS else [])
+    problems = ([checkout] if checkout else []) + problems
+    if problems:
+        raise WorkflowError("The config is invalid:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+def stop_if_user_inputs_are_missing(dag):
+    """Stop before the first job if an input that only the user can supply is missing."""
     paths = {str(path) for job in dag.needrun_jobs() if job.rule.name == "user_inputs" for path in job.output}
     if paths:
-        raise WorkflowError(wanted_supplies(paths))
+        raise WorkflowError(missing_inputs_message(config, paths))
 
 
-def grid_of_runs(config):
-    """Every run of the grid by its name: {name: {corpus, objective, architecture, recipe, seed}}."""
-    return {name: run for row in config["runs"] for name, run in names_of_runs(row).items()}
+def stop_if_jobs_cannot_start():
+    """Stop before the first job if conda does not work, or if Snakemake cannot submit jobs with these paths."""
+    if CONDA_PROBLEM:
+        raise WorkflowError(CONDA_PROBLEM + environment.CONDA_REMEDY)
+    paths = [workflow.main_snakefile, *workflow.overwrite_configfiles]
+    path = environment.unsubmittable_path(paths) if workflow.non_local_exec else None
+    if path:
+        raise WorkflowError(
+            f"Snakemake cannot submit jobs with the path {path}: on a cluster, move checkout, .venv and config "
+            "to paths of letters, digits and - _ . /, or run without --profile"
+        )
 
 
-def flags(mapping):
-    """{"learning_rate": 0.1, "names": ["a", "b"]} -> ["--learning-rate=0.1", "--names=a", "--names=b"].
-
-    The words of a command line as they are: a shell command quotes each by `{params.flags:q}`. Without None.
-    Given by a function, because Snakemake fills in wildcards in what is not.
-    """
-    words = []
-    for key, value in mapping.items():
-        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-        words += [f"--{key.replace('_', '-')}={one}" for one in values if one is not None]
-    return words
-
-
-def named(files):
-    """{name: path} -> ["name=path", ...]"""
-    return [f"{name}={path}" for name, path in files.items()]
+def find_conda_problem():
+    """Why the conda environments of the jobs cannot be used, or None. A plan is still printed without them."""
+    methods = workflow.deployment_settings.deployment_method
+    if not IS_MAIN_PROCESS or DeploymentMethod.CONDA not in methods:
+        return None
+    problem = environment.conda_problem(shell.get_executable() or "sh")
+    if problem:
+        logger.warning(problem + environment.CONDA_REMEDY)
+        workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
+    return problem
 
 
-def embeddable(text):
-    """Text as a parameter of a rule: Snakemake's report writes parameters into a <script>, which "</script>" ends.
-
-    `--label` takes the escapes as they are in JSON; a control character would end the shell command.
-    """
-    return re.sub(r"[\\<\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def recipe_of(wildcards):
-    """The recipe of a run."""
-    return config["recipes"][RUNS[wildcards.run]["recipe"]]
-
-
-def embedding_eval_epochs(recipe):
-    """The epochs whose embeddings are looked at: those of the recipe and all that are reported."""
-    return sorted({*recipe["eval_epochs"], *recipe["embedding_eval_epochs"]})
+def announce():
+    """Report with the plan which inputs the user has to supply, and what training will cost."""
+    missing = missing_user_inputs(config)
+    if missing:
+        logger.warning(missing_inputs_message(config, missing.values()))
+    lines, warnings = training_cost(config)
+    for warning in warnings:
+        logger.warning(warning)
+    if lines:
+        logger.warning("Training runs that are not finished:\n" + "\n".join(f"  - {line}" for line in lines))
 
 
-def train_flags(wildcards):
-    """The run, its recipe, what its objective needs, and where it trains, as flags of `cloob train`."""
-    run, recipe = RUNS[wildcards.run], dict(recipe_of(wildcards))
-    of_objective = recipe.pop("objectives")[run["objective"]]
-    del recipe["eval_epochs"], recipe["embedding_eval_epochs"]
-    where = {
-        "model": config["architectures"][run["architecture"]],
-        "keep_epochs": embedding_eval_epochs(recipe_of(wildcards)),
-        "checkpoint_interval_minutes": config["train"]["checkpoint_interval_minutes"],
-        "max_replaced_fraction": config["train"]["max_replaced_fraction"],
-        "node_local_dir": config["train"]["node_local_dir"],
-        "wandb_project": config["train"]["wandb_project"],
-    }
-    return flags(run | recipe | of_objective | where)
-
-
-RUNS = grid_of_runs(config)
+stop_if_the_config_is_wrong()
+CONDA_PROBLEM = find_conda_problem()
+if IS_MAIN_PROCESS:
+    announce()

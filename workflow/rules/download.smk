@@ -1,4 +1,4 @@
-# Lists of captions and links become images with captions; every row is accounted for.
+# URL lists become images with captions; every row is accounted for.
 
 
 localrules:
@@ -7,62 +7,41 @@ localrules:
     summary,
 
 
-# Stands in the plan for what only the user can supply; a real run that needs it does not start.
+# Represents missing inputs that only the user can supply; a run that needs one stops before its first job.
 rule user_inputs:
     output:
-        sorted(set(supplies().values())),
+        sorted(set(missing_user_inputs(config).values())),
     log:
-        "<results>/logs/download/supply.log",
+        "<results>/logs/download/user_inputs.log",
     conda:
         "../../envs/lists.yaml"
     params:
-        message=lambda wildcards, output: wanted_supplies(output),
+        message=lambda wildcards, output: missing_inputs_message(config, output),
     shell:
         "printf '%s\\n' {params.message:q} | tee {log:q} >&2; exit 1"
 
 
-rule cc3m_urls:
+rule urls:
     input:
-        lambda wildcards: config["corpora"]["cc3m"][wildcards.split],
+        unpack(lambda wildcards: corpora.reader_inputs(config, split_of(wildcards))),
     output:
-        urls="<results>/download/cc3m/{split}/urls.parquet",
-        outcomes="<results>/download/cc3m/{split}/urls_outcomes.csv",
+        urls="<results>/download/{corpus}/{split}/urls.parquet",
+        outcomes="<results>/download/{corpus}/{split}/urls_outcomes.csv",
     log:
-        "<results>/logs/download/cc3m_{split}_links.log",
+        "<results>/logs/download/{corpus}_{split}_urls.log",
     conda:
         "../../envs/lists.yaml"
-    shell:
-        "cloob download cc3m --list={input:q} --urls={output.urls:q} --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
-
-
-rule yfcc15m_urls:
-    input:
-        metadata=config["corpora"]["yfcc15m"]["metadata"],
-        subset=config["corpora"]["yfcc15m"]["subset"],
-    output:
-        urls="<results>/download/yfcc15m/train/urls.parquet",
-        outcomes="<results>/download/yfcc15m/train/urls_outcomes.csv",
-    log:
-        "<results>/logs/download/yfcc15m_train_links.log",
-    conda:
-        "../../envs/lists.yaml"
-    # For the decompression; with twice as many the join would be the slower of the two.
+    # For the decompression of large lists; more threads do not help, because parsing is then the bottleneck.
     threads: 8
     params:
-        flags=lambda wildcards, input: flags(
-            {
-                "metadata": input.metadata,
-                "subset": input.subset,
-                "caption": config["corpora"]["yfcc15m"]["caption"],
-                "image_base_url": config["corpora"]["yfcc15m"]["image_base_url"],
-            }
-        ),
+        flags=lambda wildcards: corpora.reader_flags(config, split_of(wildcards)),
     shell:
-        "cloob download yfcc15m {params.flags:q} --urls={output.urls:q} --outcomes={output.outcomes:q} 2>&1 | tee {log:q}"
+        "cloob download urls {params.flags:q} --urls={output.urls:q} --outcomes={output.outcomes:q}"
+        " 2>&1 | tee {log:q}"
 
 
-# A part of a list. The images lie beside the ledger in a folder that is not declared: what was fetched survives
-# a failed job.
+# One part of a URL list. The images are beside the ledger in a directory that is not declared, so that downloads
+# survive a failed job.
 rule fetch:
     input:
         "<results>/download/{corpus}/{split}/urls.parquet",
@@ -70,25 +49,23 @@ rule fetch:
         "<results>/download/{corpus}/{split}/parts/{part}_ledger.parquet",
     log:
         "<results>/logs/download/{corpus}_{split}_fetch_{part}.log",
-    wildcard_constraints:
-        part=r"\d{4}",
     conda:
         "../../envs/fetch.yaml"
     threads: config["download"]["processes"]
     params:
         folder=subpath(output[0], strip_suffix="_ledger.parquet"),
         part=lambda wildcards: int(wildcards.part),
-        parts=parts,
-        flags=fetch_flags,
+        num_parts=lambda wildcards: corpora.num_jobs(config, split_of(wildcards)),
+        flags=lambda wildcards: corpora.fetch_flags(config, wildcards.corpus),
     shell:
-        "cloob download fetch --urls={input:q} --part={params.part:q} --parts={params.parts:q}"
+        "cloob download fetch --urls={input:q} --part={params.part:q} --num-parts={params.num_parts:q}"
         " --folder={params.folder:q} --ledger={output:q} {params.flags:q} 2>&1 | tee {log:q}"
 
 
 rule image_outcomes:
     input:
         urls="<results>/download/{corpus}/{split}/urls.parquet",
-        ledgers=lambda wildcards: ledgers_of(wildcards.corpus, wildcards.split),
+        ledgers=lambda wildcards: corpora.ledgers(config, split_of(wildcards)),
     output:
         "<results>/download/{corpus}/{split}/images_outcomes.csv",
     log:
@@ -98,22 +75,13 @@ rule image_outcomes:
     params:
         flags=lambda wildcards, input: flags({"ledgers": input.ledgers}),
     shell:
-        "cloob download outcomes --urls={input.urls:q} {params.flags:q} --outcomes={output:q} 2>&1 | tee {log:q}"
+        "cloob download outcomes --urls={input.urls:q} {params.flags:q} --outcomes={output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule summary:
     input:
-        outcomes=lambda wildcards: [
-            f"<results>/download/{corpus}/{split}/urls_outcomes.csv"
-            for corpus, split in downloaded()
-            if corpus == wildcards.corpus
-        ],
-        ledgers=lambda wildcards: [
-            path
-            for corpus, split in downloaded()
-            if corpus == wildcards.corpus
-            for path in ledgers_of(corpus, split)
-        ],
+        unpack(lambda wildcards: corpora.summary_inputs(config, wildcards.corpus)),
     output:
         "<results>/download/{corpus}/summary.csv",
     log:
@@ -121,17 +89,12 @@ rule summary:
     conda:
         "../../envs/lists.yaml"
     params:
-        flags=lambda wildcards, input: flags(
-            {
-                "list_outcomes": [f"{Path(path).parts[-2]}={path}" for path in input.outcomes],
-                "ledgers": [f"{Path(path).parts[-3]}={path}" for path in input.ledgers],
-            }
-        ),
+        flags=lambda wildcards: corpora.summary_flags(config, wildcards.corpus),
     shell:
         "cloob download summary {params.flags:q} --summary={output:q} 2>&1 | tee {log:q}"
 
 
-# What broke off is gone on with: the unfinished part lies beside, under a name that is not declared.
+# An interrupted download resumes: the incomplete file is beside the output, under a name that is not declared.
 rule released_checkpoint:
     output:
         "<results>/download/released/{released}.pt",
@@ -140,11 +103,6 @@ rule released_checkpoint:
     conda:
         "../../envs/fetch.yaml"
     params:
-        flags=lambda wildcards: flags(
-            {
-                key: config["released_checkpoints"][wildcards.released][key]
-                for key in ("url", "max_bytes", "checksum")
-            }
-        ),
+        flags=lambda wildcards: evaluation.released_checkpoint_flags(config, wildcards.released),
     shell:
         "cloob download file {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"

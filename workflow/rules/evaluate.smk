@@ -1,7 +1,7 @@
-# Checkpoints meet test sets: one small result file per (run, epoch, test set, protocol).
+# Checkpoints and test sets become small result files, one per (run, epoch, test set, protocol).
 
 
-# What was fetched stays in a folder that is not declared, so that a failed job goes on where it broke off.
+# Downloads stay in a directory that is not declared, so that a failed job resumes them.
 rule prepare_testset:
     input:
         spec=lambda wildcards: config["testsets"][wildcards.testset]["spec"],
@@ -10,34 +10,27 @@ rule prepare_testset:
         directory("<results>/evaluate/testsets/{testset}"),
     log:
         "<results>/logs/evaluate/testset_{testset}.log",
-    wildcard_constraints:
-        testset="|".join(config["testsets"]),
     conda:
         "../../envs/evaluate.yaml"
     threads: 1 + config["evaluate"]["workers"]
     params:
-        flags=lambda wildcards, input: flags(
-            {
-                "source": config["testsets"][wildcards.testset].get("source", "processed"),
-                "local_files": input.local_files or None,
-                "archives": f"{config['results']}/evaluate/testset_archives/{wildcards.testset}",
-                "workers": config["evaluate"]["workers"],
-            }
-        ),
+        local_files=lambda wildcards, input: flags({"local_files": input.local_files or None}),
+        flags=lambda wildcards: evaluation.prepare_testset_flags(config, wildcards.testset),
     shell:
-        "cloob evaluate prepare-testset --spec={input.spec:q} {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"
+        "cloob evaluate prepare-testset --spec={input.spec:q} {params.local_files:q} {params.flags:q} --out={output:q}"
+        " 2>&1 | tee {log:q}"
 
 
-# One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features lie in
-# a folder that is not declared, by the content of checkpoint and data: all protocols take them from there.
+# One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features are
+# cached in a directory that is not declared, by the content of checkpoint and data, for all protocols.
 rule zeroshot:
     input:
+        **evaluation.testset_inputs(config, config["testsets"]),
         final="<results>/train/{run}/final.pt",
-        specs=[testset["spec"] for testset in config["testsets"].values()],
-        folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
         results=expand(
-            "<results>/evaluate/{{run}}/epoch_{{epoch}}/zeroshot/{testset}.json", testset=config["testsets"]
+            "<results>/evaluate/{{run}}/epoch_{{epoch}}/zeroshot/{testset}.json",
+            testset=config["testsets"],
         ),
         predictions=expand(
             "<results>/evaluate/{{run}}/epoch_{{epoch}}/predictions/{testset}.json",
@@ -53,7 +46,7 @@ rule zeroshot:
         testsets=testset_flags,
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
-        flags=evaluate_flags,
+        flags=lambda wildcards: evaluation.feature_flags(config),
     shell:
         "cloob evaluate zeroshot --checkpoint={params.checkpoint:q} {params.testsets:q} {params.flags:q}"
         " --out-dir={params.folder:q} --predictions-dir={params.predictions:q} 2>&1 | tee {log:q}"
@@ -61,12 +54,12 @@ rule zeroshot:
 
 use rule zeroshot as released_zeroshot with:
     input:
+        **evaluation.testset_inputs(config, config["testsets"]),
         checkpoint="<results>/download/released/{released}.pt",
-        specs=[testset["spec"] for testset in config["testsets"].values()],
-        folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
         results=expand(
-            "<results>/evaluate/released/{{released}}/zeroshot/{testset}.json", testset=config["testsets"]
+            "<results>/evaluate/released/{{released}}/zeroshot/{testset}.json",
+            testset=config["testsets"],
         ),
         predictions=expand(
             "<results>/evaluate/released/{{released}}/predictions/{testset}.json",
@@ -79,19 +72,18 @@ use rule zeroshot as released_zeroshot with:
         testsets=testset_flags,
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
-        flags=evaluate_flags,
+        flags=lambda wildcards: evaluation.feature_flags(config),
 
 
-# One job for all test sets that have training images; those of ImageNet serve ImageNetV2 too.
+# One job for all test sets with training images; ImageNet's are also used for ImageNetV2.
 rule linear_probe:
     input:
+        **evaluation.testset_inputs(config, evaluation.probed_testsets(config)),
         final="<results>/train/{run}/final.pt",
-        specs=[config["testsets"][name]["spec"] for name in probed()],
-        folders=[config["testsets"][name]["folder"] for name in probed()],
     output:
         expand(
             "<results>/evaluate/{{run}}/epoch_{{epoch}}/linear_probe/{testset}.json",
-            testset=list(probed()) or ["none"],
+            testset=list(evaluation.probed_testsets(config)) or ["none"],
         ),
     log:
         "<results>/logs/evaluate/{run}_epoch_{epoch}_linear_probe.log",
@@ -102,8 +94,8 @@ rule linear_probe:
         checkpoint=checkpoint_of,
         testsets=testset_flags,
         folder=subpath(output[0], parent=True),
-        flags=evaluate_flags,
-        probe=linear_probe_flags,
+        flags=lambda wildcards: evaluation.feature_flags(config),
+        probe=lambda wildcards: evaluation.linear_probe_flags(config),
     shell:
         "cloob evaluate linear-probe --checkpoint={params.checkpoint:q} {params.testsets:q} {params.flags:q}"
         " {params.probe:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"
@@ -111,13 +103,12 @@ rule linear_probe:
 
 use rule linear_probe as released_linear_probe with:
     input:
+        **evaluation.testset_inputs(config, evaluation.probed_testsets(config)),
         checkpoint="<results>/download/released/{released}.pt",
-        specs=[config["testsets"][name]["spec"] for name in probed()],
-        folders=[config["testsets"][name]["folder"] for name in probed()],
     output:
         expand(
             "<results>/evaluate/released/{{released}}/linear_probe/{testset}.json",
-            testset=list(probed()) or ["none"],
+            testset=list(evaluation.probed_testsets(config)) or ["none"],
         ),
     log:
         "<results>/logs/evaluate/released_{released}_linear_probe.log",
@@ -125,15 +116,15 @@ use rule linear_probe as released_linear_probe with:
         checkpoint=lambda wildcards, input: input.checkpoint,
         testsets=testset_flags,
         folder=subpath(output[0], parent=True),
-        flags=evaluate_flags,
-        probe=linear_probe_flags,
+        flags=lambda wildcards: evaluation.feature_flags(config),
+        probe=lambda wildcards: evaluation.linear_probe_flags(config),
 
 
-# Both protocols of captioned images in one job: each takes a moment, importing the model takes seconds.
+# Image-text retrieval and embedding structure in one job: each takes moments, importing the model takes seconds.
 rule image_text:
     input:
         final="<results>/train/{run}/final.pt",
-        shards=retrieval_set_shards(),
+        shards=evaluation.retrieval_set_manifests(config),
     output:
         retrieval=expand(
             "<results>/evaluate/{{run}}/epoch_{{epoch}}/retrieval/{retrieval_set}.json",
@@ -150,21 +141,20 @@ rule image_text:
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        retrieval_sets=image_text_flags,
+        retrieval_sets=lambda wildcards, input: evaluation.retrieval_set_flags(config, input.shards),
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
-        flags=evaluate_flags,
+        flags=lambda wildcards: evaluation.feature_flags(config),
     shell:
         "cloob evaluate image-text --checkpoint={params.checkpoint:q} {params.retrieval_sets:q} {params.flags:q}"
         " --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q} 2>&1 | tee {log:q}"
 
 
-# Test images that are in a training corpus: one job for all test sets, because the index of the corpus is read once.
+# Test images that are in a training corpus. One job for all test sets, because the corpus' index is read once.
 rule overlap:
     input:
+        **evaluation.testset_inputs(config, config["testsets"]),
         shards="<results>/shards/{corpus}/train/shards.json",
-        specs=[testset["spec"] for testset in config["testsets"].values()],
-        folders=[testset["folder"] for testset in config["testsets"].values()],
     output:
         expand("<results>/evaluate/overlap/{{corpus}}/{testset}.json", testset=config["testsets"]),
     log:
@@ -175,7 +165,7 @@ rule overlap:
     params:
         testsets=testset_flags,
         folder=subpath(output[0], parent=True),
-        flags=overlap_flags,
+        flags=lambda wildcards: evaluation.overlap_flags(config),
     shell:
         "cloob evaluate overlap --corpus={wildcards.corpus:q} --shards={input.shards:q} {params.testsets:q}"
         " {params.flags:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"

@@ -1,9 +1,9 @@
-# Downloads, or shards that somebody froze, become verified webdataset shards with an index.
+# Downloads, or existing webdataset shards, become verified webdataset shards with an index.
 
 
 rule pack:
     input:
-        unpack(packed),
+        unpack(lambda wildcards: corpora.pack_inputs(config, split_of(wildcards))),
     output:
         shards="<results>/shards/{corpus}/{split}/shards.json",
         outcomes="<results>/shards/{corpus}/{split}/outcomes.csv",
@@ -15,10 +15,10 @@ rule pack:
     params:
         folder=subpath(output.shards, parent=True),
         source=lambda wildcards, input: flags(dict(input.items())),
-        flags=pack_flags,
+        flags=lambda wildcards: corpora.pack_flags(config, split_of(wildcards)),
     shell:
-        "cloob shards pack {params.source:q} --out={params.folder:q} --outcomes={output.outcomes:q} {params.flags:q}"
-        " 2>&1 | tee {log:q}"
+        "cloob shards pack {params.source:q} --out={params.folder:q} --outcomes={output.outcomes:q}"
+        " {params.flags:q} 2>&1 | tee {log:q}"
 
 
 # Every byte is read and every image decoded again: after packing, and by hand after a corpus was moved or copied.

@@ -2,8 +2,8 @@
 
 
 # What starts the processes of a run, by the resource `launcher`: torchrun on this machine (called by `cloob train`,
-# which names the cause of a failure last), srun in a Slurm job. Both pass on the signals that ask a run to save and end.
-# What snakemake itself was started with cannot be the rendezvous of each of its runs.
+# which reports the cause of a failure last), srun in a Slurm job. Both forward the signals that ask a run to save and
+# stop. Rendezvous variables inherited from Snakemake's own environment would be shared by all runs.
 LAUNCHERS = """
 unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT ${{!TORCHELASTIC_@}}
 torchrun_processes() {{
@@ -15,11 +15,10 @@ srun_processes() {{
 """
 
 
-# Running checkpoints lie in a folder that is not declared: a run that fails goes on where it was.
+# Running checkpoints are in a directory that is not declared, so that a failed run resumes from them.
 rule train:
     input:
-        shards=lambda wildcards: f"<results>/shards/{RUNS[wildcards.run]['corpus']}/train/shards.json",
-        validation="<results>/shards/cc3m/validation/shards.json",
+        unpack(lambda wildcards: runs.training_shards(config, wildcards.run)),
     output:
         final="<results>/train/{run}/final.pt",
         metrics="<results>/train/{run}/metrics.jsonl",
@@ -34,7 +33,7 @@ rule train:
         nodes=1,
     params:
         folder=subpath(output.final, parent=True),
-        flags=train_flags,
+        flags=lambda wildcards: runs.train_flags(config, wildcards.run),
         processes=config["train"]["processes"],
         workers=config["train"]["workers"],
     shell:
@@ -42,5 +41,5 @@ rule train:
         + "{resources.launcher:q}_processes {params.processes:q} $((1 + {params.workers:q})) {resources.nodes:q}"
         " -m cloob train --shards={input.shards:q} --validation={input.validation:q}"
         " --folder={params.folder:q} {params.flags:q} --workers={params.workers:q}"
-        # Asked to stop, training still has something to say: tee has to outlive the signal.
+        # A run that is asked to stop still logs; tee has to survive the signal.
         " 2>&1 | (trap '' TERM USR1; tee {log:q})"

@@ -1,1 +1,1 @@
-"""What all stages share: errors, atomic files, locks, processes, archives and HTTP downloads."""
+"""Shared by all stages: user-facing errors, file I/O, locks, processes, archives, HTTP downloads."""

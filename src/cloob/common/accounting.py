@@ -1,4 +1,4 @@
-"""The accounting of a stage: a CSV `outcome,rows`, `kept` first, that sums to what came in."""
+"""Row accounting: CSV files `outcome,rows` of a stage, `kept` first, that sum to the number of input rows."""
 
 import csv
 from collections.abc import Mapping
@@ -11,42 +11,46 @@ KEPT = "kept"
 
 
 class RejectedError(Exception):
-    """A row that goes no further; the message is its outcome."""
+    """A row is rejected; the message is its outcome, such as `too_small`."""
 
 
-def write_outcomes(path: Path, rows: Mapping[str, int], total: int) -> None:
-    """Write how many of `total` rows met which outcome: `kept` first, then reasons, the commonest first.
+def write_outcomes(path: Path, counts: Mapping[str, int], total: int) -> None:
+    """Write the number of rows by outcome: `kept` first, then the reasons by decreasing frequency.
 
-    Raises `InputError` where the outcomes do not sum to `total`.
+    Raises `InputError` if the counts do not sum to `total`, the number of input rows.
     """
-    if sum(rows.values()) != total:
+    if sum(counts.values()) != total:
         raise InputError(
-            f"{path}: the accounting do not balance: {total:,} rows came in, {sum(rows.values()):,} have a outcome; "
-            "delete this stage's output and run it again"
+            f"{path}: the row accounting does not balance: {total:,} input rows, {sum(counts.values()):,} "
+            "outcomes; delete this stage's output and run it again"
         )
-    reasons = sorted((-count, outcome) for outcome, count in rows.items() if outcome != KEPT and count)
-    with atomic_write(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["outcome", "rows"])
-        writer.writerow([KEPT, rows.get(KEPT, 0)])
-        writer.writerows([outcome, -count] for count, outcome in reasons)
+        writer.writerow([KEPT, counts.get(KEPT, 0)])
+        writer.writerows(_reasons(counts))
 
 
 def read_outcomes(path: Path) -> dict[str, int]:
-    """The outcomes of a stage as `write_outcomes` left them."""
+    """Read a file of `write_outcomes`. Raises `InputError` if it is missing or has another format."""
     try:
         with io_errors_at(path), path.open(encoding="utf-8-sig", newline="") as file:
             return {row["outcome"]: int(row["rows"]) for row in csv.DictReader(file)}
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; it is written by the stage before") from None
+        raise InputError(f"{path}: no such file; the previous stage writes it") from None
     except (KeyError, TypeError, ValueError):
         raise InputError(
             f"{path}: not a table of outcomes (columns outcome,rows); delete it and run again"
         ) from None
 
 
-def summary_line(rows: Mapping[str, int]) -> str:
+def summary_line(counts: Mapping[str, int]) -> str:
     """One line for the log: `1,234 of 2,000 kept; http_404 700, timeout 66`."""
-    reasons = sorted((-count, outcome) for outcome, count in rows.items() if outcome != KEPT and count)
-    refused = ", ".join(f"{outcome} {-count:,}" for count, outcome in reasons) or "none refused"
-    return f"{rows.get(KEPT, 0):,} of {sum(rows.values()):,} kept; {refused}"
+    rejected = ", ".join(f"{outcome} {rows:,}" for outcome, rows in _reasons(counts)) or "none rejected"
+    return f"{counts.get(KEPT, 0):,} of {sum(counts.values()):,} kept; {rejected}"
+
+
+def _reasons(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The outcomes other than `kept`, by decreasing frequency, then by name."""
+    reasons = [(outcome, rows) for outcome, rows in counts.items() if outcome != KEPT and rows]
+    return sorted(reasons, key=lambda reason: (-reason[1], reason[0]))

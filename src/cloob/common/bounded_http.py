@@ -1,8 +1,8 @@
-"""HTTP answers of bounded size and duration, counted where the bytes arrive: below `http.client`.
+"""HTTP responses of bounded size and duration, limited at the socket, below `http.client`.
 
-`http.client` believes what a server says of its own answer: it reads to the end of the stream for a chunk of
-size -1, and reads header lines, trailers and interim (1xx) answers for as long as they come. So every byte
-received for a request counts, whatever it belongs to, in one `Budget` for the request and all its redirects.
+`http.client` trusts the server: it reads to the end of the stream for a chunk of size -1, and reads header
+lines, trailers and interim (1xx) responses for as long as they arrive. Therefore every byte received for a
+request counts towards one `Budget` for the request and all its redirects.
 """
 
 import http.client
@@ -14,71 +14,73 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-_OVERHEAD = 1 << 20  # bytes of status lines, headers and chunk sizes that count for nothing
-_PIECE = 1 << 16
+_HEADER_ALLOWANCE = 1 << 20  # bytes for status lines, headers and chunk sizes
+_BLOCK_BYTES = 1 << 16
 
 
 class TooLargeError(OSError):
-    """An answer of more bytes, or an image of more pixels, than is allowed."""
+    """A response with more bytes, or an image with more pixels, than allowed."""
 
 
 class Budget:
-    """The bytes and the seconds that are left for a request and its redirects.
+    """The remaining bytes and seconds of a request and its redirects.
 
-    `slowest` (bytes per second) extends the time by what was received; 0 extends nothing. Time counts from
-    one `start` to the next `stop`, so that waiting for permission to connect is free. `at_once` bounds a body
-    that is read as a whole.
+    With `min_bytes_per_second`, received bytes extend the time limit accordingly. The clock runs from `start`
+    to `stop`, so that time spent in the rate limiter does not count. `max_body_bytes` limits a body that is
+    read as a whole.
     """
 
-    def __init__(self, max_bytes: int, seconds: float, at_once: int, slowest: float = 0) -> None:
-        self.max_bytes, self.at_once = max_bytes, at_once
-        self._bytes = max_bytes + max_bytes // 8 + _OVERHEAD
-        self._seconds, self._slowest = seconds, slowest
-        self._ends: float | None = None
+    def __init__(
+        self, max_bytes: int, seconds: float, max_body_bytes: int, min_bytes_per_second: float = 0
+    ) -> None:
+        self.max_bytes, self.max_body_bytes = max_bytes, max_body_bytes
+        self._bytes_left = max_bytes + max_bytes // 8 + _HEADER_ALLOWANCE
+        self._seconds, self._min_bytes_per_second = seconds, min_bytes_per_second
+        self._deadline: float | None = None
 
     def start(self) -> None:
-        """A connection is made: its time runs."""
-        self._ends = time.monotonic() + self._seconds
+        """Start the clock: a connection has been made."""
+        self._deadline = time.monotonic() + self._seconds
 
     def stop(self) -> None:
-        """The time stands still until the next `start`."""
-        if self._ends is not None:
-            self._seconds, self._ends = self._ends - time.monotonic(), None
+        """Stop the clock until the next `start`."""
+        if self._deadline is not None:
+            self._seconds, self._deadline = self._deadline - time.monotonic(), None
 
     def seconds_left(self) -> float:
-        """Raise `TimeoutError` where no time is left."""
-        left = self._seconds if self._ends is None else self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("answer too slow")
-        return left
+        """The seconds left. Raises `TimeoutError` if there are none."""
+        seconds = self._seconds if self._deadline is None else self._deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("response too slow")
+        return seconds
 
-    def receive(self, number: int) -> None:
-        """Count bytes that were received. Raises `TooLargeError`."""
-        self._bytes -= number
-        if self._slowest and self._ends is not None:
-            self._ends += number / self._slowest
-        if self._bytes < 0:
+    def receive(self, num_bytes: int) -> None:
+        """Count received bytes. Raises `TooLargeError` beyond the budget."""
+        self._bytes_left -= num_bytes
+        if self._min_bytes_per_second and self._deadline is not None:
+            self._deadline += num_bytes / self._min_bytes_per_second
+        if self._bytes_left < 0:
             raise self.too_large()
 
     def too_large(self) -> TooLargeError:
-        """The error for an answer beyond the budget."""
-        return TooLargeError(f"answer of more than {self.max_bytes} bytes")
+        """The error for a response beyond the budget."""
+        return TooLargeError(f"response of more than {self.max_bytes} bytes")
 
 
 class _CountedSocket(io.RawIOBase):
-    """What arrives at a socket, counted."""
+    """A raw stream over a socket that counts received bytes."""
 
     def __init__(self, connection: socket.socket, budget: Budget) -> None:
         self._connection, self._budget = connection, budget
-        self._patience = connection.gettimeout()
+        self._timeout = connection.gettimeout()
         self._raw: Any = connection.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._budget.seconds_left()
-        self._connection.settimeout(left if self._patience is None else min(left, self._patience))
+        seconds = self._budget.seconds_left()
+        self._connection.settimeout(seconds if self._timeout is None else min(seconds, self._timeout))
         try:
             received = self._raw.readinto(buffer)
         except (TimeoutError, ConnectionError):
@@ -92,8 +94,8 @@ class _CountedSocket(io.RawIOBase):
         super().close()
 
 
-class _Stream(io.BufferedReader):
-    """Never reads "to the end", which is what `http.client` asks for by a negative number."""
+class _BoundedStream(io.BufferedReader):
+    """Rejects reads to the end of the stream, which `http.client` requests by a negative size."""
 
     def __init__(self, connection: socket.socket, budget: Budget) -> None:
         self._budget = budget
@@ -111,61 +113,61 @@ class _Stream(io.BufferedReader):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """A response within a budget."""
+    """An HTTP response that uses a `Budget`."""
 
     def __init__(self, connection: socket.socket, *arguments: Any, budget: Budget, **options: Any) -> None:
         super().__init__(connection, *arguments, **options)
         self.budget = budget
         self.fp.close()
-        self.fp = _Stream(connection, budget)
+        self.fp = _BoundedStream(connection, budget)
 
     def read(self, amount: int | None = None) -> bytes:
-        """Of all that is left at most what the budget allows at once. Raises `TooLargeError`."""
+        """Read `amount` bytes, or the whole body. Raises `TooLargeError` beyond `max_body_bytes`."""
         if amount is not None:
             return super().read(amount)
         content = io.BytesIO()
-        while piece := super().read(_PIECE):
-            if content.tell() + len(piece) > self.budget.at_once:
-                raise TooLargeError(f"answer of more than {self.budget.at_once} bytes")
-            content.write(piece)
+        while block := super().read(_BLOCK_BYTES):
+            if content.tell() + len(block) > self.budget.max_body_bytes:
+                raise TooLargeError(f"response of more than {self.budget.max_body_bytes} bytes")
+            content.write(block)
         if self.length:
             raise http.client.IncompleteRead(b"", self.length)
         return content.getvalue()
 
 
 def bounded_opener(
-    new: Callable[[], Budget],
+    new_budget: Callable[[], Budget],
     response: type[BoundedResponse] = BoundedResponse,
     connect: Callable[..., socket.socket] = socket.create_connection,
     tls: ssl.SSLContext | None = None,
     proxies: bool = True,
 ) -> urllib.request.OpenerDirector:
-    """An opener of http and https alone, wherever a redirect leads, each request within a budget of `new`.
+    """A urllib opener for http and https only, also after redirects; each request gets a `new_budget()`.
 
-    `connect` is called as `socket.create_connection`; `proxies` are those of the environment.
+    `connect` has the signature of `socket.create_connection`; `proxies`: use the proxies of the environment.
     """
 
     class Http(urllib.request.HTTPHandler):
         def http_open(self, request: Any) -> Any:
-            return self.do_open(within(http.client.HTTPConnection, request), request)
+            return self.do_open(with_budget(http.client.HTTPConnection, request), request)
 
     class Https(urllib.request.HTTPSHandler):
         def https_open(self, request: Any) -> Any:
-            return self.do_open(within(http.client.HTTPSConnection, request), request, context=tls)
+            return self.do_open(with_budget(http.client.HTTPSConnection, request), request, context=tls)
 
     class Redirect(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, request: Any, *arguments: Any) -> Any:
             redirected = super().redirect_request(request, *arguments)
-            if redirected is not None:  # it uses what is left
+            if redirected is not None:  # continue with the remaining budget
                 redirected.budget = request.budget
             return redirected
 
-    def within(connection: type, request: Any) -> type:
+    def with_budget(connection: type, request: Any) -> type:
         if not hasattr(request, "budget"):
-            request.budget = new()
-        return _of_budget(connection, request.budget, response, connect)
+            request.budget = new_budget()
+        return _bounded_connection_class(connection, request.budget, response, connect)
 
-    made = urllib.request.OpenerDirector()
+    director = urllib.request.OpenerDirector()
     for handler in (
         *([urllib.request.ProxyHandler()] if proxies else []),
         Http(),
@@ -175,12 +177,14 @@ def bounded_opener(
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
     ):
-        made.add_handler(handler)
-    return made
+        director.add_handler(handler)
+    return director
 
 
-def _of_budget(connection: type, budget: Budget, response: type[BoundedResponse], connect: Callable) -> type:
-    """A class of connections (of `http.client`) whose responses keep to the budget.
+def _bounded_connection_class(
+    connection: type, budget: Budget, response: type[BoundedResponse], connect: Callable
+) -> type:
+    """A subclass of a connection class of `http.client` whose responses use the budget.
 
     `connect` has the signature of `socket.create_connection`.
     """

@@ -1,4 +1,4 @@
-"""User-facing errors, and the one place that knows what an I/O error means and how to remedy it."""
+"""User-facing errors, and the classification of I/O errors with their remedies."""
 
 import errno
 import os
@@ -11,46 +11,48 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """Bad input: one line that names the file, the row or key, and the remedy.
+    """A user-facing error: one line that names the file, the row or key, and the remedy.
 
     `cloob` prints it without a traceback and exits with status 2.
     """
 
 
 class PeerLostError(InputError):
-    """Another process of the run has failed, so this one cannot go on: a consequence, never the cause."""
+    """Another process of the run has failed, so this one cannot continue: a consequence, never the cause."""
 
 
-_OTHER = "name another path"
-# What else the system reports of a file (ETIMEDOUT, EUCLEAN, EKEYEXPIRED, …) is this, but for `_OF_CONTENT`.
-_SERVER = "the disk or file server failed, not the content: run again, ask an administrator if it persists"
+_OTHER_PATH = "use another path"
+# For all other system errors of a file (ETIMEDOUT, EUCLEAN, EKEYEXPIRED, …) except `_CONTENT_ERRNOS`.
+_STORAGE_FAILURE = (
+    "the disk or file server failed, not the content: run again, ask an administrator if it persists"
+)
 _REMEDIES = {
     errno.ENOSPC: "free space there (`df -h`, `df -i`) or use another disk, then run again",
     errno.EDQUOT: "delete files or ask for a larger quota, then run again",
-    errno.EROFS: "use a folder on a writable file system",
-    errno.EACCES: "check owner and mode (`ls -ld`), or name another path",
-    errno.EPERM: "check owner, mode and attributes (`ls -ld`, `lsattr`), or name another path",
-    errno.EFBIG: "raise the file size limit (`ulimit -f`; the job's, too), or use another file system",
-    errno.EMFILE: "raise the limit of open files (`ulimit -n`; the job's, too), then run again",
-    errno.ENFILE: "this machine has too many open files: end other programs, or ask an administrator",
+    errno.EROFS: "use a directory on a writable file system",
+    errno.EACCES: "check owner and mode (`ls -ld`), or use another path",
+    errno.EPERM: "check owner, mode and attributes (`ls -ld`, `lsattr`), or use another path",
+    errno.EFBIG: "raise the file size limit (`ulimit -f`, also in the job), or use another file system",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`, also in the job), then run again",
+    errno.ENFILE: "this machine has too many open files: stop other programs, or ask an administrator",
     errno.ENOMEM: "give the job more memory (mem_mb in slurm/config.yaml), then run again",
     errno.ESTALE: "the file server lost the file: run again, and if it persists ask an administrator",
     errno.ENOENT: "check the path",
     errno.ENAMETOOLONG: "use a shorter path",
-    errno.ELOOP: "it is a symbolic link where none is followed, or links in a circle; remove it",
-    errno.EXDEV: _OTHER,
-    errno.EISDIR: _OTHER,
-    errno.ENOTDIR: _OTHER,
-    errno.EEXIST: _OTHER,
-    errno.ENOTEMPTY: _OTHER,
-    errno.EPIPE: "the program that read the output has ended; write to a file, or keep it running",
-    errno.EBUSY: "another program uses it: end that one, then run again",
-    errno.ETXTBSY: "another program uses it: end that one, then run again",
-    errno.EIO: _SERVER,
+    errno.ELOOP: "symbolic links are not followed here, or form a cycle; remove the link",
+    errno.EXDEV: _OTHER_PATH,
+    errno.EISDIR: _OTHER_PATH,
+    errno.ENOTDIR: _OTHER_PATH,
+    errno.EEXIST: _OTHER_PATH,
+    errno.ENOTEMPTY: _OTHER_PATH,
+    errno.EPIPE: "the program that read the output has exited; write to a file, or keep it running",
+    errno.EBUSY: "another program uses the file: stop it, then run again",
+    errno.ETXTBSY: "another program uses the file: stop it, then run again",
+    errno.EIO: _STORAGE_FAILURE,
 }
-# What damaged content leads readers to ask for, such as a place before a file's first byte; and what the
-# other side of a socket or pipe has done.
-_OF_CONTENT = {
+# Errors that damaged content causes, such as a seek to a negative offset, and errors of the peer of a socket
+# or pipe.
+_CONTENT_ERRNOS = {
     errno.EINVAL,
     errno.EILSEQ,
     errno.ERANGE,
@@ -65,8 +67,8 @@ _OF_CONTENT = {
     errno.EADDRINUSE,
     errno.EADDRNOTAVAIL,
 }
-# Python's types for errors of libraries that lose the number.
-_OF_TYPE = {
+# Exception types, for libraries that raise them without an error number.
+_ERRNO_OF_TYPE = {
     FileNotFoundError: errno.ENOENT,
     PermissionError: errno.EACCES,
     FileExistsError: errno.EEXIST,
@@ -74,7 +76,7 @@ _OF_TYPE = {
     NotADirectoryError: errno.ENOTDIR,
     MemoryError: errno.ENOMEM,
 }
-_OF_SQLITE = {
+_ERRNO_OF_SQLITE = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_NOMEM: errno.ENOMEM,
     sqlite3.SQLITE_READONLY: errno.EROFS,
@@ -82,19 +84,19 @@ _OF_SQLITE = {
     sqlite3.SQLITE_IOERR: errno.EIO,
     sqlite3.SQLITE_CANTOPEN: errno.EACCES,
 }
-# What libraries write of the system's error in a message of their own: safetensors, pyarrow, Python, torch.
-_NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
-_TEXT = re.compile(
+# How messages of safetensors, pyarrow, Python and torch contain the system's error.
+_ERRNO_IN_MESSAGE = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
+_STRERROR_IN_MESSAGE = re.compile(
     "|".join(f"(?P<e{number}>{re.escape(os.strerror(number))})" for number in _REMEDIES), re.IGNORECASE
 )
-_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_WRITE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def io_errno(error: BaseException) -> int | None:
-    """The system's error number where reading or writing failed; None where the content is to blame.
+    """The system's error number if reading or writing failed; None if the content is to blame.
 
-    Pillow, pyarrow, zipfile and torch raise `OSError` or an error of their own for damaged files and for
-    failing disks alike: only what the system itself reported says nothing about the content.
+    Pillow, pyarrow, zipfile and torch raise `OSError` or their own exceptions both for damaged files and for
+    failing disks; only errors reported by the system itself say nothing about the content.
     """
     seen: set[int] = set()
     current: BaseException | None = error
@@ -108,33 +110,33 @@ def io_errno(error: BaseException) -> int | None:
 
 def _own_errno(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
-        return _if_system(error.errno)
-    for kind, number in _OF_TYPE.items():
+        return _system_errno(error.errno)
+    for kind, number in _ERRNO_OF_TYPE.items():
         if isinstance(error, kind):
             return number
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
-        return None if code is None else _OF_SQLITE.get(code & 0xFF)
+        return None if code is None else _ERRNO_OF_SQLITE.get(code & 0xFF)
     text = str(error)
-    if isinstance(error, KeyError | UnicodeError | zlib.error):  # quotes content
+    if isinstance(error, KeyError | UnicodeError | zlib.error):  # its message quotes content
         return None
-    if found := _NUMBER.search(text):
-        return _if_system(int(found[1] or found[2]))
+    if match := _ERRNO_IN_MESSAGE.search(text):
+        return _system_errno(int(match[1] or match[2]))
     if "file read failed" in text or "file open failed" in text or "file write failed" in text:
         return errno.EIO  # torch's reader and writer of zip files
-    if isinstance(error, OSError | RuntimeError) and (found := _TEXT.search(text)):
-        return int(found.lastgroup[1:])  # type: ignore[index]
+    if isinstance(error, OSError | RuntimeError) and (match := _STRERROR_IN_MESSAGE.search(text)):
+        return int(match.lastgroup[1:])  # type: ignore[index]
     return None
 
 
-def _if_system(number: int) -> int | None:
-    """The number, where it is one of the system's (FFmpeg has its own) and not to blame on the content."""
-    return number if number in errno.errorcode and number not in _OF_CONTENT else None
+def _system_errno(number: int) -> int | None:
+    """The number if it is one of the system (FFmpeg has its own) and the content is not to blame."""
+    return number if number in errno.errorcode and number not in _CONTENT_ERRNOS else None
 
 
 @contextmanager
 def io_errors_at(path: str | Path) -> Iterator[None]:
-    """Raise an I/O error that names no file (pread, pyarrow, torch, safetensors) as `OSError` of `path`."""
+    """Reraise I/O errors that name no file (pread, pyarrow, torch, safetensors) as `OSError` of `path`."""
     try:
         yield
     except Exception as error:
@@ -145,9 +147,9 @@ def io_errors_at(path: str | Path) -> Iterator[None]:
 
 
 def raise_if_io_error(error: BaseException, path: str | Path) -> None:
-    """Where the system failed to read `path`, raise an `OSError` of it; return where it is bad or absent.
+    """Raise an `OSError` of `path` if the system failed to read it; return if it is damaged or missing.
 
-    For `except` clauses that would blame the content of a file for every error on reading it.
+    For `except` clauses that would otherwise take every read error for damaged content.
     """
     number = io_errno(error)
     if number is None or number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
@@ -158,29 +160,29 @@ def raise_if_io_error(error: BaseException, path: str | Path) -> None:
 
 
 def user_message(error: BaseException) -> str | None:
-    """What the user is shown instead of a traceback; None where a traceback is due (a defect)."""
+    """The line to show instead of a traceback; None for a defect, which deserves its traceback."""
     if isinstance(error, InputError):
         return str(error)
-    # Whatever reaches here is no connection of ours: those are answered where they are made.
+    # A broken pipe that gets here is standard output: errors of connections are handled where they are made.
     number = errno.EPIPE if isinstance(error, BrokenPipeError) else io_errno(error)
     if number is None:
         return None
     path = _path_of(error, number)
     if path is None and number == errno.ENOENT:
-        return None  # not a file that the user could look for
-    named = "" if path is None else f"{path}: "
-    return f"{named}{os.strerror(number)}; {_REMEDIES.get(number, _SERVER)}"
+        return None  # no file that the user could check
+    prefix = "" if path is None else f"{path}: "
+    return f"{prefix}{os.strerror(number)}; {_REMEDIES.get(number, _STORAGE_FAILURE)}"
 
 
 def _path_of(error: BaseException, number: int) -> str | None:
-    """The file of an I/O error or of one that it was raised from; of a copy, the side that failed."""
+    """The file of an I/O error or of its cause; for a copy, the file that could not be read or written."""
     current: BaseException | None = error
     for _ in range(10):
         if current is None:
             return None
         source, target = (getattr(current, name, None) for name in ("filename", "filename2"))
-        found = target if target is not None and number in _WRITES else source
-        if found is not None:
-            return os.fsdecode(found) if isinstance(found, bytes | os.PathLike) else str(found)
+        path = target if target is not None and number in _WRITE_ERRNOS else source
+        if path is not None:
+            return os.fsdecode(path) if isinstance(path, bytes | os.PathLike) else str(path)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return None

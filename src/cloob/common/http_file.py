@@ -1,4 +1,7 @@
-"""One large file from the web: resumed where it broke off, capped in size, verified before it has a name."""
+"""Download one large file: resumable, limited in size, and verified before it gets its final name.
+
+pooch, the usual library for this, cannot resume an interrupted download.
+"""
 
 import hashlib
 import http.client
@@ -19,22 +22,23 @@ from tqdm import tqdm
 from cloob.common.atomic_files import open_no_follow
 from cloob.common.bounded_http import Budget, TooLargeError, bounded_opener
 from cloob.common.errors import InputError, io_errors_at
+from cloob.common.hashing import file_digest
 
 ALGORITHMS = ("sha256", "md5")
-_BLOCK = 1 << 20
-_TRIES = 6  # in a row without `_PROGRESS`; 1 + 2 + 4 + 8 + 16 seconds between them
-_PROGRESS = 1 << 16  # new bytes
-_SLOWEST = 1_000  # bytes per second, over all of an answer
+_BLOCK_BYTES = 1 << 20
+_MAX_FAILURES = 6  # in a row without `_MIN_PROGRESS_BYTES`; 1 + 2 + 4 + 8 + 16 seconds between them
+_MIN_PROGRESS_BYTES = 1 << 16
+_MIN_BYTES_PER_SECOND = 1_000  # on average over a response
 _LENGTH = re.compile("[0-9]{1,18}")
-_WITH_CONTENT = (200, 203)
-_PASSING = (408, 429, 500, 502, 503, 504)
+_STATUS_WITH_CONTENT = (200, 203)
+_TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """Where a file lies and what it must be.
+    """The URL of a file, and what it must be.
 
-    `checksum` is `sha256:HEX` or `md5:HEX`, None where unknown; `max_bytes` is never exceeded on disk.
+    `checksum` is `sha256:HEX` or `md5:HEX`, None if unknown; no more than `max_bytes` are written to disk.
     """
 
     url: str
@@ -42,60 +46,61 @@ class RemoteFile:
     checksum: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for an address that is not http(s), or a checksum of no known form."""
+        """Raise `InputError` for a URL that is not http(s), or an invalid checksum."""
         if urlsplit(self.url).scheme not in ("http", "https"):
-            raise InputError(f"{self.url}: not an address of http or https")
+            raise InputError(f"{self.url}: not an http or https URL")
         algorithm, _, digits = (self.checksum or f"sha256:{'0' * 64}").partition(":")
         if algorithm not in ALGORITHMS or len(digits) != 2 * hashlib.new(algorithm).digest_size:
             raise InputError(f"{self.url}: checksum {self.checksum!r} is not sha256:<64> or md5:<32 digits>")
 
 
-def download_file(source: RemoteFile, path: Path, timeout: float = 60, pause: float = 1) -> None:
-    """Fetch a file to `path`, going on with what an earlier try left in `.<name>.part` beside it.
+def download_file(remote: RemoteFile, path: Path, timeout: float = 60, pause: float = 1) -> None:
+    """Download a file to `path`, resuming from the partial file `.<name>.part` of an earlier attempt.
 
-    The part is gone on with only if the server says that the file is still the same (If-Range), or a
-    checksum will tell. `timeout` is that of a silent connection and of all headers, `pause` the wait after a
-    first failure, in seconds. Raises `InputError` where the server refuses, is silent or too slow, or the
-    file is too large or another; `OSError` where it cannot be written.
+    A partial file is only continued if the server confirms that the file is unchanged (If-Range), or a
+    checksum will reveal a change. `timeout` (seconds) limits a silent connection and all headers together;
+    `pause` (seconds) is the wait after a first failure. Raises `InputError` if the server rejects the
+    request, is silent or too slow, or the file is too large or has another checksum; `OSError` if it cannot
+    be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(path)
-    failures, furthest = 0, part.size
+    partial = _PartialFile(path)
+    failures, max_size = 0, partial.size
     while True:
         try:
-            _fetch_rest(source, part, timeout)
+            _download_rest(remote, partial, timeout)
             break
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code not in _PASSING:
-                raise InputError(f"{source.url}: the server answers {error.code} {error.reason}") from None
+            if error.code not in _TRANSIENT_STATUS:
+                raise InputError(f"{remote.url}: the server responded {error.code} {error.reason}") from None
             reason: object = f"{error.code} {error.reason}"
         except TooLargeError as error:
-            raise _too_large(source, part, str(error)) from None
-        except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-            if getattr(error, "filename", None) is not None:  # of our disk, not of the network
+            raise _too_large(remote, partial, str(error)) from None
+        except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+            if getattr(error, "filename", None) is not None:  # of the local disk
                 raise
             reason = getattr(error, "reason", None) or error
             if isinstance(reason, TooLargeError):
-                raise _too_large(source, part, str(reason)) from None
-        failures = 1 if part.size >= furthest + _PROGRESS else failures + 1
-        furthest = max(furthest, part.size)
-        if failures == _TRIES:
+                raise _too_large(remote, partial, str(reason)) from None
+        failures = 1 if partial.size >= max_size + _MIN_PROGRESS_BYTES else failures + 1
+        max_size = max(max_size, partial.size)
+        if failures == _MAX_FAILURES:
             raise InputError(
-                f"{source.url}: {_TRIES} tries failed ({reason}); "
-                f"{part.size:,} bytes are kept, run again to go on"
+                f"{remote.url}: {_MAX_FAILURES} attempts failed ({reason}); {partial.size:,} bytes are "
+                "saved, run again to resume"
             )
         time.sleep(pause * 2 ** (failures - 1))
-    _verify(source, part)
-    part.finish(path)
+    _verify(remote, partial)
+    partial.finish(path)
 
 
-class _Part:
-    """The unfinished file, and what the server calls its version (an ETag, or the date of its change)."""
+class _PartialFile:
+    """The unfinished file, and the version that the server reports for it (ETag or Last-Modified)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f".{path.name}.part")
-        self._version = path.with_name(f".{path.name}.version")
+        self._version_file = path.with_name(f".{path.name}.version")
 
     @property
     def size(self) -> int:
@@ -103,127 +108,134 @@ class _Part:
 
     @property
     def version(self) -> str:
-        return self._version.read_text(encoding="utf-8") if self._version.exists() else ""
+        return self._version_file.read_text(encoding="utf-8") if self._version_file.exists() else ""
 
-    def start_anew(self, version: str) -> None:
-        self.drop()  # first, because a symbolic link of this name would have us overwrite its target
+    def restart(self, version: str) -> None:
+        self.delete()  # first, so that a planted symbolic link is not followed
         with io_errors_at(self.path):
             self.path.touch(exist_ok=False)
-            with self._version.open("x", encoding="utf-8") as file:
+            with self._version_file.open("x", encoding="utf-8") as file:
                 file.write(version)
 
-    def drop(self) -> None:
+    def delete(self) -> None:
         self.path.unlink(missing_ok=True)
-        self._version.unlink(missing_ok=True)
+        self._version_file.unlink(missing_ok=True)
 
     def finish(self, path: Path) -> None:
         with io_errors_at(path), self.path.open("rb+") as file:
             os.fsync(file.fileno())
         self.path.replace(path)
-        self._version.unlink(missing_ok=True)
+        self._version_file.unlink(missing_ok=True)
 
 
-def _fetch_rest(source: RemoteFile, part: _Part, timeout: float) -> None:
-    """One request for what is missing; raises what urllib raises, `ConnectionError` for a short answer."""
-    request = urllib.request.Request(source.url, headers={"Accept-Encoding": "identity"})
-    if part.size and (part.version or source.checksum):
-        request.add_header("Range", f"bytes={part.size}-")
-        if part.version:
-            request.add_header("If-Range", part.version)
+def _download_rest(remote: RemoteFile, partial: _PartialFile, timeout: float) -> None:
+    """Request the missing bytes once; raises urllib's errors, and `ConnectionError` for a short response."""
+    request = urllib.request.Request(remote.url, headers={"Accept-Encoding": "identity"})
+    if partial.size and (partial.version or remote.checksum):
+        request.add_header("Range", f"bytes={partial.size}-")
+        if partial.version:
+            request.add_header("If-Range", partial.version)
     try:
-        answer = bounded_opener(
-            lambda: Budget(source.max_bytes, timeout, at_once=_BLOCK, slowest=_SLOWEST)
+        response = bounded_opener(
+            lambda: Budget(
+                remote.max_bytes,
+                timeout,
+                max_body_bytes=_BLOCK_BYTES,
+                min_bytes_per_second=_MIN_BYTES_PER_SECOND,
+            )
         ).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code != 416 or not part.size:
+        if error.code != 416 or not partial.size:
             raise
         error.close()
-        # Nothing is left from here on: the part is whole, or longer than the file is now.
-        if error.headers.get("Content-Range", "").endswith(f"/{part.size}"):
+        # Range not satisfiable: the partial file is complete, or longer than the file is now.
+        if error.headers.get("Content-Range", "").endswith(f"/{partial.size}"):
             return
-        part.drop()
-        raise ConnectionError("the file has another length than the part") from None
-    with answer:
-        announced = _announced(answer, part)
-        _refuse_size(source, part, announced)
-        if answer.status != 206:
-            part.start_anew(_version_of(answer))
+        partial.delete()
+        raise ConnectionError("the partial file is longer than the file") from None
+    with response:
+        expected_size = _expected_size(response, partial)
+        _check_size(remote, partial, expected_size)
+        if response.status != 206:
+            partial.restart(_version_of(response))
         with (
-            open(part.path, "ab", opener=open_no_follow) as file,
+            open(partial.path, "ab", opener=open_no_follow) as file,
             tqdm(
-                total=announced, initial=part.size, unit="B", unit_scale=True, desc=part.path.name[1:-5]
+                total=expected_size,
+                initial=partial.size,
+                unit="B",
+                unit_scale=True,
+                desc=partial.path.name[1:-5],
             ) as bar,
         ):
-            while block := answer.read(_BLOCK):
-                _refuse_size(source, part, file.tell() + len(block))
-                with io_errors_at(part.path):
+            while block := response.read(_BLOCK_BYTES):
+                _check_size(remote, partial, file.tell() + len(block))
+                with io_errors_at(partial.path):
                     file.write(block)
                     file.flush()
                 bar.update(len(block))
-        if answer.length:
-            raise ConnectionError(f"the answer ended {answer.length:,} bytes too early")
-    if announced is not None and part.size != announced:
-        raise ConnectionError(f"the file has {part.size:,} bytes where {announced:,} were announced")
+        if response.length:
+            raise ConnectionError(f"the response ended {response.length:,} bytes too early")
+    if expected_size is not None and partial.size != expected_size:
+        raise ConnectionError(f"received {partial.size:,} of {expected_size:,} bytes")
 
 
-def _announced(answer: Any, part: _Part) -> int | None:
-    """The size that the file will have, None where the server does not say."""
-    if answer.status == 206:
-        start, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-        if start.partition("-")[0] != str(part.size):
-            part.drop()
-            raise ConnectionError("the server answers with another range than was asked for")
+def _expected_size(response: Any, partial: _PartialFile) -> int | None:
+    """The size of the complete file; None if the server does not announce it."""
+    if response.status == 206:
+        start, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        if start.partition("-")[0] != str(partial.size):
+            partial.delete()
+            raise ConnectionError("the server sent another range than requested")
         return int(total) if _LENGTH.fullmatch(total) else None
-    if answer.status not in _WITH_CONTENT:
-        raise InputError(f"{answer.url}: the server answers {answer.status} {answer.reason}, without a file")
-    return answer.length  # None for a chunked answer, whatever its headers say
+    if response.status not in _STATUS_WITH_CONTENT:
+        raise InputError(
+            f"{response.url}: the server responded {response.status} {response.reason}, without content"
+        )
+    return response.length  # None for a chunked response, whatever its headers say
 
 
-def _version_of(answer: Any) -> str:
-    """A strong ETag, or the date of the last change; weak ETags do not promise equal bytes."""
-    tag = answer.headers.get("ETag", "")
-    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
+def _version_of(response: Any) -> str:
+    """A strong ETag, or Last-Modified; weak ETags do not guarantee equal bytes."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def _too_large(source: RemoteFile, part: _Part, found: str) -> InputError:
-    part.drop()
+def _too_large(remote: RemoteFile, partial: _PartialFile, detail: str) -> InputError:
+    partial.delete()
     return InputError(
-        f"{source.url}: more than the {source.max_bytes:,} bytes that are allowed ({found}); raise "
-        "max_bytes if it is right"
+        f"{remote.url}: more than the allowed {remote.max_bytes:,} bytes ({detail}); if the file is right, "
+        "raise max_bytes"
     )
 
 
-def _refuse_size(source: RemoteFile, part: _Part, size: int | None) -> None:
-    if size is not None and size > source.max_bytes:
-        raise _too_large(source, part, f"{size:,} so far or announced")
-    free = shutil.disk_usage(part.path.parent).free
-    if size is not None and size - part.size > free:
+def _check_size(remote: RemoteFile, partial: _PartialFile, size: int | None) -> None:
+    """Raise `InputError` if `size`, received or announced, exceeds the limit or the free disk space."""
+    if size is not None and size > remote.max_bytes:
+        raise _too_large(remote, partial, f"{size:,} received or announced")
+    free = shutil.disk_usage(partial.path.parent).free
+    if size is not None and size - partial.size > free:
         raise InputError(
-            f"{part.path.parent}: {free:,} bytes are free where {size - part.size:,} are missing; free space "
-            f"there or use another disk, then run again: {part.size:,} bytes are kept"
+            f"{partial.path.parent}: {free:,} bytes are free, but {size - partial.size:,} are needed; free "
+            f"space or use another disk, then run again: {partial.size:,} bytes are saved"
         )
 
 
-def checksum_mismatch(source: RemoteFile, path: Path) -> str | None:
-    """How a file differs from its source's checksum, in words; None where it does not, or none is known."""
-    algorithm, _, wanted = (source.checksum or "").partition(":")
-    if not wanted or (found := _digest(path, algorithm)) == wanted.lower():
+def checksum_mismatch(remote: RemoteFile, path: Path) -> str | None:
+    """A description of how the checksum differs; None if it matches, or none is known."""
+    algorithm, _, expected = (remote.checksum or "").partition(":")
+    if not expected or (actual := file_digest(path, algorithm)) == expected.lower():
         return None
-    return f"its {algorithm} is {found} where {wanted} is wanted"
+    return f"its {algorithm} is {actual}, expected {expected}"
 
 
-def _digest(path: Path, algorithm: str) -> str:
-    with io_errors_at(path), path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def _verify(source: RemoteFile, part: _Part) -> None:
-    if not source.checksum:
-        found = _digest(part.path, "sha256")
-        print(f"{source.url}: no checksum is known to verify it by; found sha256:{found}", file=sys.stderr)
-    elif differs := checksum_mismatch(source, part.path):
-        part.drop()
+def _verify(remote: RemoteFile, partial: _PartialFile) -> None:
+    if not remote.checksum:
+        actual = file_digest(partial.path)
+        print(f"{remote.url}: not verified, no checksum is known; it has sha256:{actual}", file=sys.stderr)
+    elif mismatch := checksum_mismatch(remote, partial.path):
+        partial.delete()
         raise InputError(
-            f"{source.url}: {differs}; it is deleted: fetch it again, or correct the checksum if the "
-            "file was replaced for good"
+            f"{remote.url}: {mismatch}; deleted: download it again, or correct the checksum if the file was "
+            "replaced permanently"
         )

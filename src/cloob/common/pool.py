@@ -1,4 +1,4 @@
-"""Work shared by several processes that count what they do on one progress bar and end with their parent."""
+"""Map a function over tasks in several processes, with one shared progress bar."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,48 +13,56 @@ from cloob.common.processes import process_pool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-_LOOK_SECONDS = 0.5
+_UPDATE_SECONDS = 0.5
 
-_tick: Callable[[int], Any] = lambda _: None  # noqa: E731
+_count: Callable[[int], Any] = lambda _: None  # noqa: E731
 
 
-def advance(done: int = 1) -> None:
-    """Called by the work: so many more are done."""
-    _tick(done)
+def advance(items: int = 1) -> None:
+    """Advance the progress bar of `parallel_map`; called by the mapped function."""
+    _count(items)
 
 
 def parallel_map(
-    work: Callable[[Task], Result], tasks: Iterable[Task], processes: int, total: int | None, what: str
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    processes: int,
+    total: int | None,
+    description: str,
 ) -> Iterator[Result]:
-    """The results of all tasks, in their order, never far ahead of who takes them."""
-    with tqdm(total=total, unit=" images", desc=what, mininterval=1) as bar:
+    """Yield `function(task)` of all tasks in order; at most 2 × `processes` tasks are pending.
+
+    The progress bar counts the items reported by `advance`, out of `total` (None: unknown). With one process
+    the function runs in this process.
+    """
+    with tqdm(total=total, unit=" images", desc=description, mininterval=1) as bar:
         if processes == 1:
-            _count_with(bar.update)
-            yield from map(work, tasks)
+            _set_counter(bar.update)
+            yield from map(function, tasks)
             return
-        tasks, waiting = iter(tasks), deque[Future[Result]]()
-        done = get_context("spawn").Value("q", 0)
-        with process_pool(processes, _begin, (done,)) as pool:
+        tasks, pending = iter(tasks), deque[Future[Result]]()
+        items_done = get_context("spawn").Value("q", 0)
+        with process_pool(processes, _init_worker, (items_done,)) as pool:
             while True:
-                for task in islice(tasks, 2 * processes - len(waiting)):
-                    waiting.append(pool.submit(work, task))
-                if not waiting:
+                for task in islice(tasks, 2 * processes - len(pending)):
+                    pending.append(pool.submit(function, task))
+                if not pending:
                     return
-                while not waiting[0].done():
-                    wait([waiting[0]], timeout=_LOOK_SECONDS)
-                    bar.update(done.value - bar.n)
-                bar.update(done.value - bar.n)
-                yield waiting.popleft().result()
+                while not pending[0].done():
+                    wait([pending[0]], timeout=_UPDATE_SECONDS)
+                    bar.update(items_done.value - bar.n)
+                bar.update(items_done.value - bar.n)
+                yield pending.popleft().result()
 
 
-def _begin(done: Any) -> None:
-    def count(number: int) -> None:
-        with done.get_lock():
-            done.value += number
+def _init_worker(items_done: Any) -> None:
+    def count(items: int) -> None:
+        with items_done.get_lock():
+            items_done.value += items
 
-    _count_with(count)
+    _set_counter(count)
 
 
-def _count_with(count: Callable[[int], Any]) -> None:
-    global _tick  # noqa: PLW0603
-    _tick = count
+def _set_counter(count: Callable[[int], Any]) -> None:
+    global _count  # noqa: PLW0603
+    _count = count

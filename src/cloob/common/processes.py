@@ -1,4 +1,4 @@
-"""Worker processes that never outlive the process that started them."""
+"""Child processes that die with their parent (PR_SET_PDEATHSIG), and process pools made of them."""
 
 import atexit
 import ctypes
@@ -19,19 +19,19 @@ from cloob.common.errors import InputError
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(parent: int, number: int) -> None:
-    """Ask the kernel (Linux) to send this process the signal `number` when `parent`, its parent, ends."""
+def die_with_parent(parent: int, signal_number: int) -> None:
+    """Have the kernel (Linux) send a signal to this process when its parent, of PID `parent`, ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it ended before it could be asked
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number)
+        if os.getppid() != parent:  # the parent ended before the call
             os._exit(1)
 
 
 @contextmanager
 def kill_children_on_exit(only_on_failure: bool = False) -> Iterator[None]:
-    """Kill the `multiprocessing` children that the block started when it ends (or only when it raises).
+    """Kill the `multiprocessing` children started in the `with` block when it ends, or only if it raises.
 
-    With SIGKILL: SIGTERM may be blocked in them, or wait for a call into C.
+    With SIGKILL: children may block SIGTERM, or be in a long C call.
     """
     before = active_children()
     try:
@@ -44,7 +44,7 @@ def kill_children_on_exit(only_on_failure: bool = False) -> Iterator[None]:
 
 
 def _kill(children: list[BaseProcess]) -> None:
-    # torch's SIGCHLD handler raises for a DataLoader worker that was killed, even by us.
+    # torch's SIGCHLD handler raises for every killed DataLoader worker, even if this process killed it.
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if in_main_thread else None
     try:
@@ -58,11 +58,11 @@ def _kill(children: list[BaseProcess]) -> None:
 
 
 def _kill_daemons() -> None:
-    """`multiprocessing` would send them SIGTERM, which may be blocked, and wait."""
+    """Runs before the exit handler of `multiprocessing`, which sends SIGTERM (may be blocked) and waits."""
     _kill([child for child in active_children() if child.daemon])
 
 
-# Handlers run in the reverse order of their registration, and `multiprocessing` has registered its own.
+# Exit handlers run in reverse order of registration; `multiprocessing` has already registered its own.
 atexit.register(_kill_daemons)
 
 
@@ -70,28 +70,28 @@ atexit.register(_kill_daemons)
 def process_pool(
     processes: int, initializer: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool of spawned processes that die with this one, and at once when the block raises.
+    """A pool of spawned processes, killed when this process dies or the `with` block raises.
 
-    `initializer(*arguments)` runs first in each. Raises `InputError` where one of them is killed.
+    `initializer(*arguments)` runs first in each process. Raises `InputError` if a process is killed.
     """
-    # Not forked: threads (of tqdm, torch, FFmpeg) do not survive a fork.
-    initial = (os.getpid(), initializer, arguments)
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, initial)
-    # Start all before the executor's thread watches them, as with fork. Started on demand, the last may be
-    # killed unseen, and its result is waited for without end (CPython 3.11 and 3.12).
+    # Spawned, not forked: threads (of tqdm, torch, FFmpeg) do not survive a fork.
+    initial_arguments = (os.getpid(), initializer, arguments)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _init_worker, initial_arguments)
+    # Start all processes before the executor's thread watches them, as with fork. Started on demand, the
+    # death of the last one may go unnoticed, and its result is awaited forever (CPython 3.11 and 3.12).
     pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
     try:
         with pool, kill_children_on_exit(only_on_failure=True):
             yield pool
     except BrokenProcessPool:
         raise InputError(
-            f"one of {processes} worker processes was killed, perhaps for lack of memory; run again with "
-            "more memory or fewer processes"
+            f"one of {processes} worker processes was killed, possibly out of memory; run again with more "
+            "memory or fewer processes"
         ) from None
 
 
-def _begin(parent: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _init_worker(parent: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     die_with_parent(parent, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which kills its pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which kills the pool
     if initializer:
         initializer(*arguments)

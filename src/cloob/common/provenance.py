@@ -1,13 +1,13 @@
-"""The commit of the code that runs."""
+"""The version of the running code."""
 
 import subprocess
 from pathlib import Path
 
 
 def current_commit() -> str | None:
-    """The commit that is checked out here; None outside a git repository, or without a git that answers."""
+    """The checked-out git commit; None outside a git repository or if git does not work."""
     try:
-        found = subprocess.run(
+        process = subprocess.run(
             ["git", "rev-parse", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -17,4 +17,4 @@ def current_commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return process.stdout.strip() or None

@@ -1,7 +1,7 @@
-"""Tar files that somebody else made: read in order, in bounded memory however many members they have.
+"""Read untrusted tar files in order and in bounded memory, whatever their headers declare.
 
-tarfile keeps every member it has seen, and reads whatever a header announces (pax records, long names, maps
-of sparse files) before anyone can look at it: 1.5 GB of zeros compress to 1.5 MB.
+tarfile keeps every member in memory, and reads headers of any declared size (pax records, long names, sparse
+maps) before the caller can inspect them: 1.5 GB of zeros compress to 1.5 MB.
 """
 
 import bz2
@@ -17,125 +17,128 @@ from typing import Any
 
 from cloob.common.errors import InputError
 
-_MAX_HEADER = 1 << 20  # bytes before the content of a member; Linux limits a path to 4 kB
+_MAX_HEADER_BYTES = 1 << 20  # before the content of a member; Linux limits a path to 4 kB
 _PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_WITH_BODY = (*_PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_TYPES_WITH_BODY = (*_PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _PAX_LENGTH = re.compile(rb"(\d{1,7}) ")
-_LONGEST_NUMBER = 1_000  # digits in a row; tarfile's patterns take quadratic time over them
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_MAX_DIGITS = 1_000  # consecutive digits; tarfile's regular expressions take quadratic time
+_DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
-class _Headers:
-    """A stream that refuses to be read for more than a header between one `begin` and `end`.
+class _HeaderLimitedStream:
+    """A stream that limits the bytes read between `begin_header` and `end_header`.
 
-    Bodies of pax headers are checked before tarfile sees them: Python 3.11 takes quadratic time and memory
-    for malformed ones (CVE-2024-6232), and keeps all records of global ones.
+    The bodies of pax headers are checked before tarfile parses them: Python 3.11 takes quadratic time and
+    memory for malformed ones (CVE-2024-6232), and keeps all records of global ones.
     """
 
     def __init__(self, stream: Any, path: Path) -> None:
         self._stream, self._path = stream, path
-        self._left: float = math.inf
-        self._global = 0  # bytes
-        self.last = b""  # what was read last, unless it was the body of a header
+        self._remaining: float = math.inf
+        self._global_header_bytes = 0
+        self.last_read = b""  # empty after the body of a header
 
-    def begin(self) -> None:
-        self._left = _MAX_HEADER
+    def begin_header(self) -> None:
+        self._remaining = _MAX_HEADER_BYTES
 
-    def end(self) -> None:
-        self._left = math.inf
+    def end_header(self) -> None:
+        self._remaining = math.inf
 
     def read(self, size: int) -> bytes:
-        self._left -= size
-        if self._left < 0:
+        self._remaining -= size
+        if self._remaining < 0:
             raise InputError(
-                f"{self._path}: a header of more than {_MAX_HEADER:,} bytes at byte "
-                f"{self._stream.tell():,}; it is refused as a bomb: no data set needs it"
+                f"{self._path}: rejected as a decompression bomb: a header of more than "
+                f"{_MAX_HEADER_BYTES:,} bytes at byte {self._stream.tell():,}"
             )
         content = self._stream.read(size)
-        if self._left < math.inf:
-            kind = self.last[156:157]  # of a header
-            if kind in _PAX_TYPES:
-                self._check_pax(kind, content)
-            self.last = b"" if kind in _WITH_BODY else content
+        if self._remaining < math.inf:
+            header_type = self.last_read[156:157]
+            if header_type in _PAX_TYPES:
+                self._check_pax(header_type, content)
+            self.last_read = b"" if header_type in _TYPES_WITH_BODY else content
         return content
 
-    def _check_pax(self, kind: bytes, records: bytes) -> None:
-        place = 0
-        if max(map(len, re.findall(rb"\d+", records)), default=0) > _LONGEST_NUMBER:
-            raise self._damaged()
-        while length := _PAX_LENGTH.match(records, place):
-            end = place + int(length[1])
+    def _check_pax(self, header_type: bytes, records: bytes) -> None:
+        if max(map(len, re.findall(rb"\d+", records)), default=0) > _MAX_DIGITS:
+            raise self._malformed_pax()
+        offset = 0
+        while length := _PAX_LENGTH.match(records, offset):
+            end = offset + int(length[1])
             record = records[length.end() : end]
             if b"=" not in record or not record.endswith(b"\n"):
-                raise self._damaged()
-            place = end
-        if records[place:].strip(b"\0"):
-            raise self._damaged()
-        self._global += len(records) if kind == tarfile.XGLTYPE else 0
-        if self._global > _MAX_HEADER:
+                raise self._malformed_pax()
+            offset = end
+        if records[offset:].strip(b"\0"):
+            raise self._malformed_pax()
+        self._global_header_bytes += len(records) if header_type == tarfile.XGLTYPE else 0
+        if self._global_header_bytes > _MAX_HEADER_BYTES:
             raise InputError(
-                f"{self._path}: global headers of more than {_MAX_HEADER:,} bytes; refused as a bomb"
+                f"{self._path}: rejected as a decompression bomb: global headers of more than "
+                f"{_MAX_HEADER_BYTES:,} bytes"
             )
 
-    def _damaged(self) -> tarfile.ReadError:
+    def _malformed_pax(self) -> tarfile.ReadError:
         return tarfile.ReadError(f"malformed pax header before byte {self._stream.tell():,}")
 
     def tell(self) -> int:
         return self._stream.tell()
 
-    def seek(self, place: int) -> int:
-        return self._stream.seek(place)
+    def seek(self, offset: int) -> int:
+        return self._stream.seek(offset)
 
 
 class TarReader:
     """An open tar file."""
 
     def __init__(self, stream: Any, path: Path, **options: Any) -> None:
-        self._headers = _Headers(stream, path)
-        self._headers.begin()  # the first header is read as the file is opened
+        self._stream = _HeaderLimitedStream(stream, path)
+        self._stream.begin_header()  # tarfile reads the first header when it opens the file
         try:
-            self._tar = tarfile.TarFile(fileobj=self._headers, **options)  # type: ignore[arg-type]
+            self._tar = tarfile.TarFile(fileobj=self._stream, **options)  # type: ignore[arg-type]
         except RecursionError:
             raise tarfile.ReadError("too many headers of one member at byte 0") from None
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
-        """The members in order, none of them kept. Raises `InputError` for an endless header."""
+        """The members in order; none of them is kept. Raises `InputError` for an oversized header."""
         while True:
             self._tar.members.clear()
-            self._headers.begin()
+            self._stream.begin_header()
             try:
                 member = self._tar.next()
             except RecursionError:
                 raise tarfile.ReadError(f"too many headers of one member at byte {self.offset:,}") from None
             if member is None:
-                if self._headers.last.strip(b"\0"):  # to tarfile, that is the end
-                    raise tarfile.ReadError(f"neither a header nor the end mark at byte {self.offset:,}")
+                if self._stream.last_read.strip(b"\0"):  # which tarfile takes for the end of the archive
+                    raise tarfile.ReadError(
+                        f"neither a header nor the end-of-archive marker at byte {self.offset:,}"
+                    )
                 return
-            self._headers.end()
+            self._stream.end_header()
             yield member
 
     @property
     def offset(self) -> int:
-        """Where the next header begins."""
+        """The offset of the next header, in bytes."""
         return self._tar.offset
 
     def content(self, member: tarfile.TarInfo) -> Any:
-        """The content of the member that was yielded last, a plain file, as a binary stream."""
+        """The content, as a binary stream, of the most recently yielded member, a regular file."""
         return self._tar.extractfile(member)
 
 
 @contextmanager
 def open_tar(path: Path, compressed: bool = False, **options: Any) -> Iterator[TarReader]:
-    """Open a tar file, `compressed` (gzip, bzip2, xz) or not; `options` are those of `tarfile.open`.
+    """Open a tar file; with `compressed`, also a gzip, bzip2 or xz file. `options` are those of `TarFile`.
 
-    Raises `InputError` for an endless header, and what tarfile and the decompressors raise for damage.
+    Raises `InputError` for an oversized header; tarfile and the decompressors raise their own errors.
     """
     with path.open("rb") as raw:
-        begin = raw.read(6)
+        magic = raw.read(6)
         raw.seek(0)
-        unpackers = [unpacker for magic, unpacker in _PACKED.items() if begin.startswith(magic)]
-        if not compressed or not unpackers:
+        openers = [opener for prefix, opener in _DECOMPRESSORS.items() if magic.startswith(prefix)]
+        if not compressed or not openers:
             yield TarReader(raw, path, **options)
             return
-        with unpackers[0](raw) as stream:
+        with openers[0](raw) as stream:
             yield TarReader(stream, path, **options)

@@ -1,1 +1,1 @@
-"""Lists of captions and links become images with captions; every row is accounted for."""
+"""Download stage: URL lists to images with captions, with row accounting."""

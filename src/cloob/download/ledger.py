@@ -1,7 +1,8 @@
-"""The ledger of a part: one row per link, in the order of the list, and where the bytes of a kept one lie.
+"""The ledger of a part: one row per URL in list order, with the location of each kept image's bytes.
 
-A list is cut into a fixed number of parts, each fetched by a job of its own. Part NNNN leaves its tars below
-`parts/NNNN/`, and beside that folder `parts/NNNN_ledger.parquet`, which is all that later stages read.
+A URL table is split into a fixed number of parts, each downloaded by a separate job. Part NNNN writes its
+tars below `parts/NNNN/` and, next to that folder, `parts/NNNN_ledger.parquet`, the only file that later
+stages read.
 """
 
 from collections import Counter
@@ -17,75 +18,74 @@ from cloob.common.errors import InputError, raise_if_io_error
 SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
-        ("outcome", pa.string()),  # kept, or the reason
-        ("http_status", pa.int16()),  # null where no server has answered
-        # Of kept rows only: the SHA-256 of the bytes kept, in hexadecimal, and their place, a tar relative to
-        # the ledger's folder.
-        ("sha256", pa.string()),
-        ("round", pa.int8()),  # which decided, from 0
+        ("outcome", pa.string()),  # `kept`, or why the URL was rejected
+        ("http_status", pa.int16()),  # null if there was no response
+        ("sha256", pa.string()),  # of the stored bytes, hexadecimal; null unless kept
+        ("round", pa.int8()),  # that produced the outcome, from 0
+        # Location of the stored bytes, null unless kept; the tar is relative to the ledger's folder.
         ("tar", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
     ]
 )
-_ROWS_AT_ONCE = 100_000
+_BATCH_ROWS = 100_000
 
 
-def bounds(rows: int, part: int, parts: int) -> tuple[int, int]:
-    """First row and the one after the last of a part: consecutive, together all rows, equal up to one row."""
-    return rows * part // parts, rows * (part + 1) // parts
+def part_bounds(num_rows: int, part: int, num_parts: int) -> tuple[int, int]:
+    """Start and end row of a part: parts are consecutive, cover all rows, and differ by at most one row."""
+    return num_rows * part // num_parts, num_rows * (part + 1) // num_parts
 
 
-def read_part(links: Path, part: int, parts: int) -> pa.Table:
-    """Columns uid and url of a part of the table of links, for no more memory than the part needs.
+def read_part(url_table: Path, part: int, num_parts: int) -> pa.Table:
+    """Columns uid and url of a part of the URL table, in memory proportional to the part.
 
-    Raises `InputError` where it is no table of links, or has no such part.
+    Raises `InputError` if the file is not a URL table or the part does not exist.
     """
-    if not 0 <= part < parts:
-        raise InputError(f"--part {part}: of {parts} parts the last is {parts - 1}")
+    if not 0 <= part < num_parts:
+        raise InputError(f"--part {part}: the last of {num_parts} parts is {num_parts - 1}")
     try:
-        with pq.ParquetFile(links) as file:
-            first, end = bounds(file.metadata.num_rows, part, parts)
-            tables, start = [file.schema_arrow.empty_table().select(["uid", "url"])], 0
+        with pq.ParquetFile(url_table) as file:
+            start, end = part_bounds(file.metadata.num_rows, part, num_parts)
+            tables, group_start = [file.schema_arrow.empty_table().select(["uid", "url"])], 0
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
-                low, high = max(first - start, 0), min(end - start, rows)
+                low, high = max(start - group_start, 0), min(end - group_start, rows)
                 if low < high:
                     table = file.read_row_group(group, columns=["uid", "url"])
                     tables.append(table.slice(low, high - low))
-                start += rows
+                group_start += rows
             return pa.concat_tables(tables).combine_chunks()
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise_if_io_error(error, links)
+        raise_if_io_error(error, url_table)
         raise InputError(
-            f"{links}: no table of links ({error}); make it with `cloob download cc3m|yfcc15m`"
+            f"{url_table}: not a URL table ({error}); create it with `cloob download urls`"
         ) from None
 
 
 def write_ledger(path: Path, table: pa.Table) -> None:
     """Write the rows of a part; the columns are those of `SCHEMA`."""
-    with atomic_write(path) as beside:
-        pq.write_table(table.cast(SCHEMA), beside, row_group_size=_ROWS_AT_ONCE)
+    with atomic_write(path) as temporary:
+        pq.write_table(table.cast(SCHEMA), temporary, row_group_size=_BATCH_ROWS)
 
 
-def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a ledger, some at once. Raises `InputError` where it is none."""
+def read_ledger_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Stream the rows of a ledger. Raises `InputError` if the file is not one."""
     try:
         with pq.ParquetFile(path) as file:
             if not file.schema_arrow.equals(SCHEMA):
-                raise InputError(f"{path}: not a ledger of this version; delete it and fetch again")
-            yield from file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
+                raise InputError(f"{path}: not a ledger of this version; delete it and download again")
+            yield from file.iter_batches(_BATCH_ROWS, columns=list(columns))
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, path)
-        raise InputError(f"{path}: no ledger ({error}); make it with `cloob download fetch`") from None
+        raise InputError(f"{path}: not a ledger ({error}); create it with `cloob download fetch`") from None
 
 
-def counts(ledgers: Sequence[Path]) -> Counter[tuple[str, int | None]]:
-    """Rows of all ledgers by outcome and HTTP status."""
-    found: Counter[tuple[str, int | None]] = Counter()
+def count_outcomes(ledgers: Sequence[Path]) -> Counter[tuple[str, int | None]]:
+    """The number of rows in all ledgers by outcome and HTTP status."""
+    counts: Counter[tuple[str, int | None]] = Counter()
     for path in ledgers:
-        for batch in batches(path, ("outcome", "http_status")):
+        for batch in read_ledger_batches(path, ("outcome", "http_status")):
             grouped = pa.table(batch).group_by(["outcome", "http_status"]).aggregate([([], "count_all")])
             for row in grouped.to_pylist():
-                found[row["outcome"], row["http_status"]] += row["count_all"]
-    return found
+                counts[row["outcome"], row["http_status"]] += row["count_all"]
+    return counts

@@ -1,4 +1,4 @@
-"""The accounts of a download: the ledgers of all parts merged, and checked against the list."""
+"""Row accounting of a download: the ledgers of all parts, merged and checked against the URL table."""
 
 import csv
 from collections import Counter
@@ -10,68 +10,69 @@ import pyarrow as pa
 from cloob.common.accounting import KEPT, read_outcomes, write_outcomes
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
-from cloob.download.ledger import batches, counts, read_part
+from cloob.download.ledger import count_outcomes, read_ledger_batches, read_part
 
 COLUMNS = ("split", "stage", "outcome", "http_status", "rows")
 
 
-def merge_outcomes(links: Path, ledgers: Sequence[Path], outcomes: Path) -> Counter[str]:
-    """Write the links of all parts by outcome; return them.
+def merge_outcomes(url_table: Path, ledgers: Sequence[Path], outcomes: Path) -> Counter[str]:
+    """Write the number of URLs of all parts by outcome, and return it.
 
-    Raises `InputError` where the ledgers, one after the other, are not the list row by row.
+    Raises `InputError` unless the concatenated ledgers match the URL table row by row.
     """
     total = 0
     for part, ledger in enumerate(ledgers):
-        listed = read_part(links, part, len(ledgers))["uid"].combine_chunks()
-        met = pa.concat_arrays(
-            [pa.array([], pa.string()), *(batch["uid"] for batch in batches(ledger, ("uid",)))]
-        )
-        if not met.equals(listed):
+        expected = read_part(url_table, part, len(ledgers))["uid"].combine_chunks()
+        batches = [batch["uid"] for batch in read_ledger_batches(ledger, ("uid",))]
+        actual = pa.concat_arrays([pa.array([], pa.string()), *batches])
+        if not actual.equals(expected):
             raise InputError(
-                f"{ledger}: its {len(met):,} rows are not the {len(listed):,} of part {part} of "
-                f"{len(ledgers)} of {links}; delete it and fetch again"
+                f"{ledger}: its {len(actual):,} rows do not match the {len(expected):,} of part {part} of "
+                f"{len(ledgers)} of {url_table}; delete it and download again"
             )
-        total += len(met)
-    found: Counter[str] = Counter()
-    for (outcome, _), rows in counts(ledgers).items():
-        found[outcome] += rows
-    write_outcomes(outcomes, found, total)
-    return found
+        total += len(actual)
+    counts: Counter[str] = Counter()
+    for (outcome, _), rows in count_outcomes(ledgers).items():
+        counts[outcome] += rows
+    write_outcomes(outcomes, counts, total)
+    return counts
 
 
 def write_summary(
     list_outcomes: Mapping[str, Path], ledgers: Mapping[str, Sequence[Path]], path: Path
 ) -> Counter[str]:
-    """Write where every row of a corpus's lists ended; return the rows by outcome.
+    """Write the outcome of every row of a corpus's URL lists; return the rows by final outcome.
 
-    `list_outcomes` and `ledgers` are those of each split. Columns split, stage (`list`, `fetch`), outcome,
-    http_status (empty where there is none), rows; of each split and stage `kept` first, then the commonest.
-    Raises `InputError` where not every link that the list kept was fetched or refused.
+    `list_outcomes` and `ledgers` are given per split. Columns: split, stage (`list` or `fetch`), outcome,
+    http_status (empty if none), rows; within a split and stage sorted by `kept` first, then by frequency.
+    Raises `InputError` if the ledgers do not account for every URL that was kept from the list.
     """
-    if alone := list_outcomes.keys() ^ ledgers.keys():
-        raise InputError(f"{path}: {', '.join(sorted(alone))}: give both the list's outcomes and the ledgers")
+    if incomplete := list_outcomes.keys() ^ ledgers.keys():
+        names = ", ".join(sorted(incomplete))
+        raise InputError(f"{path}: {names}: give both the list's outcomes and the ledgers")
     lines: list[tuple[str, str, str, int | None, int]] = []
-    ends: Counter[str] = Counter()
+    final: Counter[str] = Counter()
     for split, outcomes in list_outcomes.items():
-        listed, fetched = read_outcomes(outcomes), counts(ledgers[split])
-        if listed.get(KEPT, 0) != sum(fetched.values()):
+        from_list = {(outcome, None): rows for outcome, rows in read_outcomes(outcomes).items()}
+        from_fetch = count_outcomes(ledgers[split])
+        num_urls = from_list.get((KEPT, None), 0)
+        if num_urls != from_fetch.total():
             raise InputError(
-                f"{path}: the accounting of {split} do not balance: {listed.get(KEPT, 0):,} links in {outcomes}, "
-                f"{sum(fetched.values()):,} outcomes in the ledgers; delete these and fetch again"
+                f"{path}: the row accounting of {split} does not balance: {num_urls:,} URLs in {outcomes}, "
+                f"{from_fetch.total():,} outcomes in the ledgers; delete these and download again"
             )
-        of_list = {(outcome, None): rows for outcome, rows in listed.items()}
-        for stage, found in (("list", of_list), ("fetch", fetched)):
+        for stage, counts in (("list", from_list), ("fetch", from_fetch)):
             lines += [
                 (split, stage, outcome, status, rows)
                 for (outcome, status), rows in sorted(
-                    found.items(),
+                    counts.items(),
                     key=lambda item: (item[0][0] != KEPT, -item[1], item[0][0], item[0][1] or 0),
                 )
             ]
-            for (outcome, _), rows in found.items():
-                ends[outcome] += rows if (stage, outcome) != ("list", KEPT) else 0
-    with atomic_write(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+            for (outcome, _), rows in counts.items():
+                final[outcome] += rows if (stage, outcome) != ("list", KEPT) else 0
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(lines)
-    return ends
+    return final

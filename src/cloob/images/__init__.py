@@ -1,1 +1,1 @@
-"""Decoding and validating images, and finding near-duplicates."""
+"""Image files from the web: decoding, limits on their structure, near-duplicates."""

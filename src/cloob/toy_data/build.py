@@ -15,7 +15,8 @@ from tqdm import tqdm
 from cloob.common.errors import InputError, io_errors_at
 from cloob.common.json_files import write_json
 from cloob.common.processes import process_pool
-from cloob.toy_data.conceptual_captions import URL_LISTS, conceptual_captions
+from cloob.toy_data.conceptual_captions import conceptual_captions
+from cloob.toy_data.layout import CC3M_LISTS, SERVED, YFCC15M_METADATA, YFCC15M_SUBSET
 from cloob.toy_data.render import ImageFile, write_image
 from cloob.toy_data.testsets import list_testsets, make_testset
 from cloob.toy_data.yfcc100m import yfcc100m
@@ -85,15 +86,15 @@ def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> di
     (root / "cc3m").mkdir(parents=True)
     for split, rows in (("train", sizes.cc3m_train), ("validation", sizes.cc3m_validation)):
         text, served, metadata["cc3m"][split] = conceptual_captions(seed, split, rows, port)
-        (root / "cc3m" / URL_LISTS[split]).write_text(text, encoding="utf-8")
-        images += _in_folder("www", served)
+        (root / CC3M_LISTS[split]).write_text(text, encoding="utf-8")
+        images += _in_folder(SERVED, served)
 
     rows_of_metadata, subset, served, metadata["yfcc15m"]["train"] = yfcc100m(seed, sizes.yfcc15m)
     (root / "yfcc15m").mkdir()
-    _write_bz2(root / "yfcc15m" / "yfcc100m_dataset.bz2", rows_of_metadata)
-    _write_bz2(root / "yfcc15m" / "yfcc100m_subset_data.tsv.bz2", subset)
+    _write_bz2(root / YFCC15M_METADATA, rows_of_metadata)
+    _write_bz2(root / YFCC15M_SUBSET, subset)
     metadata["yfcc15m"]["train"]["metadata_rows"] = len(rows_of_metadata)
-    images += _in_folder("www", served)
+    images += _in_folder(SERVED, served)
 
     for name in list_testsets():
         testset = make_testset(seed, name, sizes.testset_train_per_class, sizes.testset_test_per_class)

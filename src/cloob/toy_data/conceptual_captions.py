@@ -15,7 +15,6 @@ from cloob.toy_data.row_kinds import (
 from cloob.toy_data.scene import random_scene
 from cloob.toy_data.vocabulary import words
 
-URL_LISTS = {"train": "Train_GCC-training.tsv", "validation": "Validation_GCC-1.1.0-Validation.tsv"}
 # Kinds of rows with a valid image, and kinds with a file of their own form (`render.encode`).
 _WITH_PHOTO = (
     "good",

@@ -1,4 +1,4 @@
-"""img2dataset's messages in a vocabulary that stays."""
+"""Mapping of img2dataset's error messages to outcomes."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from cloob.download.fetch.error_codes import is_transient, outcome_of
         ("The read operation timed out", "timeout"),
         ("<urlopen error [Errno -2] Name or service not known>", "dns"),
         ("<urlopen error [Errno -3] Temporary failure in name resolution>", "dns"),
-        ("<urlopen error [Errno 111] Connection refused>", "refused_connection"),
+        ("<urlopen error [Errno 111] Connection refused>", "connection_refused"),
         ("[Errno 104] Connection reset by peer", "connection_lost"),
         ("IncompleteRead(512 bytes read, 1024 more expected)", "connection_lost"),
         ("<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>", "tls"),
@@ -27,7 +27,7 @@ from cloob.download.fetch.error_codes import is_transient, outcome_of
         (None, "other_download_error"),
     ],
 )
-def test_failed_downloads(message: str | None, outcome: str) -> None:
+def test_failed_downloads_map_to_outcomes(message: str | None, outcome: str) -> None:
     assert outcome_of("failed_to_download", message) == outcome
 
 
@@ -44,7 +44,7 @@ def test_failed_downloads(message: str | None, outcome: str) -> None:
         ("something new", "other_image_error"),
     ],
 )
-def test_failed_images(message: str, outcome: str) -> None:
+def test_unusable_images_map_to_outcomes(message: str, outcome: str) -> None:
     assert outcome_of("failed_to_resize", message) == outcome
 
 
@@ -59,9 +59,9 @@ def test_failed_images(message: str, outcome: str) -> None:
         "<urlopen error [Errno 112] Host is down>",
     ],
 )
-def test_a_link_is_not_blamed_for_this_machine(message: str) -> None:
+def test_failures_of_this_machine_are_transient(message: str) -> None:
     assert is_transient(outcome_of("failed_to_download", message))
 
 
-def test_success_is_kept() -> None:
+def test_success_maps_to_kept() -> None:
     assert outcome_of("success", None) == "kept"

@@ -1,4 +1,4 @@
-"""No stranger sends us where he likes, nor keeps us for as long, or with as much, as he likes."""
+"""SSRF guard and response limits."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ from dataclasses import asdict
 import pytest
 
 from cloob.download.fetch.guard import Guard
-from tests.helpers.hostile_server import Rogue, rogue_server
-from tests.helpers.served_parts import RememberingServer, guard, jpeg
+from tests.helpers.hostile_server import HostileServer, hostile_server
+from tests.helpers.recording_server import RecordingServer, guard_allowing, random_jpeg
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2600::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 FORBIDDEN = [
@@ -44,137 +44,137 @@ FORBIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("url", PUBLIC)
-def test_public_addresses_are_permitted(address: str):
-    assert guard().permits(address, 80)
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_allowed(address: str) -> None:
+    assert guard_allowing().is_allowed(address, 80)
 
 
-@pytest.mark.parametrize("url", FORBIDDEN)
-def test_all_others_are_not(address: str):
-    assert not guard().permits(address, 80)
+@pytest.mark.parametrize("address", FORBIDDEN)
+def test_non_public_addresses_are_forbidden(address: str) -> None:
+    assert not guard_allowing().is_allowed(address, 80)
 
 
-def test_an_allowed_address_is_one_port():
-    one = Guard(("127.0.0.1:8000",), 1, 1, 1)
-    assert one.permits("127.0.0.1", 8000)
-    assert one.permits("::ffff:127.0.0.1", 8000)
-    assert not one.permits("127.0.0.1", 8001)
-    assert not one.permits("127.0.0.2", 8000)
+def test_an_allowed_address_covers_a_single_port() -> None:
+    guard = Guard(("127.0.0.1:8000",), 1, 1, 1)
+    assert guard.is_allowed("127.0.0.1", 8000)
+    assert guard.is_allowed("::ffff:127.0.0.1", 8000)
+    assert not guard.is_allowed("127.0.0.1", 8001)
+    assert not guard.is_allowed("127.0.0.2", 8000)
 
 
-ASK = """
+REQUEST = """
 import json, resource, sys, time, urllib.request
 from cloob.download.fetch.guard import Guard, install
 install(Guard(**json.loads(sys.argv[1])))
-before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 try:
-    with urllib.request.urlopen(sys.argv[2], timeout=2) as answer:
-        said = f"{len(answer.read())} bytes"
+    with urllib.request.urlopen(sys.argv[2], timeout=2) as response:
+        result = f"{len(response.read())} bytes"
 except Exception as error:
-    said = str(error)
+    result = str(error)
 megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
-print(json.dumps([said, time.monotonic() - begun, megabytes]))
+print(json.dumps([result, time.monotonic() - start, megabytes]))
 """
 
 
-def ask(link: str, one: Guard) -> tuple[str, float, float]:
-    """What came of it, in how many seconds, for how many MB more."""
-    command = [sys.executable, "-c", ASK, json.dumps(asdict(one)), link]
+def request(url: str, guard: Guard) -> tuple[str, float, float]:
+    """Result of a guarded request, its duration in seconds, and the additional memory in MB."""
+    command = [sys.executable, "-c", REQUEST, json.dumps(asdict(guard)), url]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return tuple(json.loads(done.stdout))
 
 
 @pytest.fixture
-def forbidden(tmp_path_factory) -> Iterator[RememberingServer]:
-    """A server on this machine that no link may reach, with something to steal."""
-    with RememberingServer(tmp_path_factory.mktemp("forbidden")) as server:
-        (server.root / "secret.jpg").write_bytes(jpeg(1))
+def forbidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordingServer]:
+    """A server on this machine that must not be contacted."""
+    with RecordingServer(tmp_path_factory.mktemp("forbidden")) as server:
+        (server.root / "secret.jpg").write_bytes(random_jpeg(1))
         yield server
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]", "0.0.0.0"]
 )
-def test_nothing_reaches_this_machine_by_any_spelling(forbidden: RememberingServer, host: str):
-    said, _, _ = ask(f"http://{host}:{forbidden.server_address[1]}/secret.jpg", guard())
-    assert "forbidden address" in said
-    assert forbidden.asked == []
+def test_no_spelling_of_a_host_reaches_this_machine(forbidden: RecordingServer, host: str) -> None:
+    result, _, _ = request(f"http://{host}:{forbidden.server_address[1]}/secret.jpg", guard_allowing())
+    assert "forbidden address" in result
+    assert forbidden.requests == []
 
 
 @pytest.mark.parametrize(
-    "link", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x", "gopher://x/"]
+    "url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x", "gopher://x/"]
 )
-def test_other_schemes_are_not_spoken(link: str):
-    assert "unknown url type" in ask(link, guard())[0]
+def test_schemes_other_than_http_and_https_are_not_supported(url: str) -> None:
+    assert "unknown url type" in request(url, guard_allowing())[0]
 
 
-OVER_TLS = """
+REQUEST_OVER_TLS = """
 import json, ssl, sys, urllib.request
 from cloob.download.fetch.guard import Guard, install
 loaded, load = [], ssl.SSLContext.load_default_certs
-ssl.SSLContext.load_default_certs = lambda self, *given: loaded.append(load(self, *given))
+ssl.SSLContext.load_default_certs = lambda self, *arguments: loaded.append(load(self, *arguments))
 install(Guard(**json.loads(sys.argv[1])))
-for link in sys.argv[2:]:
+for url in sys.argv[2:]:
     try:
-        urllib.request.urlopen(link, timeout=2)
+        urllib.request.urlopen(url, timeout=2)
     except Exception as error:
         print(error)
 print(len(loaded))
 """
 
 
-def test_tls_is_guarded_and_reads_the_authorities_once(
-    website: RememberingServer, forbidden: RememberingServer
-):
-    links = [server.address.replace("http:", "https:") for server in (website, website, forbidden)]
-    command = [sys.executable, "-c", OVER_TLS, json.dumps(asdict(guard(website))), *links]
-    *said, loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert all("SSL" in one for one in said[:2]) and "forbidden address" in said[2]
-    assert int(loaded) == 1
+def test_tls_connections_are_guarded_and_load_the_ca_certificates_once(
+    website: RecordingServer, forbidden: RecordingServer
+) -> None:
+    urls = [server.url.replace("http:", "https:") for server in (website, website, forbidden)]
+    command = [sys.executable, "-c", REQUEST_OVER_TLS, json.dumps(asdict(guard_allowing(website))), *urls]
+    *errors, loads = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert all("SSL" in error for error in errors[:2]) and "forbidden address" in errors[2]
+    assert int(loads) == 1
 
 
 @pytest.fixture(scope="module")
-def rogue() -> Iterator[Rogue]:
-    with rogue_server() as server:
+def hostile() -> Iterator[HostileServer]:
+    with hostile_server() as server:
         yield server
 
 
-def test_a_redirect_leads_to_nothing_forbidden(rogue: Rogue, forbidden: RememberingServer):
+def test_a_redirect_to_a_forbidden_address_is_not_followed(
+    hostile: HostileServer, forbidden: RecordingServer
+) -> None:
+    url = f"http://127.0.0.1:{hostile.server_address[1]}/redirect"
     for host in ("127.0.0.1", "localhost"):
-        rogue.target = f"http://{host}:{forbidden.server_address[1]}/secret.jpg"
-        assert (
-            "forbidden address"
-            in ask(f"http://127.0.0.1:{rogue.server_address[1]}/redirect", guard(rogue))[0]
-        )
-    rogue.target = "file:///etc/passwd"
-    assert "bytes" not in ask(f"http://127.0.0.1:{rogue.server_address[1]}/redirect", guard(rogue))[0]
-    assert forbidden.asked == []
+        hostile.target = f"http://{host}:{forbidden.server_address[1]}/secret.jpg"
+        assert "forbidden address" in request(url, guard_allowing(hostile))[0]
+    hostile.target = "file:///etc/passwd"
+    assert "bytes" not in request(url, guard_allowing(hostile))[0]
+    assert forbidden.requests == []
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("path", "error"),
     [
-        ("endless", "answer of more than 10000000 bytes"),
-        ("dripping", "answer too slow"),
-        ("headers", "answer too slow"),
-        ("bomb", "image of 30000 x 30000 pixels"),
-        ("chunk_to_the_end", "answer of more than 10000000 bytes"),
-        ("chunk_below_zero", "answer of more than 10000000 bytes"),
-        ("chunk_of_all", "answer of more than 10000000 bytes"),
-        ("chunk_of_many_digits", "answer of more than 10000000 bytes"),
-        ("chunk_without_size", "IncompleteRead"),
-        ("chunk_with_extensions", "answer of more than 10000000 bytes"),
-        ("trailers", "answer of more than 10000000 bytes"),
-        ("interim", "answer of more than 10000000 bytes"),
-        ("redirect_with_body", "answer of more than 10000000 bytes"),
-        ("slow_redirects", "answer too slow"),
-        ("dripping_chunks", "answer too slow"),
-        ("dripping_trailers", "answer too slow"),
+        ("endless", "response of more than 10000000 bytes"),
+        ("dripping", "response too slow"),
+        ("headers", "response too slow"),
+        ("pixel_bomb", "image of 30000 x 30000 pixels"),
+        ("chunk_size_minus_one", "response of more than 10000000 bytes"),
+        ("chunk_size_negative", "response of more than 10000000 bytes"),
+        ("chunk_size_int64_max", "response of more than 10000000 bytes"),
+        ("chunk_size_of_many_digits", "response of more than 10000000 bytes"),
+        ("chunk_size_empty", "IncompleteRead"),
+        ("chunk_extensions", "response of more than 10000000 bytes"),
+        ("trailers", "response of more than 10000000 bytes"),
+        ("interim", "response of more than 10000000 bytes"),
+        ("redirect_with_body", "response of more than 10000000 bytes"),
+        ("slow_redirects", "response too slow"),
+        ("dripping_chunks", "response too slow"),
+        ("dripping_trailers", "response too slow"),
     ],
 )
-def test_what_costs_too_much_is_cut_off(rogue: Rogue, what: str, said: str):
-    link = f"http://127.0.0.1:{rogue.server_address[1]}/{what}"
-    found, seconds, megabytes = ask(link, guard(rogue, max_seconds=2.0))
-    assert said in found
+def test_a_response_over_a_limit_is_aborted_early(hostile: HostileServer, path: str, error: str) -> None:
+    url = f"http://127.0.0.1:{hostile.server_address[1]}/{path}"
+    result, seconds, megabytes = request(url, guard_allowing(hostile, max_seconds=2.0))
+    assert error in result
     assert seconds < 5
     assert megabytes < 60

@@ -1,4 +1,4 @@
-"""Killed at random moments, a fetch ends with the ledger and the bytes of an undisturbed one."""
+"""A download killed at random moments gives the same ledger and bytes as an undisturbed one."""
 
 import os
 import random
@@ -9,32 +9,47 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cloob.download.fetch.completed_tars import read_whole
-from cloob.download.fetch.round import Effort, Images
-from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg
+from cloob.download.fetch.completed_tars import read_completed_tars
+from cloob.download.fetch.round import FetchOptions, ImageOptions
+from tests.helpers.recording_server import (
+    RecordingServer,
+    fetch_flags,
+    guard_allowing,
+    random_jpeg,
+    write_url_table,
+)
 
-LINKS, PER_TAR, PARTS = 400, 20, 2
-IMAGES = Images(64, 90, 3.0, 16, samples_per_tar=PER_TAR)
-EFFORT = Effort("cloob-tests", 50, 2, 0, rounds=2, seconds_between_rounds=0, processes=2, threads=8)
+NUM_URLS, URLS_PER_TAR, NUM_PARTS, NUM_KILLS = 400, 20, 2, 10
+IMAGE_OPTIONS = ImageOptions(64, 90, 3.0, 16, samples_per_tar=URLS_PER_TAR)
+FETCH_OPTIONS = FetchOptions(
+    "cloob-tests", 50, 2, 0, retry_rounds=2, seconds_between_rounds=0, processes=2, threads=8
+)
 
 
-def command(folder: Path, links: Path, part: int, website: RememberingServer) -> list[str]:
-    where = {"urls": links, "part": part, "parts": PARTS}
-    where |= {"folder": folder / f"{part:04d}", "ledger": folder / f"{part:04d}_ledger.parquet"}
-    words = [word for name, value in where.items() for word in (f"--{name}", str(value))]
-    flags = flags_of(IMAGES, EFFORT, guard(website))
-    return [sys.executable, "-m", "cloob", "download", "fetch", *words, *flags]
+def start_all_parts(folder: Path, url_table: Path, website: RecordingServer) -> list[subprocess.Popen]:
+    """Start a process per part, as a cluster does."""
+    jobs = []
+    for part in range(NUM_PARTS):
+        paths = {"urls": url_table, "folder": folder / f"{part:04d}", "ledger": ledger_path(folder, part)}
+        flags = [f"--{name}={path}" for name, path in paths.items()]
+        flags += [f"--part={part}", f"--num-parts={NUM_PARTS}"]
+        flags += fetch_flags(IMAGE_OPTIONS, FETCH_OPTIONS, guard_allowing(website))
+        jobs.append(subprocess.Popen([sys.executable, "-m", "cloob", "download", "fetch", *flags]))
+    return jobs
 
 
-def account(folder: Path) -> list[tuple]:
-    """Every row of all ledgers; the bytes themselves instead of where the order of the answers put them."""
+def ledger_path(folder: Path, part: int) -> Path:
+    return folder / f"{part:04d}_ledger.parquet"
+
+
+def read_ledgers(folder: Path) -> list[tuple]:
+    """Every row of all ledgers, with the image's bytes instead of the offset, which depends on the timing."""
     rows = []
-    for part in range(PARTS):
-        for row in pq.read_table(folder / f"{part:04d}_ledger.parquet").to_pylist():
+    for part in range(NUM_PARTS):
+        for row in pq.read_table(ledger_path(folder, part)).to_pylist():
             content = None
             if row["tar"] is not None:
                 with (folder / row["tar"]).open("rb") as tar:
@@ -46,37 +61,38 @@ def account(folder: Path) -> list[tuple]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ten_kills_at_random_moments_change_nothing(website: RememberingServer, tmp_path: Path):
+def test_ten_kills_at_random_moments_do_not_change_the_result(
+    website: RecordingServer, tmp_path: Path
+) -> None:
     bad = {3: "gone.jpg", 7: "always/503/1.jpg", 11: "page.jpg", 250: "always/410/1.jpg", 251: "empty.jpg"}
     (website.root / "page.jpg").write_bytes(b"<!DOCTYPE html>")
     (website.root / "empty.jpg").write_bytes(b"")
-    urls = []
-    for number in range(LINKS):
-        (website.root / f"{number}.jpg").write_bytes(jpeg(number, 96 if number % 3 else 48, 40))
-        urls.append(f"{website.address}/{bad.get(number, f'{number}.jpg')}")
-    uids = [f"{number:09d}" for number in range(LINKS)]
-    links = tmp_path / "urls.parquet"
-    pq.write_table(pa.table({"uid": uids, "url": urls, "caption": uids}), links)
-    # Both parts at once, as a cluster runs them.
-    jobs = [subprocess.Popen(command(tmp_path / "whole", links, part, website)) for part in range(PARTS)]
-    assert [job.wait() for job in jobs] == [0] * PARTS
-    whole = account(tmp_path / "whole")
-    assert Counter(row[1] for row in whole)["kept"] == LINKS - len(bad)
+    urls: list[str | None] = []
+    for number in range(NUM_URLS):
+        (website.root / f"{number}.jpg").write_bytes(random_jpeg(number, 96 if number % 3 else 48, 40))
+        urls.append(f"{website.url}/{bad.get(number, f'{number}.jpg')}")
+    url_table = tmp_path / "urls.parquet"
+    write_url_table(url_table, urls)
+    jobs = start_all_parts(tmp_path / "undisturbed", url_table, website)
+    assert [job.wait() for job in jobs] == [0] * NUM_PARTS
+    expected = read_ledgers(tmp_path / "undisturbed")
+    assert Counter(row[1] for row in expected)["kept"] == NUM_URLS - len(bad)
 
-    def path_of(row: dict) -> str:
-        return urls[int(row["uid"])].removeprefix(website.address)
+    def request_path(row: dict) -> str:
+        return str(urls[int(row["uid"])]).removeprefix(website.url)
 
-    draw, kills, held = random.Random(0), 0, Counter()
-    website.asked.clear()
-    ledgers = [tmp_path / "torn" / f"{part:04d}_ledger.parquet" for part in range(PARTS)]
-    while kills < 10 or not all(ledger.exists() for ledger in ledgers):
-        jobs = [subprocess.Popen(command(tmp_path / "torn", links, part, website)) for part in range(PARTS)]
-        if kills < 10:
-            # Half of them while it starts, half while it downloads.
-            end, requests = time.monotonic() + draw.uniform(0, 10), len(website.asked) + draw.randint(1, 40)
-            starting = kills % 2 == 0
+    rng, kills = random.Random(0), 0
+    requests_when_completed: dict[str, int] = {}
+    website.requests.clear()
+    killed = tmp_path / "killed"
+    while kills < NUM_KILLS or not all(ledger_path(killed, part).exists() for part in range(NUM_PARTS)):
+        jobs = start_all_parts(killed, url_table, website)
+        if kills < NUM_KILLS:
+            # Every other time while it starts, else while it downloads.
+            deadline = time.monotonic() + rng.uniform(0, 10)
+            num_requests = len(website.requests) + rng.randint(1, 40)
             while any(job.poll() is None for job in jobs):
-                if time.monotonic() > end if starting else len(website.asked) >= requests:
+                if time.monotonic() > deadline if kills % 2 == 0 else len(website.requests) >= num_requests:
                     break
                 time.sleep(0.01)
             for job in jobs:
@@ -85,11 +101,12 @@ def test_ten_kills_at_random_moments_change_nothing(website: RememberingServer, 
             kills += 1
         assert {job.wait() for job in jobs} <= {0, -signal.SIGKILL}
         time.sleep(0.5)
-        # What is held once is never asked for again.
-        asked = Counter(website.asked)
-        assert all(asked[path] == times for path, times in held.items())
-        for part in range(PARTS):
-            for table in read_whole(tmp_path / "torn" / f"{part:04d}" / "round_0", {}):
-                paths = [path_of(row) for row in table.to_pylist() if row["outcome"] != "http_503"]
-                held.update({path: asked[path] for path in paths if path not in held})
-    assert account(tmp_path / "torn") == whole
+        # URLs of completed tars are never requested again.
+        requests = Counter(website.requests)
+        assert all(requests[path] == times for path, times in requests_when_completed.items())
+        for part in range(NUM_PARTS):
+            for table in read_completed_tars(killed / f"{part:04d}" / "round_0", {}):
+                for row in table.to_pylist():
+                    if row["outcome"] != "http_503":
+                        requests_when_completed.setdefault(request_path(row), requests[request_path(row)])
+    assert read_ledgers(killed) == expected

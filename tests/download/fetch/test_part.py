@@ -1,4 +1,4 @@
-"""The real img2dataset against a real server, killed half-way and started again."""
+"""Downloads of one part with the real img2dataset from a local server, killed half-way and resumed."""
 
 import io
 import signal
@@ -14,258 +14,262 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cloob.common.accounting import read_outcomes, write_outcomes
 from cloob.common.errors import InputError
-from cloob.download.corpora.conceptual_captions import read_cc
-from cloob.download.fetch.completed_tars import claim, drop_torn, read_whole
-from cloob.download.fetch.part import fetch
-from cloob.download.fetch.round import Effort, Images, _img2dataset
+from cloob.download.corpora import conceptual_captions
+from cloob.download.fetch.completed_tars import prepare_output_dir, read_completed_tars, remove_incomplete
+from cloob.download.fetch.part import fetch_part
+from cloob.download.fetch.round import FetchOptions, ImageOptions, _run_img2dataset
 from cloob.download.ledger import SCHEMA
-from tests.helpers.served_parts import RememberingServer, flags_of, guard, jpeg, rows_of
+from tests.helpers.recording_server import (
+    RecordingServer,
+    fetch_flags,
+    guard_allowing,
+    random_jpeg,
+    read_rows,
+)
 
-PER_TAR = 20
-IMAGES = Images(image_size=128, quality=90, max_aspect_ratio=3.0, min_size=16, samples_per_tar=PER_TAR)
-EFFORT = Effort(
+IMAGE_OPTIONS = ImageOptions(
+    image_size=128, quality=90, max_aspect_ratio=3.0, min_size=16, samples_per_tar=20
+)
+FETCH_OPTIONS = FetchOptions(
     user_agent="cloob-tests",
     requests_per_second=1000,
     timeout=6,
     retries=0,
-    rounds=2,
+    retry_rounds=2,
     seconds_between_rounds=1,
     processes=1,
     threads=8,
 )
+NUM_GOOD = 45
 
-# The file behind a link (None: there is none), the link, and what must become of it, after how many requests.
-FAULTS = [
-    (None, "{address}/gone.jpg", "http_404", 1),
-    (None, "{address}/always/403/1.jpg", "http_403", 1),
-    (None, "{address}/always/410/1.jpg", "http_410", 1),
-    (None, "{address}/stall/1.jpg", "timeout", 2),
-    (None, "{address}/loop/1", "redirect_loop", None),
+# Content of the file (None: no file), URL, expected outcome, and expected number of requests (None: any).
+SPECIAL_CASES = [
+    (None, "{server}/gone.jpg", "http_404", 1),
+    (None, "{server}/always/403/1.jpg", "http_403", 1),
+    (None, "{server}/always/410/1.jpg", "http_410", 1),
+    (None, "{server}/stall/1.jpg", "timeout", 2),
+    (None, "{server}/loop/1", "redirect_loop", None),
     (None, "http://127.0.0.1:1/1.jpg", "forbidden_address", 0),
     (None, "http://nobody.invalid/1.jpg", "dns", 0),
-    (b"<!DOCTYPE html><p>an image?", "{address}/page.jpg", "not_an_image", 1),
-    (jpeg(1)[:700], "{address}/cut off.jpg", "truncated_image", 1),
-    (b"", "{address}/empty.jpg", "empty_file", 1),
-    (jpeg(2, 90, 29), "{address}/panorama.jpg", "aspect_ratio", 1),
-    (jpeg(3, 1, 1), "{address}/dot.jpg", "too_small", 1),
-    (jpeg(4, 90, 30), "{address}/just.jpg", "kept", 1),
-    (jpeg(5, 300, 150), "{address}/large.jpg", "kept", 1),
-    (jpeg(6), "{address}/redirect/grüße 1.jpg", "kept", 1),
-    (None, "{address}/first/503/just.jpg", "kept", 2),
-    (None, "{address}/first/429/large.jpg", "kept", 2),
+    (b"<!DOCTYPE html><p>an image?", "{server}/page.jpg", "not_an_image", 1),
+    (random_jpeg(1)[:700], "{server}/cut off.jpg", "truncated_image", 1),
+    (b"", "{server}/empty.jpg", "empty_file", 1),
+    (random_jpeg(2, 90, 29), "{server}/panorama.jpg", "aspect_ratio", 1),
+    (random_jpeg(3, 1, 1), "{server}/dot.jpg", "too_small", 1),
+    (random_jpeg(4, 90, 30), "{server}/just.jpg", "kept", 1),
+    (random_jpeg(5, 300, 150), "{server}/large.jpg", "kept", 1),
+    (random_jpeg(6), "{server}/redirect/grüße 1.jpg", "kept", 1),
+    (None, "{server}/first/503/just.jpg", "kept", 2),
+    (None, "{server}/first/429/large.jpg", "kept", 2),
 ]
 TRANSIENT = {"timeout", "dns"}
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A list of links, what a killed fetch and the next one made of it, and how often each was asked for."""
+class ResumedDownload:
+    """A URL table, the result of a killed and a resumed download, and the requests per path."""
 
-    links: Path
+    url_table: Path
     folder: Path
     ledger: Path
-    asked: Counter[str]
+    requests: Counter[str]
 
     def rows(self) -> list[dict]:
-        """The ledger, each row with the caption of its link."""
+        """The ledger, each row with the caption of its URL."""
         rows = pq.read_table(self.ledger).to_pylist()
-        return [
-            row | {"caption": link["caption"]} for row, link in zip(rows, rows_of(self.links), strict=True)
-        ]
+        urls = read_rows(self.url_table)
+        return [row | {"caption": url["caption"]} for row, url in zip(rows, urls, strict=True)]
 
     def content(self, row: dict) -> bytes:
-        """The bytes of a kept row, read as a later stage would."""
+        """The bytes of a kept row, read as later stages do."""
         with (self.ledger.parent / row["tar"]).open("rb") as tar:
             tar.seek(row["offset"])
             return tar.read(row["length"])
 
 
 @pytest.fixture(scope="module")
-def fetched(website: RememberingServer, tmp_path_factory: pytest.TempPathFactory) -> Fetched:
-    """Four tars of links: good ones, the faults, good ones; killed when the first was whole, and gone on.
+def resumed(website: RecordingServer, tmp_path_factory: pytest.TempPathFactory) -> ResumedDownload:
+    """Four tars of URLs, the special cases in the middle; killed after the first tar, and resumed.
 
-    In a folder in whose path img2dataset's file system would see patterns and a chain of protocols.
+    In a folder in whose path img2dataset's file system would see patterns and protocols.
     """
-    folder = tmp_path_factory.mktemp("fetched") / "a [1] * {b} ::file:: c?"
+    folder = tmp_path_factory.mktemp("resumed") / "a [1] * {b} ::file:: c?"
     folder.mkdir()
     rows = []
-    for number in range(45):
-        (website.root / f"{number}.jpg").write_bytes(jpeg(100 + number))
-        rows.append(f"number {number} – „gut“\t{website.address}/{number}.jpg")
-    for content, link, outcome, _ in FAULTS:
+    for number in range(NUM_GOOD):
+        (website.root / f"{number}.jpg").write_bytes(random_jpeg(100 + number))
+        rows.append(f"number {number} – „gut“\t{website.url}/{number}.jpg")
+    for content, url, outcome, _ in SPECIAL_CASES:
         if content is not None:
-            name = link.removeprefix("{address}/").removeprefix("redirect/")
+            name = url.removeprefix("{server}/").removeprefix("redirect/")
             (website.root / name).write_bytes(content)
-        rows.insert(25, f"{outcome}\t{link.format(address=website.address)}")
+        rows.insert(25, f"{outcome}\t{url.format(server=website.url)}")
     (folder / "list.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    links, part, ledger = folder / "urls.parquet", folder / "0000", folder / "0000_ledger.parquet"
-    read_cc(folder / "list.tsv", links, folder / "urls_outcomes.csv")
-    command = [sys.executable, "-m", "cloob", "download", "fetch", *flags_of(IMAGES, EFFORT, guard(website))]
-    command += ["--urls", links, "--part", "0", "--parts", "1", "--folder", part, "--ledger", ledger]
+    url_table, part, ledger = folder / "urls.parquet", folder / "0000", folder / "0000_ledger.parquet"
+    conceptual_captions.read(url_table, folder / "urls_outcomes.csv", folder / "list.tsv")
+    guard = guard_allowing(website)
+    command = [sys.executable, "-m", "cloob", "download", "fetch", "--urls", url_table]
+    command += ["--part", "0", "--num-parts", "1", "--folder", part, "--ledger", ledger]
+    command += fetch_flags(IMAGE_OPTIONS, FETCH_OPTIONS, guard)
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 120
-        while not read_whole(part / "round_0", {}):
+        while not read_completed_tars(part / "round_0", {}):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         first.send_signal(signal.SIGKILL)
     assert not ledger.exists()
     time.sleep(0.5)
-    quiet = len(website.asked)
+    num_requests = len(website.requests)
     time.sleep(1)
-    assert len(website.asked) == quiet, "img2dataset outlived its parent"
-    # What was under way when it was killed is asked for again; what is counted here was not.
-    held = {row["uid"] for table in read_whole(part / "round_0", {}) for row in table.to_pylist()}
-    before = Counter(website.asked)
-    website.met.clear()
-    paths = {link["uid"]: link["url"].removeprefix(website.address) for link in rows_of(links)}
-    fetch(links, 0, 1, part, ledger, IMAGES, EFFORT, guard(website))
-    asked = Counter(website.asked)
+    assert len(website.requests) == num_requests, "img2dataset outlived its parent"
+    # URLs of incomplete tars are requested again, so requests before the kill count only for completed ones.
+    completed = {
+        row["uid"] for table in read_completed_tars(part / "round_0", {}) for row in table.to_pylist()
+    }
+    before = Counter(website.requests)
+    website.failed_once.clear()
+    paths = {url["uid"]: url["url"].removeprefix(website.url) for url in read_rows(url_table)}
+    fetch_part(url_table, 0, 1, part, ledger, IMAGE_OPTIONS, FETCH_OPTIONS, guard)
+    requests = Counter(website.requests)
     for uid, path in paths.items():
-        if uid not in held:
-            asked[path] -= before[path]
-    return Fetched(links, part, ledger, asked)
+        if uid not in completed:
+            requests[path] -= before[path]
+    return ResumedDownload(url_table, part, ledger, requests)
 
 
-def test_every_link_ends_in_exactly_one_outcome(fetched: Fetched):
-    wanted = Counter(outcome for _, _, outcome, _ in FAULTS)
-    wanted["kept"] += 45
-    rows = fetched.rows()
-    assert Counter(row["outcome"] for row in rows) == wanted
-    assert [row["uid"] for row in rows] == [link["uid"] for link in rows_of(fetched.links)]
+def fetch_again(
+    resumed: ResumedDownload, folder: Path, ledger: Path, part: int = 0, num_parts: int = 1
+) -> Counter[str]:
+    """Download a part of the same URL table without access to the server."""
+    options = IMAGE_OPTIONS, FETCH_OPTIONS, guard_allowing()
+    return fetch_part(resumed.url_table, part, num_parts, folder, ledger, *options)
+
+
+def test_every_url_has_exactly_one_outcome(resumed: ResumedDownload) -> None:
+    expected = Counter(outcome for _, _, outcome, _ in SPECIAL_CASES)
+    expected["kept"] += NUM_GOOD
+    rows = resumed.rows()
+    assert Counter(row["outcome"] for row in rows) == expected
+    assert [row["uid"] for row in rows] == [url["uid"] for url in read_rows(resumed.url_table)]
     for row in rows:
         assert row["outcome"] == ("kept" if row["caption"].startswith("number") else row["caption"])
 
 
-def test_an_interrupted_fetch_goes_on_without_asking_twice(fetched: Fetched):
-    assert [fetched.asked[f"/{number}.jpg"] for number in range(45)] == [1] * 45
+def test_a_resumed_download_requests_no_completed_url_again(resumed: ResumedDownload) -> None:
+    assert [resumed.requests[f"/{number}.jpg"] for number in range(NUM_GOOD)] == [1] * NUM_GOOD
 
 
-def test_only_what_may_pass_is_asked_again(fetched: Fetched):
-    for _, link, outcome, requests in FAULTS:
-        if requests is not None:
-            path = link.removeprefix("{address}").replace("cut off", "cut%20off")
+def test_only_transient_failures_are_retried(resumed: ResumedDownload) -> None:
+    for _, url, outcome, num_requests in SPECIAL_CASES:
+        if num_requests is not None:
+            path = url.removeprefix("{server}").replace("cut off", "cut%20off")
             path = path.replace("grüße 1", "gr%C3%BC%C3%9Fe%201")
-            assert fetched.asked[path] == requests, (link, outcome)
+            assert resumed.requests[path] == num_requests, (url, outcome)
 
 
-def test_the_ledger_tells_which_round_decided_and_what_the_server_said(fetched: Fetched):
-    assert pq.read_schema(fetched.ledger).equals(SCHEMA)
-    again = {f"/first/{status}/" for status in (503, 429)}
-    for row, link in zip(fetched.rows(), rows_of(fetched.links), strict=True):
-        second = row["outcome"] in TRANSIENT or any(path in link["url"] for path in again)
-        assert row["round"] == int(second), row
-        answered = {"timeout": None, "dns": None, "forbidden_address": None, "redirect_loop": 302}
+def test_the_ledger_has_the_deciding_round_and_the_http_status(resumed: ResumedDownload) -> None:
+    assert pq.read_schema(resumed.ledger).equals(SCHEMA)
+    retried = {f"/first/{status}/" for status in (503, 429)}
+    for row, url in zip(resumed.rows(), read_rows(resumed.url_table), strict=True):
+        in_second_round = row["outcome"] in TRANSIENT or any(path in url["url"] for path in retried)
+        assert row["round"] == int(in_second_round), row
+        status = {"timeout": None, "dns": None, "forbidden_address": None, "redirect_loop": 302}
         http = row["outcome"].removeprefix("http_")
-        assert row["http_status"] == (int(http) if http.isdigit() else answered.get(row["outcome"], 200))
+        assert row["http_status"] == (int(http) if http.isdigit() else status.get(row["outcome"], 200))
 
 
-def test_the_bytes_lie_where_the_ledger_says_and_their_hash_is_of_what_is_kept(fetched: Fetched):
-    kept = [row for row in fetched.rows() if row["outcome"] == "kept"]
-    assert all(sha256(fetched.content(row)).hexdigest() == row["sha256"] for row in kept)
-    places = [(row["tar"], row["offset"]) for row in kept]
-    assert len(set(places)) == len(places) == 45 + 5
-    for row in fetched.rows():
+def test_the_ledger_locates_the_stored_bytes_and_has_their_hash(resumed: ResumedDownload) -> None:
+    kept = [row for row in resumed.rows() if row["outcome"] == "kept"]
+    assert all(sha256(resumed.content(row)).hexdigest() == row["sha256"] for row in kept)
+    locations = [(row["tar"], row["offset"]) for row in kept]
+    assert len(set(locations)) == len(locations) == NUM_GOOD + 5
+    for row in resumed.rows():
         assert (row["outcome"] == "kept") == (row["sha256"] is not None) == (row["tar"] is not None)
         assert (row["tar"] is None) == (row["offset"] is None) == (row["length"] is None)
 
 
-def test_small_images_keep_their_bytes_and_large_ones_fit(fetched: Fetched):
-    content = {row["caption"]: fetched.content(row) for row in fetched.rows() if row["outcome"] == "kept"}
-    assert content["number 7 – „gut“"] == jpeg(107)
-    sizes = {Image.open(io.BytesIO(one)).size for one in content.values()}
-    assert max(max(size) for size in sizes) <= IMAGES.image_size
+def test_small_images_keep_their_bytes_and_large_ones_are_scaled_down(resumed: ResumedDownload) -> None:
+    content = {row["caption"]: resumed.content(row) for row in resumed.rows() if row["outcome"] == "kept"}
+    assert content["number 7 – „gut“"] == random_jpeg(107)
+    sizes = {Image.open(io.BytesIO(image)).size for image in content.values()}
+    assert max(max(size) for size in sizes) <= IMAGE_OPTIONS.image_size
 
 
-def test_a_finished_fetch_asks_for_nothing(fetched: Fetched, website: RememberingServer, tmp_path: Path):
-    asked, ledger, began = len(website.asked), fetched.ledger.read_bytes(), time.monotonic()
-    once_more = replace(EFFORT, timeout=9, requests_per_second=1, threads=1)
-    fetch(fetched.links, 0, 1, fetched.folder, fetched.ledger, IMAGES, once_more, guard())
-    assert len(website.asked) == asked
-    assert time.monotonic() - began < 5, "img2dataset was started for nothing"
-    assert fetched.ledger.read_bytes() == ledger
+def test_a_finished_download_requests_nothing(resumed: ResumedDownload, website: RecordingServer) -> None:
+    num_requests, ledger, start = len(website.requests), resumed.ledger.read_bytes(), time.monotonic()
+    other_options = replace(FETCH_OPTIONS, timeout=9, requests_per_second=1, threads=1)
+    options = IMAGE_OPTIONS, other_options, guard_allowing()
+    fetch_part(resumed.url_table, 0, 1, resumed.folder, resumed.ledger, *options)
+    assert len(website.requests) == num_requests
+    assert time.monotonic() - start < 5, "img2dataset was started without need"
+    assert resumed.ledger.read_bytes() == ledger
 
 
-def test_only_whole_tars_count(fetched: Fetched, tmp_path: Path):
-    for file in (fetched.folder / "round_0").iterdir():
+def test_incomplete_tars_are_ignored_and_removed(resumed: ResumedDownload, tmp_path: Path) -> None:
+    for file in (resumed.folder / "round_0").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    whole = {}
-    assert len(read_whole(tmp_path, whole)) == len(whole) == 4
+    completed = {}
+    assert len(read_completed_tars(tmp_path, completed)) == len(completed) == 4
     (tmp_path / "00000_stats.json").write_text("{", encoding="utf-8")
     (tmp_path / "00001.parquet").write_bytes(b"PAR1")
-    # Cut off within the last image, and at a block's end after the first.
+    # Truncated within the last image, and at the end of a tar block after the first.
     tar = (tmp_path / "00002.tar").read_bytes()
     (tmp_path / "00002.tar").write_bytes(tar[: len(tar) - 15_000])
     tar = (tmp_path / "00003.tar").read_bytes()
     (tmp_path / "00003.tar").write_bytes(tar[: 10 * 512])
-    whole = {}
-    assert read_whole(tmp_path, whole) == []
-    drop_torn(tmp_path, whole)
+    completed = {}
+    assert read_completed_tars(tmp_path, completed) == []
+    remove_incomplete(tmp_path, completed)
     assert [file.name for file in tmp_path.iterdir()] == ["fingerprint.txt"]
 
 
-def test_what_img2dataset_ends_with_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_output_is_checked_once_more_after_img2dataset_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "job").write_text("#!/bin/sh\nsleep 1.3\n")
     (tmp_path / "job").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "job"))
-    looks = _img2dataset({}, tmp_path / "log")
-    next(looks)
-    time.sleep(1)  # a look that takes long; meanwhile it ends
-    next(looks)
+    checks = _run_img2dataset({}, tmp_path / "log")
+    next(checks)
+    time.sleep(1)  # a slow check, during which the job ends
+    next(checks)
 
 
-def test_other_links_begin_afresh(tmp_path: Path):
-    (tmp_path / ".fingerprint.17.txt").touch()  # killed as it claimed the folder
-    assert claim(tmp_path, "one") is False
+def test_another_fingerprint_empties_the_output_directory(tmp_path: Path) -> None:
+    (tmp_path / ".fingerprint.17.txt").touch()  # left behind by a process killed while writing it
+    assert prepare_output_dir(tmp_path, "one") is False
     (tmp_path / "00000_stats.json").touch()
     (tmp_path / "_tmp").mkdir()
-    assert claim(tmp_path, "one") is True
+    assert prepare_output_dir(tmp_path, "one") is True
     assert (tmp_path / "00000_stats.json").exists()
-    assert claim(tmp_path, "another") is False
+    assert prepare_output_dir(tmp_path, "another") is False
     assert [file.name for file in tmp_path.iterdir()] == ["fingerprint.txt"]
 
 
-def test_a_folder_of_somebody_else_is_never_wiped(fetched: Fetched, tmp_path: Path):
-    thesis = tmp_path / "round_0" / "thesis.tex"
-    thesis.parent.mkdir()
-    thesis.touch()
+def test_files_that_no_download_has_written_are_never_deleted(
+    resumed: ResumedDownload, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".profile").touch()
+    (home / "round_0").mkdir()
+    (home / "round_0" / "thesis.tex").touch()
     with pytest.raises(InputError, match="empty it or name another"):
-        fetch(fetched.links, 0, 1, tmp_path, tmp_path.with_suffix(".parquet"), IMAGES, EFFORT, guard())
-    assert thesis.exists()
+        fetch_again(resumed, home, tmp_path / "ledger.parquet")
+    assert (home / ".profile").exists() and (home / "round_0" / "thesis.tex").exists()
 
 
-def test_in_a_folder_of_somebody_else_nothing_is_touched(fetched: Fetched, tmp_path: Path):
-    (tmp_path / "home" / ".ssh").mkdir(parents=True)
-    (tmp_path / "home" / ".profile").touch()
-    (tmp_path / "home" / "round_0").mkdir()
-    (tmp_path / "home" / "round_0" / "notes").touch()
-    with pytest.raises(InputError, match="empty it or name another"):
-        ledger = tmp_path / "ledger.parquet"
-        fetch(fetched.links, 0, 1, tmp_path / "home", ledger, IMAGES, EFFORT, guard())
-    assert (tmp_path / "home" / ".profile").exists()
+def test_a_part_that_does_not_exist_or_a_distant_ledger_is_an_error(
+    resumed: ResumedDownload, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="the last of 3 parts is 2"):
+        fetch_again(resumed, tmp_path / "3", tmp_path / "3.parquet", part=3, num_parts=3)
+    with pytest.raises(InputError, match="must be next to"):
+        fetch_again(resumed, tmp_path / "0", tmp_path / "x" / "0.parquet")
 
 
-def test_what_no_part_can_be_is_refused(fetched: Fetched, tmp_path: Path):
-    with pytest.raises(InputError, match="of 3 parts the last is 2"):
-        fetch(fetched.links, 3, 3, tmp_path / "3", tmp_path / "3.parquet", IMAGES, EFFORT, guard())
-    with pytest.raises(InputError, match="must lie beside"):
-        fetch(fetched.links, 0, 1, tmp_path / "0", tmp_path / "x" / "0.parquet", IMAGES, EFFORT, guard())
-
-
-def test_a_part_without_links_has_an_empty_ledger(fetched: Fetched, tmp_path: Path):
-    rows = len(rows_of(fetched.links))
-    empty = fetch(fetched.links, 0, rows + 1, tmp_path / "0", tmp_path / "0.parquet", IMAGES, EFFORT, guard())
-    assert empty == {}
+def test_a_part_without_urls_has_an_empty_ledger(resumed: ResumedDownload, tmp_path: Path) -> None:
+    num_parts = len(read_rows(resumed.url_table)) + 1
+    assert fetch_again(resumed, tmp_path / "0", tmp_path / "0.parquet", num_parts=num_parts) == {}
     assert pq.read_table(tmp_path / "0.parquet").schema.equals(SCHEMA)
-
-
-def test_books_that_do_not_balance_are_an_error(tmp_path: Path):
-    with pytest.raises(InputError, match="3 rows came in, 2 have a outcome"):
-        write_outcomes(tmp_path / "outcomes.csv", {"kept": 1, "timeout": 1}, total=3)
-    assert not (tmp_path / "outcomes.csv").exists()
-
-
-def test_outcomes_are_read_as_they_were_written(tmp_path: Path):
-    write_outcomes(tmp_path / "outcomes.csv", {"timeout": 1, "kept": 2}, total=3)
-    assert read_outcomes(tmp_path / "outcomes.csv") == {"kept": 2, "timeout": 1}

@@ -1,4 +1,4 @@
-"""No host is asked more often than it is asked to bear, whoever asks."""
+"""Host rate limiting across processes and threads."""
 
 import subprocess
 import sys
@@ -8,72 +8,76 @@ from pathlib import Path
 
 import pytest
 
-from cloob.download.fetch.rate_limit import Pace
-from tests.helpers.served_parts import RememberingServer, guard, jpeg
+from cloob.download.fetch.rate_limit import HostRateLimiter
+from tests.helpers.recording_server import RecordingServer, guard_allowing, random_jpeg
 
-ASK = """
+WAIT_REPEATEDLY = """
 import sys, time
 from pathlib import Path
-from cloob.download.fetch.rate_limit import Pace
-pace = Pace(Path(sys.argv[1]), float(sys.argv[2]))
+from cloob.download.fetch.rate_limit import HostRateLimiter
+limiter = HostRateLimiter(Path(sys.argv[1]), float(sys.argv[2]))
 for _ in range(int(sys.argv[3])):
-    pace.wait("Example.org")
+    limiter.wait("Example.org")
     print(time.monotonic())
 """
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    Pace.make(tmp_path / "pace")
-    return tmp_path / "pace"
+    HostRateLimiter.create_file(tmp_path / "limits")
+    return tmp_path / "limits"
 
 
-def test_processes_and_threads_share_the_pace_of_a_host(file: Path):
-    rate, times, began = 40, [], time.monotonic()
-    command = [sys.executable, "-c", ASK, str(file), str(rate), "10"]
+def test_processes_and_threads_share_the_limit_of_a_host(file: Path) -> None:
+    rate, times, start = 40, [], time.monotonic()
+    command = [sys.executable, "-c", WAIT_REPEATEDLY, str(file), str(rate), "10"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        pace = Pace(file, rate)
+        limiter = HostRateLimiter(file, rate)
 
-        def ask() -> None:
+        def wait_repeatedly() -> None:
             for _ in range(10):
-                pace.wait("example.org")
+                limiter.wait("example.org")
                 times.append(time.monotonic())
 
-        threads = [threading.Thread(target=ask) for _ in range(2)]
+        threads = [threading.Thread(target=wait_repeatedly) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         times += map(float, other.communicate()[0].split())
-    # However late one of them wakes up, nobody comes before his turn: the nth is not before n / rate.
+    # However late a thread wakes up, request number n does not start before n / rate.
     assert len(times) == 30
-    assert all(at - began >= number / rate for number, at in enumerate(sorted(times)))
+    assert all(at - start >= number / rate for number, at in enumerate(sorted(times)))
 
 
-def test_hosts_do_not_wait_for_each_other(file: Path):
-    pace, began = Pace(file, 0.01), time.monotonic()
+def test_hosts_have_independent_limits(file: Path) -> None:
+    limiter, start = HostRateLimiter(file, 0.01), time.monotonic()
     for number in range(20):
-        pace.wait(f"host{number}.example")
-    assert time.monotonic() - began < 5
+        limiter.wait(f"host{number}.example")
+    assert time.monotonic() - start < 5
 
 
-ASK_SERVER = """
+REQUEST_TWICE = """
 import json, sys, time, urllib.request
 from pathlib import Path
 from cloob.download.fetch.guard import Guard, install
-from cloob.download.fetch.rate_limit import Pace
-Pace.make(Path(sys.argv[2]))
-install(Guard((sys.argv[1],), 10**6, 10**6, 1), Pace(Path(sys.argv[2]), 0.5))
-begun = time.monotonic()
+from cloob.download.fetch.rate_limit import HostRateLimiter
+address, file = sys.argv[1], Path(sys.argv[2])
+HostRateLimiter.create_file(file)
+install(Guard((address,), 10**6, 10**6, 1), HostRateLimiter(file, 0.5))
+start = time.monotonic()
 for _ in range(2):
-    print(len(urllib.request.urlopen(f"http://{sys.argv[1]}/one.jpg", timeout=1).read()))
-print(time.monotonic() - begun)
+    print(len(urllib.request.urlopen(f"http://{address}/image.jpg", timeout=1).read()))
+print(time.monotonic() - start)
 """
 
 
-def test_waiting_for_the_turn_is_no_time_out(website: RememberingServer, tmp_path: Path):
-    (website.root / "one.jpg").write_bytes(jpeg(1))
-    command = [sys.executable, "-c", ASK_SERVER, guard(website).allowed[0], str(tmp_path / "pace")]
+def test_time_in_the_rate_limiter_does_not_count_towards_the_timeout(
+    website: RecordingServer, tmp_path: Path
+) -> None:
+    (website.root / "image.jpg").write_bytes(random_jpeg(1))
+    address = guard_allowing(website).allowed_addresses[0]
+    command = [sys.executable, "-c", REQUEST_TWICE, address, str(tmp_path / "limits")]
     *sizes, seconds = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert sizes == [str(len(jpeg(1)))] * 2
-    assert float(seconds) >= 2, "the second request did not wait longer than any time-out"
+    assert sizes == [str(len(random_jpeg(1)))] * 2
+    assert float(seconds) >= 2, "the second request was not delayed beyond the timeout"

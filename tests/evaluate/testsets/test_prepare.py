@@ -22,15 +22,15 @@ from cloob.cli import main
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_description
 from cloob.evaluate.testsets.video import middle_frame
-from tests.helpers.range_server import RangedServer, Served
+from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
 
 SHIPPED = ROOT / "config" / "datasets"
 
 
 @pytest.fixture
-def web() -> Iterator[RangedServer]:
-    with RangedServer() as server:
+def web() -> Iterator[RangeServer]:
+    with RangeServer() as server:
         yield server
 
 
@@ -66,9 +66,9 @@ def tree(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def processed(web: RangedServer, archive: bytes) -> dict:
-    web.files["birds.zip"] = Served(archive)
-    file = {"url": web.address("birds.zip"), "checksum": None, "max_bytes": 100_000}
+def processed(web: RangeServer, archive: bytes) -> dict:
+    web.files["birds.zip"] = ServedFile(archive)
+    file = {"url": web.url_of("birds.zip"), "checksum": None, "max_bytes": 100_000}
     return {"processed": {"layout": "class_folders", "files": [file]}}
 
 
@@ -95,7 +95,7 @@ def test_a_second_try_takes_what_was_fetched(web, tmp_path: Path, describe: Call
     assert "3 images where 4 are expected by" in error_of(capfd)
     assert not (tmp_path / "out").exists()
     assert prepare(tmp_path, describe(tmp_path / "d.yaml", source=source, expected=EXPECTED)) == 0
-    assert len(web.files["birds.zip"].asked) == 1
+    assert len(web.files["birds.zip"].requested_ranges) == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_second_try_takes_what_was_fetched(web, tmp_path: Path, describe: Call
     [
         ([name for name in BIRDS if "/1/" not in name], "2 class folders where .* names 3 classes"),
         (["birds/train/0/a.jpg"], "no folder 'test' here; found birds, birds/train"),
-        (["../test/0/a.jpg"], "leads elsewhere"),
+        (["../test/0/a.jpg"], "unsafe path"),
         (["birds/test/0/a.jpg", "birds/test/1/a.jpg", "birds/test/2/a.jpg"], r"without images are \[\]"),
     ],
 )
@@ -119,7 +119,7 @@ def test_another_set_than_expected_is_refused(
 def test_a_page_in_the_place_of_an_archive_is_refused(web, tmp_path: Path, describe: Callable, capfd) -> None:
     path = describe(tmp_path / "d.yaml", source=processed(web, b"<html>moved</html>"))
     assert prepare(tmp_path, path) == 2
-    assert "birds.zip: not an archive, but damaged (a web page" in error_of(capfd)
+    assert "birds.zip: not an archive, but a web page" in error_of(capfd)
 
 
 @pytest.mark.parametrize("damage", [lambda archive: archive[:-30], lambda archive: b"x" * len(archive)])
@@ -135,7 +135,7 @@ def test_a_fetched_archive_that_rotted_is_compared_with_its_checksum(
     assert prepare(tmp_path, describe(tmp_path / "d.yaml", source=source, expected=EXPECTED)) == 2
     said = error_of(capfd)
     found = hashlib.sha256(damage(archive)).hexdigest()
-    assert "birds.zip" in said and f"its sha256 is {found} where {wanted} is wanted: delete the file" in said
+    assert "birds.zip" in said and f"its sha256 is {found}, expected {wanted}: delete the file" in said
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_fetched_archive_that_rotted_is_compared_with_its_checksum(
         ({"processed": {"layout": "gtsrb", "files": [{"url": "ftp://a/b"}]}}, "a file wants address"),
         (
             {"processed": {"layout": "gtsrb", "files": [{"url": "ftp://a", "max_bytes": 1}]}},
-            "not an address of http or https",
+            "not an http or https URL",
         ),
         (
             {
@@ -232,8 +232,8 @@ def test_gtsrbs_official_archives_are_fetched(web, tmp_path: Path) -> None:
         with zipfile.ZipFile(content, "w") as archive:
             for member, data in members.items():
                 archive.writestr(member, data)
-        web.files[name] = Served(content.getvalue())
-        files.append({"url": web.address(name), "max_bytes": 100_000, "into": "gtsrb"})
+        web.files[name] = ServedFile(content.getvalue())
+        files.append({"url": web.url_of(name), "max_bytes": 100_000, "into": "gtsrb"})
     path = described(tmp_path, "gtsrb", 2, [label for label in range(43) if label not in (9, 42)])
     content = yaml.safe_load(path.read_text())
     content["source"]["official"]["files"] = files
@@ -252,10 +252,10 @@ def test_country211s_official_archive_is_fetched(web, tmp_path: Path) -> None:
                 member = tarfile.TarInfo(f"country211/{split}/{code}/{split}.jpg")
                 member.size = len(picture())
                 archive.addfile(member, io.BytesIO(picture()))
-    web.files["country211.tgz"] = Served(content.getvalue())
+    web.files["country211.tgz"] = ServedFile(content.getvalue())
     path = described(tmp_path, "country211", 211, [])
     changed = yaml.safe_load(path.read_text())
-    file = {"url": web.address("country211.tgz"), "max_bytes": 1_000_000}
+    file = {"url": web.url_of("country211.tgz"), "max_bytes": 1_000_000}
     changed["source"]["official"]["files"] = [file]
     path.write_text(yaml.safe_dump(changed, allow_unicode=True))
     assert prepare(tmp_path, path, "official") == 0

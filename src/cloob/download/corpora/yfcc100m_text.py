@@ -1,7 +1,7 @@
-"""The text form of YFCC100M's metadata: 25 columns, in the order of its line numbers, as the subset is.
+"""The text form of YFCC100M's metadata: 25 columns, sorted by line number like the subset.
 
-So a merge needs no table in memory. Only the lines that the subset lists are taken apart; of the others, six
-in seven, nothing is read but their numbers, a whole block's at once.
+A merge join therefore needs no table in memory. Only the lines that the subset lists are split into fields;
+of all others, six in seven, only the line numbers are parsed, vectorized over a block.
 """
 
 from collections import Counter
@@ -13,98 +13,99 @@ from typing import NamedTuple
 import numpy as np
 
 from cloob.common.errors import InputError
-from cloob.download.corpora.text_lines import blocks
-from cloob.download.corpora.yfcc100m_subset import Entries, Photo, read_subset
+from cloob.download.corpora.line_reader import read_blocks
+from cloob.download.corpora.yfcc100m_subset import Photo, SubsetRows, read_subset
 
 _TABS = 24
-_FACTS = itemgetter(1, 2, 8, 9, 24)
-_MOST_DIGITS = 18
+_PHOTO_FIELDS = itemgetter(1, 2, 8, 9, 24)
+_MAX_DIGITS = 18
 
 
-class _Numbered(NamedTuple):
-    """A block of the metadata: its records' numbers, which ascend, and where each begins and ends."""
+class _Block(NamedTuple):
+    """A block of the metadata: the ascending line numbers of its records, and their byte ranges."""
 
     content: memoryview
-    numbers: np.ndarray
-    begins: np.ndarray
+    line_numbers: np.ndarray
+    starts: np.ndarray
     ends: np.ndarray
 
 
-def by_line(
-    metadata: list[Path], subset: Path, found: Counter[str]
-) -> Iterator[tuple[Entries, list[Photo | None]]]:
-    """Merge by line number: entries with the photo of each, None where its line is malformed.
+def join_by_line_number(
+    metadata: list[Path], subset: Path, counts: Counter[str]
+) -> Iterator[tuple[SubsetRows, list[Photo | None]]]:
+    """Merge join: subset rows with the photo of each, None if its metadata line is malformed.
 
-    Those without a line are counted as `not_in_metadata`. Raises `InputError` where numbers do not ascend.
+    Rows without a line are counted as `not_in_metadata`. Raises `InputError` if line numbers do not ascend.
     """
-    more = read_subset(subset, found)
-    entries = next(more, None)
-    for block in _numbered(metadata):
-        # A damaged or unsorted end must not pass unseen, so the rest is read, too.
-        while entries is not None and entries.lines[0] <= block.numbers[-1]:
-            reached = np.searchsorted(entries.lines, block.numbers[-1], side="right")
-            now, entries = entries[:reached], entries[reached:]
-            places = np.searchsorted(block.numbers, now.lines)
-            there = block.numbers[places] == now.lines
-            found["not_in_metadata"] += int(len(there) - there.sum())
-            places = places[there]
-            spans = zip(block.begins[places].tolist(), block.ends[places].tolist(), strict=True)
-            yield now[there], [_photo(bytes(block.content[begin:end])) for begin, end in spans]
-            if not len(entries):
-                entries = next(more, None)
-    while entries is not None:
-        found["not_in_metadata"] += len(entries)
-        entries = next(more, None)
+    batches = read_subset(subset, counts)
+    pending = next(batches, None)
+    # The metadata is read to its end even when the subset is exhausted: a damaged or unsorted end is an
+    # error.
+    for block in _read_records(metadata):
+        while pending is not None and pending.line_numbers[0] <= block.line_numbers[-1]:
+            end = np.searchsorted(pending.line_numbers, block.line_numbers[-1], side="right")
+            current, pending = pending[:end], pending[end:]
+            positions = np.searchsorted(block.line_numbers, current.line_numbers)
+            matched = block.line_numbers[positions] == current.line_numbers
+            counts["not_in_metadata"] += int(len(matched) - matched.sum())
+            positions = positions[matched]
+            spans = zip(block.starts[positions].tolist(), block.ends[positions].tolist(), strict=True)
+            yield current[matched], [_parse_photo(bytes(block.content[start:stop])) for start, stop in spans]
+            if not len(pending):
+                pending = next(batches, None)
+    while pending is not None:
+        counts["not_in_metadata"] += len(pending)
+        pending = next(batches, None)
 
 
-def _photo(line: bytes) -> Photo | None:
+def _parse_photo(line: bytes) -> Photo | None:
     fields = line.rstrip(b"\r").split(b"\t")
-    return Photo._make(_FACTS(fields)) if len(fields) == _TABS + 1 else None
+    return Photo._make(_PHOTO_FIELDS(fields)) if len(fields) == _TABS + 1 else None
 
 
-def _numbered(metadata: list[Path]) -> Iterator[_Numbered]:
-    """The blocks; a line that begins with no number is no record."""
-    lines_before, before = 0, -1
-    for content in blocks(*metadata, what=metadata[0].name, whole=_whole):
+def _read_records(metadata: list[Path]) -> Iterator[_Block]:
+    """The blocks of the metadata; lines that do not start with a number are ignored."""
+    lines_before, last_line_number = 0, -1
+    for content in read_blocks(*metadata, description=metadata[0].name, is_complete=_is_complete):
         characters = np.frombuffer(content, np.uint8)
         ends = np.flatnonzero(characters == ord("\n"))
-        begins = np.concatenate(([0], ends[:-1] + 1))
-        numbers = _leading_numbers(characters, begins)
-        records = np.flatnonzero(numbers >= 0)
-        numbers = numbers[records]
-        late = np.flatnonzero(numbers <= np.concatenate(([before], numbers[:-1])))
-        if len(late):
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        line_numbers = _leading_numbers(characters, starts)
+        records = np.flatnonzero(line_numbers >= 0)
+        line_numbers = line_numbers[records]
+        unsorted = np.flatnonzero(line_numbers <= np.concatenate(([last_line_number], line_numbers[:-1])))
+        if len(unsorted):
             names = ", ".join(str(path) for path in metadata)
-            place = lines_before + int(records[late[0]]) + 1
+            line = lines_before + int(records[unsorted[0]]) + 1
             columns = bytes(content[: ends[0]]).count(b"\t") + 1
             raise InputError(
-                f"{names}: line {place}: line numbers must ascend; is the file sorted otherwise, or no "
+                f"{names}: line {line}: line numbers must ascend; is the file sorted differently, or not the "
                 f"metadata of {_TABS + 1} columns? It has {columns}"
             )
-        lines_before += len(begins)
-        if len(numbers):
-            before = numbers[-1]
-            yield _Numbered(content, numbers, begins[records], ends[records])
+        lines_before += len(starts)
+        if len(line_numbers):
+            last_line_number = line_numbers[-1]
+            yield _Block(content, line_numbers, starts[records], ends[records])
 
 
-def _whole(line: bytes) -> bool:
-    """Whether the last line of a part, which nothing ends, has all its columns."""
+def _is_complete(line: bytes) -> bool:
+    """Whether the last line of a part, which has no line ending, has all its columns."""
     return line.count(b"\t") == _TABS and not line.endswith(b"\t")
 
 
-def _leading_numbers(characters: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """The number before the first tab of each line; -1 where there is none of at most 18 digits."""
-    numbers = np.zeros(len(begins), np.int64)
-    known = np.full(len(begins), -1, np.int64)
-    going = np.ones(len(begins), bool)
-    for place in range(_MOST_DIGITS + 1):
-        here = characters.take(begins + place, mode="clip")
-        ended = going & (here == ord("\t"))
-        if place:
-            known[ended] = numbers[ended]
-        digits = here - np.uint8(ord("0"))
-        going &= digits < 10
-        if not going.any():
+def _leading_numbers(characters: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The number before the first tab of each line; -1 if that is not a number of at most 18 digits."""
+    values = np.zeros(len(starts), np.int64)
+    numbers = np.full(len(starts), -1, np.int64)
+    is_number = np.ones(len(starts), bool)
+    for offset in range(_MAX_DIGITS + 1):
+        current = characters.take(starts + offset, mode="clip")
+        ended = is_number & (current == ord("\t"))
+        if offset:
+            numbers[ended] = values[ended]
+        digits = current - np.uint8(ord("0"))
+        is_number &= digits < 10
+        if not is_number.any():
             break
-        numbers = np.where(going, numbers * 10 + digits, numbers)
-    return known
+        values = np.where(is_number, values * 10 + digits, values)
+    return numbers

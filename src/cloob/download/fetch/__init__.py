@@ -1,1 +1,1 @@
-"""Downloading images with img2dataset."""
+"""Download of the images in a URL table with img2dataset."""

@@ -1,4 +1,4 @@
-"""The folder that img2dataset fills: whose it is, which of its tars are whole, and what they hold."""
+"""img2dataset's output directory: its preparation, its complete tars, and the rows of these."""
 
 import json
 import shutil
@@ -16,10 +16,10 @@ from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.tar_reader import open_tar
 from cloob.download.fetch.error_codes import http_status_of, outcome_of
 
-# img2dataset takes every *.json in the folder for the statistics of a tar.
+# Not .json: img2dataset reads every *.json in the directory as the statistics of a tar.
 _FINGERPRINT = "fingerprint.txt"
 _STATISTICS = "_stats.json"
-_ROW = pa.schema(
+_SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
         ("outcome", pa.string()),
@@ -31,87 +31,89 @@ _ROW = pa.schema(
 )
 
 
-def claim(folder: Path, fingerprint: str) -> bool:
-    """Make the folder ours: keep what has the same fingerprint, wipe what another fetch left.
+def prepare_output_dir(folder: Path, fingerprint: str) -> bool:
+    """Create the directory, or keep its content if it has the same fingerprint, or else delete that.
 
-    Returns whether an earlier fetch of the same is gone on with. A folder that no fetch has made
-    is never wiped: `InputError`.
+    Returns whether an earlier download with the same fingerprint is resumed. Raises `InputError`, and deletes
+    nothing, if the directory holds files but no fingerprint: no download has created it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / _FINGERPRINT
-    for half in sorted_glob(
-        folder, f".{mark.stem}.*"
-    ):  # of a process that was killed as it marked the folder
-        half.unlink()
-    if not mark.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: holds files that no fetch has left; empty it or name another folder")
-    with io_errors_at(mark):
-        if mark.exists() and mark.read_text(encoding="ascii").strip() == fingerprint:
+    marker = folder / _FINGERPRINT
+    for temporary in sorted_glob(folder, f".{marker.stem}.*"):  # of a process killed while writing the marker
+        temporary.unlink()
+    if not marker.exists() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: contains files that no download has written; empty it or name another folder"
+        )
+    with io_errors_at(marker):
+        if marker.exists() and marker.read_text(encoding="ascii").strip() == fingerprint:
             return True
-    # The statistics first: without them a tar counts as unfinished, wherever the wiping is cut off.
+    # Statistics first: a tar without them counts as incomplete, so an interrupted deletion is harmless.
     for statistics in sorted_glob(folder, f"*{_STATISTICS}"):
         statistics.unlink()
-    for leftover in folder.iterdir():
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        elif leftover != mark:
-            leftover.unlink()
-    with atomic_write(mark) as beside:
-        beside.write_text(fingerprint + "\n", encoding="ascii")
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path != marker:
+            path.unlink()
+    with atomic_write(marker) as temporary:
+        temporary.write_text(fingerprint + "\n", encoding="ascii")
     return False
 
 
-def read_whole(folder: Path, whole: dict[str, pa.Table]) -> list[pa.Table]:
-    """Add to `whole` the tars that have become whole, by name; return what was added.
+def read_completed_tars(folder: Path, completed: dict[str, pa.Table]) -> list[pa.Table]:
+    """Add tars that are newly complete to `completed`, by name; return their tables.
 
-    A table has a row per link, in the order of the list: uid, outcome, http_status, and of kept ones the
-    sha256 and the place (offset, length) of the bytes in the tar. img2dataset counts a tar as done if its
-    statistics exist; here the tar and the table must hold what these say.
+    A table has a row per URL in list order: uid, outcome, http_status, and for kept rows the sha256, offset
+    and length of the image bytes in the tar. img2dataset considers a tar done once its statistics exist; here
+    its tar and Parquet file must also contain what the statistics say.
     """
     added = []
-    for statistics in sorted_glob(folder, f"*{_STATISTICS}"):
-        name = statistics.name.removesuffix(_STATISTICS)
-        if name in whole:
+    for statistics_file in sorted_glob(folder, f"*{_STATISTICS}"):
+        name = statistics_file.name.removesuffix(_STATISTICS)
+        if name in completed:
             continue
         try:
-            said = json.loads(statistics.read_text(encoding="utf-8"))
-            table = _read(folder / name, said["count"], said["successes"])
+            statistics = json.loads(statistics_file.read_text(encoding="utf-8"))
+            table = _read_tar(folder / name, statistics["count"], statistics["successes"])
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, tarfile.TarError) as error:
-            raise_if_io_error(error, folder / f"{name}.tar")  # else it would be deleted, and fetched again
-            continue  # torn, or being written
-        whole[name] = table
+            # An intact tar on a failing disk must not be deleted and downloaded again.
+            raise_if_io_error(error, folder / f"{name}.tar")
+            continue  # incomplete, or being written
+        completed[name] = table
         added.append(table)
     return added
 
 
-def _read(stem: Path, count: int, successes: int) -> pa.Table:
-    """The rows of a tar; raises `ValueError` where it lacks what its statistics say."""
+def _read_tar(stem: Path, count: int, successes: int) -> pa.Table:
+    """The rows of a tar. Raises `ValueError` if it does not match its statistics."""
     columns = ["key", "uid", "status", "error_message"]
     rows = pq.read_table(stem.with_suffix(".parquet"), columns=columns).sort_by("key").to_pylist()
-    places = {}
+    images = {}
     with open_tar(stem.with_suffix(".tar")) as tar:
         for member in tar:
             if member.name.endswith(".jpg"):
                 content = tar.content(member).read()
                 if len(content) != member.size:
-                    raise ValueError("the tar is cut off")
-                places[member.name] = sha256(content).hexdigest(), member.offset_data, member.size
-    if len(rows) != count or len(places) != successes:
+                    raise ValueError("the tar is truncated")
+                images[member.name] = sha256(content).hexdigest(), member.offset_data, member.size
+    if len(rows) != count or len(images) != successes:
         raise ValueError("rows or images are missing")
-    entries = []
+    records = []
     for row in rows:
-        why = row["status"], row["error_message"]
-        outcome = outcome_of(*why)
-        place = places[f"{row['key']}.jpg"] if outcome == KEPT else (None, None, None)
-        entries.append((row["uid"], outcome, http_status_of(*why), *place))
-    values = list(zip(*entries, strict=True)) or [()] * len(_ROW)
-    return pa.table([pa.array(column, field.type) for column, field in zip(values, _ROW, strict=True)], _ROW)
+        result = row["status"], row["error_message"]
+        outcome = outcome_of(*result)
+        image = images[f"{row['key']}.jpg"] if outcome == KEPT else (None, None, None)
+        records.append((row["uid"], outcome, http_status_of(*result), *image))
+    values = list(zip(*records, strict=True)) or [()] * len(_SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(values, _SCHEMA, strict=True)]
+    return pa.table(arrays, _SCHEMA)
 
 
-def drop_torn(folder: Path, whole: dict[str, pa.Table]) -> None:
-    """Delete what a killed run left half-written, so that img2dataset makes it anew."""
+def remove_incomplete(folder: Path, completed: dict[str, pa.Table]) -> None:
+    """Delete the files of incomplete tars, so that img2dataset downloads these again."""
     shutil.rmtree(folder / "_tmp", ignore_errors=True)
     for pattern in (f"*{_STATISTICS}", "*.tar", "*.parquet"):
         for file in sorted_glob(folder, pattern):
-            if file.name.removesuffix(_STATISTICS).split(".")[0] not in whole:
+            if file.name.removesuffix(_STATISTICS).split(".")[0] not in completed:
                 file.unlink()

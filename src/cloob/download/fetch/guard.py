@@ -1,9 +1,9 @@
-"""What a request may reach and what an answer may cost: links come from strangers.
+"""SSRF guard and response limits: the URLs come from untrusted lists.
 
-img2dataset asks `urllib.request.urlopen`, follows redirects, opens any scheme, and reads and decodes whatever
-comes. `install` gives the process an opener that speaks http and https only and connects to public addresses
-only. The address is checked when it is connected to, so a link, a name and a redirect are the same to it, and
-a name that resolves otherwise the second time gains nothing. No proxy is used: nobody sees through one.
+img2dataset calls `urllib.request.urlopen`, follows redirects, accepts any scheme, and reads and decodes every
+response. `install` gives the process an opener that supports only http and https and connects only to public
+addresses. The address is checked when the connection is made, so literal addresses, host names, redirects and
+DNS rebinding are all covered. No proxy is used, because the address behind it could not be checked.
 """
 
 import http.client
@@ -21,34 +21,34 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from PIL import Image
 
 from cloob.common.bounded_http import BoundedResponse, Budget, TooLargeError, bounded_opener
-from cloob.download.fetch.rate_limit import Pace
+from cloob.download.fetch.rate_limit import HostRateLimiter
 from cloob.images.decoding import FORMATS
 from cloob.images.structure import complexity_violation
 
 _NAT64 = ip_network("64:ff9b::/96")
-_SITE_LOCAL = ip_network("fec0::/10")  # out of use, and not global
-_METADATA = ip_address("168.63.129.16")  # of Azure's machines, at an address that looks public
-# Successes of HTTP that bring no image, or not all of it: of all that is kept the status is 200.
+_SITE_LOCAL = ip_network("fec0::/10")  # deprecated, and not global
+_AZURE_METADATA = ip_address("168.63.129.16")  # internal service at an address that looks public
+# 2xx statuses without a complete image; kept images always have status 200.
 _NO_CONTENT = range(201, 300)
 Address = IPv4Address | IPv6Address
 
 
 class ForbiddenAddressError(OSError):
-    """All addresses of a host are such as no stranger may send us to."""
+    """All addresses of a host are forbidden."""
 
 
 @dataclass(frozen=True)
 class Guard:
-    """`allowed` are the addresses (`IP:port`) that may be reached though they are not public."""
+    """Limits of a request; `allowed_addresses` (`IP:port`) may be contacted although they are not public."""
 
-    allowed: tuple[str, ...]
+    allowed_addresses: tuple[str, ...]
     max_bytes: int
     max_pixels: int
-    max_seconds: float  # of an answer and the redirects to it, from the connection on
+    max_seconds: float  # of a response including redirects, from the connection on
 
     def budget(self) -> Budget:
-        """What a request may cost."""
-        return Budget(self.max_bytes, self.max_seconds, at_once=self.max_bytes)
+        """The bytes and seconds that one request may use."""
+        return Budget(self.max_bytes, self.max_seconds, max_body_bytes=self.max_bytes)
 
     def connect(
         self,
@@ -57,42 +57,41 @@ class Guard:
         *_: object,
         wait: Callable[[str], None] = lambda host: None,
     ) -> socket.socket:
-        """As `socket.create_connection`, after a `wait` for the host's turn, which no time-out counts.
+        """Like `socket.create_connection`, after `wait(host)`, which does not count towards `timeout`.
 
-        Raises `ForbiddenAddressError` where there is no address to connect to.
+        Raises `ForbiddenAddressError` if the host has no allowed address.
         """
         failure: OSError = ForbiddenAddressError(f"forbidden address: {address[0]}")
         seconds = 0.0
-        for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
-            if not self.permits(str(place[0]), int(place[1])):
+        for family, kind, protocol, _, peer in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+            if not self.is_allowed(str(peer[0]), int(peer[1])):
                 continue
             wait(address[0])
             connection = socket.socket(family, kind, protocol)
             connection.settimeout(timeout if isinstance(timeout, int | float) else None)
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
-                connection.connect(place)
+                connection.connect(peer)
                 return connection
             except OSError as error:
                 connection.close()
                 failure = error
-            seconds += time.monotonic() - begun
-            if seconds > self.max_seconds:  # a name may have thousands of addresses
+            seconds += time.monotonic() - start
+            if seconds > self.max_seconds:  # a name may resolve to thousands of addresses
                 break
         raise failure
 
-    def permits(self, address: str, port: int) -> bool:
-        """Whether a numeric address is public, or allowed by name."""
-        number = ip_address(address.partition("%")[0])
-        inner = _inner(number)
-        public = inner.is_global and not (inner.is_multicast or inner.is_reserved)
-        return f"{inner}:{port}" in self.allowed or (
-            public and inner not in _SITE_LOCAL and inner != _METADATA
+    def is_allowed(self, address: str, port: int) -> bool:
+        """Whether a numeric address is public or in `allowed_addresses`."""
+        target = _embedded_ipv4(ip_address(address.partition("%")[0]))
+        is_public = target.is_global and not (target.is_multicast or target.is_reserved)
+        return f"{target}:{port}" in self.allowed_addresses or (
+            is_public and target not in _SITE_LOCAL and target != _AZURE_METADATA
         )
 
 
-def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, if it does."""
+def _embedded_ipv4(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address maps or tunnels to, or else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     teredo = address.teredo
@@ -101,44 +100,44 @@ def _inner(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
 
 
-def install(guard: Guard, pace: Pace | None = None) -> None:
-    """Have all of this process's `urllib.request.urlopen` guarded, and keep the pace."""
-    Image.MAX_IMAGE_PIXELS = None  # this guard counts them itself
-    connect = partial(guard.connect, wait=pace.wait) if pace else guard.connect
-    # One for all connections: each would read the certificates of all authorities anew, 25 ms of a core.
+def install(guard: Guard, rate_limiter: HostRateLimiter | None = None) -> None:
+    """Guard and rate-limit every `urllib.request.urlopen` of this process."""
+    Image.MAX_IMAGE_PIXELS = None  # the guard checks the number of pixels itself
+    connect = partial(guard.connect, wait=rate_limiter.wait) if rate_limiter else guard.connect
+    # One context for all connections: loading the CA certificates takes 25 ms of CPU time.
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
-    response = _response(guard.max_pixels)
+    response = _guarded_response(guard.max_pixels)
     urllib.request.install_opener(bounded_opener(guard.budget, response, connect, tls, proxies=False))
 
 
-def _response(max_pixels: int) -> type[BoundedResponse]:
-    class Guarded(BoundedResponse):
+def _guarded_response(max_pixels: int) -> type[BoundedResponse]:
+    class GuardedResponse(BoundedResponse):
         def begin(self) -> None:
             super().begin()
             if self.status in _NO_CONTENT:
-                raise http.client.HTTPException(f"HTTP Error {self.status}: no whole answer")
+                raise http.client.HTTPException(f"HTTP Error {self.status}: incomplete response")
 
         def read(self, amount: int | None = None) -> bytes:
-            """All of the answer, or an error as soon as it is too much."""
+            """The whole response, or an error as soon as a limit is exceeded."""
             content = super().read(amount)
             if amount is None:
-                _refuse_bomb(content, max_pixels)
+                _check_pixels(content, max_pixels)
             return content
 
-    return Guarded
+    return GuardedResponse
 
 
-def _refuse_bomb(content: bytes, max_pixels: int) -> None:
-    """Raise `TooLargeError` where an image's header tells of too many pixels; nothing is decoded."""
-    if complexity_violation(content):  # which the decoder refuses; here even the header might take long
+def _check_pixels(content: bytes, max_pixels: int) -> None:
+    """Raise `TooLargeError` if the image header declares too many pixels; nothing is decoded."""
+    if complexity_violation(content):  # rejected by the decoder; parsing even the header might take long
         return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 width, height = image.size
-    except Exception:  # whatever a stranger's bytes do to a parser: the decoder will say that it is no image
+    except Exception:  # untrusted bytes may raise anything; the decoder will reject them as no image
         return
     if width * height > max_pixels:
         raise TooLargeError(f"image of {width} x {height} pixels")

@@ -1,12 +1,12 @@
-"""img2dataset in a process of its own: `python -m cloob.download.fetch.img2dataset_job JOB`.
+"""Runs img2dataset in a process of its own: `python -m cloob.download.fetch.img2dataset_job JOB`.
 
-JOB is a JSON object: `options` are keyword arguments of `img2dataset.download`, `guard` those of
-`guard.Guard`, and `requests_per_second` is the pace. The process holds the library's signal handler, its
-chatter and its workers apart from us, and ends with all its workers as soon as its standard input closes:
-when the parent is killed, nobody goes on writing.
+JOB is a JSON object: `options` are the keyword arguments of `img2dataset.download`, `guard` those of
+`guard.Guard`, and `requests_per_second` is the rate limit per host. The process isolates the library's signal
+handler, log output and workers, and kills itself with all workers as soon as its standard input closes: when
+the parent is killed, nothing keeps writing.
 
-It ends as well where one of its processes cannot write: img2dataset would retry in silence, or wait for ever
-for a thread. Standard input is a socket, to which the number of that error is written for the parent.
+It also exits if one of its processes cannot write a file: img2dataset would retry silently, or wait for a
+thread forever. Standard input is a socket, through which the errno is reported to the parent.
 """
 
 import errno
@@ -27,68 +27,69 @@ from typing import Any, NoReturn
 from cloob.common.errors import io_errors_at
 from cloob.download.fetch.error_codes import is_transient, outcome_of
 from cloob.download.fetch.guard import Guard, install
-from cloob.download.fetch.rate_limit import Pace
+from cloob.download.fetch.rate_limit import HostRateLimiter
 from cloob.images.decoding import ImageError, decode_rgb
 
-# Every spawned worker imports this module first, then img2dataset, which imports webdataset, which
-# imports torch where there is one and uses nothing of it: half of the time a worker needs to start.
+# Every spawned worker imports this module first, then img2dataset, which imports webdataset, which imports
+# torch if it is installed, without using it: half of a worker's start-up time.
 sys.modules["torch"] = None  # type: ignore[assignment]
-# Nor does it use wandb unless asked: a quarter of the rest.
+# wandb is not used either: a quarter of the remaining start-up time.
 sys.modules["wandb"] = ModuleType("wandb")
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-# Tells a worker what to install.
-_RULES = "CLOOB_FETCH_RULES"
+# Environment variable with the worker settings as JSON.
+_SETTINGS = "CLOOB_FETCH_SETTINGS"
+# A worker that cannot write exits with this status plus the errno.
+_WRITE_FAILED = 100
 
 
-# Added to the number of a worker's error of writing it is the worker's exit status.
-_UNWRITABLE = 100
+def _patch_process(on_write_error: Callable[[int], Any]) -> None:
+    """Install the guard, the rate limiter and the changes to img2dataset in this process."""
+    settings = json.loads(os.environ[_SETTINGS])
+    guard = Guard(**settings["guard"])
+    _patch_decoder(guard.max_pixels)
+    _patch_retries()
+    _patch_writers(on_write_error)
+    limiter = HostRateLimiter(Path(settings["rate_limit_file"]), settings["requests_per_second"])
+    install(guard, limiter)
 
 
-def _install_rules(fail: Callable[[int], Any]) -> None:
-    rules = json.loads(os.environ[_RULES])
-    guard = Guard(**rules["guard"])
-    _decode_by_policy(guard.max_pixels)
-    _retry_what_may_pass()
-    _end_where_unwritable(fail)
-    install(guard, Pace(Path(rules["pace"]), rules["requests_per_second"]))
-
-
-def _end_where_unwritable(fail: Callable[[int], Any]) -> None:
-    """Call `fail` with the number of any error of writing, to the log too."""
+def _patch_writers(on_write_error: Callable[[int], Any]) -> None:
+    """Call `on_write_error` with the errno of any failed write, to the log too."""
     from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
 
-    def ending(function: Callable) -> Callable:
+    def reporting(function: Callable) -> Callable:
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
             try:
                 return function(*arguments, **options)
             except OSError as error:
-                fail(error.errno or errno.EIO)
+                on_write_error(error.errno or errno.EIO)
                 raise
 
         return call
 
-    class Log:
-        """A text stream, every writing of which is watched."""
+    class ReportingStream:
+        """A text stream whose write errors are reported."""
 
         def __init__(self, stream: Any) -> None:
             self._stream = stream
-            self.write, self.flush = ending(stream.write), ending(stream.flush)
+            self.write, self.flush = reporting(stream.write), reporting(stream.flush)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._stream, name)
 
-    sys.stdout, sys.stderr = Log(sys.stdout), Log(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = ReportingStream(sys.stdout)  # type: ignore[assignment]
+    sys.stderr = ReportingStream(sys.stderr)  # type: ignore[assignment]
     for owner, names in (
         (LocalFileOpener, ("_open", "write", "flush", "close", "__exit__")),
         (LocalFileSystem, ("mkdir",)),
     ):
         for name in names:
-            setattr(owner, name, ending(getattr(owner, name)))
+            setattr(owner, name, reporting(getattr(owner, name)))
 
 
-def _retry_what_may_pass() -> None:
-    """Have img2dataset not retry what its server, or the guard, has refused for good."""
+def _patch_retries() -> None:
+    """Make img2dataset retry only transient failures."""
     from img2dataset import downloader
 
     def download_with_retry(row: Any, timeout: Any, retries: int, *arguments: Any, **options: Any) -> Any:
@@ -101,12 +102,12 @@ def _retry_what_may_pass() -> None:
     downloader.download_image_with_retry = download_with_retry
 
 
-def _decode_by_policy(max_pixels: int) -> None:
-    """Have img2dataset decode as all stages do (`cloob.images.decoding`), not as OpenCV does.
+def _patch_decoder(max_pixels: int) -> None:
+    """Make img2dataset decode like all stages (`cloob.images.decoding`) instead of with OpenCV.
 
-    JPEGs that fit keep their bytes, EXIF and all; what is scaled or in another format is encoded again,
-    loses its EXIF and has to be upright. OpenCV ignores the orientation of PNG and WebP, cuts 16 bits off at
-    255 and fills what is missing of a truncated file with gray.
+    JPEGs that fit keep their bytes, including EXIF; other images are re-encoded without EXIF, so they must be
+    upright. OpenCV ignores the orientation of PNG and WebP, clips 16-bit values at 255 and fills the missing
+    part of a truncated file with gray.
     """
     import cv2
     import numpy as np
@@ -117,44 +118,45 @@ def _decode_by_policy(max_pixels: int) -> None:
         except ImageError as error:
             reason = error.reason if len(content) else "empty_file"
             raise ValueError(f"undecoded image: {reason}") from None
-        return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)  # OpenCV's order is blue, green, red
+        return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)  # OpenCV's channel order
 
     cv2.imdecode = decode
 
 
-def _run(options: dict[str, Any], **rules: Any) -> None:
-    with tempfile.NamedTemporaryFile(prefix="cloob_pace_") as pace:
-        with io_errors_at(pace.name):
-            Pace.make(Path(pace.name))
-        os.environ[_RULES] = json.dumps(rules | {"pace": pace.name})
+def _run(options: dict[str, Any], **settings: Any) -> None:
+    with tempfile.NamedTemporaryFile(prefix="cloob_rate_limit_") as file:
+        with io_errors_at(file.name):
+            HostRateLimiter.create_file(Path(file.name))
+        os.environ[_SETTINGS] = json.dumps(settings | {"rate_limit_file": file.name})
 
-        def end(number: int | None = None) -> NoReturn:
+        def kill_group(number: int | None = None) -> NoReturn:
+            """Kill this process and its workers; report an errno to the parent first."""
             if number is not None:
                 with suppress(OSError):  # the parent has ended
                     os.write(sys.stdin.fileno(), b"%d\n" % number)
-            Path(pace.name).unlink(missing_ok=True)
+            Path(file.name).unlink(missing_ok=True)
             os.killpg(os.getpgrp(), signal.SIGKILL)
-            os._exit(1)  # not reached: it is ours, too
+            os._exit(1)  # not reached: the group includes this process
 
-        def end_with_parent() -> None:
+        def die_with_parent() -> None:
             os.read(sys.stdin.fileno(), 1)
-            end()
+            kill_group()
 
-        class Watched(popen_spawn_posix.Popen):
-            """The pool would wait for ever for what a killed worker was at."""
+        class WatchedWorker(popen_spawn_posix.Popen):
+            """The pool would wait forever for the task of a killed worker."""
 
             def poll(self, flag: int = os.WNOHANG) -> int | None:
                 status = super().poll(flag)
-                if status is not None and status >= _UNWRITABLE:
-                    end(status - _UNWRITABLE)
-                if status not in (None, 0, -signal.SIGTERM):  # that is how the pool ends them itself
+                if status is not None and status >= _WRITE_FAILED:
+                    kill_group(status - _WRITE_FAILED)
+                if status not in (None, 0, -signal.SIGTERM):  # the pool itself terminates workers by SIGTERM
                     print(f"a worker has died with status {status}", file=sys.stderr, flush=True)
-                    end()
+                    kill_group()
                 return status
 
-        popen_spawn_posix.Popen = Watched  # type: ignore[misc]
-        threading.Thread(target=end_with_parent, daemon=True).start()
-        _install_rules(fail=end)
+        popen_spawn_posix.Popen = WatchedWorker  # type: ignore[misc]
+        threading.Thread(target=die_with_parent, daemon=True).start()
+        _patch_process(on_write_error=kill_group)
         from img2dataset import download
 
         download(**options)
@@ -162,5 +164,5 @@ def _run(options: dict[str, Any], **rules: Any) -> None:
 
 if __name__ == "__main__":
     _run(**json.loads(sys.argv[1]))
-elif __name__ == "__mp_main__":  # in the workers that it spawns, which import it by this name
-    _install_rules(fail=lambda number: os._exit(_UNWRITABLE + number))
+elif __name__ == "__mp_main__":  # the name under which spawned workers import this module
+    _patch_process(on_write_error=lambda number: os._exit(_WRITE_FAILED + number))

@@ -1,7 +1,8 @@
-"""No host is asked more often than so many times a second, by all processes of a job together.
+"""Host rate limiting shared by all processes of a job.
 
-Each process has the same small file in memory: for every host (by a hash of its name; two that share one
-wait for each other) the moment from which it may be asked again. Who asks takes it, and sleeps until then.
+All processes map the same small file into memory. It holds, for every host (by a hash of its name; colliding
+hosts share an entry), the time from which the next request may start. A request reserves the next free slot
+and sleeps until then.
 """
 
 import fcntl
@@ -12,37 +13,37 @@ import time
 import zlib
 from pathlib import Path
 
-_HOSTS = 1 << 16
+_SLOTS = 1 << 16
 _BYTES = 8
 
 
-class Pace:
-    """Waits before a host is asked; `file` is one of `Pace.make`, the same for all processes."""
+class HostRateLimiter:
+    """Limits the requests per second to each host; `file` is made by `create_file`, one for all processes."""
 
     def __init__(self, file: Path, requests_per_second: float) -> None:
         self._file = os.open(file, os.O_RDWR)  # until the process ends
-        self._moments = memoryview(mmap.mmap(self._file, _HOSTS * _BYTES)).cast("d")
-        self._seconds = 1 / requests_per_second
-        self._threads = threading.Lock()  # the file's lock is the process's, not the thread's
+        self._next_start = memoryview(mmap.mmap(self._file, _SLOTS * _BYTES)).cast("d")
+        self._interval = 1 / requests_per_second
+        self._thread_lock = threading.Lock()  # the file lock excludes processes, not threads
 
     @staticmethod
-    def make(file: Path) -> None:
-        """Write a file in which no host has been asked."""
-        file.write_bytes(bytes(_HOSTS * _BYTES))
+    def create_file(file: Path) -> None:
+        """Write the shared file, in which no host has been contacted."""
+        file.write_bytes(bytes(_SLOTS * _BYTES))
 
     def wait(self, host: str) -> None:
-        """Sleep until the host may be asked once more."""
-        # This clock is the machine's: the same for all its processes.
-        left = self._take(zlib.crc32(host.lower().encode()) % _HOSTS) - time.monotonic()
-        if left > 0:
-            time.sleep(left)
+        """Sleep until the next request to the host may start."""
+        # The monotonic clock is the same for all processes of a machine.
+        remaining = self._reserve(zlib.crc32(host.lower().encode()) % _SLOTS) - time.monotonic()
+        if remaining > 0:
+            time.sleep(remaining)
 
-    def _take(self, host: int) -> float:
-        with self._threads:
+    def _reserve(self, slot: int) -> float:
+        with self._thread_lock:
             fcntl.lockf(self._file, fcntl.LOCK_EX)
             try:
-                moment = max(time.monotonic(), self._moments[host])
-                self._moments[host] = moment + self._seconds
+                start = max(time.monotonic(), self._next_start[slot])
+                self._next_start[slot] = start + self._interval
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
-        return moment
+        return start

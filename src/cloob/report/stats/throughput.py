@@ -23,13 +23,18 @@ def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Medians over steps, the fraction of the time spent waiting for data, and the hours of all steps."""
+    """Medians over steps, and the time of all steps with the part of it spent waiting for data."""
 
     pairs_per_second: float
     pairs_per_second_and_process: float
     step_seconds: float
-    waiting_fraction: float
-    hours: float
+    waiting_seconds: float
+    total_seconds: float
+
+    @property
+    def waiting_fraction(self) -> float:
+        """The fraction of the time spent waiting for data."""
+        return self.waiting_seconds / self.total_seconds
 
 
 def throughput(steps: "pd.DataFrame") -> Throughput:
@@ -38,6 +43,6 @@ def throughput(steps: "pd.DataFrame") -> Throughput:
         pairs_per_second=steps.samples_per_second.median(),
         pairs_per_second_and_process=steps.rate_per_process.median(),
         step_seconds=steps.batch_seconds.median(),
-        waiting_fraction=steps.data_seconds.sum() / steps.batch_seconds.sum(),
-        hours=steps.batch_seconds.sum() / 3600,
+        waiting_seconds=steps.data_seconds.sum(),
+        total_seconds=steps.batch_seconds.sum(),
     )

@@ -1,0 +1,60 @@
+"""Copy a figure of the demo for the README, with its data and provenance: `make demo figures-readme`.
+
+`python docs/figures/update.py results/demo` writes zeroshot.png, zeroshot.csv and zeroshot.json here.
+A test redraws the image from the CSV and compares the configuration in the JSON with config/demo.yaml.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
+NAME = "zeroshot"
+# The keys of config/demo.yaml that determine the results.
+KEYS = ("toy_data", "runs", "recipes", "title_suffix")
+
+
+def demo_config() -> dict[str, Any]:
+    """The configuration that determines the figure: the demo's, and the titles of the corpora."""
+    default, demo = (
+        yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
+        for name in ("config.yaml", "demo.yaml")
+    )
+    # Snakemake merges the demo's configuration into the default one.
+    titles = {name: corpus["title"] for name, corpus in default["corpora"].items()}
+    titles |= {name: corpus["title"] for name, corpus in demo["corpora"].items() if "title" in corpus}
+    return {key: demo[key] for key in KEYS} | {"corpus_titles": titles}
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 digest in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def update(results: Path) -> None:
+    """Copy the figure and write its provenance, which depends on neither commit nor location."""
+    for suffix in (".png", ".csv"):
+        shutil.copyfile(results / "figures" / f"{NAME}{suffix}", FOLDER / f"{NAME}{suffix}")
+    sources = json.loads((results / "figures" / f"{NAME}.sources.json").read_text(encoding="utf-8"))
+    provenance = {
+        "made_by": "make demo figures-readme",
+        "files": {
+            f"{NAME}{suffix}": sha256((FOLDER / f"{NAME}{suffix}").read_bytes())
+            for suffix in (".csv", ".png")
+        },
+        "inputs": sha256(json.dumps(sources["inputs"], sort_keys=True).encode()),
+        "versions": sources["versions"],
+        "config": demo_config(),
+    }
+    text = json.dumps(provenance, indent=2, ensure_ascii=False)
+    (FOLDER / f"{NAME}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    update(Path(sys.argv[1]))

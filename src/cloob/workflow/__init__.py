@@ -1,0 +1,1 @@
+"""What the Snakefile and its rules compute from the config: pure functions without an import of Snakemake."""

@@ -1,0 +1,93 @@
+"""The check of the config before any job runs: every problem as one line with its key and a remedy."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloob.common.yaml_file import find_pitfalls
+from cloob.download.corpora.registry import READERS
+from cloob.workflow.consistency import inconsistencies
+from cloob.workflow.runs import Config
+from cloob.workflow.schema import Schema, complete_schema, schema_problems
+
+
+def check_config(config: Config, schema: Schema, files: Sequence[str] = ()) -> list[str]:
+    """Check and normalize the config in place; return one line per problem.
+
+    `schema` is workflow/schemas/config.schema.yaml, `files` are the config files, which are searched for
+    values that YAML 1.1 does not read as they look. Cross-references are checked only if the schema holds.
+    """
+    problems = [f"{path}: {line}" for path in files for line in yaml_pitfalls(path)]
+    remove_null_options(config)
+    problems += schema_problems(config, complete_schema(schema))
+    if problems:
+        return problems
+    normalize(config)
+    return list(inconsistencies(config))
+
+
+def yaml_pitfalls(path: str) -> Iterator[str]:
+    """The values of a file that YAML 1.1 misreads.
+
+    Files that are not YAML are JSON, or fail when Snakemake reads them.
+    """
+    with suppress(yaml.YAMLError, UnicodeDecodeError):
+        yield from find_pitfalls(Path(path).read_text(encoding="utf-8"))
+
+
+def remove_null_options(config: Any) -> None:
+    """Remove null splits of corpora and null keys of splits, with which a second config file unsets them."""
+    corpora = config.get("corpora")
+    for corpus in corpora.values() if isinstance(corpora, dict) else ():
+        for split in ("train", "validation") if isinstance(corpus, dict) else ():
+            if corpus.get(split, ...) is None:
+                del corpus[split]
+            elif isinstance(corpus.get(split), dict):
+                corpus[split] = {key: value for key, value in corpus[split].items() if value is not None}
+
+
+def normalize(config: Config) -> None:
+    """Complete a config that the schema accepts.
+
+    Test sets and released checkpoints that are null or not selected are removed, a test set without a folder
+    gets the one that it is downloaded to, and paths are written as Snakemake compares them.
+    """
+    all_testsets, selected = config["testsets"], config["evaluate"]["testsets"]
+    for key in ("corpora", "testsets", "released_checkpoints"):
+        config[key] = {name: value for name, value in config[key].items() if value is not None}
+    if selected != "all":
+        config["testsets"] = {
+            name: testset for name, testset in config["testsets"].items() if name in selected
+        }
+    left_out = set(all_testsets) - set(config["testsets"])
+    _simplify_paths(config)
+    for name, testset in config["testsets"].items():
+        testset["folder"] = testset.get("folder") or f"{config['results']}/evaluate/testsets/{name}"
+        if testset.get("probe_train_set") in left_out:  # ImageNetV2 without ImageNet
+            testset["probe_train_set"] = None
+
+
+def _simplify_paths(config: Config) -> None:
+    """Remove ./ and // from paths, because Snakemake treats the two spellings as different files."""
+    splits = [
+        corpus[split]
+        for corpus in config["corpora"].values()
+        for split in ("train", "validation")
+        if split in corpus
+    ]
+    holders: list[tuple[dict[str, Any], Sequence[str]]] = [(config, ["results"])]
+    for split in splits:
+        reader = READERS.get(split.get("reader"))
+        holders.append((split, ["shards", *(reader.inputs if reader else ())]))
+    holders += [(testset, ["spec", "folder", "local_files"]) for testset in config["testsets"].values()]
+    holders += [(settings, ["shards"]) for settings in config["evaluate"]["retrieval_sets"].values()]
+    holders += [(config["architectures"], list(config["architectures"]))]
+    for holder, keys in holders:
+        for key in keys:
+            if isinstance(holder.get(key), list):
+                holder[key] = [str(Path(path)) for path in holder[key]]
+            elif holder.get(key) is not None:
+                holder[key] = str(Path(holder[key]))

@@ -1,0 +1,152 @@
+"""Problems of a config beyond its schema: undefined names, impossible recipes, missing files."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from cloob.common.errors import InputError
+from cloob.evaluate.testsets.spec import load_description as load_spec
+from cloob.models.config import ModelConfig, model_config
+from cloob.train.recipe import Recipe, recipe_problems
+from cloob.workflow.corpora import configured_splits, existing_shards, needed_splits
+from cloob.workflow.evaluation import probed_testsets
+from cloob.workflow.runs import Config, expand_row, recipe_arguments
+from cloob.workflow.user_inputs import file_exists, is_result
+
+
+def inconsistencies(config: Config) -> Iterator[str]:
+    """One line per problem of a normalized config that the schema accepts."""
+    models, problems = _load_models(config)
+    yield from problems
+    yield from dict.fromkeys(_recipe_problems(config, models))
+    undefined = list(_undefined_names(config))
+    yield from undefined
+    if not undefined:
+        yield from _repeated_runs(config)
+        yield from _undefined_splits(config)
+    yield from _missing_request_rates(config)
+    yield from _retrieval_set_problems(config)
+    yield from _testset_problems(config)
+    probe = config["evaluate"]["linear_probe"]
+    if probe["l2_min"] > probe["l2_max"]:
+        yield "evaluate.linear_probe.l2_min: greater than l2_max; swap them"
+
+
+def _load_models(config: Config) -> tuple[dict[str, ModelConfig], list[str]]:
+    """The model configurations of all architectures that exist already, and the problems of the others."""
+    models, problems = {}, []
+    for name, architecture in config["architectures"].items():
+        if is_result(config, architecture):
+            continue
+        if architecture.endswith(".json") and not file_exists(architecture):
+            problems.append(_no_file(f"architectures.{name}", architecture))
+            continue
+        try:
+            models[name] = model_config(architecture)
+        except InputError as error:
+            problems.append(f"architectures.{name}: {error}")
+    return models, problems
+
+
+def _no_file(key: str, path: str) -> str:
+    return f"{key}: no file {path}; correct the path, relative to the root of the repository"
+
+
+def _recipe_problems(config: Config, models: dict[str, ModelConfig]) -> Iterator[str]:
+    for name, recipe in config["recipes"].items():
+        for key in ("eval_epochs", "embedding_eval_epochs"):
+            if max(recipe[key], default=0) > recipe["epochs"]:
+                yield f"recipes.{name}.{key}: {max(recipe[key])} is beyond epochs: {recipe['epochs']}"
+        rows = [row for row in config["runs"] if row["recipe"] == name]
+        architectures = {architecture for row in rows for architecture in row["architectures"]}
+        for objective, hyperparameters in recipe["objectives"].items():
+            for architecture in sorted(architectures) or [""]:
+                problems = recipe_problems(
+                    Recipe(**recipe_arguments(recipe, objective)),
+                    objective=objective,
+                    processes=config["train"]["processes"] if rows else 1,
+                    model_config=models.get(architecture),
+                )
+                for key, problem in problems:
+                    prefix = f"objectives.{objective}." if key in hyperparameters else ""
+                    yield f"recipes.{name}.{prefix}{key}: {problem}"
+
+
+def _undefined_names(config: Config) -> Iterator[str]:
+    """The corpora, recipes, architectures and objectives' hyperparameters that the grid names in vain."""
+    for index, row in enumerate(config["runs"]):
+        references = [("corpus", row["corpus"], config["corpora"])]
+        references += [("validation", row["validation"], config["corpora"])] if row.get("validation") else []
+        references += [("recipe", row["recipe"], config["recipes"])]
+        references += [("architectures", name, config["architectures"]) for name in row["architectures"]]
+        for key, name, defined in references:
+            if name not in defined:
+                section = {"corpus": "corpora", "validation": "corpora", "recipe": "recipes"}.get(key, key)
+                yield f"runs.{index}.{key}: {name} is not defined; {section} has {', '.join(defined)}"
+        for objective in row["objectives"]:
+            recipe = config["recipes"].get(row["recipe"])
+            if recipe and objective not in recipe["objectives"]:
+                yield (
+                    f"runs.{index}.objectives: {objective} has no hyperparameters in recipe {row['recipe']}; "
+                    f"add recipes.{row['recipe']}.objectives.{objective}"
+                )
+
+
+def _repeated_runs(config: Config) -> Iterator[str]:
+    names = Counter(planned.run.name for row in config["runs"] for planned in expand_row(row))
+    for name, count in names.items():
+        if count > 1:
+            yield f"runs: {name} is listed {count} times; keep it in one row"
+
+
+def _undefined_splits(config: Config) -> Iterator[str]:
+    """The splits that runs and retrieval sets need and that no corpus has."""
+    configured = configured_splits(config)
+    for split in needed_splits(config):
+        if split not in configured:
+            having = [other.corpus for other in configured if other.split == split.split]
+            remedy = f"corpora with one: {', '.join(having) or 'none'}"
+            if split.split == "validation":
+                remedy += "; choose one as `validation` of the runs"
+            yield f"corpora.{split.corpus}: no {split.split} split; {remedy}"
+
+
+def _missing_request_rates(config: Config) -> Iterator[str]:
+    downloaded = {split.corpus for split in configured_splits(config) if not existing_shards(config, split)}
+    for corpus in sorted(downloaded):
+        if "requests_per_second" not in config["corpora"][corpus]:
+            yield f"corpora.{corpus}: no requests_per_second; set the rate of requests to one host"
+
+
+def _retrieval_set_problems(config: Config) -> Iterator[str]:
+    for name, settings in config["evaluate"]["retrieval_sets"].items():
+        path = settings["shards"]
+        if path.endswith(".json") and not is_result(config, path) and not file_exists(path):
+            yield f"evaluate.retrieval_sets.{name}.shards: no file {path}; correct the path"
+
+
+def _testset_problems(config: Config) -> Iterator[str]:
+    selected = config["evaluate"]["testsets"]
+    for name in () if selected == "all" else selected:
+        if name not in config["testsets"]:
+            yield f"evaluate.testsets: {name} is not defined; add it to testsets, or remove it here"
+    probed = probed_testsets(config)
+    for name, train_set in probed.items():
+        if probed.get(train_set) != train_set:
+            having = [other for other, own in probed.items() if other == own]
+            yield (
+                f"testsets.{name}.probe_train_set: {train_set} has no training images of its own; "
+                f"test sets with training images: {', '.join(having) or 'none'}"
+            )
+    for name, testset in config["testsets"].items():
+        key, path = f"testsets.{name}.spec", testset["spec"]
+        if is_result(config, path):
+            continue
+        if not file_exists(path):
+            yield _no_file(key, path)
+            continue
+        try:
+            specified = load_spec(path).name
+            if specified != name:
+                yield f"{key}: {path} specifies the test set {specified}; give both the same name"
+        except InputError as error:
+            yield f"{key}: {error}"

@@ -1,0 +1,172 @@
+"""The corpora: the splits that the runs need, their sources, and the files of download and shards."""
+
+from typing import Any, NamedTuple
+
+from cloob.download.corpora.registry import READERS
+from cloob.workflow.flags import flags, named_paths
+from cloob.workflow.runs import Config, planned_runs
+
+SPLITS = ("train", "validation")
+# Keys of a split that are not options of its reader.
+_COMMON_KEYS = ("reader", "num_jobs", "shards")
+
+
+class Split(NamedTuple):
+    """The training or validation part of a corpus."""
+
+    corpus: str
+    split: str
+
+    @property
+    def name(self) -> str:
+        """`corpus/split`, which is also its folder below `results/download` and `results/shards`."""
+        return f"{self.corpus}/{self.split}"
+
+
+def configured_splits(config: Config) -> dict[Split, dict[str, Any]]:
+    """Every split that the config describes, used or not, with its settings."""
+    return {
+        Split(corpus, split): settings[split]
+        for corpus, settings in config["corpora"].items()
+        for split in SPLITS
+        if settings.get(split)
+    }
+
+
+def needed_splits(config: Config) -> list[Split]:
+    """The splits that the runs train and validate on, and those of the retrieval sets."""
+    planned = planned_runs(config).values()
+    validation = {Split(run.validation, "validation") for run in planned}
+    retrieval = {
+        Split(*retrieval_set["shards"].split("/"))
+        for retrieval_set in config["evaluate"]["retrieval_sets"].values()
+        if not retrieval_set["shards"].endswith(".json")
+    }
+    train = {Split(run.run.corpus, "train") for run in planned}
+    return sorted(train) + sorted((validation | retrieval) - train)
+
+
+def existing_shards(config: Config, split: Split) -> list[str]:
+    """The folders of existing webdataset shards that a split is packed from; none if it is downloaded."""
+    folders = configured_splits(config)[split].get("shards") or []
+    return [folders] if isinstance(folders, str) else folders
+
+
+def downloaded_splits(config: Config) -> list[Split]:
+    """The needed splits that are downloaded."""
+    return [split for split in needed_splits(config) if not existing_shards(config, split)]
+
+
+def reader_options(config: Config, split: Split) -> dict[str, Any]:
+    """The reader's options of a split that is downloaded."""
+    settings = configured_splits(config)[split]
+    return {key: value for key, value in settings.items() if key not in _COMMON_KEYS}
+
+
+def reader_inputs(config: Config, split: Split) -> dict[str, list[str]]:
+    """The files that a split's reader reads: {option: paths}."""
+    options = reader_options(config, split)
+    reader = READERS[configured_splits(config)[split]["reader"]]
+    paths = {option: options[option] for option in reader.inputs if option in options}
+    return {option: [path] if isinstance(path, str) else path for option, path in paths.items()}
+
+
+def reader_flags(config: Config, split: Split) -> list[str]:
+    """The reader and its options, as flags of `cloob download urls`."""
+    return flags({"reader": configured_splits(config)[split]["reader"]} | reader_options(config, split))
+
+
+def num_jobs(config: Config, split: Split) -> int:
+    """The number of jobs that download a split."""
+    return configured_splits(config)[split]["num_jobs"]
+
+
+def ledgers(config: Config, split: Split) -> list[str]:
+    """The ledgers of all parts of a split's URL list, in order."""
+    parts = range(num_jobs(config, split))
+    return [f"{config['results']}/download/{split.name}/parts/{part:04d}_ledger.parquet" for part in parts]
+
+
+def fetch_flags(config: Config, corpus: str) -> list[str]:
+    """How a part is downloaded, as flags of `cloob download fetch`.
+
+    The jobs of a corpus share its request rate equally.
+    """
+    downloaded = [
+        split
+        for split in configured_splits(config)
+        if split.corpus == corpus and not existing_shards(config, split)
+    ]
+    rate = config["corpora"][corpus]["requests_per_second"]
+    jobs = sum(num_jobs(config, split) for split in downloaded)
+    return flags(config["download"] | {"requests_per_second": rate / jobs})
+
+
+def validation_manifests(config: Config, corpus: str) -> list[str]:
+    """The manifests of the validation splits that a corpus' runs use, or of its own if it has no runs."""
+    validation = {
+        planned.validation for planned in planned_runs(config).values() if planned.run.corpus == corpus
+    }
+    own = {corpus} if Split(corpus, "validation") in configured_splits(config) else set()
+    return [f"{config['results']}/shards/{name}/validation/shards.json" for name in sorted(validation or own)]
+
+
+def pack_inputs(config: Config, split: Split) -> dict[str, str | list[str]]:
+    """What a split is packed from, by the flags of `cloob shards pack`.
+
+    Training pairs whose images are in a validation split of the corpus' runs are dropped.
+    """
+    folders = existing_shards(config, split)
+    inputs: dict[str, str | list[str]] = {"webdataset": folders}
+    if not folders:
+        urls = f"{config['results']}/download/{split.name}/urls.parquet"
+        inputs = {"ledgers": ledgers(config, split), "urls": urls}
+    if split.split == "train":
+        inputs["validation"] = validation_manifests(config, split.corpus)
+    return inputs
+
+
+def pack_flags(config: Config, split: Split) -> list[str]:
+    """How pairs are packed, as flags of `cloob shards pack`; existing shards by the download's rules."""
+    rules = ["max_bytes", "max_pixels", "quality"]
+    if existing_shards(config, split):
+        rules += ["image_size", "min_size", "max_aspect_ratio"]
+    return flags(config["shards"] | {key: config["download"][key] for key in rules})
+
+
+def manifests(config: Config) -> dict[str, str]:
+    """The shards' manifest of every needed split: {corpus/split: path}."""
+    return {
+        split.name: f"{config['results']}/shards/{split.name}/shards.json" for split in needed_splits(config)
+    }
+
+
+def outcome_files(config: Config) -> dict[str, str]:
+    """The row accounting of every needed split, stage by stage: {corpus/split/stage: path}."""
+    files = {}
+    for split in needed_splits(config):
+        if not existing_shards(config, split):
+            for stage in ("urls", "images"):
+                path = f"{config['results']}/download/{split.name}/{stage}_outcomes.csv"
+                files[f"{split.name}/{stage}"] = path
+        files[f"{split.name}/shards"] = f"{config['results']}/shards/{split.name}/outcomes.csv"
+    return files
+
+
+def summary_inputs(config: Config, corpus: str) -> dict[str, list[str]]:
+    """The files of a corpus' download summary: the URL lists' outcomes and the ledgers of all its splits."""
+    splits = [split for split in downloaded_splits(config) if split.corpus == corpus]
+    return {
+        "url_outcomes": [f"{config['results']}/download/{split.name}/urls_outcomes.csv" for split in splits],
+        "ledgers": [path for split in splits for path in ledgers(config, split)],
+    }
+
+
+def summary_flags(config: Config, corpus: str) -> list[str]:
+    """The same files as flags of `cloob download summary`: SPLIT=FILE each."""
+    splits = [split for split in downloaded_splits(config) if split.corpus == corpus]
+    outcomes = {
+        split.split: f"{config['results']}/download/{split.name}/urls_outcomes.csv" for split in splits
+    }
+    parts = [f"{split.split}={path}" for split in splits for path in ledgers(config, split)]
+    return flags({"list_outcomes": named_paths(outcomes), "ledgers": parts})

@@ -1,0 +1,90 @@
+"""The JSON Schema of the config, completed with what the package registers, and one line per violation."""
+
+import copy
+import difflib
+import math
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from cloob.common.yaml_file import value_hint
+from cloob.download.corpora.registry import READERS
+from cloob.objectives.registry import OBJECTIVES
+from cloob.toy_data.config_schema import TOY_DATA_SCHEMA
+
+Schema = dict[str, Any]
+
+# JSON Schema accepts 5.0 as an integer, and NaN as a number within all limits; the programs do not.
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda checker, value: type(value) is int,
+        "number": lambda checker, value: type(value) in (int, float) and math.isfinite(value),
+    }
+)
+_Validator = extend(Draft202012Validator, type_checker=_TYPES)
+
+
+def complete_schema(schema: Schema) -> Schema:
+    """The schema with the registered objectives, the readers of URL lists and the toy dataset filled in."""
+    schema = copy.deepcopy(schema)
+    schema["properties"]["toy_data"] |= TOY_DATA_SCHEMA
+    schema["$defs"]["objective"]["enum"] = list(OBJECTIVES)
+    hyperparameters = schema["$defs"]["hyperparameters"]
+    schema["$defs"]["objectives"]["properties"] = {
+        name: hyperparameters | {"required": list(objective.hyperparameters)}
+        for name, objective in OBJECTIVES.items()
+    }
+    split = schema["$defs"]["split"]
+    split["properties"]["reader"]["enum"] = list(READERS)
+    split["allOf"] = [_reader_condition(name, split["properties"]) for name in READERS]
+    return schema
+
+
+def _reader_condition(name: str, common: Schema) -> Schema:
+    """The options of one reader, for splits that it reads."""
+    reader = READERS[name]
+    options = {
+        option: ({"allOf": [{"$ref": "#/$defs/paths"}, fragment]} if option in reader.inputs else fragment)
+        for option, fragment in reader.options.items()
+    }
+    return {
+        "if": {
+            "required": ["reader"],
+            "properties": {"reader": {"const": name}},
+            "not": {"required": ["shards"]},
+        },
+        "then": {
+            "properties": {key: {} for key in common} | options,
+            "additionalProperties": False,
+            "required": ["num_jobs", *reader.required],
+        },
+    }
+
+
+def schema_problems(config: Any, schema: Schema) -> list[str]:
+    """One line per violation of the completed schema: the key, the problem, what is allowed."""
+    errors = _Validator(schema).iter_errors(config)
+    return [_explain(error) for error in sorted(errors, key=lambda error: list(map(str, error.path)))]
+
+
+def _explain(error: ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path) or "(top level)"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = [name for name in error.instance if name not in known]
+        close = [match for name in unknown for match in difflib.get_close_matches(str(name), known, n=1)]
+        suggestion = f"did you mean {', '.join(close)}?" if close else f"known keys: {', '.join(known)}"
+        return f"{key}: unknown key {', '.join(map(str, unknown))}; {suggestion}"
+    message = error.message
+    if error.validator in ("pattern", "not"):
+        message = f"{error.instance!r} does not match"
+    elif error.validator == "type":
+        types = error.validator_value
+        remedy = value_hint(error.instance, [types] if isinstance(types, str) else types)
+        message += f": {remedy}" if remedy else ""
+    description = error.schema.get("description")
+    reference = (
+        f" ({description}; explained in config/config.yaml)" if description else " (see config/config.yaml)"
+    )
+    return f"{key}: {message}{reference}"

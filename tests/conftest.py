@@ -1,0 +1,36 @@
+"""Tiers of the tests: everything, or without the marker `integration` (`make test-fast`)."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+# Files whose tests train models, run the workflow or whole downloads, or need large models or much memory.
+# In this order they run first: the longest must not start last.
+INTEGRATION = (
+    "slurm/test_pipeline.py",
+    "train/test_loop.py",
+    "workflow/test_end_to_end.py",
+    "train/test_failures.py",
+    "train/test_rendezvous.py",
+    "models/test_published.py",
+    "download/fetch/test_hostile_servers.py",
+    "download/fetch/test_part.py",
+    "download/fetch/test_kill.py",
+    "report/test_hostile_text.py",
+    "workflow/test_released.py",
+    "workflow/test_hostile_report.py",
+    "objectives/test_memory.py",
+    "train/test_start.py",
+    "slurm/test_faults.py",
+    "docs/test_extending.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `INTEGRATION` and move them to the front."""
+    order = {TESTS / name: position for position, name in enumerate(INTEGRATION)}
+    for item in items:
+        if item.path in order:
+            item.add_marker(pytest.mark.integration)
+    items.sort(key=lambda item: order.get(item.path, len(order)))
