@@ -26,13 +26,14 @@ from cloob.common.json_files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import Description, load_description
-from cloob.models.clip import build_encoder, load_encoder
+from cloob.evaluate.testsets.spec import TestSetSpec, load_spec
+from cloob.models.clip import build_model
 from cloob.models.config import model_config
+from cloob.models.load import load_model
 from cloob.toy_data.render import write_image
 from cloob.toy_data.testsets import list_testsets, make_testset
 
-Sets = list[tuple[Description, Path]]
+Sets = list[tuple[TestSetSpec, Path]]
 BATCH = 128
 
 
@@ -49,7 +50,7 @@ def draw(root: Path, per_class: int) -> Sets:
         if made.classes_file:
             (folder / "classes.txt").write_text(made.classes_file, encoding="utf-8")
         (root / f"{name}.yaml").write_text(yaml.safe_dump(made.spec), encoding="utf-8")
-        sets.append((load_description(root / f"{name}.yaml"), folder))
+        sets.append((load_spec(root / f"{name}.yaml"), folder))
     return sets
 
 
@@ -57,7 +58,7 @@ def checkpoint_of(architecture: str, path: Path) -> Path:
     """Random weights in the layout of the train stage."""
     torch.manual_seed(0)
     config = model_config(architecture)
-    weights = build_encoder(config).state_dict()
+    weights = build_model(config).state_dict()
     run = {"name": "random", "corpus": "cc3m", "objective": "cloob", "recipe": "none", "seed": 0}
     torch.save({"run": run, "epoch": 0, "model_config": config, "state_dict": weights}, path)
     return path
@@ -70,7 +71,7 @@ def ours(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
         evaluate_zeroshot(extractor, sets, Path(folder) / "zeroshot")
         for _ in range(protocols - 1):
             for description, root in sets:
-                extractor.of_images(LabeledFolder(description, root))
+                extractor.image_features(LabeledFolder(description, root))
         files = [Path(folder) / "zeroshot" / f"{description.name}.json" for description, _ in sets]
         results = [read_json(file) for file in files]
         return [result["metrics"]["accuracy"] for result in results]
@@ -79,8 +80,8 @@ def ours(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
 @torch.inference_mode()
 def plain(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
     """What a script does that has one set and one protocol in mind; the accuracies."""
-    model, about = load_encoder(checkpoint)
-    config = about["model_config"]
+    model = load_model(checkpoint)
+    config = model.config
     transform = open_clip.image_transform(config["vision_cfg"]["image_size"], is_train=False)
     tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
     accuracies = []

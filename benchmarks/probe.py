@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from cloob.evaluate.probe.path import fit_path
-from cloob.evaluate.protocols.linear_probe import EXACT
+from cloob.evaluate.probe.selection import FINAL_TOLERANCE
 
 Solutions = list[tuple[Tensor, Tensor]]  # weights (d, K), bias (K,), per strength
 
@@ -95,10 +95,13 @@ def main() -> None:
     coarse = list(fit_path(train, targets, strengths))
     middle = time.process_time()
     weakest = coarse[-1]
-    [last] = fit_path(train, targets, [weakest.l2_strength], weakest, EXACT, precision=torch.float64)
+    [last] = fit_path(
+        train, targets, [weakest.l2_strength], weakest, FINAL_TOLERANCE, precision=torch.float64
+    )
     seconds_of_last = time.process_time() - middle
     print(
-        f"\nThe last fit, at the weakest λ to {EXACT:g} of F: {last.evaluations} float64 evaluations, "
+        f"\nThe final fit, at the weakest λ to {FINAL_TOLERANCE:g} of F: "
+        f"{last.evaluations} float64 evaluations, "
         f"{seconds_of_last:.1f} s of CPU time where the sweep takes {middle - begin:.1f} s."
     )
     work, rate = sum(evaluations) * 4 * train.numel() * options.classes, product_rate(train, options.classes)

@@ -21,8 +21,8 @@ import yaml
 from open_clip.loss import ClipLoss
 from open_clip_train.train import train_one_epoch
 
-from cloob.models.clip import normalize_pixels
 from cloob.models.config import model_config
+from cloob.models.preprocessing import normalize_pixels
 from cloob.train.distributed import World, joined
 from cloob.train.loop import fresh_encoder
 from cloob.train.recipe import Recipe, Run

@@ -1,16 +1,14 @@
-"""How fast is OpenAI's subset joined with YFCC100M's metadata, and how near to the floor?
+"""How fast is OpenAI's subset joined with YFCC100M's metadata, and how close to the lower bound?
 
-Synthesises metadata of 25 columns and joins it, each way in a process of its own, in turns: ours; pandas in
-chunks, with the same captions; and the floors: reading the lines, and unpacking the .bz2 by all cores and
-nothing else. The same for the SQLite dump of 23 columns. Each way first joins a small file, so that imports
-are not timed. CPU time and memory are those of the process and its children. Who shares the machine slows
-the clock, but hardly the CPU time.
+Generates synthetic metadata of 25 columns and joins it with the package, with pandas in chunks (with the same
+captions), and with DuckDB. The lower bounds only read the lines, or only decompress the .bz2 on all cores.
+The same for the SQLite dump of 23 columns. Each variant runs in a process of its own, in turn, and first
+joins a small file, so that imports are not timed. CPU time and memory include child processes. Other load on
+the machine affects the wall-clock time, but hardly the CPU time.
 """
 
 import argparse
-import html
 import os
-import re
 import resource
 import shutil
 import sqlite3
@@ -21,117 +19,47 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import closing
-from hashlib import md5
 from pathlib import Path
-from urllib.parse import unquote_plus
 
-from yfcc_files import synthesise
-
-
-def ours(folder: Path, metadata: str) -> int:
-    """The package's join; links written."""
-    from cloob.download.corpora.yfcc100m import read as read_yfcc100m
-
-    out = folder / "urls.parquet", folder / "outcomes.csv"
-    address = "http://bucket.example"
-    return join_yfcc([folder / metadata], folder / "subset.tsv", "title_description", address, *out)["kept"]
+from yfcc_files import generate
+from yfcc_peers import BASE_URL, join_sqlite_with_pandas, join_with_duckdb, join_with_pandas
 
 
-def without_lbzip2(folder: Path, metadata: str) -> int:
-    """The package's join where lbzip2 is not installed."""
+def join(folder: Path, metadata: str) -> int:
+    """The package's join; returns the number of URLs."""
+    from cloob.download.corpora.yfcc100m import read
+
+    urls, outcomes = folder / "urls.parquet", folder / "outcomes.csv"
+    subset = folder / "subset.tsv"
+    return read(urls, outcomes, folder / metadata, subset, "title_description", BASE_URL)["kept"]
+
+
+def join_without_lbzip2(folder: Path, metadata: str) -> int:
+    """The package's join if lbzip2 is not installed."""
     shutil.which = lambda name: None
-    return ours(folder, metadata)
+    return join(folder, metadata)
 
 
-def plain_text(field: str) -> str:
-    """What one writes to make a text plain."""
-    return " ".join(html.unescape(re.sub(r"</?[A-Za-z][^<>]*>", " ", unquote_plus(field))).split())
-
-
-def write_with_pandas(folder: Path, chunks: object) -> int:
-    """Captions and links of chunks that hold what the subset lists (columns as in the text form)."""
-    import pandas as pd
-
-    kept = 0
-    for number, chunk in enumerate(chunks):
-        both = chunk[chunk[24] != "1"]
-        captions = [
-            f"{plain_text(title)} {plain_text(description)}".strip()
-            for title, description in zip(both[8], both[9], strict=True)
-        ]
-        urls = [f"http://bucket.example/{one[:3]}/{one[3:6]}/{one}.jpg" for one in both["hash"]]
-        table = pd.DataFrame({"url": urls, "caption": captions, "photo_id": both["id"].to_numpy()})
-        table = table[table.caption != ""]
-        table.to_parquet(folder / f"pandas_{number}.parquet")
-        kept += len(table)
-    return kept
-
-
-def subset_with_pandas(folder: Path) -> object:
-    """The subset's list."""
-    import pandas as pd
-
-    return pd.read_csv(folder / "subset.tsv", sep="\t", names=["line", "id", "hash"], dtype=str)
-
-
-def with_pandas(folder: Path, metadata: str) -> int:
-    """What one writes with pandas."""
-    import pandas as pd
-
-    subset = subset_with_pandas(folder)
-    chunks = pd.read_csv(
-        folder / metadata,
-        sep="\t",
-        header=None,
-        dtype=str,
-        quoting=3,
-        usecols=[0, 1, 2, 8, 9, 24],
-        names=range(25),
-        chunksize=200_000,
-        keep_default_na=False,
-    )
-    merged = (chunk.merge(subset, left_on=[0, 1, 2], right_on=["line", "id", "hash"]) for chunk in chunks)
-    return write_with_pandas(folder, merged)
-
-
-def with_pandas_from_sqlite(folder: Path, metadata: str) -> int:
-    """The same from the dump, by photo id and the hash that follows from the link."""
-    import pandas as pd
-
-    def hash_of(link: str) -> str:
-        return "".join(f"{byte:x}" for byte in md5(link.encode()).digest())
-
-    subset = subset_with_pandas(folder).astype({"id": int})
-    with closing(sqlite3.connect(folder / metadata)) as database:
-        names = {"c1": 1, "c8": 8, "c9": 9, "c16": 16, "c24": 24}
-        chunks = pd.read_sql_query(f"SELECT {', '.join(names)} FROM photos", database, chunksize=200_000)
-        merged = (
-            chunk.rename(columns=names).merge(subset, left_on=1, right_on="id").astype({24: str})
-            for chunk in chunks
-        )
-        return write_with_pandas(folder, (both[both[16].map(hash_of) == both["hash"]] for both in merged))
-
-
-def reading(folder: Path, metadata: str) -> int:
-    """The floor of plain text: all lines, and nothing done with them."""
+def read_lines(folder: Path, metadata: str) -> int:
+    """Lower bound for plain text: iterate over the lines and do nothing with them."""
     with (folder / metadata).open("rb") as file:
         return sum(1 for _ in file)
 
 
-def reading_sqlite(folder: Path, metadata: str) -> int:
-    """The floor of the dump: SQLite counts the videos, so reads every row to its last column."""
+def read_sqlite(folder: Path, metadata: str) -> int:
+    """Lower bound for the dump: SQLite counts the videos, so it reads every row to its last column."""
     with closing(sqlite3.connect(folder / metadata)) as database:
         return database.execute("SELECT count(*) FROM photos WHERE c24 = 1").fetchone()[0]
 
 
-def unpacking(folder: Path, metadata: str) -> int:
-    """The floor of .bz2: unpacked by all cores into nothing."""
+def decompress(folder: Path, metadata: str) -> int:
+    """Lower bound for .bz2: decompress on all cores and discard the output."""
     subprocess.run(["lbzip2", "-dc", folder / metadata], stdout=subprocess.DEVNULL, check=True)
     return 0
 
 
-def unpacking_without_lbzip2(folder: Path, metadata: str) -> int:
-    """The same by the Python package."""
+def decompress_without_lbzip2(folder: Path, metadata: str) -> int:
+    """The same with the Python package."""
     import indexed_bzip2
 
     with indexed_bzip2.open(str(folder / metadata), parallelization=os.cpu_count() or 1) as file:
@@ -140,57 +68,59 @@ def unpacking_without_lbzip2(folder: Path, metadata: str) -> int:
     return 0
 
 
-PANDAS, PANDAS_SQLITE = "pandas in chunks", "pandas in chunks, SQLite"
-FLOOR, FLOOR_SQLITE = "floor: reading the lines", "floor: reading SQLite"
-FLOOR_LBZIP2, FLOOR_WITHOUT = "floor: lbzip2", "floor: indexed_bzip2"
-WAYS = {
-    "ours": (ours, "meta.tsv"),
-    PANDAS: (with_pandas, "meta.tsv"),
-    FLOOR: (reading, "meta.tsv"),
-    "ours, .bz2": (ours, "meta.tsv.bz2"),
-    FLOOR_LBZIP2: (unpacking, "meta.tsv.bz2"),
-    "ours, .bz2, without lbzip2": (without_lbzip2, "meta.tsv.bz2"),
-    FLOOR_WITHOUT: (unpacking_without_lbzip2, "meta.tsv.bz2"),
-    "ours, SQLite": (ours, "meta.sql"),
-    PANDAS_SQLITE: (with_pandas_from_sqlite, "meta.sql"),
-    FLOOR_SQLITE: (reading_sqlite, "meta.sql"),
+PANDAS, PANDAS_SQLITE, DUCKDB = "pandas in chunks", "pandas in chunks, SQLite", "DuckDB"
+BOUND_TEXT, BOUND_SQLITE = "lower bound: reading the lines", "lower bound: reading SQLite"
+BOUND_LBZIP2, BOUND_BZIP2 = "lower bound: lbzip2", "lower bound: indexed_bzip2"
+VARIANTS = {
+    "cloob": (join, "meta.tsv"),
+    PANDAS: (join_with_pandas, "meta.tsv"),
+    DUCKDB: (join_with_duckdb, "meta.tsv"),
+    BOUND_TEXT: (read_lines, "meta.tsv"),
+    "cloob, .bz2": (join, "meta.tsv.bz2"),
+    BOUND_LBZIP2: (decompress, "meta.tsv.bz2"),
+    "cloob, .bz2 without lbzip2": (join_without_lbzip2, "meta.tsv.bz2"),
+    BOUND_BZIP2: (decompress_without_lbzip2, "meta.tsv.bz2"),
+    "cloob, SQLite": (join, "meta.sql"),
+    PANDAS_SQLITE: (join_sqlite_with_pandas, "meta.sql"),
+    BOUND_SQLITE: (read_sqlite, "meta.sql"),
 }
-COMPARED = {  # with pandas' way, with the floor
-    "ours": (PANDAS, FLOOR),
-    "ours, .bz2": (PANDAS, FLOOR_LBZIP2),
-    "ours, .bz2, without lbzip2": (PANDAS, FLOOR_WITHOUT),
-    "ours, SQLite": (PANDAS_SQLITE, FLOOR_SQLITE),
+REFERENCES = {  # pandas and the lower bound for each variant
+    "cloob": (PANDAS, BOUND_TEXT),
+    DUCKDB: (PANDAS, BOUND_TEXT),
+    "cloob, .bz2": (PANDAS, BOUND_LBZIP2),
+    "cloob, .bz2 without lbzip2": (PANDAS, BOUND_BZIP2),
+    "cloob, SQLite": (PANDAS_SQLITE, BOUND_SQLITE),
 }
-NEED_LBZIP2 = ("ours, .bz2", FLOOR_LBZIP2)
+NEED_LBZIP2 = ("cloob, .bz2", BOUND_LBZIP2)
 
 
-def measured(way: str, folder: Path) -> tuple[float, float, float, int]:
-    """Seconds, CPU seconds, peak MB and links of one way, in a process of its own."""
-    command = [sys.executable, __file__, "--way", way, "--folder", str(folder)]
+def measure(variant: str, folder: Path) -> tuple[float, float, float, int]:
+    """Seconds, CPU seconds, peak MB and number of URLs of a variant, in a process of its own."""
+    command = [sys.executable, __file__, "--variant", variant, "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, processor, memory, links = done.stdout.split()
-    return float(seconds), float(processor), float(memory), int(links)
+    seconds, cpu, memory, urls = done.stdout.split()
+    return float(seconds), float(cpu), float(memory), int(urls)
 
 
-def go(way: str, folder: Path) -> None:
-    """Print what `measured` reads."""
-    function, metadata = WAYS[way]
+def run_variant(variant: str, folder: Path) -> None:
+    """Print what `measure` reads."""
+    function, metadata = VARIANTS[variant]
     function(folder / "small", metadata)
-    begun, before = time.perf_counter(), os.times()
-    links = function(folder, metadata)
-    seconds, after = time.perf_counter() - begun, os.times()
-    processor = sum(after[:4]) - sum(before[:4])
-    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    print(seconds, processor, sum(resource.getrusage(who).ru_maxrss for who in whose) / 1000, links)
+    start, before = time.perf_counter(), os.times()
+    urls = function(folder, metadata)
+    seconds, after = time.perf_counter() - start, os.times()
+    cpu = sum(after[:4]) - sum(before[:4])
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(seconds, cpu, sum(usage.ru_maxrss for usage in usages) / 1000, urls)
 
 
 def check_agreement(folder: Path) -> None:
-    """Ours and pandas' must have written the same."""
+    """The package's table must equal the one that pandas has written."""
     import pandas as pd
 
-    names = ["url", "caption", "photo_id"]
-    one, other = (pd.read_parquet(folder / f"{name}.parquet")[names] for name in ("urls", "pandas_0"))
-    pd.testing.assert_frame_equal(one, other.astype(str), check_dtype=False)
+    columns = ["url", "caption", "photo_id"]
+    ours, other = (pd.read_parquet(folder / f"{name}.parquet")[columns] for name in ("urls", "pandas_0"))
+    pd.testing.assert_frame_equal(ours, other.astype(str), check_dtype=False)
 
 
 def main() -> None:
@@ -199,50 +129,60 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=500_000, help="of the metadata (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument(
-        "--odd", type=float, default=0.2, help="share of words with tags, accents, & (default: %(default)s)"
+        "--markup",
+        type=float,
+        default=0.2,
+        help="fraction of words with a tag, an accent or an ampersand (default: %(default)s)",
     )
-    parser.add_argument("--only", nargs="+", choices=WAYS, metavar="WAY", help="these ways, not all")
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help="measure only these")
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.way:
-        go(options.way, options.folder)
+    arguments = parser.parse_args()
+    if arguments.variant:
+        run_variant(arguments.variant, arguments.folder)
         return
-    ways = options.only or [way for way in WAYS if shutil.which("lbzip2") or way not in NEED_LBZIP2]
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    processors: dict[str, list[float]] = {way: [] for way in ways}
+    variants = arguments.only or [
+        variant for variant in VARIANTS if shutil.which("lbzip2") or variant not in NEED_LBZIP2
+    ]
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
+    cpu: dict[str, list[float]] = {variant: [] for variant in variants}
     memory: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "small").mkdir()
-        files = {WAYS[way][1] for way in ways}
-        synthesise(folder / "small", 1000, options.odd, files)
-        synthesise(folder, options.rows, options.odd, files)
+        files = {VARIANTS[variant][1] for variant in variants}
+        generate(folder / "small", 1000, arguments.markup, files)
+        generate(folder, arguments.rows, arguments.markup, files)
         size = (folder / "meta.tsv").stat().st_size
-        links = set()
-        for _ in range(options.repeats):
-            for way in ways:
-                took, processor, peak, kept = measured(way, folder)
-                seconds[way].append(took)
-                processors[way].append(processor)
-                memory[way] = max(memory[way], round(peak))
-                if not way.startswith("floor"):
-                    links.add(kept)
-        if {"ours", PANDAS} <= set(ways):
+        url_counts = set()
+        for _ in range(arguments.repeats):
+            for variant in variants:
+                wall_seconds, cpu_seconds, peak, urls = measure(variant, folder)
+                seconds[variant].append(wall_seconds)
+                cpu[variant].append(cpu_seconds)
+                memory[variant] = max(memory[variant], round(peak))
+                if not variant.startswith("lower bound"):
+                    url_counts.add(urls)
+        if {"cloob", PANDAS} <= set(variants):
             check_agreement(folder / "small")
-    assert len(links) <= 1, f"the ways do not agree: {links} links"
-    medians = {way: statistics.median(times) for way, times in seconds.items()}
-    print(f"{options.rows:,} rows of {size / options.rows:.0f} bytes, {max(links, default=0):,} links\n")
-    print("| what | rows/s | × pandas | of the floor | CPU µs a row | peak MB |\n|---|---|---|---|---|---|")
-    for way, median in medians.items():
-        pandas, floor = (medians.get(other) for other in COMPARED.get(way, (None, None)))
-        times = f"{pandas / median:.2f}" if pandas else ""
-        share = f"{floor / median:.2f}" if floor else ""
-        processor = statistics.median(processors[way]) / options.rows * 1e6
-        rate = f"{options.rows / median:,.0f}"
-        print(f"| {way} | {rate} | {times} | {share} | {processor:.2f} | {memory[way]:,} |")
+    assert len(url_counts) <= 1, f"the variants disagree: {url_counts} URLs"
+    medians = {variant: statistics.median(times) for variant, times in seconds.items()}
+    print(
+        f"{arguments.rows:,} rows of {size / arguments.rows:.0f} bytes, {max(url_counts, default=0):,} URLs\n"
+    )
+    print(
+        "| variant | rows/s | × pandas | × lower bound | CPU µs per row | peak MB |\n"
+        "|---|---|---|---|---|---|"
+    )
+    for variant, median in medians.items():
+        pandas, bound = (medians.get(other) for other in REFERENCES.get(variant, (None, None)))
+        speedup = f"{pandas / median:.2f}" if pandas else ""
+        fraction = f"{bound / median:.2f}" if bound else ""
+        cpu_per_row = statistics.median(cpu[variant]) / arguments.rows * 1e6
+        rate = f"{arguments.rows / median:,.0f}"
+        print(f"| {variant} | {rate} | {speedup} | {fraction} | {cpu_per_row:.2f} | {memory[variant]:,} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The files that `yfcc15m.py` joins."""
+"""Synthetic input files for `yfcc.py`."""
 
 import bz2
 import random
@@ -10,52 +10,56 @@ from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote_plus
 
-SHARE = 0.148  # of the metadata that the subset lists
+SUBSET_FRACTION = 0.148  # of the metadata's rows
 WORDS = ["the", "a", "of", "sunset", "beach", "dog", "family", "trip", "2009", "IMG", "day"]
-ODD_WORDS = ["café", "<b>wedding</b>", "&"]
-DISTINCT = 50_000  # rows of texts; farther apart than bzip2 looks
+WORDS_WITH_MARKUP = ["café", "<b>wedding</b>", "&"]
+DISTINCT_TEXTS = 50_000  # repeated after more bytes than bzip2's window
 
 
-def synthesise(folder: Path, rows: int, odd: float, files: set[str]) -> None:
-    """meta.tsv, subset.tsv and those of meta.tsv.bz2, meta.sql that are in `files`; some 600 bytes a row."""
-    draw = random.Random(0)
-    weights = [(1 - odd) / len(WORDS)] * len(WORDS) + [odd / len(ODD_WORDS)] * len(ODD_WORDS)
+def generate(folder: Path, rows: int, markup: float, files: set[str]) -> None:
+    """Write meta.tsv, subset.tsv, and meta.tsv.bz2 and meta.sql if in `files`; about 600 bytes per row."""
+    rng = random.Random(0)
+    weights = [(1 - markup) / len(WORDS)] * len(WORDS)
+    weights += [markup / len(WORDS_WITH_MARKUP)] * len(WORDS_WITH_MARKUP)
 
     def words(least: int, most: int) -> str:
-        return quote_plus(" ".join(draw.choices(WORDS + ODD_WORDS, weights, k=draw.randint(least, most))))
+        return quote_plus(
+            " ".join(rng.choices(WORDS + WORDS_WITH_MARKUP, weights, k=rng.randint(least, most)))
+        )
 
-    def texts() -> tuple[str, str, str]:
-        owner = f"{draw.randrange(10**8)}%40N00"
+    def fields() -> tuple[str, str, str]:
+        owner = f"{rng.randrange(10**8)}%40N00"
         first = [owner, words(1, 2), "2009-05-01 12:00:00.0", "1241179200", "Canon+EOS"]
-        typed = [words(1, 6), words(0, 60), words(0, 12), ""]
-        place = [f"{draw.uniform(-180, 180):.6f}", f"{draw.uniform(-90, 90):.6f}", "16"]
-        ends = ["Attribution License", "http://creativecommons.example/licenses/by/2.0/", "2", "3"]
-        last = [*ends, "c3b7e6f155", "c3b7e6f155", "jpg", str(int(draw.random() < 0.008))]
-        return "\t".join(first + typed + place), owner, "\t".join(last)
+        texts = [words(1, 6), words(0, 60), words(0, 12), ""]
+        location = [f"{rng.uniform(-180, 180):.6f}", f"{rng.uniform(-90, 90):.6f}", "16"]
+        license_fields = ["Attribution License", "http://creativecommons.example/licenses/by/2.0/", "2", "3"]
+        last = [*license_fields, "c3b7e6f155", "c3b7e6f155", "jpg", str(int(rng.random() < 0.008))]
+        return "\t".join(first + texts + location), owner, "\t".join(last)
 
-    some = cycle([texts() for _ in range(min(rows, DISTINCT))])
+    distinct = cycle([fields() for _ in range(min(rows, DISTINCT_TEXTS))])
     with (folder / "meta.tsv").open("w") as metadata, (folder / "subset.tsv").open("w") as subset:
-        for line, (begin, owner, end) in zip(range(rows), some, strict=False):
+        for line, (start, owner, end) in zip(range(rows), distinct, strict=False):
             photo = 1_000_000 + 7 * line
             page = f"http://www.flickr.example/photos/{owner}/{photo}/"
-            link = f"http://farm3.staticflickr.example/2/{photo}_{photo * 2654435761 % 2**40:010x}.jpg"
-            name = "".join(f"{byte:x}" for byte in md5(link.encode()).digest())
-            print(line, photo, name, begin, page, link, end, sep="\t", file=metadata)
-            if draw.random() < SHARE:
+            url = f"http://farm3.staticflickr.example/2/{photo}_{photo * 2654435761 % 2**40:010x}.jpg"
+            name = "".join(f"{byte:x}" for byte in md5(url.encode()).digest())
+            print(line, photo, name, start, page, url, end, sep="\t", file=metadata)
+            if rng.random() < SUBSET_FRACTION:
                 print(line, photo, name, sep="\t", file=subset)
     if "meta.tsv.bz2" in files:
-        with (folder / "meta.tsv").open("rb") as plain, bz2.open(folder / "meta.tsv.bz2", "wb") as packed:
-            shutil.copyfileobj(plain, packed, 1 << 24)
+        with (folder / "meta.tsv").open("rb") as plain, bz2.open(folder / "meta.tsv.bz2", "wb") as compressed:
+            shutil.copyfileobj(plain, compressed, 1 << 24)
     if "meta.sql" in files:
-        fill_sqlite(folder)
+        write_sqlite(folder)
 
 
-def fill_sqlite(folder: Path) -> None:
-    """meta.sql of meta.tsv, with neither line number nor hash."""
+def write_sqlite(folder: Path) -> None:
+    """Write meta.sql from meta.tsv, without line numbers and hashes."""
     with closing(sqlite3.connect(folder / "meta.sql")) as database, (folder / "meta.tsv").open() as plain:
         columns = ", ".join(f"c{column} TEXT" for column in range(3, 24))
         database.execute(f"CREATE TABLE photos (c1 INTEGER PRIMARY KEY, {columns}, c24 INTEGER)")
         records = (line.rstrip("\n").split("\t") for line in plain)
-        marks = ", ".join("?" * 23)
-        database.executemany(f"INSERT INTO photos VALUES ({marks})", ([one[1], *one[3:]] for one in records))
+        placeholders = ", ".join("?" * 23)
+        rows = ([record[1], *record[3:]] for record in records)
+        database.executemany(f"INSERT INTO photos VALUES ({placeholders})", rows)
         database.commit()

@@ -13,7 +13,7 @@ INTEGRATION = (
     "workflow/test_end_to_end.py",
     "train/test_failures.py",
     "train/test_rendezvous.py",
-    "models/test_published.py",
+    "models/test_released.py",
     "download/fetch/test_hostile_servers.py",
     "download/fetch/test_part.py",
     "download/fetch/test_kill.py",

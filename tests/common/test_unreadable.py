@@ -31,13 +31,13 @@ from cloob.download.corpora.yfcc100m_sqlite import is_sqlite
 from cloob.download.fetch.completed_tars import read_completed_tars
 from cloob.download.ledger import SCHEMA, read_ledger_batches, read_part, write_ledger
 from cloob.evaluate.features.cache import cached
-from cloob.evaluate.protocols.result import is_there
-from cloob.evaluate.testsets.content_hash import content_of
+from cloob.evaluate.protocols.result import is_up_to_date
+from cloob.evaluate.testsets.content_hash import content_hash
 from cloob.evaluate.testsets.image_folder import load_image
-from cloob.evaluate.testsets.spec import _names_in_file, class_folders
+from cloob.evaluate.testsets.spec import _read_class_names, class_folders
 from cloob.evaluate.testsets.video import middle_frame
-from cloob.models.clip import load_encoder
 from cloob.models.config import model_config
+from cloob.models.load import load_model
 from cloob.models.safe_load import read_weights
 from cloob.report.load.corpora import read_manifest
 from cloob.report.load.logs import read_log
@@ -102,7 +102,7 @@ CASES = {
     "newest checkpoint": Case("epoch_0001.pt", make_checkpoint, lambda path: newest_checkpoint(path.parent)),
     "checkpoint": Case("epoch_0001.pt", make_checkpoint, lambda path: read_checkpoint(path, {})),
     "weights": Case("weights.pt", make_checkpoint, read_weights),
-    "encoder": Case("weights.pt", make_checkpoint, load_encoder),
+    "model": Case("weights.pt", make_checkpoint, load_model),
     "shard index": Case(
         "000000.parquet",
         lambda p: make_shard(p.with_suffix(".tar")),
@@ -151,12 +151,12 @@ CASES = {
         lambda path: cached(path, "set", {}, features),
     ),
     "result": Case(
-        "result.json", lambda path: write_json(path, {"run": 1}), lambda path: is_there(path, {"run": 1})
+        "result.json", lambda path: write_json(path, {"run": 1}), lambda path: is_up_to_date(path, {"run": 1})
     ),
     "JSON": Case("a.json", lambda path: write_json(path, {}), read_json),
     "SHA-256": Case("a", lambda path: path.write_text("a"), sha256_file),
     "SHA-256 of images": Case(
-        "a.jpg", lambda p: p.write_text("a"), lambda p: content_of([p], ["a"], p.parent)
+        "a.jpg", lambda p: p.write_text("a"), lambda p: content_hash([p], ["a"], p.parent)
     ),
     "image": Case("a.png", lambda path: Image.new("RGB", (4, 4)).save(path), load_image),
     "video": Case("a.avi", lambda path: path.write_bytes(b"RIFF"), middle_frame),
@@ -172,9 +172,11 @@ CASES = {
     "outcomes of a stage": Case(
         "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), read_outcomes
     ),
-    "description": Case("a.yaml", lambda path: path.write_text("a: 1\n"), lambda p: read_yaml(p, "test set")),
+    "spec": Case("a.yaml", lambda path: path.write_text("a: 1\n"), lambda p: read_yaml(p, "test set")),
     "architecture": Case("a.json", lambda path: path.write_text("{}"), lambda p: model_config(str(p))),
-    "class names": Case("classes.txt", lambda path: path.write_text("cat\n"), lambda p: _names_in_file(p, p)),
+    "class names": Case(
+        "classes.txt", lambda path: path.write_text("cat\n"), lambda p: _read_class_names(p, p)
+    ),
     "text": Case("list.txt", lambda path: path.write_text("1.avi\n"), read_text),
     "end of the training log": Case(
         "m.jsonl",

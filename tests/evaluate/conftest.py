@@ -1,4 +1,4 @@
-"""A test set of a few coloured squares, and an encoder that is small but real."""
+"""A test set of a few colored squares, and a small but complete CLIP checkpoint."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,13 +9,13 @@ import yaml
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from cloob.models.clip import build_encoder
+from cloob.models.clip import build_model
 from tests.helpers.tiny_models import MODEL_CONFIG
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other over work this small take seconds on a machine that others use too."""
+    """On a shared machine, synchronizing threads over operations this small takes seconds."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpool_limits(1):  # scikit-learn's
@@ -24,15 +24,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def describe() -> Callable[..., Path]:
-    """Write a description to a path: of three classes, unless keys are given in its place."""
-    return _describe
+def write_spec() -> Callable[..., Path]:
+    """Write a test-set spec to a path: three colors as classes, with the keys `changes` replaced."""
+    return _write_spec
 
 
-def _describe(path: Path, **changes: object) -> Path:
+def _write_spec(path: Path, **changes: object) -> Path:
     content = {
-        "name": "colours",
-        "title": "Colours",
+        "name": "colors",
+        "title": "Colors",
         "test": "test",
         "train": None,
         "labels": "folder_order",
@@ -46,26 +46,26 @@ def _describe(path: Path, **changes: object) -> Path:
 
 
 @pytest.fixture
-def make_set(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
-    """Make `set/test/<folder>/` with so many images each; returns the set's folder."""
+def make_testset(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
+    """Create `set/test/<folder>/` with the given numbers of images; returns the folder `set`."""
 
-    def make(folders: dict[str, int]) -> Path:
+    def create(folders: dict[str, int]) -> Path:
         for label, (name, images) in enumerate(folders.items()):
             folder = tmp_path / "set" / "test" / name
             folder.mkdir(parents=True)
             for number in range(images):
-                colour = (40 * label % 256, 255 - 25 * number, 90 * label % 256)
-                Image.new("RGB", (40 + number, 36), colour).save(folder / f"{number}.png")
+                color = (40 * label % 256, 255 - 25 * number, 90 * label % 256)
+                Image.new("RGB", (40 + number, 36), color).save(folder / f"{number}.png")
         return tmp_path / "set"
 
-    return make
+    return create
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint in the train stage's layout, with random weights."""
+    """A checkpoint in the layout of the train stage, with random weights."""
     torch.manual_seed(5)
-    model = build_encoder(MODEL_CONFIG)
+    model = build_model(MODEL_CONFIG)
     path = tmp_path_factory.mktemp("run") / "final.pt"
     run = {
         "name": "cc3m-cloob-tiny-demo-seed1",

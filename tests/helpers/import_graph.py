@@ -24,7 +24,7 @@ def source_modules() -> dict[str, Path]:
 
 
 def imported_names(path: Path, *, lazy: bool = True) -> Iterator[str]:
-    """The dotted names that a file imports; imports inside functions only if `lazy`.
+    """The dotted names that a file imports; imports in functions and `if TYPE_CHECKING:` only if `lazy`.
 
     `from a.b import c` gives `a.b.c`, as `c` may be a module.
     """
@@ -36,8 +36,14 @@ def imported_names(path: Path, *, lazy: bool = True) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif lazy or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        elif lazy or not _is_skipped_at_import_time(node):
             nodes += ast.iter_child_nodes(node)
+
+
+def _is_skipped_at_import_time(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 @cache

@@ -29,7 +29,7 @@ def pack_source(
 ) -> Path:
     """Pack a source with ten samples per shard and return the manifest."""
     options = PackOptions(SAMPLES_PER_SHARD, seed, policy)
-    pack(source, out, out / "outcomes.csv", options, processes, validation)
+    pack(source, out, out / "outcomes.csv", options, processes, [validation] if validation else [])
     return out / "shards.json"
 
 

@@ -1,17 +1,17 @@
-"""The demo's config with a tenth of its world, for the tests that run the pipeline."""
+"""The demo's config with a tenth of its toy dataset, for the tests that run the whole pipeline."""
 
 from typing import Any
 
-TITLE_SUFFIX = "a tenth of the small world"
+TITLE_SUFFIX = "a tenth of the toy dataset"
 
 
 def tenth_of(demo: dict[str, Any], results: str, port: int) -> dict[str, Any]:
-    """The demo's config with a tenth of its world, under another folder and port."""
-    config = _replaced(demo, {demo["results"]: results, str(demo["toy_data"]["port"]): str(port)})
+    """The demo's config with a tenth of the images and two epochs, in another output directory and port."""
+    config = _replace_texts(demo, {demo["results"]: results, str(demo["toy_data"]["port"]): str(port)})
     config["toy_data"]["port"] = port
     for key in ("cc3m_train", "cc3m_validation", "yfcc15m", "testset_test_per_class"):
         config["toy_data"][key] = demo["toy_data"][key] // 10
-    config["toy_data"]["testset_train_per_class"] = 2  # one to train on, one to validate with
+    config["toy_data"]["testset_train_per_class"] = 2  # one for training, one for validation
     config["evaluate"]["linear_probe"]["l2_num"] = 3
     for recipe in config["recipes"].values():
         recipe |= {
@@ -28,13 +28,13 @@ def tenth_of(demo: dict[str, Any], results: str, port: int) -> dict[str, Any]:
     return config | {"title_suffix": TITLE_SUFFIX}
 
 
-def _replaced(value: Any, texts: dict[str, str]) -> Any:
-    """A copy in which each text is replaced by another, wherever it stands in a value."""
+def _replace_texts(value: Any, replacements: dict[str, str]) -> Any:
+    """A copy of a nested value in which every text is replaced, also inside longer strings."""
     if isinstance(value, dict):
-        return {key: _replaced(each, texts) for key, each in value.items()}
+        return {key: _replace_texts(item, replacements) for key, item in value.items()}
     if isinstance(value, list):
-        return [_replaced(each, texts) for each in value]
+        return [_replace_texts(item, replacements) for item in value]
     if isinstance(value, str):
-        for old, new in texts.items():
+        for old, new in replacements.items():
             value = value.replace(old, new)
     return value

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from cloob.models.clip import build_encoder
+from cloob.models.clip import build_model
 from cloob.models.export import export_open_clip
 from tests.helpers.tiny_models import MODEL_CONFIG
 
@@ -12,7 +12,7 @@ from tests.helpers.tiny_models import MODEL_CONFIG
 def save_tiny_run(folder: Path) -> None:
     """Write `final.pt` and `open_clip/` of a tiny model to a run's folder, whose name is the run's."""
     torch.manual_seed(5)
-    model = build_encoder(MODEL_CONFIG).eval()
+    model = build_model(MODEL_CONFIG).eval()
     folder.mkdir(parents=True)
     run = dict(zip(("corpus", "objective", "architecture", "recipe"), folder.name.split("-"), strict=False))
     checkpoint = {

@@ -1,4 +1,4 @@
-"""What `load_encoder` takes, what it refuses, and that nothing it reads is executed."""
+"""`load_model`: supported sources, rejected files, and that loading never executes code."""
 
 import os
 import pickle
@@ -12,8 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cloob.common.errors import InputError
-from cloob.models.clip import build_encoder, load_encoder
+from cloob.models.clip import build_model
 from cloob.models.export import export_open_clip
+from cloob.models.load import load_model
 
 CONFIG = {
     "embed_dim": 16,
@@ -27,7 +28,7 @@ TEXTS = ["two dogs", "a blue circle on grass"]
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(4)
-    return build_encoder(CONFIG).eval()
+    return build_model(CONFIG).eval()
 
 
 @pytest.fixture
@@ -39,45 +40,45 @@ def ours(encoder, tmp_path: Path) -> Path:
 
 
 def embeddings(model) -> tuple[torch.Tensor, torch.Tensor]:
-    """By the members that every kind of encoder has."""
+    """Image and text embeddings by the interface that all models have."""
     picture = Image.linear_gradient("L").resize((50, 40)).convert("RGB")
     with torch.inference_mode():
         images = model.encode_image(model.preprocess(picture)[None], normalize=True)
         return images, model.encode_text(model.tokenizer(TEXTS), normalize=True)
 
 
-def test_a_checkpoint_of_ours(encoder, ours: Path) -> None:
-    model, about = load_encoder(ours)
-    assert about == {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG}
+def test_checkpoint_of_the_train_stage_is_loaded(encoder, ours: Path) -> None:
+    model = load_model(ours)
+    assert model.metadata == {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG}
     assert not model.training
-    for mine, expected in zip(embeddings(model), embeddings(encoder), strict=True):
-        assert torch.equal(mine, expected)
+    for actual, expected in zip(embeddings(model), embeddings(encoder), strict=True):
+        assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("form", ["{}", "local-dir:{}"])
-def test_a_folder_in_open_clips_form_embeds_the_same(encoder, tmp_path: Path, form: str) -> None:
+def test_exported_folder_gives_the_same_embeddings(encoder, tmp_path: Path, form: str) -> None:
     export_open_clip(encoder, CONFIG, tmp_path / "exported")
-    model, about = load_encoder(form.format(tmp_path / "exported"))
+    model = load_model(form.format(tmp_path / "exported"))
     images, texts = embeddings(model)
     expected_images, expected_texts = embeddings(encoder)
     torch.testing.assert_close(texts, expected_texts)
-    assert (images * expected_images).sum() > 0.9999  # pixels within a level of grey
-    assert about["epoch"] is None
+    assert (images * expected_images).sum() > 0.9999  # pixels within one gray level
+    assert model.metadata["epoch"] is None
 
 
-def test_a_model_of_open_clip_by_name_with_a_file_of_weights(tmp_path: Path) -> None:
+def test_open_clip_model_is_loaded_with_a_file_of_weights(tmp_path: Path) -> None:
     torch.manual_seed(6)
     theirs = open_clip.create_model("ViT-S-32-alt").eval()
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
-    model, about = load_encoder(f"ViT-S-32-alt:{tmp_path / 'weights.safetensors'}")
+    model = load_model(f"ViT-S-32-alt:{tmp_path / 'weights.safetensors'}")
     tokens = open_clip.get_tokenizer("ViT-S-32-alt")(TEXTS)
     with torch.inference_mode():
         assert torch.equal(embeddings(model)[1], theirs.encode_text(tokens, normalize=True))
-    assert about["run"]["name"].startswith("ViT-S-32-alt:")
+    assert model.metadata["run"]["name"].startswith("ViT-S-32-alt:")
 
 
 class Bomb:
-    """Unpickling this makes a file."""
+    """Unpickling this creates a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,77 +91,79 @@ class Bomb:
     "save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))]
 )
 @pytest.mark.parametrize("form", ["{}", "ViT-S-32-alt:{}"])
-def test_pickled_code_is_refused_and_not_run(tmp_path: Path, save, form: str) -> None:
+def test_pickled_code_is_rejected_and_not_executed(tmp_path: Path, save, form: str) -> None:
     save({"state_dict": {}, "payload": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
     with pytest.raises(InputError, match=r"bomb\.pt: "):
-        load_encoder(form.format(tmp_path / "bomb.pt"))
+        load_model(form.format(tmp_path / "bomb.pt"))
     assert not (tmp_path / "exploded").exists()
 
 
-ADVICE = r"^{}: holds Python objects .* could run any code, so it is refused; ask .* safetensors$"
+ADVICE = (
+    r"^{}: contains Python objects .* could execute arbitrary code, so it is rejected; ask .* safetensors$"
+)
 
 
 @pytest.mark.parametrize("form", ["{}", "ViT-S-32-alt:{}"])
-def test_the_refusal_of_pickled_code_says_what_to_do(tmp_path: Path, form: str) -> None:
+def test_rejection_of_pickled_code_has_a_remedy(tmp_path: Path, form: str) -> None:
     torch.save({"state_dict": {}, "payload": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
     source = form.format(tmp_path / "bomb.pt")
     with pytest.raises(InputError, match=ADVICE.format(source)):
-        load_encoder(source)
+        load_model(source)
 
 
 @pytest.mark.parametrize("form", ["{}", "ViT-S-32-alt:{}"])
-def test_so_does_that_of_a_torchscript(tmp_path: Path, form: str) -> None:
+def test_torchscript_is_rejected_with_a_remedy(tmp_path: Path, form: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # deprecated, and still handed around
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, but still distributed
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
     source = form.format(tmp_path / "script.pt")
     with pytest.raises(InputError, match=ADVICE.format(source)):
-        load_encoder(source)
+        load_model(source)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "damaged, or no checkpoint"),
-        (b"<html>404</html>", "damaged, or no checkpoint"),
-        (b"PK\x03\x04 torn", "damaged, or no checkpoint"),
-        ([1, 2], "holds a list, not a checkpoint"),
+        (b"", "damaged or not a checkpoint"),
+        (b"<html>404</html>", "damaged or not a checkpoint"),
+        (b"PK\x03\x04 torn", "damaged or not a checkpoint"),
+        ([1, 2], "contains a list, not a checkpoint"),
         ({"state_dict": {}}, "neither a checkpoint of this pipeline nor .*'model_config'"),
         ({"weights": 1}, "neither .*NAME:FILE"),
         ({"state_dict": {}, "model_config": {}}, "neither a checkpoint of this pipeline"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content, message: str) -> None:
+def test_file_that_is_not_a_checkpoint_is_rejected_in_one_line(tmp_path: Path, content, message: str) -> None:
     path = tmp_path / "other.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
     with pytest.raises(InputError, match=message) as caught:
-        load_encoder(path)
+        load_model(path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_changed_bit_is_found(ours: Path) -> None:
+def test_flipped_bit_is_detected(ours: Path) -> None:
     content = bytearray(ours.read_bytes())
     content[len(content) // 2] ^= 4
     ours.write_bytes(content)
-    torch.load(ours, weights_only=True)  # which finds nothing
+    torch.load(ours, weights_only=True)  # does not detect it
     for source in (ours, f"ViT-S-32-alt:{ours}"):
-        with pytest.raises(InputError, match=rf"^{ours}: damaged, .*/data/\d+ has not the checksum"):
-            load_encoder(source)
+        with pytest.raises(InputError, match=rf"^{ours}: damaged, checksum mismatch in .*/data/\d+"):
+            load_model(source)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"run": "seed 1"}, "`run` is no dictionary of plain values"),
-        ({"run": {"name": "a", "seed": [1]}}, "`run` is no dictionary of plain values"),
-        ({"run": {"name": "a", "rate": float("nan")}}, "`run` is no dictionary of plain values"),
-        ({"run": {"name": torch.ones(2)}}, "`run` is no dictionary of plain values"),
-        ({"epoch": "three"}, "`epoch` is no whole number"),
-        ({"epoch": 3.5}, "`epoch` is no whole number"),
-        ({"epoch": torch.tensor([3, 4])}, "`epoch` is no whole number"),
+        ({"run": "seed 1"}, "`run` is not a dictionary of scalars"),
+        ({"run": {"name": "a", "seed": [1]}}, "`run` is not a dictionary of scalars"),
+        ({"run": {"name": "a", "rate": float("nan")}}, "`run` is not a dictionary of scalars"),
+        ({"run": {"name": torch.ones(2)}}, "`run` is not a dictionary of scalars"),
+        ({"epoch": "three"}, "`epoch` is not an integer"),
+        ({"epoch": 3.5}, "`epoch` is not an integer"),
+        ({"epoch": torch.tensor([3, 4])}, "`epoch` is not an integer"),
         ({"logit_scale": 800.0}, "1/τ is not finite"),
         ({"logit_scale": float("nan")}, "1/τ is not finite"),
         ({"vision_cfg": {"timm_model_name": "hf-hub:someone/something"}}, "has vision_cfg.timm_model_name"),
@@ -168,7 +171,7 @@ def test_a_changed_bit_is_found(ours: Path) -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_what_a_checkpoint_tells_of_itself_is_looked_at_on_loading(ours: Path, change, message: str) -> None:
+def test_checkpoint_metadata_is_validated_on_loading(ours: Path, change, message: str) -> None:
     content = torch.load(ours, weights_only=True)
     if "logit_scale" in change:
         content["state_dict"]["logit_scale"].fill_(change["logit_scale"])
@@ -178,33 +181,33 @@ def test_what_a_checkpoint_tells_of_itself_is_looked_at_on_loading(ours: Path, c
         content |= change
     torch.save(content, ours)
     with pytest.raises(InputError, match=rf"^{ours}: .*{message}") as caught:
-        load_encoder(ours)
+        load_model(ours)
     assert "\n" not in str(caught.value)
 
 
-def test_an_epoch_may_be_a_tensor_or_missing(ours: Path) -> None:
+def test_epoch_may_be_a_tensor_or_missing(ours: Path) -> None:
     content = torch.load(ours, weights_only=True)
     torch.save(content | {"epoch": torch.tensor(3)}, ours)
-    assert type(load_encoder(ours)[1]["epoch"]) is int
+    assert type(load_model(ours).metadata["epoch"]) is int
     del content["epoch"]
     torch.save(content, ours)
-    assert load_encoder(ours)[1]["epoch"] is None
+    assert load_model(ours).metadata["epoch"] is None
 
 
-def test_a_torn_checkpoint_is_refused(ours: Path) -> None:
+def test_truncated_checkpoint_is_rejected(ours: Path) -> None:
     ours.write_bytes(ours.read_bytes()[:-5000])
-    with pytest.raises(InputError, match="damaged, or no checkpoint"):
-        load_encoder(ours)
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
+        load_model(ours)
 
 
 @pytest.mark.parametrize("source", ["none.pt", "RN50-quickgelu", "RN51:openai", "RN50:", "", "a" * 5000])
-def test_what_is_nowhere_is_refused_with_the_forms_that_are_taken(source: str) -> None:
+def test_unknown_source_is_rejected_with_the_supported_forms(source: str) -> None:
     with pytest.raises(InputError, match="NAME:TAG"):
-        load_encoder(source or "''")
+        load_model(source or "''")
 
 
 @pytest.mark.parametrize("source", ["RN50-quickgelu:none.pt", "local-dir:/nowhere"])
-def test_open_clips_refusals_are_one_line(source: str) -> None:
+def test_errors_of_open_clip_are_one_line(source: str) -> None:
     with pytest.raises(InputError, match="open_clip cannot load it") as caught:
-        load_encoder(source)
+        load_model(source)
     assert "\n" not in str(caught.value)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cloob.common.errors import InputError
-from cloob.models.clip import build_encoder
-from cloob.models.config import least_micro_batch, model_config
+from cloob.models.clip import build_model
+from cloob.models.config import min_micro_batch_size, model_config
 from tests.helpers.repository import ROOT
 
 SMALL = json.loads((ROOT / "config" / "architectures" / "RN_small.json").read_text())
@@ -23,12 +23,12 @@ def written(tmp_path, config):
     return str(path)
 
 
-def test_a_name_gives_what_open_clip_gives():
+def test_named_configuration_equals_open_clips():
     for name in ("RN50-quickgelu", "RN101-quickgelu", "RN50x4-quickgelu", "ViT-B-32"):
         assert model_config(name) == open_clip.get_model_config(name)
 
 
-def test_neither_torch_nor_open_clip_is_imported():
+def test_validation_imports_neither_torch_nor_open_clip():
     code = (
         "import sys; from cloob.models.config import model_config; model_config('RN50'); print(*sys.modules)"
     )
@@ -37,26 +37,26 @@ def test_neither_torch_nor_open_clip_is_imported():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
-        ("RN50-quickgeluu", "no model of open_clip; did you mean RN50-quickgelu"),
-        ("rn50", "no model of open_clip"),
-        ("../RN50", "no model of open_clip"),
-        ("", "no model of open_clip"),
+        ("RN50-quickgeluu", "not a model of open_clip; did you mean RN50-quickgelu"),
+        ("rn50", "not a model of open_clip"),
+        ("../RN50", "not a model of open_clip"),
+        ("", "not a model of open_clip"),
         ("nowhere.json", "No such file"),
-        ("coca_ViT-B-32", "multimodal_cfg is no key of open_clip's CLIP"),
-        ("convnext_base", "vision_cfg.timm_model_name names a model of another library"),
-        ("roberta-ViT-B-32", "names a model of another library"),
+        ("coca_ViT-B-32", "multimodal_cfg is not a key of open_clip's CLIP"),
+        ("convnext_base", "vision_cfg.timm_model_name refers to a model of another library"),
+        ("roberta-ViT-B-32", "refers to a model of another library"),
     ],
 )
-def test_a_name_that_cannot_be_trained_is_one_line(name, said):
-    with pytest.raises(InputError, match=said) as refused:
+def test_unsupported_architecture_is_rejected_in_one_line(name, message):
+    with pytest.raises(InputError, match=message) as error:
         model_config(name)
-    assert len(str(refused.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ("not json", "not JSON"),
         ("", "not JSON"),
@@ -67,51 +67,52 @@ def test_a_name_that_cannot_be_trained_is_one_line(name, said):
             SMALL | {"text_cfg": SMALL["text_cfg"] | {"mlp_ratio": "4"}},
             "text_cfg.mlp_ratio is '4'; give a number",
         ),
-        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"pool_type": 3}}, "text_cfg.pool_type is 3; give a text"),
+        (
+            SMALL | {"text_cfg": SMALL["text_cfg"] | {"pool_type": 3}},
+            "text_cfg.pool_type is 3; give a string",
+        ),
         (
             SMALL | {"text_cfg": SMALL["text_cfg"] | {"act_kwargs": []}},
             "text_cfg.act_kwargs is .*; give an object",
         ),
         (
             SMALL | {"text_cfg": SMALL["text_cfg"] | {"pad_id": True}},
-            "text_cfg.pad_id is True; give a whole number",
+            "text_cfg.pad_id is True; give an integer",
         ),
         ({}, "vision_cfg is missing"),
         ({"model_cfg": SMALL}, "vision_cfg is missing"),
         ({key: SMALL[key] for key in ("vision_cfg", "text_cfg")}, "embed_dim is missing"),
         (SMALL | {"embed_dim": "128"}, "embed_dim is '128'"),
-        (SMALL | {"embed_dimm": 128}, "embed_dimm is no key"),
-        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"context": 3}}, "text_cfg.context is no key"),
+        (SMALL | {"embed_dimm": 128}, "embed_dimm is not a key"),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"context": 3}}, "text_cfg.context is not a key"),
         (SMALL | {"text_cfg": {"width": 64}}, "text_cfg.context_length is missing"),
-        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"heads": 3}}, "text_cfg.heads is 3, but has to divide"),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"heads": 3}}, "text_cfg.heads is 3, but must divide"),
         (SMALL | {"text_cfg": SMALL["text_cfg"] | {"vocab_size": 100}}, "the tokenizer has 49408 tokens"),
         (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"image_size": 0}}, "image_size is 0"),
         (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"image_size": 16}}, "a multiple of 32"),
         (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"image_size": 63}}, "a multiple of 32"),
-        (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"layers": [1, 1]}}, "four whole numbers"),
+        (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"layers": [1, 1]}}, "four integers"),
         (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"width": 1}}, "head_width"),
         (VIT | {"vision_cfg": VIT["vision_cfg"] | {"image_size": 8}}, "less than vision_cfg.patch_size"),
         (VIT | {"vision_cfg": VIT["vision_cfg"] | {"patch_size": None}}, "patch_size is None"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_file_that_no_encoder_can_be_built_from_is_one_line(tmp_path, config, said):
+def test_invalid_configuration_file_is_rejected_in_one_line(tmp_path, config, message):
     path = written(tmp_path, config)
-    with pytest.raises(InputError, match=said) as refused:
+    with pytest.raises(InputError, match=message) as error:
         model_config(path)
-    assert str(refused.value).startswith(f"{path}: ")
-    assert len(str(refused.value).splitlines()) == 1
+    assert str(error.value).startswith(f"{path}: ")
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("size", [32, 40, 46, 64, 100])
 @pytest.mark.parametrize("base", [SMALL, VIT], ids=["ResNet", "ViT"])
-def test_a_configuration_that_is_accepted_trains_with_the_least_micro_batch_and_with_no_less(
-    tmp_path, base, size
-):
+def test_min_micro_batch_size_is_the_smallest_that_trains(tmp_path, base, size):
     config = model_config(written(tmp_path, base | {"vision_cfg": base["vision_cfg"] | {"image_size": size}}))
-    model = build_encoder(config)
-    least = least_micro_batch(config)
-    assert model.encode_image(torch.rand(least, 3, size, size)).shape == (least, 128)
-    if least > 1:
+    model = build_model(config)
+    minimum = min_micro_batch_size(config)
+    assert model.encode_image(torch.rand(minimum, 3, size, size)).shape == (minimum, 128)
+    if minimum > 1:
         with pytest.raises(ValueError, match="more than 1 value per channel"):
-            model.encode_image(torch.rand(least - 1, 3, size, size))
+            model.encode_image(torch.rand(minimum - 1, 3, size, size))

@@ -1,4 +1,4 @@
-"""`preprocess` is open_clip's own evaluation transform to the last bit, and takes every mode of Pillow's."""
+"""`preprocess` is bit-identical to open_clip's evaluation transform and accepts every Pillow mode."""
 
 import io
 from pathlib import Path
@@ -10,8 +10,10 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from cloob.images.decoding import decode_rgb, to_upright_rgb
-from cloob.models.clip import build_encoder, evaluation_transform, load_encoder
+from cloob.models.clip import build_model
 from cloob.models.export import export_open_clip
+from cloob.models.load import load_model
+from cloob.models.preprocessing import evaluation_transform
 from tests.helpers.pillow_modes import MODES, image_in_mode
 from tests.helpers.sample_images import encode_image
 
@@ -28,7 +30,7 @@ SIZES = [(32, 32), (33, 32), (500, 375), (101, 307), (31, 200), (7, 5), (1, 1), 
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("exported")
-    export_open_clip(build_encoder(CONFIG), CONFIG, folder)
+    export_open_clip(build_model(CONFIG), CONFIG, folder)
     return folder
 
 
@@ -37,36 +39,34 @@ def photo(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
     return Image.merge("RGB", bands).convert(mode)
 
 
-def peers(content: bytes) -> torch.Tensor:
-    """As CLIP_benchmark and open_clip read a test image: torchvision's loader, then open_clip's transform."""
+def open_clip_pixels(content: bytes) -> torch.Tensor:
+    """A test image as CLIP_benchmark and open_clip read it: torchvision's loader, open_clip's transform."""
     transform = open_clip.image_transform(32, is_train=False)
     return transform(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize(("form", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGB")])
-def test_preprocess_gives_the_bits_of_open_clips_transform(
+def test_preprocess_is_bit_identical_to_open_clips_transform(
     form: str, mode: str, size: tuple[int, int]
 ) -> None:
     content = encode_image(photo(size, mode), form)
-    expected = peers(content)
+    expected = open_clip_pixels(content)
     with Image.open(io.BytesIO(content)) as image:
         assert torch.equal(evaluation_transform(CONFIG)(image), expected)
     assert torch.equal(evaluation_transform(CONFIG)(decode_rgb(content)), expected)
 
 
-def test_the_export_of_a_model_has_the_same_transform(exported: Path) -> None:
+def test_exported_model_has_the_same_transform(exported: Path) -> None:
     _, _, theirs = open_clip.create_model_and_transforms(f"local-dir:{exported}")
     for size in SIZES:
         assert torch.equal(theirs(image := photo(size)), evaluation_transform(CONFIG)(image))
 
 
 @pytest.mark.parametrize("form", ["ours", "open_clip"])
-def test_preprocess_of_any_mode_is_that_of_the_decoded_image(exported: Path, form: str) -> None:
-    if form == "ours":
-        preprocess = build_encoder(CONFIG).preprocess
-    else:
-        preprocess = load_encoder(str(exported))[0].preprocess
+def test_preprocess_of_any_mode_equals_that_of_the_decoded_image(exported: Path, form: str) -> None:
+    model = build_model(CONFIG) if form == "ours" else load_model(str(exported))
+    preprocess = model.preprocess
     for mode in MODES:
         image = image_in_mode(mode)
         assert torch.equal(preprocess(image), preprocess(to_upright_rgb(image))), mode
@@ -78,7 +78,7 @@ def test_preprocess_of_any_mode_is_that_of_the_decoded_image(exported: Path, for
             assert torch.equal(preprocess(image), preprocess(decode_rgb(content)))
 
 
-def test_preprocess_takes_pixels_too() -> None:
+def test_preprocess_accepts_pixel_tensors() -> None:
     image = photo((60, 40))
     preprocess = evaluation_transform(CONFIG)
     assert torch.equal(preprocess(pil_to_tensor(image)), preprocess(image))

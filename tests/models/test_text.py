@@ -1,10 +1,11 @@
-"""The text encoder computes as many tokens as the longest text has, and that changes nothing."""
+"""The text encoder computes only as many positions as the longest text has, with identical results."""
 
 import open_clip
 import pytest
 import torch
 
-from cloob.models.clip import build_encoder, tokenizer_for
+from cloob.models.clip import build_model
+from cloob.models.preprocessing import tokenizer_for
 
 CONFIG = {
     "embed_dim": 8,
@@ -24,19 +25,19 @@ TEXTS = ["a dog", "two black dogs on a beach at dusk", "", "grass " * 30]
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return build_encoder(CONFIG).double()
+    return build_model(CONFIG).double()
 
 
 @pytest.mark.parametrize("texts", [TEXTS[:3], TEXTS], ids=["shorter than the context", "longer"])
 @pytest.mark.parametrize("normalize", [False, True])
-def test_embeddings_and_gradients_are_open_clips_over_the_whole_context(encoder, texts, normalize):
+def test_embeddings_and_gradients_equal_open_clips_with_full_context(encoder, texts, normalize):
     theirs = open_clip.CLIP(**CONFIG).double()
     theirs.load_state_dict(encoder.state_dict())
     whole_context = open_clip.SimpleTokenizer(context_length=20)(texts)
-    mine = encoder.encode_text(tokenizer_for(CONFIG)(texts), normalize=normalize)
+    actual = encoder.encode_text(tokenizer_for(CONFIG)(texts), normalize=normalize)
     expected = theirs.encode_text(whole_context, normalize=normalize)
-    torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-14)
-    mine.square().sum().backward()
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
+    actual.square().sum().backward()
     expected.square().sum().backward()
     for name, parameter in theirs.named_parameters():
         if parameter.grad is not None:
@@ -44,7 +45,7 @@ def test_embeddings_and_gradients_are_open_clips_over_the_whole_context(encoder,
             torch.testing.assert_close(ours, parameter.grad, rtol=1e-9, atol=1e-12, msg=name)
 
 
-def test_a_tokenizer_gives_as_many_tokens_as_the_longest_text_needs():
+def test_tokenizer_truncates_to_the_longest_text():
     tokenizer = tokenizer_for(CONFIG)
     assert tokenizer(["a dog"]).shape == (1, 4)
     assert tokenizer(TEXTS).shape == (4, 20)

@@ -131,12 +131,21 @@ def test_distance_threshold_decides_what_is_a_near_duplicate(tmp_path: Path, val
             out / "f.csv",
             PackOptions(10, 1, POLICY, distance),
             1,
-            validation,
+            [validation],
         )
         return manifest_outcomes(out / "shards.json")
 
     assert outcomes(0) == {"kept": 2}
     assert outcomes(20) == {"kept": 1, "near_duplicate_of_validation": 1}
+
+
+def test_images_of_several_validation_splits_are_excluded(tmp_path: Path, validation: Path) -> None:
+    other = pack_rows(tmp_path / "other", [("other", original(50))])
+    rows = [("a", original(0)), ("b", COPIES["jpeg 95"](scene_image(50))), ("c", original(60))]
+    source = download_source(*write_download(tmp_path / "source", rows))
+    options = PackOptions(10, 1, POLICY)
+    outcomes = pack(source, tmp_path / "train", tmp_path / "outcomes.csv", options, 1, [validation, other])
+    assert outcomes == {"in_validation": 1, "near_duplicate_of_validation": 1, "kept": 1}
 
 
 def test_nearest_of_several_validation_images_is_named(tmp_path: Path) -> None:

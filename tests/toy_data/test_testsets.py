@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import load_description
+from cloob.evaluate.testsets.spec import load_spec
 from cloob.toy_data.testsets import list_testsets
 from cloob.toy_data.vocabulary import places
 
@@ -72,7 +72,7 @@ def test_training_splits_have_the_same_classes_and_none_is_empty(
 
 @pytest.mark.parametrize("dataset", TESTSETS)
 def test_the_evaluation_reads_every_split(toy_dataset: Path, dataset: str) -> None:
-    spec = load_description(toy_dataset / "testsets" / f"{dataset}.yaml")
+    spec = load_spec(toy_dataset / "testsets" / f"{dataset}.yaml")
     for split in ("test", "train") if spec.train else ("test",):
         folder = LabeledFolder(spec, toy_dataset / "testsets" / dataset, split)
         assert len(folder) == spec.expected.images_of(split) > 0

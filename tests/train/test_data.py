@@ -9,8 +9,8 @@ import torch.distributed as dist
 
 from cloob.common.data_loading import kill_workers_on_exit
 from cloob.common.errors import InputError, user_message
-from cloob.models.clip import tokenizer_for
 from cloob.models.config import model_config
+from cloob.models.preprocessing import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, check_replaced, collate, training_loader

@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cloob.models.clip import evaluation_transform, load_encoder
+from cloob.models.load import load_model
+from cloob.models.preprocessing import evaluation_transform
 from tests.helpers.recipes import BASE
 
 pytestmark = pytest.mark.timeout(300)
@@ -76,9 +77,9 @@ def test_a_run_leaves_a_final_checkpoint_and_its_metrics(finished):
 
 def test_open_clip_loads_the_export_and_embeds_the_same(finished):
     theirs, _, transform = open_clip.create_model_and_transforms(f"local-dir:{finished / 'open_clip'}")
-    ours, checkpoint = load_encoder(finished / "final.pt")
+    ours = load_model(finished / "final.pt")
     picture = Image.effect_noise((50, 40), 64).convert("RGB")
-    mine = evaluation_transform(checkpoint["model_config"])(picture)
+    mine = evaluation_transform(ours.config)(picture)
     assert torch.equal(transform(picture), mine)
     tokens = open_clip.SimpleTokenizer(context_length=12)(["two dogs", "a blue circle on grass"])
     with torch.inference_mode():

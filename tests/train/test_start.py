@@ -9,8 +9,8 @@ from PIL import Image
 
 from cloob.common.errors import InputError
 from cloob.common.json_files import write_json
-from cloob.models.clip import build_encoder
-from cloob.models.config import least_micro_batch, model_config
+from cloob.models.clip import build_model
+from cloob.models.config import min_micro_batch_size, model_config
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.distributed import World, joined
 from cloob.train.loop import Places, train
@@ -50,8 +50,8 @@ def test_a_micro_batch_of_one_image_is_refused_where_batchnorm_refuses_it(model,
     config = model_config(model)
     config["vision_cfg"] |= vision
     images = torch.zeros(1, 3, vision["image_size"], vision["image_size"])
-    encoder = build_encoder(config)
-    if least_micro_batch(config) == 1:
+    encoder = build_model(config)
+    if min_micro_batch_size(config) == 1:
         encoder.encode_image(images)
     else:
         with pytest.raises(ValueError, match="more than 1 value per channel"):
@@ -89,7 +89,7 @@ def test_two_held_out_pairs_are_enough(shards, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "said"), [("RN51", "no model of open_clip"), ("no.json", "No such file")]
+    ("architecture", "said"), [("RN51", "not a model of open_clip"), ("no.json", "No such file")]
 )
 def test_an_unknown_architecture_is_named(refused, architecture, said):
     assert refused(architecture=architecture).startswith(f"{architecture}: {said}")

@@ -179,7 +179,7 @@ def inconsistent_lines(tmp_path):
 @pytest.mark.parametrize(
     "expected",
     [
-        "architectures.RN51: RN51-quickgelu: no model of open_clip; did you mean RN50-quickgelu",
+        "architectures.RN51: RN51-quickgelu: not a model of open_clip; did you mean RN50-quickgelu",
         "architectures.mine: no file config/mine.json; correct the path",
         "architectures.long: no file xxx",
         "no.json: not JSON (Expecting value",

@@ -1,4 +1,4 @@
-"""The HTML report with markup in texts of the config: they are shown as text, and nothing uses the network."""
+"""The HTML report with markup in texts of the config: it is shown as text, and nothing uses the network."""
 
 import json
 from html import unescape

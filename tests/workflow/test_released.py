@@ -1,6 +1,7 @@
-"""The released checkpoints' tables from nothing: one is fetched, recognized, evaluated and compared.
+"""The tables of released checkpoints: a checkpoint is downloaded, recognized, evaluated and compared.
 
-The server is local and the weights are random (in the authors' layout): the numbers are the oracle's.
+The server is local and the weights are random, in the authors' format; an independent implementation computes
+the expected numbers.
 """
 
 import io
@@ -19,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from cloob.evaluate.testsets.image_folder import load_image
-from cloob.models.clip import evaluation_transform
 from cloob.models.config import model_config
+from cloob.models.preprocessing import evaluation_transform
 from tests.helpers.authors_checkpoints import Oracle, released
 from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
@@ -31,16 +32,16 @@ NAMES = ["hawk", "gull", "wren"]
 pytestmark = pytest.mark.xdist_group("released")
 
 
-def make_set(folder: Path, server: RangeServer) -> Path:
-    """Three classes, four pictures each to test and to train, described as Birdsnap, fetched as a zip."""
-    for place, (split, label) in enumerate(product(("test", "train"), range(3))):
+def make_testset(folder: Path, server: RangeServer) -> Path:
+    """Serve a zip of 3 classes with 4 test and 4 training images; returns the spec that downloads it."""
+    for index, (split, label) in enumerate(product(("test", "train"), range(3))):
         (folder / split / f"{label}").mkdir(parents=True)
         for number in range(4):
-            torch.manual_seed(10 * place + number)
+            torch.manual_seed(10 * index + number)
             pixels = torch.randint(256, (7, 9, 3), dtype=torch.uint8).numpy()
-            picture = Image.fromarray(pixels).resize((260, 240))
-            picture.save(folder / split / f"{label}" / f"{number}.png")
-    description = {
+            image = Image.fromarray(pixels).resize((260, 240))
+            image.save(folder / split / f"{label}" / f"{number}.png")
+    spec = {
         "name": "birdsnap",
         "title": "Birdsnap",
         "test": "test",
@@ -59,12 +60,12 @@ def make_set(folder: Path, server: RangeServer) -> Path:
     }
     archive = shutil.make_archive(folder.parent / "birdsnap", "zip", folder)
     server.files["birdsnap.zip"] = ServedFile(Path(archive).read_bytes())
-    (folder / "birdsnap.yaml").write_text(yaml.safe_dump(description))
+    (folder / "birdsnap.yaml").write_text(yaml.safe_dump(spec))
     return folder / "birdsnap.yaml"
 
 
-class Unprojected(Oracle):
-    """The oracle without the projection at the end of its image tower."""
+class OracleWithoutProjection(Oracle):
+    """The oracle without the final projection of its image tower."""
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return x if name == "visual.attnpool.c_proj" else super()._linear(x, name)
@@ -72,11 +73,11 @@ class Unprojected(Oracle):
 
 @torch.inference_mode()
 def oracle_features(checkpoint: dict, folder: Path) -> dict[str, Tensor]:
-    """Of the images of a split: both kinds of features, and the labels."""
+    """Both kinds of features of the images of a split, and their labels."""
     transform = evaluation_transform(model_config("RN50-quickgelu"))
     paths = sorted(folder.rglob("*.png"))
     pixels = torch.stack([transform(load_image(str(path))) for path in paths]).double()
-    before = Unprojected(checkpoint).image(pixels)
+    before = OracleWithoutProjection(checkpoint).image(pixels)
     return {
         "before_projection": before,
         "after_projection": Oracle(checkpoint)._linear(before, "visual.attnpool.c_proj"),
@@ -90,44 +91,46 @@ def oracle_accuracy(checkpoint: dict, images: dict[str, Tensor]) -> float:
     tokens = open_clip.SimpleTokenizer(context_length=77)(
         [f"a photo of a {name}, a type of bird." for name in NAMES]
     )
-    classes = torch.stack([oracle.text(each) for each in tokens])
+    classes = torch.stack([oracle.text(prompt) for prompt in tokens])
     classes = classes / classes.norm(dim=1, keepdim=True)
-    best = (images["after_projection"] @ classes.T).argmax(1)
-    return (best == images["labels"]).double().mean().item()
+    predicted = (images["after_projection"] @ classes.T).argmax(1)
+    return (predicted == images["labels"]).double().mean().item()
 
 
-def scikit_learns_accuracy(
+def scikit_learn_accuracy(
     train: dict[str, Tensor], test: dict[str, Tensor], features: str, strength: float
 ) -> float:
-    """Of its regression on all training images, those for validation too; its weights lie in their span."""
+    """Accuracy of scikit-learn's regression on all training images, in the subspace that they span."""
     span = torch.linalg.qr(train[features].T).Q
     regression = LogisticRegression(C=1 / strength, tol=1e-12, solver="newton-cholesky")
     regression.fit(train[features] @ span, train["labels"])
     return regression.score(test[features] @ span, test["labels"])
 
 
-def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, config_with, tmp_path):
+def test_a_released_checkpoint_is_downloaded_evaluated_and_compared(snakemake, config_with, tmp_path):
     results, checkpoint = tmp_path / "results", released("RN50")
     saved = io.BytesIO()
     torch.save(checkpoint, saved)
     with RangeServer() as server:
-        description = make_set(tmp_path / "birds", server)
-        served = server.files["cloob_rn50_yfcc_epoch_28.pt"] = ServedFile(saved.getvalue(), cuts=[300_000_000])
+        spec = make_testset(tmp_path / "birds", server)
+        served = server.files["cloob_rn50_yfcc_epoch_28.pt"] = ServedFile(
+            saved.getvalue(), cuts=[300_000_000]
+        )
         changes = {
             "results": str(results),
-            "label": "random weights",
-            "released": {
+            "title_suffix": "random weights",
+            "released_checkpoints": {
                 "cloob_rn50_yfcc": {"url": server.url_of("cloob_rn50_yfcc_epoch_28.pt")},
                 "cloob_rn50x4_yfcc": None,
             },
             "testsets": dict.fromkeys(CONFIG["testsets"])
-            | {"birdsnap": {"description": str(description), "folder": None, "probe_train_set": "birdsnap"}},
-            # Not so strong that all logits are equal but for the tolerance of the fit.
+            | {"birdsnap": {"spec": str(spec), "folder": None, "probe_train_set": "birdsnap"}},
+            # With stronger L2 all logits would be equal within the tolerance of the fit.
             "evaluate": {"workers": 0, "linear_probe": {"l2_num": 3, "l2_max": 1.0}},
         }
-        target = results / "tables" / "published.csv"
-        probe = results / "tables" / "released_linear_probe.csv"
-        run = snakemake(target, probe, "--cores", 2, "--nolock", "--configfile", config_with(changes))
+        target = results / "tables" / "released.csv"
+        probe_target = results / "tables" / "released_linear_probe.csv"
+        run = snakemake(target, probe_target, "--cores", 2, "--nolock", "--configfile", config_with(changes))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert served.requested_ranges == ["", "bytes=300000000-"]
     row = pd.read_csv(target).iloc[0]
@@ -139,24 +142,24 @@ def test_a_released_checkpoint_is_fetched_evaluated_and_compared(snakemake, conf
     page = target.with_suffix(".md").read_text()
     assert "random weights" in page.splitlines()[0]
     assert "## CLOOB, RN50, YFCC15M, epoch 28" in page
-    probes = pd.read_csv(probe)
+    probes = pd.read_csv(probe_target)
     assert probes.features.tolist() == ["after_projection", "before_projection"]
     assert set(probes.published_accuracy_pct) == {56.2}
     result = results / "evaluate" / "released" / "cloob_rn50_yfcc" / "linear_probe" / "birdsnap.json"
-    strengths = [each["l2_strength"] for each in json.loads(result.read_text())["probes"]]
+    strengths = [probe["l2_strength"] for probe in json.loads(result.read_text())["probes"]]
     expected = [
-        100 * scikit_learns_accuracy(train, test, *each)
-        for each in zip(probes.features, strengths, strict=True)
+        100 * scikit_learn_accuracy(train, test, *arguments)
+        for arguments in zip(probes.features, strengths, strict=True)
     ]
     assert probes.accuracy_pct.tolist() == pytest.approx(expected)
     assert probes.converged.all()
 
 
 @pytest.mark.parametrize("table", ["released", "released_linear_probe"])
-def test_the_plan_fetches_what_the_authors_released_and_trains_nothing(snakemake, table):
+def test_the_plan_downloads_the_released_checkpoints_and_trains_nothing(snakemake, table):
     plan = snakemake("-n", "-p", f"results/tables/{table}.csv")
     assert plan.returncode == 0, plan.stderr
-    for name, one in CONFIG["released"].items():
+    for name, released_checkpoint in CONFIG["released_checkpoints"].items():
         assert f"results/download/released/{name}.pt" in plan.stdout
-        assert one["url"] in plan.stdout
+        assert released_checkpoint["url"] in plan.stdout
     assert "rule train:" not in plan.stdout

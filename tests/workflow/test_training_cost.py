@@ -70,8 +70,8 @@ def test_measured_throughput_gives_gpu_hours(config, log):
     # A tenth of one of the ten runs is trained.
     lines, warnings = training_cost(config)
     assert lines[0] == (
-        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs per run, 28,800,000 trained over all runs, 40.00 h per "
-        "run with 4 processes; 1,584.0 GPU-hours remaining (one GPU per process)"
+        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs per run, 28,800,000 trained over all runs, "
+        "40.00 h per run with 4 processes; 1,584.0 GPU-hours remaining (one GPU per process)"
     )
     assert warnings == []  # a torn last line is normal after a kill
 

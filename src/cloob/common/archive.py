@@ -149,7 +149,7 @@ def _safe_path(name: str, archive: Path) -> PurePosixPath:
 
 
 def _zip_members(archive: Path) -> Members:
-    with archive.open("rb") as raw, zipfile.ZipFile(_LimitedZipStream(raw, archive)) as opened:  # type: ignore[arg-type]
+    with archive.open("rb") as raw, zipfile.ZipFile(_LimitedZipStream(raw, archive)) as opened:
         for member in opened.infolist():
             file_type = stat.S_IFMT(member.external_attr >> 16)
             if member.is_dir():

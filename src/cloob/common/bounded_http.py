@@ -157,12 +157,12 @@ def bounded_opener(
 
     class Redirect(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, request: Any, *arguments: Any) -> Any:
-            redirected = super().redirect_request(request, *arguments)
+            redirected: Any = super().redirect_request(request, *arguments)
             if redirected is not None:  # continue with the remaining budget
                 redirected.budget = request.budget
             return redirected
 
-    def with_budget(connection: type, request: Any) -> type:
+    def with_budget(connection: type, request: Any) -> Any:
         if not hasattr(request, "budget"):
             request.budget = new_budget()
         return _bounded_connection_class(connection, request.budget, response, connect)
@@ -189,7 +189,7 @@ def _bounded_connection_class(
     `connect` has the signature of `socket.create_connection`.
     """
 
-    class Bounded(connection):  # type: ignore[misc, valid-type]
+    class Bounded(connection):
         def __init__(self, *arguments: object, **options: object) -> None:
             super().__init__(*arguments, **options)
             self._create_connection = self._connect

@@ -133,7 +133,7 @@ def _identity(batch: Any) -> Any:
 def _init_worker(parent: int, worker: int) -> None:
     die_with_parent(parent, signal.SIGKILL)
     # By default a batch that cannot be sent is dropped with a traceback, and the loader waits forever.
-    Queue._on_queue_feeder_error = staticmethod(_exit_worker)  # type: ignore[assignment]
+    Queue._on_queue_feeder_error = staticmethod(_exit_worker)  # type: ignore[attr-defined]
 
 
 def _exit_worker(error: Exception, _: Any) -> None:

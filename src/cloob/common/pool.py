@@ -1,7 +1,7 @@
 """Map a function over tasks in several processes, with one shared progress bar."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from itertools import islice
 from multiprocessing import get_context
@@ -29,7 +29,7 @@ def parallel_map(
     processes: int,
     total: int | None,
     description: str,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `function(task)` of all tasks in order; at most 2 × `processes` tasks are pending.
 
     The progress bar counts the items reported by `advance`, out of `total` (None: unknown). With one process

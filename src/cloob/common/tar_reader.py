@@ -10,7 +10,7 @@ import lzma
 import math
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,11 @@ _PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _TYPES_WITH_BODY = (*_PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _PAX_LENGTH = re.compile(rb"(\d{1,7}) ")
 _MAX_DIGITS = 1_000  # consecutive digits; tarfile's regular expressions take quadratic time
-_DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 
 
 class _HeaderLimitedStream:
@@ -102,7 +106,7 @@ class TarReader:
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         """The members in order; none of them is kept. Raises `InputError` for an oversized header."""
         while True:
-            self._tar.members.clear()
+            self._tar.members.clear()  # type: ignore[attr-defined]  # not in typeshed
             self._stream.begin_header()
             try:
                 member = self._tar.next()

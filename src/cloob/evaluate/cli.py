@@ -1,225 +1,260 @@
-"""`cloob evaluate <verb>`."""
+"""`cloob evaluate <verb>`: test-set preparation and the evaluation protocols."""
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cloob.common.arguments import name_and_path, non_negative_int, positive_int
+from cloob.common.arguments import (
+    fraction,
+    name_and_path,
+    name_and_value,
+    non_negative_int,
+    positive_float,
+    positive_int,
+)
 from cloob.common.errors import InputError
+from cloob.evaluate.cli_options import (
+    add_checkpoint,
+    add_testsets,
+    check_distinct,
+    load_extractor,
+    load_specs,
+)
 
-if TYPE_CHECKING:
-    from cloob.evaluate.features.extractor import FeatureExtractor
-    from cloob.evaluate.testsets.spec import Description
+_UP_TO_DATE = "Result files that are up to date (same checkpoint, data and settings) are not recomputed."
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of this stage to the command line."""
-    zeroshot = verbs.add_parser(
-        "zeroshot",
-        help="classify test sets without training, by the similarity of images and prompts",
-        description="Zero-shot accuracies of one checkpoint on one or more test sets: one JSON file per set. "
-        "A file that is there of the same checkpoint and data is left as it is.",
-    )
-    add_checkpoint(zeroshot)
-    add_testsets(zeroshot)
-    zeroshot.add_argument(
-        "--predictions-dir",
-        type=Path,
-        metavar="DIR",
-        help="writes DIR/<dataset>.json too: some images of each set with their five best classes",
-    )
-    zeroshot.set_defaults(run=_zeroshot)
+    _add_prepare_testset(verbs)
+    _add_zeroshot(verbs)
+    _add_linear_probe(verbs)
+    _add_image_text(verbs)
+    _add_overlap(verbs)
 
-    # These import this module.
-    from cloob.evaluate.linear_probe_cli import add_linear_probe
-    from cloob.evaluate.overlap_cli import add_overlap
 
-    add_linear_probe(verbs)
-    add_overlap(verbs)
-
-    captioned = verbs.add_parser(
-        "image-text",
-        help="retrieval and the structure of the embeddings, on captioned images",
-        description="How well images and captions find each other, and how their embeddings fill the sphere: "
-        "two JSON files per set of captioned images. A file that is there of the same checkpoint and data is "
-        "left as it is.",
-    )
-    add_checkpoint(captioned)
-    captioned.add_argument(
-        "--pairs",
-        type=name_and_path("NAME=shards.json"),
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="NAME=shards.json",
-        help="captioned images, by a name for the files",
-    )
-    captioned.add_argument(
-        "--title", nargs="+", action="extend", required=True, help="of each of the pairs, for tables"
-    )
-    captioned.add_argument(
-        "--retrieval-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
-    )
-    captioned.add_argument(
-        "--structure-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
-    )
-    captioned.set_defaults(run=_captioned)
-
-    testset = verbs.add_parser(
+def _add_prepare_testset(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
         "prepare-testset",
-        help="a test set from where it is handed out to class folders, checked",
-        description="Fetch a test set as its description says, or read official files that are there, and "
-        "bring it into class folders. These come into being only if images and classes are as expected.",
+        help="download or read a test set and convert it to validated class folders",
+        description="Download a test set as its spec defines, or read local official files, and convert it "
+        "to class folders. The output is created only if its images and classes match the spec.",
     )
-    testset.add_argument("--spec", type=Path, required=True, metavar="YAML", help="of the test set")
-    testset.add_argument(
+    verb.add_argument("--spec", type=Path, required=True, metavar="YAML", help="spec of the test set")
+    verb.add_argument(
         "--source",
         choices=("processed", "official"),
         required=True,
-        help="which of the description's sources",
+        help="distribution of the spec's `source` to use",
     )
-    testset.add_argument(
+    verb.add_argument(
         "--local-files",
         type=Path,
         metavar="DIR",
-        help="official files, in the layout of the source; not fetched",
+        help="local files in the layout of the distribution, instead of a download",
     )
-    testset.add_argument(
+    verb.add_argument(
         "--archives",
         type=Path,
         required=True,
         metavar="DIR",
-        help="what is fetched stays here, whole or in part",
+        help="folder for complete and partial downloads",
     )
-    testset.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    testset.add_argument(
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    verb.add_argument(
         "--workers",
         type=non_negative_int,
         default=0,
         metavar="N",
         help="processes that decode videos (UCF101)",
     )
-    testset.set_defaults(run=_prepare)
+    verb.set_defaults(run=_prepare_testset)
 
 
-def add_testsets(verb: argparse.ArgumentParser, also: str = "") -> None:
-    """Add the test sets that a protocol is made on, and where its result files go."""
+def _add_zeroshot(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        "zeroshot",
+        help="zero-shot classification of test sets",
+        description="Zero-shot classification accuracy of one checkpoint on one or more test sets, one JSON "
+        f"file per test set. {_UP_TO_DATE}",
+    )
+    add_checkpoint(verb)
+    add_testsets(verb)
     verb.add_argument(
-        "--testset",
-        type=testset_and_folder,
+        "--predictions-dir",
+        type=Path,
+        metavar="DIR",
+        help="also write DIR/<dataset>.json: example images with their top-5 classes",
+    )
+    verb.set_defaults(run=_zeroshot)
+
+
+def _add_linear_probe(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        "linear-probe",
+        help="logistic regression on frozen image features of test sets with training images",
+        description="CLIP's linear probe of one checkpoint on one or more test sets, one JSON file per test "
+        "set: select the L2 strength on validation images, then refit on training and validation images. "
+        f"{_UP_TO_DATE}",
+    )
+    add_checkpoint(verb)
+    add_testsets(verb, note=", with training images")
+    verb.add_argument(
+        "--probe-train-set",
+        type=name_and_value("NAME=NAME"),
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=NAME",
+        help="test sets that use the training images of another test set: imagenetv2=imagenet",
+    )
+    verb.add_argument(
+        "--features",
+        choices=("after_projection", "before_projection"),
         nargs="+",
         action="extend",
         required=True,
-        metavar="DESCRIPTION.yaml=FOLDER",
-        help=f"test sets: the description of each and the folder it lies in{also}",
+        help="image features to probe; tables show the first",
     )
-    verb.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json")
-
-
-def add_checkpoint(verb: argparse.ArgumentParser) -> None:
-    """Add what every protocol asks for: the checkpoint, and how its features are computed."""
+    for name, meaning in (("min", "weakest"), ("max", "strongest")):
+        verb.add_argument(
+            f"--l2-{name}",
+            type=positive_float,
+            required=True,
+            metavar="L",
+            help=f"{meaning} L2 strength of the sweep (1 / C in scikit-learn)",
+        )
     verb.add_argument(
-        "--checkpoint",
-        required=True,
-        metavar="PT",
-        help="checkpoint of `cloob train` or of the authors, or a model of open_clip: NAME:TAG, NAME:FILE",
+        "--l2-num", type=positive_int, required=True, metavar="N", help="number of L2 strengths, log-spaced"
     )
+    verb.add_argument(
+        "--val-fraction",
+        type=fraction,
+        required=True,
+        metavar="F",
+        help="fraction of each class's training images used for validation, if a test set has no validation "
+        "images",
+    )
+    verb.add_argument("--seed", type=non_negative_int, required=True, help="seed of the validation split")
+    verb.set_defaults(run=_linear_probe)
+
+
+def _add_image_text(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        "image-text",
+        help="image-text retrieval and embedding structure on captioned images",
+        description="Image-text retrieval metrics and the structure of the embeddings of captioned images, "
+        f"two JSON files per retrieval set. {_UP_TO_DATE}",
+    )
+    add_checkpoint(verb)
+    verb.add_argument(
+        "--pairs",
+        type=name_and_path("NAME=shards.json"),
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="NAME=shards.json",
+        help="retrieval sets: a name for the output files, and packed shards",
+    )
+    verb.add_argument(
+        "--title", nargs="+", action="extend", required=True, help="title of each retrieval set, for tables"
+    )
+    for name in ("retrieval", "structure"):
+        verb.add_argument(
+            f"--{name}-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
+        )
+    verb.set_defaults(run=_image_text)
+
+
+def _add_overlap(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        "overlap",
+        help="near-duplicates between test sets and a training corpus",
+        description="Compare the images of test sets with a packed training corpus by perceptual hash, one "
+        f"JSON file per test set, listing the near-duplicates. {_UP_TO_DATE}",
+    )
+    verb.add_argument("--corpus", required=True, metavar="NAME", help="name of the corpus, for tables")
+    verb.add_argument(
+        "--shards", type=Path, required=True, metavar="shards.json", help="manifest of the training shards"
+    )
+    add_testsets(verb)
     verb.add_argument(
         "--feature-cache",
         type=Path,
         required=True,
         metavar="DIR",
-        help="features are kept here and taken from here, by the content of checkpoint and data",
+        help="cache for the hashes of the test sets, keyed by content",
     )
     verb.add_argument(
-        "--batch-size", type=positive_int, default=256, metavar="N", help="images per forward pass"
-    )
-    verb.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="of the encoders; float32 is without TF32",
-    )
-    verb.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where to compute; all GPUs take part",
-    )
-    verb.add_argument(
-        "--workers",
+        "--near-duplicate-distance",
         type=non_negative_int,
-        default=0,
-        metavar="N",
-        help="processes that decode images; 0 decodes in this one",
+        metavar="BITS",
+        help="maximum Hamming distance of the 256-bit perceptual hashes of near-duplicates",
     )
+    verb.add_argument("--processes", type=positive_int, required=True, help="worker processes")
+    verb.set_defaults(run=_overlap)
 
 
-def extractor_of(options: argparse.Namespace) -> "FeatureExtractor":
-    """The checkpoint of `add_checkpoint`'s options, loaded."""
-    from cloob.evaluate.features.extractor import FeatureExtractor
-
-    return FeatureExtractor(
-        options.checkpoint,
-        options.feature_cache,
-        options.batch_size,
-        options.workers,
-        options.device,
-        options.precision,
-    )
+# Specs are loaded before the imports that take seconds.
 
 
-def testset_and_folder(text: str) -> tuple[Path, Path]:
-    """`DESCRIPTION=FOLDER` -> both paths; the description ends where it names a file, or at the first `=`."""
-    parts = text.split("=")
-    pairs = [("=".join(parts[:end]), "=".join(parts[end:])) for end in range(1, len(parts))]
-    pairs = [(description, folder) for description, folder in pairs if description and folder]
-    if not pairs:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form DESCRIPTION.yaml=FOLDER")
-    described = [pair for pair in pairs if Path(pair[0]).is_file()]
-    description, folder = (described or pairs)[0]
-    return Path(description), Path(folder)
+def _prepare_testset(options: argparse.Namespace) -> None:
+    from cloob.evaluate.testsets.prepare import prepare
+    from cloob.evaluate.testsets.spec import load_spec
 
-
-def described(testsets: list[tuple[Path, Path]]) -> list[tuple["Description", Path]]:
-    """The descriptions read, each with its folder. Raises `InputError`, also where a set is given twice."""
-    from cloob.evaluate.testsets.spec import load_description
-
-    read = [(load_description(description), folder) for description, folder in testsets]
-    names = [description.name for description, _ in read]
-    if len(set(names)) != len(names):
-        raise InputError(
-            f"--testset: a name is given twice among {', '.join(names)}; give each test set once"
-        )
-    return read
+    spec = load_spec(options.spec)
+    prepare(spec, options.source, options.archives, options.out, options.local_files, options.workers)
 
 
 def _zeroshot(options: argparse.Namespace) -> None:
-    testsets = described(options.testset)  # before the import that takes seconds
+    testsets = load_specs(options.testset)
     from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 
-    evaluate_zeroshot(extractor_of(options), testsets, options.out_dir, options.predictions_dir)
+    evaluate_zeroshot(load_extractor(options), testsets, options.out_dir, options.predictions_dir)
 
 
-def _captioned(options: argparse.Namespace) -> None:
+def _linear_probe(options: argparse.Namespace) -> None:
+    testsets = load_specs(options.testset)
+    from cloob.evaluate.protocols.linear_probe import Settings, evaluate_linear_probe, l2_sweep
+
+    settings = Settings(
+        tuple(dict.fromkeys(options.features)),
+        l2_sweep(options.l2_min, options.l2_max, options.l2_num),
+        options.val_fraction,
+        options.seed,
+    )
+    evaluate_linear_probe(
+        load_extractor(options), testsets, dict(options.probe_train_set), settings, options.out_dir
+    )
+
+
+def _image_text(options: argparse.Namespace) -> None:
     if len(options.title) != len(options.pairs):
         raise InputError(
-            f"--title: {len(options.title)} titles of {len(options.pairs)} --pairs; give each one"
+            f"--title: {len(options.title)} titles for {len(options.pairs)} --pairs; give one for each"
         )
-    names = [name for name, _ in options.pairs]
-    if len(set(names)) != len(names):
-        raise InputError(f"--pairs: a name is given twice among {', '.join(names)}; give each set once")
+    check_distinct("--pairs", (name for name, _ in options.pairs))
     from cloob.evaluate.protocols.image_text import evaluate_image_text
 
-    captioned = [
+    retrieval_sets = [
         (name, title, path) for (name, path), title in zip(options.pairs, options.title, strict=True)
     ]
-    evaluate_image_text(extractor_of(options), captioned, options.retrieval_dir, options.structure_dir)
+    evaluate_image_text(load_extractor(options), retrieval_sets, options.retrieval_dir, options.structure_dir)
 
 
-def _prepare(options: argparse.Namespace) -> None:
-    from cloob.evaluate.testsets.prepare import prepare
-    from cloob.evaluate.testsets.spec import load_description
+def _overlap(options: argparse.Namespace) -> None:
+    testsets = load_specs(options.testset)
+    from cloob.evaluate.protocols.overlap import evaluate_overlap
+    from cloob.images.near_duplicates import DEFAULT_DISTANCE
 
-    description = load_description(options.spec)
-    prepare(description, options.source, options.archives, options.out, options.local_files, options.workers)
+    distance = (
+        DEFAULT_DISTANCE if options.near_duplicate_distance is None else options.near_duplicate_distance
+    )
+    evaluate_overlap(
+        options.corpus,
+        options.shards,
+        testsets,
+        options.feature_cache,
+        distance,
+        options.processes,
+        options.out_dir,
+    )

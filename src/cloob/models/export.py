@@ -1,4 +1,4 @@
-"""Weights for others: a folder that open_clip loads as it is."""
+"""Export weights as a folder that open_clip loads directly."""
 
 from pathlib import Path
 
@@ -7,18 +7,19 @@ from safetensors.torch import save_file
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.json_files import write_json
-from cloob.models.clip import Encoder, ModelConfig
+from cloob.models.clip import CLIPModel
+from cloob.models.config import ModelConfig
 
 
-def export_open_clip(model: Encoder, config: ModelConfig, folder: Path) -> None:
+def export_open_clip(model: CLIPModel, config: ModelConfig, folder: Path) -> None:
     """Write `open_clip_model.safetensors` and `open_clip_config.json` into `folder`.
 
-    `open_clip.create_model_and_transforms(f"local-dir:{folder}")` makes the same encoders of them,
-    with the transform of the evaluation.
+    `open_clip.create_model_and_transforms(f"local-dir:{folder}")` restores the same model, with the image
+    transform of the evaluation.
     """
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
-    with atomic_write(folder / "open_clip_model.safetensors") as beside:
-        save_file(weights, beside, metadata={"format": "pt"})
+    with atomic_write(folder / "open_clip_model.safetensors") as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
     preprocess = {
         "size": config["vision_cfg"]["image_size"],
         "mode": "RGB",

@@ -60,19 +60,18 @@ def contrastive_loss(
     batch = DistributedBatch(len(x), group, x.device)
     _check_negatives(batch.global_size)
     loss, inv_temp = MARGIN_LOSSES[entry.loss], as_scalar(inv_temperature, x)
-    if entry.hopfield:
-        beta = as_scalar(beta, x)
+    beta_tensor = as_scalar(beta, x) if entry.hopfield else None
     if batch.is_single and not entry.hopfield:
         both = FusedLoss.apply(x, y, inv_temp, loss)
     elif batch.is_single and len(x) > 2 * tile_size(x):
-        both = FusedHopfieldLoss.apply(x, y, inv_temp, beta, loss)
+        both = FusedHopfieldLoss.apply(x, y, inv_temp, beta_tensor, loss)
     else:
         if not entry.hopfield:
             pairs = (x, y), (y, x)
         elif batch.is_single:
-            pairs = retrieve_pairs_of_small_batch(x, y, beta)
+            pairs = retrieve_pairs_of_small_batch(x, y, beta_tensor)
         else:
-            pairs = retrieve_pairs(x, y, batch.gather(x), batch.gather(y), beta)
+            pairs = retrieve_pairs(x, y, batch.gather(x), batch.gather(y), beta_tensor)
         image_loss, text_loss = (
             OneSidedLoss.apply(anchors, batch.gather(positives), inv_temp, loss, batch.offset)
             for anchors, positives in pairs

@@ -34,7 +34,15 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="instead: directories of existing webdataset shards, read in this order",
     )
     pack.add_argument("--urls", type=Path, metavar="PARQUET", help="URL list that the ledgers belong to")
-    pack.add_argument("--validation", type=Path, metavar="JSON", help="shards.json whose images are excluded")
+    pack.add_argument(
+        "--validation",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="JSON",
+        help="shards.json of validation splits, whose images are excluded",
+    )
     pack.add_argument(
         "--near-duplicate-distance",
         type=non_negative_int,

@@ -1,6 +1,6 @@
-"""Exclude training pairs whose image is an exact or near-duplicate of an image of the validation split."""
+"""Exclude training pairs whose image is an exact or near-duplicate of an image of a validation split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,17 +24,18 @@ _NO_MATCH = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class HeldOutImages:
-    """Keys, SHA-256 and perceptual hashes (null: none) of the images of a validation split."""
+    """Keys, SHA-256 and perceptual hashes (null: none) of the images of the validation splits."""
 
     key: pa.Array
     sha256: pa.Array
     perceptual_hash: pa.Array
 
 
-def read_held_out(manifest: Path) -> HeldOutImages:
+def read_held_out(manifests: Sequence[Path]) -> HeldOutImages:
     """The images of packed shards. Raises `InputError` if an index is missing or of an older version."""
     tables = [
         read_index(shard, manifest.parent / shard["name"], _COLUMNS)
+        for manifest in manifests
         for shard in read_manifest(manifest)["shards"]
     ]
     table = pa.concat_tables([_COLUMNS.empty_table(), *tables])
@@ -64,7 +65,7 @@ def exclude_held_out(
     held_out_rows, held_out_hashes = non_null_hashes(held_out.perceptual_hash)
     tasks = [(path, held_out_hashes, max_distance) for path in tables]
     matches = parallel_map(
-        _nearest_matches, tasks, processes, count_rows(tables), "comparing with the validation split"
+        _nearest_matches, tasks, processes, count_rows(tables), "comparing with validation images"
     )
     for path, (rows, matched) in zip(tables, matches, strict=True):
         yield _mark_duplicates(_read(path), held_out, rows, held_out_rows[matched])

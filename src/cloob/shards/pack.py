@@ -6,11 +6,12 @@ Images are read twice: sequentially to validate them, and in shuffled order to w
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,9 +56,9 @@ def pack(
     outcomes: Path,
     options: PackOptions,
     processes: int,
-    validation: Path | None = None,
+    validation: Sequence[Path] = (),
 ) -> Counter[str]:
-    """Validate the images of `source`, drop (near-)duplicates of the `validation` split, write the shards.
+    """Validate the images of `source`, drop (near-)duplicates of `validation` images, write the shards.
 
     If the process is killed, the next run reuses what is complete and produces identical files; the manifest
     `shards.json` is written last. Returns the number of images by outcome. Raises `InputError` if no image is
@@ -144,7 +145,7 @@ def _read_samples(table: pa.Table) -> Iterator[Sample]:
         advance()
 
 
-def _prefetch(rows: list[dict[str, object]]) -> None:
+def _prefetch(rows: list[dict[str, Any]]) -> None:
     """Have the operating system read the images of these rows in the background."""
     for row in rows:
         try:

@@ -33,13 +33,13 @@ _COLUMNS = pa.schema(
 class _OpenFile:
     """A file descriptor that is closed with the last reference to it."""
 
-    descriptor: int | None = None  # if opening failed
+    descriptor = -1  # if opening failed
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        if self.descriptor is not None:
+        if self.descriptor >= 0:
             os.close(self.descriptor)
 
 

@@ -1,6 +1,7 @@
 """The input of packing: captioned images from any source, in chunks that are processed in parallel."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +38,7 @@ class Chunk(Protocol):
 class PackSource:
     """All chunks in order, the number of samples (None if unknown), and fields for the manifest."""
 
-    chunks: list[Chunk]
+    chunks: Sequence[Chunk]
     num_samples: int | None
     provenance: dict[str, Any]
 

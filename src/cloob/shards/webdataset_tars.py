@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
@@ -148,7 +148,7 @@ def _damage_as_input_error(blocks: Iterator[bytes], tar: Path) -> Iterator[bytes
         raise InputError(f"{tar}: damaged ({error}); download it again") from None
 
 
-def _read_blocks(opener: Callable[..., IO[bytes]], tar: Path) -> Iterator[bytes]:
+def _read_blocks(opener: Callable[..., Any], tar: Path) -> Iterator[bytes]:
     with opener(tar, "rb") as content:
         while block := content.read(_BLOCK_BYTES):
             yield block

@@ -57,7 +57,8 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> ShardEn
     rows = []
     tar.with_suffix(".parquet").unlink(missing_ok=True)  # never leave an index next to another tar
     with atomic_write(tar) as temporary:
-        with tarfile.open(
+        # `copybufsize` is not in typeshed.
+        with tarfile.open(  # type: ignore[call-overload]
             temporary, "w:", format=tarfile.USTAR_FORMAT, copybufsize=_COPY_BUFFER_BYTES
         ) as archive:
             for sample in samples:

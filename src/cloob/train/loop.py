@@ -15,16 +15,10 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.data_loading import check_shared_memory, kill_workers_on_exit
 from cloob.common.errors import InputError
 from cloob.common.provenance import current_commit
-from cloob.models.clip import (
-    Encoder,
-    ModelConfig,
-    build_encoder,
-    center_transform,
-    checkpoint_activations,
-    tokenizer_for,
-)
-from cloob.models.config import model_config
+from cloob.models.clip import CLIPModel, build_model, checkpoint_activations
+from cloob.models.config import ModelConfig, model_config
 from cloob.models.export import export_open_clip
+from cloob.models.preprocessing import center_crop_transform, tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import Pairs, check_replaced, training_loader
@@ -117,7 +111,7 @@ def train(
 
     tokenizer = tokenizer_for(config)
     pairs = Pairs(shards, RandomResizedCrop(size, (recipe.crop_scale, 1.0), run.seed), tokenizer)
-    center = center_transform(config)
+    center = center_crop_transform(config)
     validation = Pairs(held_out, lambda image, _: center(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, world)
     # A step takes as many micro-batches as this process holds of a batch.
@@ -192,10 +186,10 @@ def train(
     return True
 
 
-def fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -> Encoder:
+def fresh_encoder(config: ModelConfig, run: Run, recipe: Recipe, world: World) -> CLIPModel:
     """The encoders as a run's seed makes them, with the recipe's temperature."""
     torch.manual_seed(run.seed)
-    model = build_encoder(config)
+    model = build_model(config)
     with torch.no_grad():
         model.logit_scale.fill_(math.log(recipe.inv_temperature))
     model.logit_scale.requires_grad_(recipe.learnable_temperature)

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
 
 from cloob.common.errors import InputError
-from cloob.models.config import ModelConfig, least_micro_batch
+from cloob.models.config import ModelConfig, min_micro_batch_size
 from cloob.objectives.registry import OBJECTIVES, get_objective
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ def recipe_problems(
             f"{micro_batches} micro-batches of {recipe.micro_batch_size} pairs cannot be divided equally "
             f"among {processes} processes",
         )
-    if model_config is not None and recipe.micro_batch_size < (least := least_micro_batch(model_config)):
+    if model_config is not None and recipe.micro_batch_size < (least := min_micro_batch_size(model_config)):
         yield (
             "micro_batch_size",
             f"{recipe.micro_batch_size} is too small for the BatchNorm layers of the model; "

@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cloob.models.clip import Encoder, normalize_pixels
+from cloob.models.clip import CLIPModel
+from cloob.models.preprocessing import normalize_pixels
 from cloob.objectives.losses import contrastive_loss
 from cloob.train.batchnorm import RunningStatistics
 from cloob.train.distributed import World
@@ -31,7 +32,7 @@ class Learner:
     end with the bits of one that was not.)
     """
 
-    def __init__(self, model: Encoder, run: Run, recipe: Recipe, world: World) -> None:
+    def __init__(self, model: CLIPModel, run: Run, recipe: Recipe, world: World) -> None:
         self.model, self.run, self.recipe, self.world = model, run, recipe, world
         self.optimizer = make_optimizer(model.named_parameters(), recipe)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "float16")

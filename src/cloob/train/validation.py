@@ -8,7 +8,8 @@ from torch.utils.data import BatchSampler
 from cloob.common.data_loading import BatchLoader
 from cloob.metrics.retrieval import retrieval_metrics
 from cloob.metrics.saturation import saturation
-from cloob.models.clip import Encoder, normalize_pixels
+from cloob.models.clip import CLIPModel
+from cloob.models.preprocessing import normalize_pixels
 from cloob.objectives.losses import contrastive_loss
 from cloob.train.data import Pairs, check_replaced, collate
 from cloob.train.distributed import World
@@ -18,7 +19,7 @@ from cloob.train.recipe import Recipe, Run
 
 @torch.inference_mode()
 def validate(
-    model: Encoder,
+    model: CLIPModel,
     pairs: Pairs,
     run: Run,
     recipe: Recipe,

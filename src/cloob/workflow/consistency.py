@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from cloob.common.errors import InputError
-from cloob.evaluate.testsets.spec import load_description as load_spec
+from cloob.evaluate.testsets.spec import load_spec
 from cloob.models.config import ModelConfig, model_config
 from cloob.train.recipe import Recipe, recipe_problems
 from cloob.workflow.corpora import configured_splits, existing_shards, needed_splits

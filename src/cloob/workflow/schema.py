@@ -2,27 +2,17 @@
 
 import copy
 import difflib
-import math
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
+from jsonschema import ValidationError
 
+from cloob.common.json_schema import StrictValidator
 from cloob.common.yaml_file import value_hint
 from cloob.download.corpora.registry import READERS
 from cloob.objectives.registry import OBJECTIVES
 from cloob.toy_data.config_schema import TOY_DATA_SCHEMA
 
 Schema = dict[str, Any]
-
-# JSON Schema accepts 5.0 as an integer, and NaN as a number within all limits; the programs do not.
-_TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
-    {
-        "integer": lambda checker, value: type(value) is int,
-        "number": lambda checker, value: type(value) in (int, float) and math.isfinite(value),
-    }
-)
-_Validator = extend(Draft202012Validator, type_checker=_TYPES)
 
 
 def complete_schema(schema: Schema) -> Schema:
@@ -64,7 +54,7 @@ def _reader_condition(name: str, common: Schema) -> Schema:
 
 def schema_problems(config: Any, schema: Schema) -> list[str]:
     """One line per violation of the completed schema: the key, the problem, what is allowed."""
-    errors = _Validator(schema).iter_errors(config)
+    errors = StrictValidator(schema).iter_errors(config)
     return [_explain(error) for error in sorted(errors, key=lambda error: list(map(str, error.path)))]
 
 

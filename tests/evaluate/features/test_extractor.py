@@ -1,4 +1,4 @@
-"""Features: what they are of, that they are computed once, and that nothing stale or damaged is taken."""
+"""Image and text features: their values, and that they are computed once and never reused if stale."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,22 +10,22 @@ from PIL import Image
 
 from cloob.common.errors import InputError
 from cloob.evaluate.features.batched import Embedder
-from cloob.evaluate.features.extractor import FeatureExtractor, of_length_1
-from cloob.evaluate.features.pooled import before_and_after
+from cloob.evaluate.features.extractor import FeatureExtractor, l2_normalize
+from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
-from cloob.evaluate.testsets.spec import load_description
-from cloob.models.clip import build_encoder
+from cloob.evaluate.testsets.spec import load_spec
+from cloob.models.clip import build_model
 from tests.helpers.captioned_shards import shards_of
 from tests.helpers.tiny_models import MODEL_CONFIG, VIT_CONFIG
 
 
 @pytest.fixture
-def colours(describe: Callable, tmp_path: Path, make_set: Callable) -> LabeledFolder:
-    folder = make_set({"a": 3, "b": 2, "c": 4})
-    return LabeledFolder(load_description(describe(tmp_path / "d.yaml")), folder)
+def colors(write_spec: Callable, tmp_path: Path, make_testset: Callable) -> LabeledFolder:
+    folder = make_testset({"a": 3, "b": 2, "c": 4})
+    return LabeledFolder(load_spec(write_spec(tmp_path / "d.yaml")), folder)
 
 
-def extractor(checkpoint: Path | str, cache: Path, **options: object) -> FeatureExtractor:
+def make_extractor(checkpoint: Path | str, cache: Path, **options: object) -> FeatureExtractor:
     return FeatureExtractor(checkpoint, cache, **{"batch_size": 4, "device": "cpu"} | options)
 
 
@@ -33,10 +33,10 @@ def files(cache: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
 
 
-def trained(config: dict) -> open_clip.CLIP:
-    """Random weights, those that an initialization leaves at zero too."""
+def random_model(config: dict) -> open_clip.CLIP:
+    """A model with random weights, including those that are initialized to zero."""
     torch.manual_seed(3)
-    model = build_encoder(config).eval()
+    model = build_model(config).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -44,11 +44,11 @@ def trained(config: dict) -> open_clip.CLIP:
 
 
 @pytest.mark.parametrize(("config", "width"), [(MODEL_CONFIG, 256), (VIT_CONFIG, 24)], ids=["ResNet", "ViT"])
-def test_the_projection_turns_the_features_before_it_into_those_after_it(config: dict, width: int) -> None:
-    model = trained(config).double()
+def test_projection_maps_features_before_it_to_features_after_it(config: dict, width: int) -> None:
+    model = random_model(config).double()
     pixels = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     with torch.inference_mode():
-        before, after = before_and_after(model.visual, pixels)
+        before, after = pre_and_post_projection(model.visual, pixels)
         assert before.shape == (3, width)
         torch.testing.assert_close(after, model.encode_image(pixels))
         if config is VIT_CONFIG:
@@ -59,7 +59,7 @@ def test_the_projection_turns_the_features_before_it_into_those_after_it(config:
         torch.testing.assert_close(projected, after)
 
 
-def test_a_timm_tower_has_its_trunk_before_the_projection() -> None:
+def test_timm_model_has_its_trunk_before_the_projection() -> None:
     config = {
         **MODEL_CONFIG,
         "vision_cfg": {"image_size": 32, "timm_model_name": "resnet10t", "timm_pool": "avg"},
@@ -67,17 +67,17 @@ def test_a_timm_tower_has_its_trunk_before_the_projection() -> None:
     tower = open_clip.CustomTextCLIP(**config).eval().visual
     pixels = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
-        before, after = before_and_after(tower, pixels)
+        before, after = pre_and_post_projection(tower, pixels)
         torch.testing.assert_close(before, tower.trunk(pixels))
         torch.testing.assert_close(after, tower(pixels))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_features_are_the_encoders_of_every_image_in_the_order_of_the_names(
-    checkpoint: Path, colours: LabeledFolder, tmp_path: Path, workers: int
+def test_image_features_are_the_embeddings_sorted_by_image_name(
+    checkpoint: Path, colors: LabeledFolder, tmp_path: Path, workers: int
 ) -> None:
-    extract = extractor(checkpoint, tmp_path / "cache", workers=workers)
-    features = extract.of_images(colours)
+    extractor = make_extractor(checkpoint, tmp_path / "cache", workers=workers)
+    features = extractor.image_features(colors)
     assert features.names == [
         "a/0.png",
         "a/1.png",
@@ -87,43 +87,43 @@ def test_features_are_the_encoders_of_every_image_in_the_order_of_the_names(
         *(f"c/{i}.png" for i in range(4)),
     ]
     assert features.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
-    pixels = torch.stack([extract.model.preprocess(load_image(path)) for path, _ in colours.samples])
+    pixels = torch.stack([extractor.model.preprocess(load_image(path)) for path, _ in colors.samples])
     with torch.inference_mode():
         torch.testing.assert_close(
-            features.after_projection, extract.model.encode_image(pixels), atol=1e-5, rtol=1e-4
+            features.after_projection, extractor.model.encode_image(pixels), atol=1e-5, rtol=1e-4
         )
-        torch.testing.assert_close(features.normalized, extract.model.encode_image(pixels, normalize=True))
+        torch.testing.assert_close(features.normalized, extractor.model.encode_image(pixels, normalize=True))
     assert features.before_projection.shape == (9, 256)
 
 
-def test_a_split_is_embedded_once_whatever_asks_and_wherever_the_checkpoint_lies(
-    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
+def test_cache_depends_on_weights_but_not_on_path_or_order_of_the_checkpoint(
+    checkpoint: Path, colors: LabeledFolder, tmp_path: Path
 ) -> None:
-    first = extractor(checkpoint, tmp_path / "cache").of_images(colours)
+    first = make_extractor(checkpoint, tmp_path / "cache").image_features(colors)
     written = files(tmp_path / "cache")
     assert len(written) == 1
     content = torch.load(checkpoint, weights_only=True)
     state = content["state_dict"]
     content |= {"epoch": 9, "optimizer": {"x": 1}, "state_dict": dict(reversed(state.items()))}
     torch.save(content, tmp_path / "elsewhere.pt")
-    again = extractor(tmp_path / "elsewhere.pt", tmp_path / "cache").of_images(colours)
+    again = make_extractor(tmp_path / "elsewhere.pt", tmp_path / "cache").image_features(colors)
     assert files(tmp_path / "cache") == written
     assert torch.equal(again.after_projection, first.after_projection)
 
 
 @pytest.mark.parametrize("change", ["weight", "config", "image", "bytes", "precision", "version"])
-def test_features_of_something_else_are_not_taken(
+def test_features_are_recomputed_if_any_input_changes(
     checkpoint: Path,
-    colours: LabeledFolder,
+    colors: LabeledFolder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     change: str,
 ) -> None:
-    picture = Path(colours.root) / "b" / "0.bmp"  # of as many bytes whatever it shows
+    picture = Path(colors.root) / "b" / "0.bmp"  # the same number of bytes for any content
     Image.open(picture.with_suffix(".png")).save(picture)
     picture.with_suffix(".png").unlink()
-    colours = LabeledFolder(colours.description, Path(colours.root).parent)
-    extractor(checkpoint, tmp_path / "cache").of_images(colours)
+    colors = LabeledFolder(colors.spec, Path(colors.root).parent)
+    make_extractor(checkpoint, tmp_path / "cache").image_features(colors)
     content = torch.load(checkpoint, weights_only=True)
     if change == "weight":
         content["state_dict"]["visual.attnpool.c_proj.bias"][3] += 1e-6
@@ -137,84 +137,88 @@ def test_features_of_something_else_are_not_taken(
         monkeypatch.setattr("cloob.evaluate.features.extractor.version", lambda package: "another")
     torch.save(content, tmp_path / "other.pt")
     precision = "bfloat16" if change == "precision" else "float32"
-    extractor(tmp_path / "other.pt", tmp_path / "cache", precision=precision).of_images(colours)
+    make_extractor(tmp_path / "other.pt", tmp_path / "cache", precision=precision).image_features(colors)
     assert len(files(tmp_path / "cache")) == 2
 
 
-def test_the_number_of_devices_changes_no_bit(
-    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
+def test_features_are_bit_identical_for_any_number_of_devices(
+    checkpoint: Path, colors: LabeledFolder, tmp_path: Path
 ) -> None:
-    one = extractor(checkpoint, tmp_path / "one", batch_size=2).of_images(colours)
-    several = extractor(checkpoint, tmp_path / "three", batch_size=2)
+    one = make_extractor(checkpoint, tmp_path / "one", batch_size=2).image_features(colors)
+    several = make_extractor(checkpoint, tmp_path / "three", batch_size=2)
     several._embedder = Embedder(several.model, [torch.device("cpu")] * 3, 2, 0, "float32")
-    three = several.of_images(colours)
+    three = several.image_features(colors)
     assert torch.equal(one.after_projection, three.after_projection)
     assert torch.equal(one.before_projection, three.before_projection)
 
 
-def test_bfloat16_is_near_float32(checkpoint: Path, colours: LabeledFolder, tmp_path: Path) -> None:
-    exact = extractor(checkpoint, tmp_path).of_images(colours).normalized
-    rounded = extractor(checkpoint, tmp_path, precision="bfloat16").of_images(colours).normalized
+def test_bfloat16_features_are_close_to_float32(
+    checkpoint: Path, colors: LabeledFolder, tmp_path: Path
+) -> None:
+    exact = make_extractor(checkpoint, tmp_path).image_features(colors).normalized
+    rounded = make_extractor(checkpoint, tmp_path, precision="bfloat16").image_features(colors).normalized
     assert rounded.dtype == torch.float32
     assert 0 < (exact - rounded).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("scale", [1e-23, 1.0, 1e23])
-def test_a_direction_does_not_depend_on_the_length(scale: float) -> None:
+def test_l2_normalize_is_independent_of_the_scale(scale: float) -> None:
     rows = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
     expected = torch.nn.functional.normalize(rows, dim=1)
-    torch.testing.assert_close(of_length_1(scale * rows, "CC"), expected)
-    one = torch.ones(3, 4)  # collapsed: a direction all the same
-    assert torch.equal(of_length_1(one, "CC"), one / 2)
+    torch.testing.assert_close(l2_normalize(scale * rows, "CC"), expected)
+    one = torch.ones(3, 4)  # collapsed, but with a valid direction
+    assert torch.equal(l2_normalize(one, "CC"), one / 2)
 
 
 @pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
-def test_embeddings_without_a_direction_are_counted_and_refused(value: float) -> None:
+def test_l2_normalize_rejects_zero_and_non_finite_embeddings(value: float) -> None:
     rows = torch.ones(4, 3)
     rows[1:3] = value
     with pytest.raises(InputError, match=r"^CC, images: 2 of 4 embeddings are zero or not finite; training"):
-        of_length_1(rows, "CC, images")
+        l2_normalize(rows, "CC, images")
 
 
-def test_an_encoder_that_answers_nothing_has_no_accuracy(
-    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
+def test_encoder_with_constant_zero_output_is_rejected(
+    checkpoint: Path, colors: LabeledFolder, tmp_path: Path
 ) -> None:
     content = torch.load(checkpoint, weights_only=True)
     for part in ("weight", "bias"):
         content["state_dict"][f"visual.attnpool.c_proj.{part}"].zero_()
     torch.save(content, tmp_path / "dead.pt")
-    features = extractor(tmp_path / "dead.pt", tmp_path / "cache").of_images(colours)
-    with pytest.raises(InputError, match=r"^Colours, test: 9 of 9 embeddings are zero"):
+    features = make_extractor(tmp_path / "dead.pt", tmp_path / "cache").image_features(colors)
+    with pytest.raises(InputError, match=r"^Colors, test: 9 of 9 embeddings are zero"):
         _ = features.normalized
     shards = shards_of(tmp_path / "shards", [(9, "one"), (1, "two dogs")])
     with pytest.raises(InputError, match=r"^CC validation, images: 2 of 2 embeddings are zero"):
-        extractor(tmp_path / "dead.pt", tmp_path / "cache").of_pairs(shards, "cc3m", "CC validation")
+        make_extractor(tmp_path / "dead.pt", tmp_path / "cache").pair_features(
+            shards, "cc3m", "CC validation"
+        )
 
 
-def test_an_unreadable_image_is_named_and_nothing_is_kept(
-    checkpoint: Path, colours: LabeledFolder, tmp_path: Path
+def test_unreadable_image_is_reported_and_nothing_is_cached(
+    checkpoint: Path, colors: LabeledFolder, tmp_path: Path
 ) -> None:
-    (Path(colours.root) / "c" / "1.png").write_bytes(b"<html>")
+    (Path(colors.root) / "c" / "1.png").write_bytes(b"<html>")
     for workers in (0, 1):
         with pytest.raises(InputError, match=r"c/1\.png: not a readable image"):
-            extractor(checkpoint, tmp_path / "cache", workers=workers).of_images(colours)
+            make_extractor(checkpoint, tmp_path / "cache", workers=workers).image_features(colors)
     assert files(tmp_path / "cache") == {}
 
 
-def test_captions_of_one_image_share_its_embedding(checkpoint: Path, tmp_path: Path) -> None:
+def test_captions_of_identical_images_share_one_image_embedding(checkpoint: Path, tmp_path: Path) -> None:
     shards = shards_of(
         tmp_path / "shards", [(9, "one"), (1, "two dogs"), (9, "a much longer one"), (5, "four")]
     )
-    extract = extractor(checkpoint, tmp_path / "cache", batch_size=3)
-    features = extract.of_pairs(shards, "cc3m_validation", "CC validation")
+    extractor = make_extractor(checkpoint, tmp_path / "cache", batch_size=3)
+    features = extractor.pair_features(shards, "cc3m_validation", "CC validation")
     assert features.image_of_text.tolist() == [0, 1, 0, 2]
     assert features.image.shape == (3, 16)
     texts = ["one", "two dogs", "a much longer one", "four"]
     with torch.inference_mode():
         alone = torch.cat(
-            [extract.model.encode_text(extract.model.tokenizer([text]), normalize=True) for text in texts]
+            [extractor.model.encode_text(extractor.model.tokenizer([text]), normalize=True) for text in texts]
         )
     torch.testing.assert_close(features.text, alone)
     written = files(tmp_path / "cache")
-    extract.of_pairs(shards, "cc3m_validation", "CC validation")
+    extractor.pair_features(shards, "cc3m_validation", "CC validation")
     assert files(tmp_path / "cache") == written

@@ -1,4 +1,4 @@
-"""Captioned images by the command: both files, what they hold, and when they are left as they are."""
+"""`cloob evaluate image-text`: the content of both result files, and when they are recomputed."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 from cloob.cli import main
 from cloob.metrics.embeddings import effective_eigenvalues
 from cloob.metrics.retrieval import retrieval_metrics
-from cloob.models.clip import load_encoder
+from cloob.models.load import load_model
 from tests.helpers.captioned_shards import shards_of
 
 PAIRS = [(9, "one"), (1, "two dogs"), (9, "a much longer caption"), (5, "four"), (7, "five cats")]
@@ -23,7 +23,7 @@ def evaluate(checkpoint: Path, out: Path, *pairs: str, titles: tuple[str, ...] =
     with pytest.raises(SystemExit) as end:
         main(
             ["evaluate", "image-text", "--checkpoint", str(checkpoint), *options]
-            + [f"--pairs={each}" for each in pairs]
+            + [f"--pairs={pair}" for pair in pairs]
             + [f"--title={title}" for title in titles]
         )
     return end.value.code
@@ -33,40 +33,40 @@ def result(out: Path, protocol: str) -> dict:
     return json.loads((out / protocol / "cc3m_validation.json").read_text())
 
 
-def test_both_files_hold_what_the_embeddings_give(checkpoint: Path, tmp_path: Path) -> None:
+def test_result_files_contain_the_metrics_of_the_embeddings(checkpoint: Path, tmp_path: Path) -> None:
     shards = shards_of(tmp_path / "shards", PAIRS)
     assert evaluate(checkpoint, tmp_path / "out", f"cc3m_validation={shards.path}") == 0
-    retrieval, structure = (result(tmp_path / "out", each) for each in ("retrieval", "structure"))
-    model, about = load_encoder(checkpoint)
+    retrieval, structure = (result(tmp_path / "out", protocol) for protocol in ("retrieval", "structure"))
+    model = load_model(checkpoint)
     with torch.inference_mode():
         text = torch.cat(
             [model.encode_text(model.tokenizer([caption]), normalize=True) for _, caption in PAIRS]
         )
         pixels = [shards.sample(index)[0] for index in (0, 1, 3, 4)]
-        image = torch.cat([embedded(model, content) for content in pixels])
+        image = torch.cat([embed(model, content) for content in pixels])
     assert retrieval["metrics"] == pytest.approx(
         retrieval_metrics(image, text, torch.tensor([0, 1, 0, 2, 3]))
     )
-    for one, protocol in ((retrieval, "retrieval"), (structure, "embedding_structure")):
-        assert (one["run"], one["epoch"], one["protocol"]) == (about["run"], 3, protocol)
-        assert (one["dataset"], one["title"]) == ("cc3m_validation", "CC validation")
-        assert (one["images"], one["texts"]) == (4, 5)
-        assert one["dataset_sha256"] == "of the content"
+    for file, protocol in ((retrieval, "retrieval"), (structure, "embedding_structure")):
+        assert (file["run"], file["epoch"], file["protocol"]) == (model.metadata["run"], 3, protocol)
+        assert (file["dataset"], file["title"]) == ("cc3m_validation", "CC validation")
+        assert (file["images"], file["texts"]) == (4, 5)
+        assert file["dataset_sha256"] == "of the content"
     assert len(structure["spectrum"]["image"]) == len(structure["spectrum"]["text"]) == 16
     spectrum = torch.tensor(structure["spectrum"]["text"], dtype=torch.float64)
     assert structure["metrics"]["effective_eigenvalues_text"] == effective_eigenvalues(spectrum) <= 4
     assert sum(structure["similarities"]["matched"]) == 5
 
 
-def embedded(model: torch.nn.Module, content: bytes) -> torch.Tensor:
+def embed(model: torch.nn.Module, content: bytes) -> torch.Tensor:
     return model.encode_image(model.preprocess(Image.open(io.BytesIO(content)))[None], normalize=True)
 
 
-def test_a_file_of_the_same_is_left_and_any_other_is_made(checkpoint: Path, tmp_path: Path) -> None:
+def test_up_to_date_files_are_kept_and_others_are_recomputed(checkpoint: Path, tmp_path: Path) -> None:
     shards = shards_of(tmp_path / "shards", PAIRS)
     out = tmp_path / "out"
     assert evaluate(checkpoint, out, f"cc3m_validation={shards.path}") == 0
-    path, other = (out / each / "cc3m_validation.json" for each in ("retrieval", "structure"))
+    path, other = (out / protocol / "cc3m_validation.json" for protocol in ("retrieval", "structure"))
     before = path.stat().st_mtime_ns
     content = other.read_bytes()
     other.write_text("{")
@@ -78,7 +78,7 @@ def test_a_file_of_the_same_is_left_and_any_other_is_made(checkpoint: Path, tmp_
     assert result(out, "retrieval")["texts"] == result(out, "structure")["texts"] == 4
 
 
-def test_an_image_that_went_bad_is_named(checkpoint: Path, tmp_path: Path, capfd) -> None:
+def test_corrupted_image_is_reported(checkpoint: Path, tmp_path: Path, capfd) -> None:
     shards = shards_of(tmp_path / "shards", PAIRS)
     tar = shards.tars[0]
     content = bytearray(tar.read_bytes())
@@ -96,12 +96,12 @@ def test_an_image_that_went_bad_is_named(checkpoint: Path, tmp_path: Path, capfd
     ("pairs", "titles", "message"),
     [
         (("cc3m_validation",), ("a",), "not of the form NAME=shards.json"),
-        (("a=missing/shards.json",), ("a", "b"), "2 titles of 1 --pairs"),
+        (("a=missing/shards.json",), ("a", "b"), "2 titles for 1 --pairs"),
         (("a=missing/shards.json",), ("a",), "missing/shards.json: no such file"),
-        (("a=one/shards.json", "a=two/shards.json"), ("a", "b"), "a name is given twice among a, a"),
+        (("a=one/shards.json", "a=two/shards.json"), ("a", "b"), "duplicate name among a, a"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_invalid_arguments_are_rejected(
     checkpoint: Path, tmp_path: Path, capfd, pairs: tuple, titles: tuple, message: str
 ) -> None:
     assert evaluate(checkpoint, tmp_path / "out", *pairs, titles=titles) == 2

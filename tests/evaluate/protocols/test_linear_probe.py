@@ -1,4 +1,4 @@
-"""The linear probe against scikit-learn, step by step as CLIP's protocol says, and on hostile test sets."""
+"""The linear probe against scikit-learn by CLIP's protocol, and on unsuitable test sets."""
 
 import json
 import shutil
@@ -18,33 +18,34 @@ from torch import Tensor
 from cloob.cli import main
 from cloob.common.errors import InputError
 from cloob.evaluate.features.extractor import FeatureExtractor
+from cloob.evaluate.probe import selection
 from cloob.evaluate.probe.path import fit_path
-from cloob.evaluate.protocols import linear_probe
-from cloob.evaluate.protocols.linear_probe import l2_sweep, probe, validation_images
+from cloob.evaluate.probe.selection import fit_probe
+from cloob.evaluate.protocols.linear_probe import l2_sweep, validation_mask
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import load_description
+from cloob.evaluate.testsets.spec import load_spec
 
-NAMES = [f"colour {number}" for number in range(6)]
+NAMES = [f"color {number}" for number in range(6)]
 STRENGTHS = l2_sweep(1e-3, 1e3, 7)
 
 
-def colours(folder: Path, **splits: list[int]) -> Path:
-    """Squares of six colours that overlap, so many of each class in each split."""
+def colors(folder: Path, **splits: list[int]) -> Path:
+    """Squares in six overlapping colors, with the given numbers of images per class in each split."""
     random = np.random.default_rng(3)
     for split, counts in splits.items():
         for label, images in enumerate(counts):
             (folder / split / f"{label}").mkdir(parents=True)
             for number in range(images):
                 mean = np.array([40 * label, 128, 255 - 40 * label])
-                colour = np.clip(mean + random.normal(0, 30, 3), 0, 255)
-                picture = np.clip(colour + random.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+                color = np.clip(mean + random.normal(0, 30, 3), 0, 255)
+                picture = np.clip(color + random.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(picture).save(folder / split / f"{label}" / f"{number:02d}.png")
     return folder
 
 
 def run(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], training: tuple[str, ...] = ()) -> int:
-    """The command as the pipeline calls it; returns its exit status."""
-    pairs = ["--testset", *(f"{description}={folder}" for description, folder in testsets)]
+    """Run the command as the pipeline does; returns its exit status."""
+    pairs = ["--testset", *(f"{spec_path}={folder}" for spec_path, folder in testsets)]
     options = ["--device", "cpu", "--feature-cache", str(out.parent / "features"), "--out-dir", str(out)]
     options += ["--features", "after_projection", "before_projection", "--seed", "0"]
     options += ["--l2-min", "1e-3", "--l2-max", "1e3", "--l2-num", "7"]
@@ -58,26 +59,25 @@ def result_of(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def scikit_learns(features: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
+def fit_scikit_learn(features: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
     return LogisticRegression(C=1 / strength, tol=1e-10, solver="newton-cholesky").fit(features, labels)
 
 
 @pytest.mark.parametrize("own_validation", [False, True])
-def test_the_result_is_the_protocols(
-    describe: Callable, tmp_path: Path, checkpoint: Path, own_validation: bool
+def test_result_equals_scikit_learns_by_the_protocol(
+    write_spec: Callable, tmp_path: Path, checkpoint: Path, own_validation: bool
 ) -> None:
     splits = {"train": [9, 12, 8, 9, 10, 5], "test": [5, 6, 0, 5, 6, 7]}
     splits |= {"validation": [4] * 6} if own_validation else {}
-    folder = colours(tmp_path / "set", **splits)
+    folder = colors(tmp_path / "set", **splits)
     keys = {"train": "train", "validation": "validation" if own_validation else None, "classes": NAMES}
-    description = describe(tmp_path / "d.yaml", **keys)
-    assert run(checkpoint, tmp_path / "out", (description, folder)) == 0
-    result = result_of(tmp_path / "out" / "colours.json")
+    spec_path = write_spec(tmp_path / "d.yaml", **keys)
+    assert run(checkpoint, tmp_path / "out", (spec_path, folder)) == 0
+    result = result_of(tmp_path / "out" / "colors.json")
 
     extractor = FeatureExtractor(checkpoint, tmp_path / "features", device="cpu")
     of = {
-        name: extractor.of_images(LabeledFolder(load_description(description), folder, name))
-        for name in splits
+        name: extractor.image_features(LabeledFolder(load_spec(spec_path), folder, name)) for name in splits
     }
     labels = {name: each.labels.numpy() for name, each in of.items()}
     for entry, kind in zip(result["probes"], ("after_projection", "before_projection"), strict=True):
@@ -85,25 +85,25 @@ def test_the_result_is_the_protocols(
         if own_validation:
             train, val = (found["train"], labels["train"]), (found["validation"], labels["validation"])
         else:
-            chosen = validation_images(of["train"].labels, 0.25, 0).numpy()
+            chosen = validation_mask(of["train"].labels, 0.25, 0).numpy()
             train = found["train"][~chosen], labels["train"][~chosen]
             val = found["train"][chosen], labels["train"][chosen]
-        sweep = {each: scikit_learns(*train, each).score(*val) for each in STRENGTHS}
+        sweep = {each: fit_scikit_learn(*train, each).score(*val) for each in STRENGTHS}
         assert [each["l2_strength"] for each in entry["sweep"]] == list(STRENGTHS)
         assert [each["accuracy"] for each in entry["sweep"]] == pytest.approx(list(sweep.values()))
         best = max(each for each in STRENGTHS if sweep[each] == max(sweep.values()))
         assert (entry["features"], entry["l2_strength"], entry["converged"]) == (kind, best, True)
         both = np.concatenate([train[0], val[0]]), np.concatenate([train[1], val[1]])
-        judged = scikit_learns(*both, best)
-        probabilities = judged.predict_proba(found["test"])
+        refit = fit_scikit_learn(*both, best)
+        probabilities = refit.predict_proba(found["test"])
         assert entry["metrics"] == pytest.approx(
             {
-                "accuracy": judged.score(found["test"], labels["test"]),
+                "accuracy": refit.score(found["test"], labels["test"]),
                 "accuracy_top5": top_k_accuracy_score(
                     labels["test"], probabilities, k=5, labels=list(range(6))
                 ),
                 "mean_per_class_accuracy": balanced_accuracy_score(
-                    labels["test"], judged.predict(found["test"])
+                    labels["test"], refit.predict(found["test"])
                 ),
             }
         )
@@ -113,18 +113,18 @@ def test_the_result_is_the_protocols(
     assert result["intervals"] == result["probes"][0]["intervals"]
     assert (result["images"], result["classes"], result["chance"]) == (29, 6, 1 / 6)
     assert result["training_images"] + result["validation_images"] == 53 + 24 * own_validation
-    assert (result["protocol"], result["dataset"], result["epoch"]) == ("linear_probe", "colours", 3)
+    assert (result["protocol"], result["dataset"], result["epoch"]) == ("linear_probe", "colors", 3)
 
 
-def test_a_set_without_training_images_takes_anothers(
-    describe: Callable, tmp_path: Path, checkpoint: Path
+def test_testset_can_use_the_training_images_of_another(
+    write_spec: Callable, tmp_path: Path, checkpoint: Path
 ) -> None:
-    folder = colours(tmp_path / "set", train=[6] * 6, test=[3] * 6, shifted=[3] * 6)
-    one = describe(tmp_path / "one.yaml", name="one", train="train", classes=NAMES)
-    other = describe(tmp_path / "other.yaml", name="other", test="shifted", classes=NAMES)
+    folder = colors(tmp_path / "set", train=[6] * 6, test=[3] * 6, shifted=[3] * 6)
+    one = write_spec(tmp_path / "one.yaml", name="one", train="train", classes=NAMES)
+    other = write_spec(tmp_path / "other.yaml", name="other", test="shifted", classes=NAMES)
     assert run(checkpoint, tmp_path / "out", (one, folder), (other, folder), training=("other=one",)) == 0
     results = [result_of(tmp_path / "out" / f"{name}.json") for name in ("one", "other")]
-    assert results[0]["probe_train_set"] == results[1]["probe_train_set"]
+    assert results[0]["training"] == results[1]["training"]
     assert results[0]["probes"][0]["sweep"] == results[1]["probes"][0]["sweep"]
     assert results[0]["dataset_sha256"] != results[1]["dataset_sha256"]
 
@@ -133,26 +133,26 @@ def test_a_set_without_training_images_takes_anothers(
     assert (again / "one.json").read_bytes() == before
 
 
-def test_what_is_there_of_the_same_data_is_left(describe: Callable, tmp_path: Path, checkpoint: Path) -> None:
-    folder = colours(tmp_path / "set", train=[4] * 6, test=[2] * 6)
-    description = describe(tmp_path / "d.yaml", train="train", classes=NAMES)
-    path = tmp_path / "out" / "colours.json"
-    assert run(checkpoint, path.parent, (description, folder)) == 0
+def test_up_to_date_result_is_not_recomputed(write_spec: Callable, tmp_path: Path, checkpoint: Path) -> None:
+    folder = colors(tmp_path / "set", train=[4] * 6, test=[2] * 6)
+    spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
+    path = tmp_path / "out" / "colors.json"
+    assert run(checkpoint, path.parent, (spec_path, folder)) == 0
     written = path.stat().st_mtime_ns
-    assert run(checkpoint, path.parent, (description, folder)) == 0
+    assert run(checkpoint, path.parent, (spec_path, folder)) == 0
     assert path.stat().st_mtime_ns == written
     Image.new("RGB", (32, 32)).save(folder / "train" / "0" / "more.png")
-    assert run(checkpoint, path.parent, (description, folder)) == 0
+    assert run(checkpoint, path.parent, (spec_path, folder)) == 0
     assert path.stat().st_mtime_ns > written
 
 
 def test_a_class_without_training_images_is_counted_and_never_predicted(
-    describe: Callable, tmp_path: Path, checkpoint: Path
+    write_spec: Callable, tmp_path: Path, checkpoint: Path
 ) -> None:
-    folder = colours(tmp_path / "set", train=[6, 0, 6, 1, 6, 6], test=[4] * 6)
-    description = describe(tmp_path / "d.yaml", train="train", classes=NAMES)
-    assert run(checkpoint, tmp_path / "out", (description, folder)) == 0
-    result = result_of(tmp_path / "out" / "colours.json")
+    folder = colors(tmp_path / "set", train=[6, 0, 6, 1, 6, 6], test=[4] * 6)
+    spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
+    assert run(checkpoint, tmp_path / "out", (spec_path, folder)) == 0
+    result = result_of(tmp_path / "out" / "colors.json")
     for entry in result["probes"]:
         assert entry["classes_without_training_images"] == 1
         assert entry["metrics"]["accuracy"] <= 20 / 24
@@ -162,22 +162,22 @@ def test_a_class_without_training_images_is_counted_and_never_predicted(
 @pytest.mark.parametrize(
     ("train", "said"),
     [
-        ([9, 0, 0, 0, 0, 0], "training images of 1 class; a probe wants two or more"),
-        ([1] * 6, "one image of each class; the sweep wants two"),
+        ([9, 0, 0, 0, 0, 0], "training images of 1 class; a probe needs at least two classes"),
+        ([1] * 6, "one image per class; the probe needs at least two"),
         ([0] * 6, "no images in the class folders"),
     ],
 )
-def test_too_few_training_images_are_refused_in_one_line(
-    describe: Callable,
+def test_too_few_training_images_are_rejected_in_one_line(
+    write_spec: Callable,
     tmp_path: Path,
     checkpoint: Path,
     capfd: pytest.CaptureFixture,
     train: list[int],
     said: str,
 ) -> None:
-    folder = colours(tmp_path / "set", train=train, test=[1] * 6)
-    description = describe(tmp_path / "d.yaml", train="train", classes=NAMES)
-    assert run(checkpoint, tmp_path / "out", (description, folder)) == 2
+    folder = colors(tmp_path / "set", train=train, test=[1] * 6)
+    spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
+    assert run(checkpoint, tmp_path / "out", (spec_path, folder)) == 2
     assert said in capfd.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
@@ -186,11 +186,11 @@ def test_too_few_training_images_are_refused_in_one_line(
     ("changes", "training", "said"),
     [
         ({"train": None}, (), "has no train split"),
-        ({"train": "train"}, ("colours=paints",), "there is no test set paints"),
+        ({"train": "train"}, ("colors=paints",), "unknown test set paints"),
     ],
 )
-def test_training_images_that_are_not_there_are_named(
-    describe: Callable,
+def test_missing_training_images_are_reported(
+    write_spec: Callable,
     tmp_path: Path,
     checkpoint: Path,
     capfd: pytest.CaptureFixture,
@@ -198,61 +198,61 @@ def test_training_images_that_are_not_there_are_named(
     training: tuple[str, ...],
     said: str,
 ) -> None:
-    folder = colours(tmp_path / "set", train=[2] * 6, test=[1] * 6)
-    description = describe(tmp_path / "d.yaml", classes=NAMES, **changes)
-    assert run(checkpoint, tmp_path / "out", (description, folder), training=training) == 2
+    folder = colors(tmp_path / "set", train=[2] * 6, test=[1] * 6)
+    spec_path = write_spec(tmp_path / "d.yaml", classes=NAMES, **changes)
+    assert run(checkpoint, tmp_path / "out", (spec_path, folder), training=training) == 2
     assert said in capfd.readouterr().err
 
 
-def test_features_that_are_not_finite_are_refused() -> None:
+def test_non_finite_features_are_rejected() -> None:
     train, labels = torch.randn(20, 4), torch.arange(20) % 3
     train[7, 2] = torch.nan
     with pytest.raises(InputError, match="not finite"):
-        probe((train, labels), (torch.randn(6, 4), torch.arange(6) % 3), 3, [1.0], "a set")
+        fit_probe((train, labels), (torch.randn(6, 4), torch.arange(6) % 3), 3, [1.0], "a set")
 
 
-def test_a_class_that_only_validates_is_learnt_in_the_refit() -> None:
+def test_refit_includes_classes_with_validation_images_only() -> None:
     # Three blobs; the third has validation images only.
     centers = torch.eye(3) * 10
     labels = torch.arange(40) % 2
     validation = torch.arange(12) % 3
-    found = probe((centers[labels], labels), (centers[validation], validation), 3, [1.0, 0.1], "blobs")
+    found = fit_probe((centers[labels], labels), (centers[validation], validation), 3, [1.0, 0.1], "blobs")
     assert [each["accuracy"] for each in found.sweep] == [pytest.approx(8 / 12)] * 2
-    assert found.fit.l2_strength == 1.0  # of equally good ones the strongest
-    assert found.absent == 0
+    assert found.fit.l2_strength == 1.0  # the strongest of equally good ones
+    assert found.absent_classes == 0
     assert found.fit.logits(centers).argmax(dim=1).tolist() == [0, 1, 2]
 
 
-def test_fits_that_reached_no_optimum_are_told(
+def test_fits_that_did_not_converge_are_reported(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear_probe, "fit_path", partial(fit_path, max_iterations=0))
+    monkeypatch.setattr(selection, "fit_path", partial(fit_path, max_iterations=0))
     images = (torch.randn(90, 5, generator=torch.Generator().manual_seed(0)), torch.arange(90) % 3)
-    assert not probe(images, images, 3, [1e-3], "one colour").converged
-    assert "warning: one colour: not all fits reached their optimum" in capsys.readouterr().out
+    assert not fit_probe(images, images, 3, [1e-3], "one color").converged
+    assert "warning: one color: not all fits converged" in capsys.readouterr().out
 
 
-def taken(labels: Tensor, **options: Any) -> list[int]:
-    chosen = validation_images(labels, **options)
+def validation_counts(labels: Tensor, **options: Any) -> list[int]:
+    chosen = validation_mask(labels, **options)
     return torch.bincount(labels[chosen], minlength=int(labels.max()) + 1).tolist()
 
 
-def test_the_validation_images_are_a_share_of_each_class() -> None:
+def test_validation_split_is_a_fraction_of_each_class() -> None:
     labels = torch.cat([torch.full((count,), label) for label, count in enumerate([50, 10, 3, 2, 1])])
-    assert taken(labels, share=0.2, seed=0) == [10, 2, 1, 1, 0]
-    assert taken(labels, share=0.99, seed=0) == [49, 9, 2, 1, 0]
-    one, same, other = (validation_images(labels, 0.2, seed) for seed in (0, 0, 1))
+    assert validation_counts(labels, val_fraction=0.2, seed=0) == [10, 2, 1, 1, 0]
+    assert validation_counts(labels, val_fraction=0.99, seed=0) == [49, 9, 2, 1, 0]
+    one, same, other = (validation_mask(labels, 0.2, seed) for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-def test_the_sweep_is_even_in_the_logarithm() -> None:
+def test_sweep_is_evenly_spaced_on_a_log_scale() -> None:
     assert l2_sweep(1e-6, 1e6, 13) == pytest.approx([10.0**each for each in range(-6, 7)])
     assert l2_sweep(1.0, 1.0, 1) == (1.0,)
 
 
 def mixture(count: int, width: int, classes: int) -> tuple[Tensor, Tensor]:
-    """Features of length 1 as an encoder might give them, and labels, of which a share is wrong."""
+    """L2-normalized features like those of an encoder, and labels, 5% of which are random."""
     random = torch.Generator().manual_seed(0)
     spectrum = torch.arange(1, width + 1) ** -0.7
     labels = torch.randint(classes, (count,), generator=random)
@@ -277,40 +277,40 @@ def mixture(count: int, width: int, classes: int) -> tuple[Tensor, Tensor]:
         (90, 130, 5, 1e6, "newton-cholesky"),
     ],
 )
-def test_every_prediction_is_scikit_learns(
+def test_every_prediction_equals_scikit_learns(
     images: int, width: int, classes: int, strength: float, solver: str
 ) -> None:
     features, labels = mixture(images + 6149, width, classes)
     half, test = images // 2, features[images:]
     splits = (features[:half], labels[:half]), (features[half:images], labels[half:images])
-    found = probe(*splits, classes, [strength], "a set").fit.logits(test)
+    found = fit_probe(*splits, classes, [strength], "a set").fit.logits(test)
     model = LogisticRegression(C=1 / strength, tol=1e-12, max_iter=100_000, solver=solver)
     model.fit(features[:images].double().numpy(), labels[:images].numpy())
     theirs = model.decision_function(test.double().numpy())
     assert (found.argmax(dim=1).numpy() != theirs.argmax(axis=1)).sum() == 0
-    # All logits of an image may grow alike: no probability changes.
+    # Probabilities are invariant to a constant offset of all logits of an image.
     ours = (found - found.mean(dim=1, keepdim=True)).numpy()
     theirs -= theirs.mean(axis=1, keepdims=True)
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
 
 
-def test_training_images_that_are_the_test_images_are_refused(
-    describe: Callable, tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture
+def test_testset_contained_in_the_training_images_is_rejected(
+    write_spec: Callable, tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    folder = colours(tmp_path / "set", train=[1] * 6, test=[4] * 6)
+    folder = colors(tmp_path / "set", train=[1] * 6, test=[4] * 6)
     for path in sorted((folder / "test").rglob("*.png")):
         shutil.copy(path, folder / "train" / path.parent.name / f"copy {path.name}")
-    description = describe(tmp_path / "d.yaml", train="train", classes=NAMES)
-    assert run(checkpoint, tmp_path / "out", (description, folder)) == 2
-    assert "24 of 24 test images are training images too ('0/00.png'" in capfd.readouterr().err
+    spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
+    assert run(checkpoint, tmp_path / "out", (spec_path, folder)) == 2
+    assert "24 of 24 test images are also training images ('0/00.png'" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_single_test_images_among_the_training_images_are_named(
-    describe: Callable, tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture
+def test_single_test_images_among_the_training_images_are_reported(
+    write_spec: Callable, tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    folder = colours(tmp_path / "set", train=[4] * 6, test=[4] * 6)
+    folder = colors(tmp_path / "set", train=[4] * 6, test=[4] * 6)
     shutil.copy(folder / "test" / "2" / "03.png", folder / "train" / "5" / "another name.png")
-    description = describe(tmp_path / "d.yaml", train="train", classes=NAMES)
-    assert run(checkpoint, tmp_path / "out", (description, folder)) == 0
-    assert "1 of 24 test images are training images too ('2/03.png')" in capfd.readouterr().out
+    spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
+    assert run(checkpoint, tmp_path / "out", (spec_path, folder)) == 0
+    assert "1 of 24 test images are also training images ('2/03.png')" in capfd.readouterr().out

@@ -1,4 +1,4 @@
-"""Test images that a training corpus holds, as copies: found, listed, and computed once."""
+"""`cloob evaluate overlap`: copies of test images in a training corpus are detected and listed."""
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -17,25 +17,25 @@ from cloob.shards.writer import Sample, write_shard
 from tests.helpers.sample_images import encode_image
 from tests.helpers.scene_images import COPIES, decode_image, scene_image
 
-IN_CORPUS = {1: "jpeg 75", 4: "webp", 6: "half the size"}  # scene -> the copy that the corpus holds
+IN_CORPUS = {1: "jpeg 75", 4: "webp", 6: "half the size"}  # scene -> kind of copy in the corpus
 TESTED = range(8)
 
 
 def pack(folder: Path, images: list[bytes], per_shard: int = 5) -> Path:
-    """Shards of these images, their keys their places in the list."""
+    """Shards of images; the keys are their indices in the list."""
     shards = []
     folder.mkdir()
     for start in range(0, len(images), per_shard):
         samples = [
             Sample(
-                f"{place:06d}",
+                f"{index:06d}",
                 image,
                 "a caption",
                 sha256(image).hexdigest(),
                 *decode_image(image).size,
                 perceptual_hash=perceptual_hash(decode_image(image)),
             )
-            for place, image in enumerate(images[start : start + per_shard], start)
+            for index, image in enumerate(images[start : start + per_shard], start)
         ]
         shards.append(write_shard(folder / f"{len(shards):06d}.tar", samples))
     manifest = {"samples": len(images), "sha256": "of the content", "shards": shards}
@@ -45,7 +45,7 @@ def pack(folder: Path, images: list[bytes], per_shard: int = 5) -> Path:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Twelve other images, then copies of three that are tested, one of them twice, and a white one."""
+    """Twelve other images, copies of three test images (one of them twice), and a white image."""
     images = [encode_image(scene_image(100 + number)) for number in range(12)]
     images += [COPIES[copy](scene_image(number)) for number, copy in IN_CORPUS.items()]
     images += [COPIES["jpeg 95"](scene_image(1)), encode_image(Image.new("RGB", (50, 50), "white"))]
@@ -53,7 +53,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def testset(tmp_path: Path, describe: Callable[..., Path]) -> tuple[Path, Path]:
+def testset(tmp_path: Path, write_spec: Callable[..., Path]) -> tuple[Path, Path]:
     """Eight scenes in three classes, and a white image."""
     folder = tmp_path / "set"
     for number in TESTED:
@@ -61,11 +61,11 @@ def testset(tmp_path: Path, describe: Callable[..., Path]) -> tuple[Path, Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(COPIES["png"](scene_image(number)))
     Image.new("RGB", (60, 40), "white").save(folder / "test" / "a" / "white.png")
-    return describe(tmp_path / "scenes.yaml", name="scenes", title="Scenes"), folder
+    return write_spec(tmp_path / "scenes.yaml", name="scenes", title="Scenes"), folder
 
 
 def run(corpus: Path, testset: tuple[Path, Path], out: Path, *more: object) -> int:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main(
             [
                 *("evaluate", "overlap", "--corpus=cc3m", f"--shards={corpus}", "--processes=1"),
@@ -77,7 +77,7 @@ def run(corpus: Path, testset: tuple[Path, Path], out: Path, *more: object) -> i
                 *map(str, more),
             ]
         )
-    return ended.value.code
+    return exit_info.value.code
 
 
 @pytest.fixture
@@ -86,11 +86,11 @@ def result(corpus: Path, testset: tuple[Path, Path], tmp_path: Path) -> dict[str
     return read_json(tmp_path / "out" / "scenes.json")
 
 
-def test_every_copied_image_is_listed_with_the_training_images_near_to_it(result: dict[str, Any]) -> None:
-    found = {match["image"]: match for match in result["matches"]}
-    assert list(found) == ["a/6.png", "b/1.png", "b/4.png"]  # the order of the set
-    assert [near["key"] for near in found["b/4.png"]["nearest"]] == ["000013"]
-    twice = found["b/1.png"]
+def test_every_copied_image_is_listed_with_its_nearest_training_images(result: dict[str, Any]) -> None:
+    matches = {match["image"]: match for match in result["matches"]}
+    assert list(matches) == ["a/6.png", "b/1.png", "b/4.png"]  # sorted like the test set
+    assert [near["key"] for near in matches["b/4.png"]["nearest"]] == ["000013"]
+    twice = matches["b/1.png"]
     assert twice["training_images"] == 2
     assert sorted(near["key"] for near in twice["nearest"]) == ["000012", "000015"]
     assert [near["distance"] for near in twice["nearest"]] == sorted(
@@ -98,44 +98,44 @@ def test_every_copied_image_is_listed_with_the_training_images_near_to_it(result
     )
 
 
-def test_it_says_how_many_and_of_how_many(result: dict[str, Any]) -> None:
+def test_result_counts_compared_and_overlapping_images(result: dict[str, Any]) -> None:
     assert (result["images"], result["compared"], result["overlapping"]) == (9, 8, 3)
     assert result["share"] == 3 / 9
     assert (result["training_images"], result["training_compared"]) == (17, 16)
     assert (result["corpus"], result["dataset"], result["distance"]) == ("cc3m", "scenes", 20)
 
 
-def test_the_distance_is_the_configs(corpus: Path, testset: tuple[Path, Path], tmp_path: Path) -> None:
+def test_distance_is_configurable(corpus: Path, testset: tuple[Path, Path], tmp_path: Path) -> None:
     assert run(corpus, testset, tmp_path / "out", "--near-duplicate-distance", 0) == 0
     found = read_json(tmp_path / "out" / "scenes.json")
     assert found["overlapping"] < 3 and found["distance"] == 0
 
 
-def test_more_near_images_than_are_listed_are_counted(testset: tuple[Path, Path], tmp_path: Path) -> None:
+def test_all_near_images_are_counted_and_ten_are_listed(testset: tuple[Path, Path], tmp_path: Path) -> None:
     copies = [encode_image(scene_image(3), quality=70 + number) for number in range(25)]
     assert run(pack(tmp_path / "corpus", copies), testset, tmp_path / "out") == 0
     [match] = read_json(tmp_path / "out" / "scenes.json")["matches"]
     assert match["training_images"] == 25 and len(match["nearest"]) == 10
 
 
-def test_several_processes_find_the_same(
+def test_result_is_independent_of_the_number_of_processes(
     corpus: Path, testset: tuple[Path, Path], result: dict[str, Any], tmp_path: Path
 ) -> None:
     assert run(corpus, testset, tmp_path / "two", "--processes=2") == 0
     assert read_json(tmp_path / "two" / "scenes.json") == result
 
 
-def test_a_second_run_computes_nothing_and_another_corpus_takes_the_hashes_from_the_cache(
+def test_hashes_are_cached_across_runs_and_corpora(
     corpus: Path, testset: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     assert run(corpus, testset, out) == 0
     before = (out / "scenes.json").stat().st_mtime_ns
 
-    def refuse(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise AssertionError("an image was hashed again")
 
-    monkeypatch.setattr(overlap, "perceptual_hash", refuse)
+    monkeypatch.setattr(overlap, "perceptual_hash", fail)
     assert run(corpus, testset, out) == 0
     assert (out / "scenes.json").stat().st_mtime_ns == before
     other = pack(tmp_path / "other", [encode_image(scene_image(2)), encode_image(scene_image(500))])
@@ -144,7 +144,7 @@ def test_a_second_run_computes_nothing_and_another_corpus_takes_the_hashes_from_
     assert [match["image"] for match in read_json(out / "scenes.json")["matches"]] == ["c/2.png"]
 
 
-def test_a_changed_test_image_is_hashed_anew(
+def test_changed_test_image_is_hashed_again(
     corpus: Path, testset: tuple[Path, Path], result: dict[str, Any], tmp_path: Path
 ) -> None:
     (testset[1] / "test" / "b" / "1.png").write_bytes(COPIES["png"](scene_image(77)))
@@ -154,7 +154,7 @@ def test_a_changed_test_image_is_hashed_anew(
     assert found["overlapping"] == 2
 
 
-def test_shards_of_an_older_version_are_an_error_in_one_line(
+def test_shards_without_perceptual_hashes_are_rejected_in_one_line(
     corpus: Path, testset: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = corpus.parent / "000001.parquet"
@@ -163,12 +163,15 @@ def test_shards_of_an_older_version_are_an_error_in_one_line(
     manifest["shards"][1]["index_sha256"] = sha256(index.read_bytes()).hexdigest()
     write_json(corpus, manifest)
     assert run(corpus, testset, tmp_path / "out", "--processes=2") == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "000001.parquet: no index of this version, it lacks perceptual_hash; pack the shards again" in said
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "000001.parquet: not an index of this version (missing: perceptual_hash); pack the shards again"
+        in message
+    )
     assert not (tmp_path / "out" / "scenes.json").exists()
 
 
-def test_an_index_of_another_shard_is_an_error(
+def test_index_of_another_shard_is_rejected(
     corpus: Path, testset: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two = corpus.parent / "000000.parquet", corpus.parent / "000001.parquet"
@@ -176,10 +179,10 @@ def test_an_index_of_another_shard_is_an_error(
     one.write_bytes(two.read_bytes())
     two.write_bytes(content)
     assert run(corpus, testset, tmp_path / "out") == 2
-    assert "000000.parquet: its bytes differ from the manifest's hash" in capsys.readouterr().err
+    assert "000000.parquet: changed after packing (SHA-256 differs" in capsys.readouterr().err
 
 
-def test_a_test_image_that_cannot_be_read_is_named(
+def test_unreadable_test_image_is_reported(
     corpus: Path, testset: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (testset[1] / "test" / "c" / "2.png").write_bytes(b"no image")

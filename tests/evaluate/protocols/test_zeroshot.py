@@ -1,4 +1,4 @@
-"""Zero-shot classification against an oracle in float64, written from the protocol's own words."""
+"""Zero-shot classification against an independent float64 implementation of the protocol."""
 
 import base64
 import io
@@ -13,18 +13,19 @@ from PIL import Image
 
 from cloob.cli import main
 from cloob.evaluate.features.extractor import FeatureExtractor
-from cloob.evaluate.protocols.result import about_checkpoint
+from cloob.evaluate.protocols.result import evaluation_metadata
 from cloob.evaluate.protocols.zeroshot import class_weights
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.metrics.accuracy import accuracies
-from cloob.models.clip import evaluation_transform, load_encoder, tokenizer_for
+from cloob.models.load import load_model
+from cloob.models.preprocessing import evaluation_transform, tokenizer_for
 
 PROMPTS = ["a photo of a {} square.", "a {} thing.", "{}"]
 
 
 def evaluate(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], workers: int = 0) -> int:
     """Run the command as the pipeline does; returns its exit status."""
-    pairs = ["--testset", *(f"{description}={folder}" for description, folder in testsets)]
+    pairs = ["--testset", *(f"{spec_path}={folder}" for spec_path, folder in testsets)]
     options = ["--device", "cpu", "--batch-size", "4", "--workers", str(workers)]
     options += [
         "--feature-cache",
@@ -41,8 +42,8 @@ def evaluate(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], workers:
 
 def oracle_weights(checkpoint: Path, names: list[str], prompts: list[str]) -> np.ndarray:
     """Per class: the mean of the normalized prompt embeddings, normalized again; one text at a time."""
-    model, saved = load_encoder(checkpoint)
-    model, tokenizer = model.double(), tokenizer_for(saved["model_config"])
+    model = load_model(checkpoint)
+    model, tokenizer = model.double(), tokenizer_for(model.config)
     weights = []
     for name in names:
         embeddings = []
@@ -55,36 +56,36 @@ def oracle_weights(checkpoint: Path, names: list[str], prompts: list[str]) -> np
     return np.stack(weights, axis=1)
 
 
-def test_class_weights_are_the_protocols(checkpoint: Path) -> None:
+def test_class_weights_follow_the_protocol(checkpoint: Path) -> None:
     names = ["red", "green", "Cote d'Ivoire", "a {curly} name"]
-    model, saved = load_encoder(checkpoint)
-    weights = class_weights(model, tokenizer_for(saved["model_config"]), names, PROMPTS)
+    model = load_model(checkpoint)
+    weights = class_weights(model, tokenizer_for(model.config), names, PROMPTS)
     np.testing.assert_allclose(weights.numpy(), oracle_weights(checkpoint, names, PROMPTS), atol=1e-6)
 
 
-def test_class_weights_do_not_depend_on_the_batches(
+def test_class_weights_are_independent_of_the_batch_size(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"thing number {number}" for number in range(7)]
-    model, saved = load_encoder(checkpoint)
-    tokenizer = tokenizer_for(saved["model_config"])
+    model = load_model(checkpoint)
+    tokenizer = tokenizer_for(model.config)
     at_once = class_weights(model, tokenizer, names, PROMPTS)
     monkeypatch.setattr("cloob.evaluate.protocols.zeroshot.TEXTS_PER_BATCH", 6)
     torch.testing.assert_close(class_weights(model, tokenizer, names, PROMPTS), at_once)
 
 
-def test_the_result_file_holds_the_oracles_accuracies(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+def test_result_file_has_the_accuracies_of_the_reference_implementation(
+    write_spec: Callable, tmp_path: Path, make_testset: Callable, checkpoint: Path
 ) -> None:
-    folder = make_set({"0": 5, "1": 0, "2": 4, "3": 1, "4": 3, "5": 2})
-    names = ["red", "green", "blue", "black", "white", "grey"]
-    description = describe(tmp_path / "d.yaml", classes=names, prompts=PROMPTS, expected={"empty": [1]})
-    assert evaluate(checkpoint, tmp_path / "out", (description, folder), workers=1) == 0
-    result = json.loads((tmp_path / "out" / "colours.json").read_text())
+    folder = make_testset({"0": 5, "1": 0, "2": 4, "3": 1, "4": 3, "5": 2})
+    names = ["red", "green", "blue", "black", "white", "gray"]
+    spec_path = write_spec(tmp_path / "d.yaml", classes=names, prompts=PROMPTS, expected={"empty": [1]})
+    assert evaluate(checkpoint, tmp_path / "out", (spec_path, folder), workers=1) == 0
+    result = json.loads((tmp_path / "out" / "colors.json").read_text())
 
-    model, saved = load_encoder(checkpoint)
+    model = load_model(checkpoint)
     transform, weights = (
-        evaluation_transform(saved["model_config"]),
+        evaluation_transform(model.config),
         oracle_weights(checkpoint, names, PROMPTS),
     )
     right, top5, per_class = [], [], {}
@@ -105,11 +106,11 @@ def test_the_result_file_holds_the_oracles_accuracies(
         }
     )
     assert (result["classes"], result["chance"], result["prompts"]) == (6, 1 / 6, 3)
-    assert result["run"] == saved["run"]
-    assert (result["epoch"], result["protocol"], result["dataset"]) == (3, "zeroshot", "colours")
+    assert result["run"] == model.metadata["run"]
+    assert (result["epoch"], result["protocol"], result["dataset"]) == (3, "zeroshot", "colors")
 
 
-def test_accuracies_of_a_case_worked_out_by_hand() -> None:
+def test_accuracies_of_a_hand_computed_example() -> None:
     # Images 1, 3 and 4 are right. Classes 3 and 5 have no images.
     logits = torch.eye(6)[[0, 0, 1, 2, 5]] + torch.linspace(0, 0.5, 6)
     labels = torch.tensor([0, 1, 1, 2, 4])
@@ -118,86 +119,101 @@ def test_accuracies_of_a_case_worked_out_by_hand() -> None:
     )
 
 
-def test_of_equal_scores_the_first_class_wins() -> None:
+def test_ties_are_resolved_in_favor_of_the_first_class() -> None:
     assert accuracies(torch.zeros(2, 3), torch.tensor([0, 1]))["metrics"]["accuracy"] == 1 / 2
 
 
 @pytest.mark.parametrize(("classes", "given"), [(5, False), (6, True)])
-def test_top_five_is_given_for_more_than_five_classes(classes: int, given: bool) -> None:
+def test_top5_accuracy_is_reported_for_more_than_five_classes(classes: int, given: bool) -> None:
     top5 = accuracies(torch.zeros(2, classes), torch.tensor([0, 1]))["metrics"]["accuracy_top5"]
     assert (top5 is not None) == given
 
 
-def test_several_sets_are_evaluated_in_one_go_and_twice_the_same(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+def test_several_testsets_are_evaluated_in_one_call_and_reproducibly(
+    write_spec: Callable, tmp_path: Path, make_testset: Callable, checkpoint: Path
 ) -> None:
-    folder = make_set({"a": 2, "b": 2, "c": 1})
-    sets = [(describe(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two")]
+    folder = make_testset({"a": 2, "b": 2, "c": 1})
+    sets = [(write_spec(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two")]
     for out in ("first", "second"):
         assert evaluate(checkpoint, tmp_path / out, *sets) == 0
     for name in ("one.json", "two.json"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-def test_bad_sets_are_refused_in_one_line_before_anything_is_written(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path, capfd: pytest.CaptureFixture
+def test_invalid_testset_is_rejected_in_one_line_before_anything_is_written(
+    write_spec: Callable,
+    tmp_path: Path,
+    make_testset: Callable,
+    checkpoint: Path,
+    capfd: pytest.CaptureFixture,
 ) -> None:
-    folder = make_set({"a": 2, "b": 2, "c": 1})
-    good = describe(tmp_path / "good.yaml", name="good")
-    bad = describe(tmp_path / "bad.yaml", name="bad", expected={"images": 6})
+    folder = make_testset({"a": 2, "b": 2, "c": 1})
+    good = write_spec(tmp_path / "good.yaml", name="good")
+    bad = write_spec(tmp_path / "bad.yaml", name="bad", expected={"images": 6})
     assert evaluate(checkpoint, tmp_path / "out", (good, folder), (bad, folder)) == 2
     message = capfd.readouterr().err.strip()
-    assert "5 images where 6 are expected by" in message
+    assert "bad.yaml expects 6" in message
     assert "\n" not in message
     assert not (tmp_path / "out").exists()
 
 
-def test_a_set_given_twice_is_refused(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path, capfd: pytest.CaptureFixture
+def test_duplicate_testset_is_rejected(
+    write_spec: Callable,
+    tmp_path: Path,
+    make_testset: Callable,
+    checkpoint: Path,
+    capfd: pytest.CaptureFixture,
 ) -> None:
-    folder, description = make_set({"a": 1, "b": 1, "c": 1}), describe(tmp_path / "d.yaml")
-    assert evaluate(checkpoint, tmp_path, (description, folder), (description, folder)) == 2
-    assert "given twice" in capfd.readouterr().err
+    folder, spec_path = make_testset({"a": 1, "b": 1, "c": 1}), write_spec(tmp_path / "d.yaml")
+    assert evaluate(checkpoint, tmp_path, (spec_path, folder), (spec_path, folder)) == 2
+    assert "duplicate name" in capfd.readouterr().err
 
 
-def test_a_checkpoint_that_diverged_is_named(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path, capfd: pytest.CaptureFixture
+def test_diverged_checkpoint_is_reported(
+    write_spec: Callable,
+    tmp_path: Path,
+    make_testset: Callable,
+    checkpoint: Path,
+    capfd: pytest.CaptureFixture,
 ) -> None:
     content = torch.load(checkpoint, weights_only=True)
     content["state_dict"]["text_projection"].fill_(float("nan"))
     torch.save(content, tmp_path / "nan.pt")
-    folder, description = make_set({"a": 1, "b": 1, "c": 1}), describe(tmp_path / "d.yaml")
-    assert evaluate(tmp_path / "nan.pt", tmp_path / "out", (description, folder)) == 2
+    folder, spec_path = make_testset({"a": 1, "b": 1, "c": 1}), write_spec(tmp_path / "d.yaml")
+    assert evaluate(tmp_path / "nan.pt", tmp_path / "out", (spec_path, folder)) == 2
     assert "not finite" in capfd.readouterr().err
 
 
-def test_every_class_has_its_images_and_right_answers_and_intervals_hold_the_metrics(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+def test_results_per_class_sum_to_the_accuracy_and_intervals_contain_the_metrics(
+    write_spec: Callable, tmp_path: Path, make_testset: Callable, checkpoint: Path
 ) -> None:
-    folder = make_set({"a": 3, "b": 0, "c": 4})
-    assert evaluate(checkpoint, tmp_path / "out", (describe(tmp_path / "d.yaml"), folder)) == 0
-    result = json.loads((tmp_path / "out" / "colours.json").read_text())
+    folder = make_testset({"a": 3, "b": 0, "c": 4})
+    assert evaluate(checkpoint, tmp_path / "out", (write_spec(tmp_path / "d.yaml"), folder)) == 0
+    result = json.loads((tmp_path / "out" / "colors.json").read_text())
     per_class = result["per_class"]
     assert [(each["class"], each["images"]) for each in per_class] == [("red", 3), ("green", 0), ("blue", 4)]
     right = sum(each["right"] for each in per_class)
     assert result["metrics"]["accuracy"] == right / result["images"] == right / 7
     for metric, (low, high) in result["intervals"].items():
         assert low <= result["metrics"][metric] <= high
-    assert set(result["intervals"]) == {"accuracy", "mean_per_class_accuracy"}  # three classes: no top five
+    assert set(result["intervals"]) == {
+        "accuracy",
+        "mean_per_class_accuracy",
+    }  # three classes: no top-5 accuracy
 
 
-def test_pictures_are_shown_with_their_best_classes(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+def test_sample_predictions_have_the_top_five_classes(
+    write_spec: Callable, tmp_path: Path, make_testset: Callable, checkpoint: Path
 ) -> None:
-    names = ["black", "blue", "green", "grey", "red", "white"]
-    folder = make_set(dict.fromkeys(names, 2))
+    names = ["black", "blue", "gray", "green", "red", "white"]
+    folder = make_testset(dict.fromkeys(names, 2))
     Image.new("RGB", (600, 300)).save(folder / "test" / "red" / "0.png")
-    description = describe(tmp_path / "d.yaml", classes=names, prompts=PROMPTS)
-    assert evaluate(checkpoint, tmp_path / "out", (description, folder)) == 0
-    shown = json.loads((tmp_path / "out" / "predictions" / "colours.json").read_text())
-    assert (shown["protocol"], shown["dataset"], shown["images"]) == ("predictions", "colours", 12)
+    spec_path = write_spec(tmp_path / "d.yaml", classes=names, prompts=PROMPTS)
+    assert evaluate(checkpoint, tmp_path / "out", (spec_path, folder)) == 0
+    shown = json.loads((tmp_path / "out" / "predictions" / "colors.json").read_text())
+    assert (shown["protocol"], shown["dataset"], shown["images"]) == ("predictions", "colors", 12)
     assert len({sample["image"] for sample in shown["samples"]}) == len(shown["samples"]) == 8
-    model, saved = load_encoder(checkpoint)
+    model = load_model(checkpoint)
     weights, model = oracle_weights(checkpoint, names, PROMPTS), model.double()
     scale = model.logit_scale.exp().item()
     for sample in shown["samples"]:
@@ -206,7 +222,7 @@ def test_pictures_are_shown_with_their_best_classes(
         thumbnail = Image.open(io.BytesIO(base64.b64decode(sample["image_jpeg"])))
         assert thumbnail.format == "JPEG"
         assert max(thumbnail.size) <= 224
-        pixels = evaluation_transform(saved["model_config"])(load_image(folder / "test" / sample["image"]))
+        pixels = evaluation_transform(model.config)(load_image(folder / "test" / sample["image"]))
         with torch.no_grad():
             feature = model.encode_image(pixels[None].double(), normalize=True)[0].numpy()
         odds = np.exp(scale * (feature @ weights))
@@ -217,47 +233,47 @@ def test_pictures_are_shown_with_their_best_classes(
         )
 
 
-def test_only_what_is_missing_or_of_something_else_is_made(
-    describe: Callable, tmp_path: Path, make_set: Callable, checkpoint: Path
+def test_only_missing_and_outdated_results_are_computed(
+    write_spec: Callable, tmp_path: Path, make_testset: Callable, checkpoint: Path
 ) -> None:
-    folder, out = make_set({"a": 2, "b": 2, "c": 1}), tmp_path / "out"
-    sets = [(describe(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two", "three")]
+    folder, out = make_testset({"a": 2, "b": 2, "c": 1}), tmp_path / "out"
+    sets = [(write_spec(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two", "three")]
     assert evaluate(checkpoint, out, *sets) == 0
     (out / "two.json").write_text("[]")
     made = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
-    describe(tmp_path / "three.yaml", name="three", prompts=["another {}"])
+    write_spec(tmp_path / "three.yaml", name="three", prompts=["another {}"])
     assert evaluate(checkpoint, out, *sets) == 0
     again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
     assert {name for name in made if made[name] != again[name]} == {"two.json", "three.json"}
     assert json.loads((out / "three.json").read_text())["prompts"] == 1
 
 
-def test_class_weights_are_built_once_for_all_sets_of_the_same_prompts(
-    describe: Callable,
+def test_class_weights_are_shared_by_testsets_with_the_same_prompts(
+    write_spec: Callable,
     tmp_path: Path,
-    make_set: Callable,
+    make_testset: Callable,
     checkpoint: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, built = make_set({"a": 2, "b": 2, "c": 1}), []
+    folder, built = make_testset({"a": 2, "b": 2, "c": 1}), []
 
-    def building(model: object, tokenizer: Callable, names: list[str], *rest: object) -> torch.Tensor:
+    def counting(model: object, tokenizer: Callable, names: list[str], *rest: object) -> torch.Tensor:
         built.append(names)
         return class_weights(model, tokenizer, names, *rest)
 
-    monkeypatch.setattr("cloob.evaluate.protocols.zeroshot.class_weights", building)
-    sets = [(describe(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two")]
-    sets.append((describe(tmp_path / "three.yaml", name="three", classes=["red", "green", "grey"]), folder))
+    monkeypatch.setattr("cloob.evaluate.protocols.zeroshot.class_weights", counting)
+    sets = [(write_spec(tmp_path / f"{name}.yaml", name=name), folder) for name in ("one", "two")]
+    sets.append((write_spec(tmp_path / "three.yaml", name="three", classes=["red", "green", "gray"]), folder))
     for out in ("first", "again"):
         assert evaluate(checkpoint, tmp_path / out, *sets) == 0
-    assert built == [["red", "green", "blue"], ["red", "green", "grey"]]
+    assert built == [["red", "green", "blue"], ["red", "green", "gray"]]
     one, again = (tmp_path / out / "two.json" for out in ("first", "again"))
     assert one.read_bytes() == again.read_bytes()
 
 
-def test_the_scales_that_a_released_checkpoint_holds_are_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_scales_stored_in_a_released_checkpoint_are_reported(checkpoint: Path, tmp_path: Path) -> None:
     extractor = FeatureExtractor(checkpoint, tmp_path, device="cpu")
-    assert "hopfield_beta" not in about_checkpoint(extractor, "zeroshot")
-    extractor.about |= {"inv_temperature": 30.5, "hopfield_beta": None}  # as `convert` gives them
-    about = about_checkpoint(extractor, "zeroshot")
-    assert (about["inv_temperature"], about["hopfield_beta"]) == (30.5, None)
+    assert "hopfield_beta" not in evaluation_metadata(extractor, "zeroshot")
+    extractor.model.metadata |= {"inv_temperature": 30.5, "hopfield_beta": None}  # like `convert`
+    metadata = evaluation_metadata(extractor, "zeroshot")
+    assert (metadata["inv_temperature"], metadata["hopfield_beta"]) == (30.5, None)

@@ -1,4 +1,4 @@
-"""Many items through a model, batch by batch, on every device: read in other processes, the order kept."""
+"""Encode a sequence of items in batches, on all devices, with parallel loading; the order is preserved."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,9 +17,10 @@ Tensors = dict[str, Tensor]
 
 
 class Embedder:
-    """A model on one or more devices, each with whole batches: their number changes no bit of what comes out.
+    """A model replicated on one or more devices.
 
-    `precision` is float32 (without TF32) or bfloat16 (autocast); `workers` processes read the items.
+    Each device processes whole batches, so the output is bit-identical for any number of devices.
+    `precision` is float32 (TF32 disabled) or bfloat16 (autocast); `workers` processes load the items.
     """
 
     def __init__(
@@ -36,55 +37,56 @@ class Embedder:
         self,
         items: Sequence[Any],
         title: str,
-        read: Callable[[Any], Any],
+        load: Callable[[Any], Any],
         collate: Callable[[list[Any]], Tensor],
         encode: Callable[[Any, Tensor], Tensors],
     ) -> Tensors:
-        """What `encode(model, batch)` makes of all items, as float32 on the CPU, with progress under `title`.
+        """The outputs of `encode(model, batch)` for all items, float32 on the CPU, in the order of `items`.
 
-        `collate` makes a batch of what `read` gives for each item. Raises the first `InputError` of `read`.
+        `load` is applied to each item, `collate` to a list of loaded items; `title` labels the progress bar.
+        Raises the first `InputError` of `load`.
         """
         batches = BatchSampler(SequentialSampler(items), self.batch_size, drop_last=False)
         pin_memory = self.devices[0].type == "cuda"
-        loader = BatchLoader(_Read(items, read), collate, batches, self.workers, pin_memory)
-        running: deque[Tensors] = deque()  # a GPU computes while the next one is given its batch
-        kept: Tensors = {}
-        filled = 0
-        for number, batch in enumerate(tqdm(loader, desc=title, unit="batch_size", mininterval=1)):
-            place = number % len(self.devices)
-            device = self.devices[place]
+        loader = BatchLoader(_Items(items, load), collate, batches, self.workers, pin_memory)
+        pending: deque[Tensors] = deque()  # a GPU computes while the next one receives its batch
+        outputs: Tensors = {}
+        offset = 0
+        for index, batch in enumerate(tqdm(loader, desc=title, unit="batch", mininterval=1)):
+            replica = index % len(self.devices)
+            device = self.devices[replica]
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                running.append(encode(self._replicas[place], batch.to(device, non_blocking=True)))
-            if len(running) > len(self.devices):
-                filled = _keep(running.popleft(), kept, filled, len(items))
-        for tensors in running:
-            filled = _keep(tensors, kept, filled, len(items))
-        return kept
+                pending.append(encode(self._replicas[replica], batch.to(device, non_blocking=True)))
+            if len(pending) > len(self.devices):
+                offset = _write_rows(pending.popleft(), outputs, offset, len(items))
+        for tensors in pending:
+            offset = _write_rows(tensors, outputs, offset, len(items))
+        return outputs
 
 
-def devices_of(device: str) -> list[torch.device]:
-    """`auto`, `cpu` or `cuda` -> the devices to use: all GPUs that torch sees, else the CPU."""
+def select_devices(device: str) -> list[torch.device]:
+    """`auto`, `cpu` or `cuda` -> the devices to use: all visible GPUs, else the CPU. Raises `InputError`."""
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return [torch.device("cpu")]
     if not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no GPU here; use --device cpu or auto")
-    return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+        raise InputError("--device cuda: torch detects no GPU; use --device cpu or auto")
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
 
-class _Read:
-    """What `read` gives for an item, by its index."""
+class _Items:
+    """A map-style dataset: `load` applied to the item at an index."""
 
-    def __init__(self, items: Sequence[Any], read: Callable[[Any], Any]) -> None:
-        self.items, self.read = items, read
+    def __init__(self, items: Sequence[Any], load: Callable[[Any], Any]) -> None:
+        self.items, self.load = items, load
 
     def __getitem__(self, index: int) -> Any:
-        return self.read(self.items[index])
+        return self.load(self.items[index])
 
 
-def _keep(tensors: Tensors, kept: Tensors, filled: int, count: int) -> int:
-    """Put a batch into its place among all `count` rows: batches in a list would need them twice."""
+def _write_rows(tensors: Tensors, outputs: Tensors, offset: int, total: int) -> int:
+    """Copy a batch into preallocated outputs of `total` rows (concatenating would need twice the memory)."""
     for name, tensor in tensors.items():
-        if name not in kept:
-            kept[name] = torch.empty(count, *tensor.shape[1:])
-        kept[name][filled : filled + len(tensor)] = tensor
-    return filled + len(tensor)
+        if name not in outputs:
+            outputs[name] = torch.empty(total, *tensor.shape[1:])
+        outputs[name][offset : offset + len(tensor)] = tensor
+    return offset + len(tensor)

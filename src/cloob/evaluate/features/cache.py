@@ -1,4 +1,4 @@
-"""Features on disk, found again by what they are of: weights, data and preprocessing, never a path."""
+"""A content-addressed cache of tensors on disk: the key has hashes of weights and data, never paths."""
 
 import hashlib
 import json
@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.hashing import json_sha256
 from cloob.common.locks import file_lock
 from cloob.evaluate.features.batched import Tensors
 
 
 def tensors_sha256(tensors: Tensors) -> str:
-    """A hash of names, types, shapes and values, whatever their order, strides or file."""
+    """A hash of names, dtypes, shapes and values, independent of order, strides and file."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -26,33 +27,28 @@ def tensors_sha256(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def text_sha256(content: Any) -> str:
-    """A hash of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+    """The tensors that `compute` returns, read from `folder` if they are cached there under the same `key`.
 
-
-def cached(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Tensors]) -> Tensors:
-    """The tensors that `make` makes, from `folder` where they lie there under the same `key` already.
-
-    `key` is all that they depend on; `name` only helps a person to find the file. A file that is damaged or
-    of another key is named in a warning and made again. Where another process makes it, it is waited for.
-    What is not finite is not kept: `InputError`.
+    `key` is everything that the tensors depend on; `name` only makes the file recognizable. A damaged file,
+    or one with another key, is recomputed with a warning. If another process is computing the same tensors,
+    this one waits for it. Non-finite tensors are not cached: `InputError`.
     """
-    path = folder / f"{name}_{text_sha256(key)[:16]}.safetensors"
+    path = folder / f"{name}_{json_sha256(key)[:16]}.safetensors"
     tensors, _ = _read(path, key)
     if tensors is not None:
         return tensors
     with file_lock(path):
-        tensors, damage = _read(path, key)  # another process may have made it
+        tensors, problem = _read(path, key)  # another process may have written it meanwhile
         if tensors is not None:
             return tensors
-        if damage:
-            print(f"warning: {path} is made again: {damage}", flush=True)
-        tensors = {part: tensor.contiguous() for part, tensor in make().items()}
+        if problem:
+            print(f"warning: {path} is recomputed: {problem}", flush=True)
+        tensors = {part: tensor.contiguous() for part, tensor in compute().items()}
         _check_finite(tensors, name)
-        about = {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(tensors)}
-        with atomic_write(path) as beside:
-            save_file(tensors, beside, about)
+        metadata = {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(tensors)}
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata)
     return tensors
 
 
@@ -67,19 +63,19 @@ def _check_finite(tensors: Tensors, name: str) -> None:
 
 
 def _read(path: Path, key: dict[str, Any]) -> tuple[Tensors | None, str]:
-    """The tensors of a file; where there are none, what is wrong with it: nothing where it is not there."""
+    """The tensors of a file, or None and the problem of the file (an empty string if it does not exist)."""
     if not path.exists():
         return None, ""
     try:
-        path.open("rb").close()  # every error on opening is "No such file" to safetensors
+        path.open("rb").close()  # safetensors reports every error on opening as "No such file"
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise_if_io_error(error, path)
         return None, str(error).splitlines()[0] if str(error) else type(error).__name__
-    if about.get("key") != json.dumps(key, sort_keys=True):
-        return None, "it is of another checkpoint, data set or preprocessing"
-    if about.get("sha256") != tensors_sha256(tensors):
-        return None, "it has not the checksum that it was written with"
+    if metadata.get("key") != json.dumps(key, sort_keys=True):
+        return None, "it belongs to another checkpoint, dataset or preprocessing"
+    if metadata.get("sha256") != tensors_sha256(tensors):
+        return None, "its checksum does not match"
     return tensors, ""

@@ -1,4 +1,4 @@
-"""What a checkpoint makes of images and captions: computed once, kept in a folder, used by all protocols."""
+"""Embed images and captions with one checkpoint; every protocol shares the cached features."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,25 +13,25 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from cloob.common.errors import InputError
-from cloob.evaluate.features.batched import Embedder, Tensors, devices_of
-from cloob.evaluate.features.cache import cached, tensors_sha256, text_sha256
-from cloob.evaluate.features.pooled import before_and_after
+from cloob.common.hashing import json_sha256
+from cloob.evaluate.features.batched import Embedder, Tensors, select_devices
+from cloob.evaluate.features.cache import cached, tensors_sha256
+from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
-from cloob.models.clip import Encoder, load_encoder
+from cloob.models.clip import CLIPModel
+from cloob.models.load import OpenCLIPModel, load_model
 from cloob.shards.reader import Shards
 
-# Whose decoders, resizing and layers make the features: of other versions they are other ones.
+# The decoders, image resizing and layers of these packages determine the features, so the cache key has
+# their versions.
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "pillow")
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Of the N images of a split, float32 on the CPU, in the order of their names.
+    """Features of the N images of a split, float32 on the CPU, sorted by image name."""
 
-    None is the features before the projection of a tower that has no such vector.
-    """
-
-    before_projection: Tensor | None  # (N, w)
+    before_projection: Tensor | None  # (N, w); None if the image encoder has no such vector
     after_projection: Tensor  # (N, d), not normalized
     labels: Tensor  # (N,), int64
     names: list[str]
@@ -39,28 +39,43 @@ class ImageFeatures:
 
     @property
     def normalized(self) -> Tensor:
-        """The embeddings after the projection, of length 1. Raises `InputError`."""
-        return of_length_1(self.after_projection, self.title)
+        """The L2-normalized embeddings (N, d). Raises `InputError`."""
+        return l2_normalize(self.after_projection, self.title)
+
+    def subset(self, mask: Tensor) -> "ImageFeatures":
+        """The images where the boolean `mask` (N,) is true."""
+        return ImageFeatures(
+            None if self.before_projection is None else self.before_projection[mask],
+            self.after_projection[mask],
+            self.labels[mask],
+            [name for name, selected in zip(self.names, mask.tolist(), strict=True) if selected],
+            self.title,
+        )
 
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """Of captioned images: M images and N captions, float32 on the CPU, normalized.
+    """L2-normalized embeddings of captioned images, float32: M distinct images and N captions.
 
-    `image_of_text` (N,) says which image each caption is of: images of equal bytes are one image.
+    Images with identical bytes are one image; `image_of_text` is the index of each caption's image.
     """
 
     image: Tensor  # (M, d)
     text: Tensor  # (N, d)
     image_of_text: Tensor  # (N,), int64
 
+    def to(self, device: torch.device) -> "PairFeatures":
+        """The same features on `device`."""
+        return PairFeatures(self.image.to(device), self.text.to(device), self.image_of_text.to(device))
+
 
 class FeatureExtractor:
-    """One checkpoint, ready to embed images and captions.
+    """One checkpoint, loaded and ready to embed images and captions.
 
-    `source` is what `load_encoder` takes; `cache` the folder that features are kept in. All GPUs that torch
-    sees take part (`device` auto or cuda), each with whole batches, so that their number changes no feature.
-    `precision` is of the encoders: float32, without TF32, or bfloat16 (autocast). Raises `InputError`.
+    `source` is a checkpoint or model name for `cloob.load_model`; `cache` is the folder of the feature cache.
+    With `device` auto or cuda, whole batches are distributed over all visible GPUs, so that the number of
+    GPUs does not change any feature. `precision` of the encoders: float32 (TF32 disabled) or bfloat16
+    (autocast). Raises `InputError`.
     """
 
     def __init__(
@@ -72,39 +87,43 @@ class FeatureExtractor:
         device: str = "auto",
         precision: str = "float32",
     ) -> None:
-        self.model, self.about = load_encoder(source)
-        self.sha256 = text_sha256([tensors_sha256(self.model.state_dict()), _form_of(self.model)])
+        self.model = load_model(source)
+        self.sha256 = json_sha256([tensors_sha256(self.model.state_dict()), _architecture(self.model)])
         self.cache, self.precision = cache, precision
         self.versions = {package: version(package) for package in _PACKAGES}
-        self.tokenizer = self.model.tokenizer  # made once: it compiles a grammar of 48 000 merges
+        self.tokenizer = self.model.tokenizer  # constructed once: it compiles 48,000 merges
         self.model.visual.to(memory_format=torch.channels_last)  # faster convolutions
-        self._embedder = Embedder(self.model, devices_of(device), batch_size, workers, precision)
+        self._embedder = Embedder(self.model, select_devices(device), batch_size, workers, precision)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the checkpoint; see `cloob.models.load.load_model`."""
+        return self.model.metadata
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device of the model (the first one, if several)."""
         return self._embedder.devices[0]
 
     @property
     def inv_temperature(self) -> float:
-        """What the checkpoint multiplies cosines with: 1/τ, as trained or fixed."""
-        encoders = self.model if isinstance(self.model, Encoder) else self.model.model
-        return float(encoders.logit_scale.detach().double().exp())
+        """1/τ, the factor of the cosine similarities, as trained or fixed."""
+        return float(self.model.logit_scale.detach().double().exp())
 
-    def of_images(self, folder: LabeledFolder) -> ImageFeatures:
-        """The features of a split of a test set. Raises `InputError`, for an unreadable image too."""
-        title = f"{folder.description.title}, {folder.split}"
-        tensors = self.kept(
-            f"{folder.description.name}_{folder.split}",
+    def image_features(self, folder: LabeledFolder) -> ImageFeatures:
+        """The features of a split of a test set. Raises `InputError`, including for an unreadable image."""
+        title = f"{folder.spec.title}, {folder.split}"
+        tensors = self.cached(
+            f"{folder.spec.name}_{folder.split}",
             {"images": folder.content_sha256(self.cache), "split": folder.split},
-            lambda: self._embedded_images([path for path, _ in folder.samples], title, load_image),
+            lambda: self._embed_images([path for path, _ in folder.samples], title, load_image),
         )
         labels = torch.tensor(folder.targets, dtype=torch.int64)
         return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names, title)
 
-    def of_pairs(self, shards: Shards, name: str, title: str) -> PairFeatures:
-        """The normalized embeddings of captioned images. Raises `InputError`."""
-        first: dict[str, int] = {}  # hash of an image -> the first sample that has it
+    def pair_features(self, shards: Shards, name: str, title: str) -> PairFeatures:
+        """The L2-normalized embeddings of captioned images. Raises `InputError`."""
+        first: dict[str, int] = {}  # SHA-256 of an image -> index of the first sample with this image
         image_of_text, samples = [], []
         for index in range(len(shards)):
             digest = shards.image_sha256(index)
@@ -113,14 +132,14 @@ class FeatureExtractor:
                 samples.append(index)
             image_of_text.append(first[digest])
         if not samples:
-            raise InputError(f"{shards.path}: holds no captioned image")
+            raise InputError(f"{shards.path}: contains no captioned images")
 
-        def content(index: int) -> tuple[bytes, str]:
+        def load(index: int) -> Image:
             image, _, sample = shards.sample(index)
-            return image, f"image {sample} of {shards.path}"
+            return decode(image, f"image {sample} of {shards.path}")
 
-        def make() -> Tensors:
-            images = self._embedded_images(samples, f"{title}, images", lambda index: decode(*content(index)))
+        def compute() -> Tensors:
+            images = self._embed_images(samples, f"{title}, images", load)
             texts = self._embedder.embed(
                 range(len(shards)),
                 f"{title}, captions",
@@ -130,54 +149,54 @@ class FeatureExtractor:
             )
             return {"image": images["after"], **texts}
 
-        tensors = self.kept(name, {"pairs": shards.manifest["sha256"]}, make)
-        image = of_length_1(tensors["image"], f"{title}, images")
-        text = of_length_1(tensors["text"], f"{title}, captions")
+        tensors = self.cached(name, {"pairs": shards.manifest["sha256"]}, compute)
+        image = l2_normalize(tensors["image"], f"{title}, images")
+        text = l2_normalize(tensors["text"], f"{title}, captions")
         return PairFeatures(image, text, torch.tensor(image_of_text))
 
-    def kept(self, name: str, of: dict[str, Any], make: Callable[[], Tensors]) -> Tensors:
-        """What `make` computes with this checkpoint of the data `of`, kept in the cache; see `cached`.
+    def cached(self, name: str, data: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+        """The result of `compute`, cached by this checkpoint and `data`; see `cache.cached`.
 
-        With a float32 encoder the device is not part of the key.
+        The device is not part of the cache key.
         """
-        key = of | {
+        key = data | {
             "checkpoint": self.sha256,
-            "preprocessing": _described(self.model.preprocess),
+            "preprocessing": _repr_without_ids(self.model.preprocess),
             "precision": self.precision,
             "versions": self.versions,
         }
-        return cached(self.cache / self.sha256[:16], name, key, make)
+        return cached(self.cache / self.sha256[:16], name, key, compute)
 
-    def _embedded_images(self, images: Sequence[Any], title: str, load: Callable[[Any], Image]) -> Tensors:
+    def _embed_images(self, images: Sequence[Any], title: str, load: Callable[[Any], Image]) -> Tensors:
         """Features of images, each loaded by `load` and preprocessed exactly as open_clip does."""
         preprocess = self.model.preprocess
         return self._embedder.embed(
-            images, title, lambda image: preprocess(load(image)), default_collate, _features
+            images, title, lambda image: preprocess(load(image)), default_collate, _encode_images
         )
 
 
-def of_length_1(embeddings: Tensor, title: str) -> Tensor:
-    """(N, d) -> (N, d), float32; raises `InputError` where one is zero or not finite: it has no direction."""
-    # In float32 the squares of 1e23 are infinite, and the quotient a zero that looks like an answer.
-    lengths = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True, dtype=torch.float64)
-    if wrong := int((~torch.isfinite(lengths) | (lengths == 0)).sum()):
+def l2_normalize(embeddings: Tensor, title: str) -> Tensor:
+    """(N, d) -> (N, d), float32. Raises `InputError` if an embedding is zero or not finite."""
+    # Norms in float64: in float32 the square of 1e23 overflows, and the quotient would be a plausible zero.
+    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True, dtype=torch.float64)
+    if invalid := int((~torch.isfinite(norms) | (norms == 0)).sum()):
         raise InputError(
-            f"{title}: {wrong} of {len(embeddings)} embeddings are zero or not finite; training diverged, or "
-            "the weights are damaged"
+            f"{title}: {invalid} of {len(embeddings)} embeddings are zero or not finite; training diverged, "
+            "or the weights are damaged"
         )
-    return (embeddings / lengths).float()
+    return (embeddings / norms).float()
 
 
-def _features(model: Any, pixels: Tensor) -> Tensors:
+def _encode_images(model: CLIPModel | OpenCLIPModel, pixels: Tensor) -> Tensors:
     weight = next(model.visual.parameters())
-    before, after = before_and_after(model.visual, pixels.to(weight.dtype))
+    before, after = pre_and_post_projection(model.visual, pixels.to(weight.dtype))
     return {"after": after} if before is None else {"before": before, "after": after}
 
 
-def _form_of(model: Any) -> Any:
-    """What makes other embeddings of equal weights: activations, heads, the size of images."""
-    return model.config if isinstance(model, Encoder) else _described(model)
+def _architecture(model: CLIPModel | OpenCLIPModel) -> Any:
+    """Everything besides the weights that determines the embeddings: activations, heads, image size."""
+    return model.config if isinstance(model, CLIPModel) else _repr_without_ids(model)
 
 
-def _described(thing: Any) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+def _repr_without_ids(value: object) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

@@ -1,4 +1,4 @@
-"""The image tower's output before its projection and after it, in one forward pass."""
+"""The output of an image encoder before and after its final projection, in one forward pass."""
 
 import torch
 import torch.nn.functional as F
@@ -7,17 +7,18 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 
-def before_and_after(visual: nn.Module, pixels: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Standardized pixels (N, 3, S, S) -> features (N, w) before the projection and (N, d) after it.
+def pre_and_post_projection(visual: nn.Module, pixels: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Standardized pixels (N, 3, S, S) -> features (N, w) before and (N, d) after the projection.
 
-    Before the projection is, of a modified ResNet, what its attention pool hands to `c_proj` (w = 32 × its
-    width), and of a ViT its pooled tokens (w = its width). After it are the embeddings of `encode_image`, not
-    normalized. Of open_clip's timm towers the first is what the trunk pools; None where it pools nothing.
+    Before the projection: for a modified ResNet the input of `c_proj` in its attention pooling (w = 32 × its
+    width), for a ViT the pooled tokens (w = its width), for open_clip's timm models the pooled output of the
+    trunk (None if the trunk does not pool). After the projection: the embeddings of `encode_image`, not
+    normalized.
     """
     if isinstance(visual, ModifiedResNet):
-        for part in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
-            pixels = part(pixels)
-        pooled = _attention_pooled(visual.attnpool, pixels)
+        for stage in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            pixels = stage(pixels)
+        pooled = _attention_pool(visual.attnpool, pixels)
         return pooled, visual.attnpool.c_proj(pooled)
     if isinstance(visual, VisionTransformer):
         pooled, _ = visual._pool(visual.transformer(visual._embeds(pixels)))
@@ -26,14 +27,17 @@ def before_and_after(visual: nn.Module, pixels: Tensor) -> tuple[Tensor | None, 
     return pooled if pooled.ndim == 2 else None, visual.head(pooled)
 
 
-def _attention_pooled(pool: AttentionPool2d, maps: Tensor) -> Tensor:
-    """(N, w, H, W) -> (N, w): what the mean of all places attends to, the only query that is read."""
-    places = maps.flatten(2).mT  # (N, H·W, w)
-    places = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
-    places = places + pool.positional_embedding.to(places.dtype)
-    heads = (-1, pool.num_heads, places.shape[2] // pool.num_heads)
+def _attention_pool(pool: AttentionPool2d, maps: Tensor) -> Tensor:
+    """Feature maps (N, w, H, W) -> (N, w): CLIP's attention pooling, computed for its one query only.
+
+    The query is the mean over all positions.
+    """
+    tokens = maps.flatten(2).mT  # (N, H·W, w)
+    tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
+    tokens = tokens + pool.positional_embedding.to(tokens.dtype)
+    heads = (-1, pool.num_heads, tokens.shape[2] // pool.num_heads)
     query, key, value = (
-        projected.unflatten(2, heads[1:]).transpose(1, 2)  # (N, heads, places, w / heads)
-        for projected in (pool.q_proj(places[:, :1]), pool.k_proj(places), pool.v_proj(places))
+        projected.unflatten(2, heads[1:]).transpose(1, 2)  # (N, heads, tokens, w / heads)
+        for projected in (pool.q_proj(tokens[:, :1]), pool.k_proj(tokens), pool.v_proj(tokens))
     )
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(1)

@@ -1,56 +1,57 @@
-"""The last digits of a multinomial logistic regression: Newton's method, its steps by conjugate gradients.
+"""Newton-CG for the final digits of a multinomial logistic regression.
 
-F and its gradient are computed in float64, once a step. The products with the Hessian, of which a step takes
-up to some hundred, are made in float32: an error of a step is put right by the next one. Many GPUs compute in
-float64 at 1/32 or 1/64 of their speed.
+F and its gradient are evaluated in float64, once per step. The Hessian-vector products, up to a few hundred
+per step, are computed in float32: the next step corrects their errors. On many GPUs float64 runs at 1/32 or
+1/64 of the speed of float32.
 """
 
 import torch
 from torch import Tensor
 
 from cloob.evaluate.probe.lbfgs import dot
-from cloob.evaluate.probe.problem import Place, Problem
+from cloob.evaluate.probe.problem import Evaluation, Problem
 
-_STEPS = 10  # at most: from where L-BFGS in float32 ends, 2 or 3 are enough
-_PRODUCTS = 500  # with the Hessian, at most, in one step
-_EXACT = 1e-6  # share of the error (in the norm of the Hessian, squared) that a step may leave
+_MAX_STEPS = 10  # 2 or 3 suffice from the point where L-BFGS in float32 stops
+_MAX_PRODUCTS = 500  # Hessian-vector products per step
+_RELATIVE_RESIDUAL = 1e-6  # of the conjugate gradients: squared residual norm, in the preconditioner's metric
 
 
 def newton(problem: Problem, point: Tensor, strength: float, tolerance: float) -> Tensor:
-    """A point (d + 1, K) near the given one where F is lower, if all goes well by `tolerance` of F's minimum.
+    """Improve `point` (d + 1, K) until F is estimated to be within `tolerance` (relative) of its minimum.
 
-    It ends early, without a message, where a step does not lower F: L-BFGS goes on from there, and judges.
+    Stops early, without a message, if a step does not decrease F: L-BFGS continues from there and decides
+    about convergence.
     """
-    here = problem.evaluate(point, strength, torch.float64)
-    for _ in range(_STEPS):
-        gained = max(problem.value_without_weights - here.value, 0)
-        wanted = tolerance * min(here.value, gained)
-        if dot(here.gradient, here.gradient * here.preconditioner) / 2 <= wanted:
+    current = problem.evaluate(point, strength, torch.float64)
+    for _ in range(_MAX_STEPS):
+        gain = max(problem.value_without_weights - current.value, 0)
+        target = tolerance * min(current.value, gain)
+        if dot(current.gradient, current.gradient * current.preconditioner) / 2 <= target:
             break
-        step = _step(problem, here, strength, wanted)
-        there = problem.evaluate(here.point + step, strength, torch.float64)
-        if not there.value < here.value:
+        step = _newton_step(problem, current, strength, target)
+        candidate = problem.evaluate(current.point + step, strength, torch.float64)
+        if not candidate.value < current.value:
             break
-        here = there
-    return here.point
+        current = candidate
+    return current.point
 
 
-def _step(problem: Problem, here: Place, strength: float, wanted: float) -> Tensor:
-    """−(Hessian)⁻¹ · gradient, by preconditioned conjugate gradients (Nocedal and Wright, algorithm 5.3)."""
-    times_hessian = problem.hessian(here.point, strength)
-    step, rest = torch.zeros_like(here.gradient), -here.gradient
-    direction = scaled = rest * here.preconditioner
-    error = first = dot(rest, scaled)
-    for _ in range(_PRODUCTS):
-        product = times_hessian(direction)
+def _newton_step(problem: Problem, current: Evaluation, strength: float, target: float) -> Tensor:
+    """−(Hessian)⁻¹ · gradient by preconditioned conjugate gradients (Nocedal and Wright, algorithm 5.3)."""
+    hessian_product = problem.hessian(current.point, strength)
+    step, residual = torch.zeros_like(current.gradient), -current.gradient
+    direction = preconditioned = residual * current.preconditioner
+    error = initial_error = dot(residual, preconditioned)
+    for _ in range(_MAX_PRODUCTS):
+        product = hessian_product(direction)
         curvature = dot(direction, product)
         if not curvature > 0:  # rounding
             break
         step = step + error / curvature * direction
-        rest = rest - error / curvature * product
-        scaled = rest * here.preconditioner
-        before, error = error, dot(rest, scaled)
-        if error <= max(_EXACT * first, wanted / 100):
+        residual = residual - error / curvature * product
+        preconditioned = residual * current.preconditioner
+        previous_error, error = error, dot(residual, preconditioned)
+        if error <= max(_RELATIVE_RESIDUAL * initial_error, target / 100):
             break
-        direction = scaled + error / before * direction
+        direction = preconditioned + error / previous_error * direction
     return step

@@ -1,21 +1,14 @@
-"""Multinomial logistic regression for a whole sweep of L2 strengths, by preconditioned L-BFGS.
+"""Multinomial logistic regression along a path of L2 strengths, by preconditioned L-BFGS.
 
-The objective of strength λ, for features x_i (n, d), labels y_i, weights W (d, K) and bias b (K,), is the sum
+For features x_i (n, d), labels y_i, weights W (d, K) and bias b (K,), the objective for the strength λ is
 
     F(W, b) = Σ_i −ln softmax(x_i W + b)[y_i] + λ/2 · ‖W‖²
 
-with the bias unpenalised: scikit-learn's `LogisticRegression(C=1/λ)`, whose objective is C · F.
+The bias is not penalized. scikit-learn's `LogisticRegression(C=1/λ)` minimizes C · F. README.md in this
+folder derives the preconditioner, the warm start, the convergence test and the final Newton steps.
 
-What makes a sweep cheap. One evaluation of F and its gradient is two products with the features; all else is
-small. L-BFGS starts from H0 = (c_k·S + λI)⁻¹ for the weights of class k, where S is the centerd scatter of
-the features and c_k the mean over images of p_ik (1 − p_ik): the diagonal blocks of the Hessian (bounded by
-S/2, Böhning 1992), all images weighted alike. In the eigenbasis of S it is diagonal. It preconditions and
-leaves F as it is. Strengths are solved from strong to weak; each starts where the last two solutions,
-extrapolated in ln λ, point to, and takes over their curvature pairs (s, y), of which y depends on λ in a
-known way: y + (λ' − λ)·s.
-
-Only the products with the features are made in the features' precision; all else is float64. Where λ is so
-weak that float32 products stop short of the minimum, the sweep goes on with float64 ones.
+Only products with the features use the features' precision; everything else is float64. Where λ is so weak
+that float32 products stop short of the minimum, the path continues with float64 products.
 """
 
 import math
@@ -26,20 +19,21 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cloob.evaluate.probe.lbfgs import Memory, dot
+from cloob.evaluate.probe.lbfgs import CurvaturePairs, dot
 from cloob.evaluate.probe.newton import newton
-from cloob.evaluate.probe.problem import Place, Problem
+from cloob.evaluate.probe.problem import Evaluation, Problem
 
-TOLERANCE = 2e-7  # estimated distance of F to its minimum, relative
-_CERTIFIED = 500  # × tolerance: what that distance may be at most, or else
-_IDLE = 100  # iterations have to gain less than `tolerance` together
-_TOLD = 1000  # × rounding: so much F has to have gained on no weights, to tell float32's gain from noise
+TOLERANCE = 2e-7  # estimated suboptimality of F, relative
+_BOUND_FACTOR = 500  # × tolerance: the limit for the guaranteed bound of the suboptimality
+_STALL_ITERATIONS = 100  # stalled if this many iterations together decrease F by less than `tolerance`
+# × rounding error: F has to be this much lower than without weights for float32 to resolve the decrease.
+_RESOLVABLE = 1000
 MAX_ITERATIONS = 1000  # per strength, as in CLIP's protocol
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The classifier of one strength, in the coordinates of the features, in float64."""
+    """The classifier for one L2 strength, in feature coordinates, in float64."""
 
     l2_strength: float
     weights: Tensor  # (d, K)
@@ -50,13 +44,13 @@ class Fit:
     converged: bool
 
     def logits(self, features: Tensor) -> Tensor:
-        """(n, d) -> (n, K), in float64: where λ is strong they differ by less than float32 tells apart."""
+        """(n, d) -> (n, K), in float64: for strong λ the logits differ by less than float32 resolves."""
         return torch.cat(
             [torch.addmm(self.bias, rows.double(), self.weights) for rows in features.split(4096)]
         )
 
-    def among(self, present: Tensor, classes: int) -> "Fit":
-        """The same, its classes being the labels `present` (K,) of `classes`; no other is predicted."""
+    def expand_classes(self, present: Tensor, classes: int) -> "Fit":
+        """Map the K classes to the labels `present` (K,) of `classes`; the others are never predicted."""
         weights = self.weights.new_zeros(len(self.weights), classes)
         bias = self.bias.new_full((classes,), -math.inf)
         weights[:, present], bias[present] = self.weights, self.bias
@@ -66,133 +60,141 @@ class Fit:
 def fit_path(
     features: Tensor,
     labels: Tensor,
-    l2_num: Sequence[float],
+    l2_strengths: Sequence[float],
     start: Fit | None = None,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     precision: torch.dtype | None = None,
 ) -> Iterator[Fit]:
-    """Fit every strength, the strongest first; all on the device of `features` (n, d).
+    """Fit all L2 strengths in decreasing order, on the device of `features` (n, d).
 
-    `labels` (n,) are 0 … K − 1, each of them present (the bias of an absent class has no optimum). The first
-    strength starts from `start`, where that helps. `precision` is that of the products with the features at
-    first, by default that of the features. Where it is float64, Newton's method goes first, and L-BFGS
-    starts from where that ends.
+    `labels` (n,) are 0 … K − 1, and each class has images (the bias of a class without images diverges). The
+    first strength is warm-started from `start` where that helps. `precision` is the initial precision of
+    products with the features, by default that of the features; with float64, Newton-CG runs first and L-BFGS
+    continues from its result.
 
-    A fit has converged when two things hold. Half the squared Newton decrement, taken with L-BFGS's own
-    inverse Hessian, is at most `tolerance` times F, and times what F gained on no weights at all: that is
-    little where λ is strong, but decides the accuracy. Because that is an estimate, strong convexity has to
-    bound the distance to the minimum, by ‖gradient‖²/2λ, to 1e-4 of F at the default tolerance; or, since
-    that may be out of reach where λ is weak, 100 float64 iterations gained less than it.
+    A fit has converged if two conditions are met:
 
-    Raises ValueError for what has no fit.
+    - Half the squared Newton decrement, estimated with the inverse Hessian of L-BFGS, is at most `tolerance`
+      times F, and `tolerance` times the decrease of F relative to zero weights. (With strong λ that decrease
+      is small, but it determines the accuracy.)
+    - Because that is an estimate: strong convexity bounds the suboptimality by ‖gradient‖²/2λ, which is at
+      most 1e-4 of F with the default tolerance. If this bound is out of reach because λ is weak, 100 float64
+      iterations have decreased F by less than `tolerance`.
+
+    Raises ValueError for input without a finite solution.
     """
-    strengths = sorted(set(l2_num), reverse=True)
+    strengths = sorted(set(l2_strengths), reverse=True)
     counts = torch.bincount(labels)
     if not strengths or strengths[-1] <= 0 or len(counts) < 2 or counts.min() == 0:
-        raise ValueError("want positive strengths, two classes or more, and images of each class")
-    problem, memory, solved = Problem(features, labels, counts), Memory(), []
-    # Where the penalty outweighs all data, F says little of biases that are off: no weights start best.
-    if start is None or strengths[0] > problem.largest:
-        point, path = problem.start(), _stepping_stones(strengths, max(problem.largest, strengths[0]))
+        raise ValueError("positive L2 strengths, at least two classes and images of every class are required")
+    problem, memory, solutions = Problem(features, labels, counts), CurvaturePairs(), []
+    # Where the penalty dominates the data, F is insensitive to errors in the bias: start from zero weights.
+    if start is None or strengths[0] > problem.largest_eigenvalue:
+        point = problem.initial_point()
+        path = _fill_gaps(strengths, max(problem.largest_eigenvalue, strengths[0]))
     else:
-        point, path = problem.inward(start.weights, start.bias), _stepping_stones(strengths, strengths[0])
-    for position, strength in enumerate(path):
-        if position:
-            memory.change_strength(strength - path[position - 1], problem.penalised)
-        if position > 1:
-            before, last, now = (math.log(each) for each in path[position - 2 : position + 1])
-            point = point + (now - last) / (last - before) * (point - solved[-2])
+        point, path = problem.to_eigenbasis(start.weights, start.bias), _fill_gaps(strengths, strengths[0])
+    for index, strength in enumerate(path):
+        if index:
+            memory.shift_penalty(strength - path[index - 1], problem.penalty_mask)
+        if index > 1:  # extrapolate the solutions linearly in ln λ
+            older, previous, current = (math.log(value) for value in path[index - 2 : index + 1])
+            point = point + (current - previous) / (previous - older) * (point - solutions[-2])
         evaluations = problem.evaluations
         if precision == torch.float64:
             point = newton(problem, point, strength, tolerance)
-        found, iterations, converged = _minimise(
+        solution, iterations, converged = _minimize(
             problem, point, strength, memory, tolerance, max_iterations, precision or features.dtype
         )
-        point = found.point
-        solved = [*solved[-1:], point]
+        point = solution.point
+        solutions = [*solutions[-1:], point]
         if strength not in strengths:
             continue
-        weights, bias = problem.outward(point)
+        weights, bias = problem.from_eigenbasis(point)
         yield Fit(
             l2_strength=strength,
             weights=weights,
             bias=bias,
-            objective=found.value,
+            objective=solution.value,
             iterations=iterations,
             evaluations=problem.evaluations - evaluations,
             converged=converged,
         )
 
 
-def _stepping_stones(strengths: Sequence[float], strongest: float) -> list[float]:
-    """The strengths, strongest first, and enough between them that none is a leap of decades."""
+def _fill_gaps(strengths: Sequence[float], strongest: float) -> list[float]:
+    """The strengths in decreasing order, with intermediate ones so that no step exceeds a factor of 10."""
     path: list[float] = []
-    for last, strength in pairwise([strongest, *strengths]):
-        count = math.ceil(math.log10(last / strength) - 0.01)
-        path += [last * (strength / last) ** (each / count) for each in range(1, count)]
+    for previous, strength in pairwise([strongest, *strengths]):
+        count = math.ceil(math.log10(previous / strength) - 0.01)
+        path += [previous * (strength / previous) ** (step / count) for step in range(1, count)]
         path.append(strength)
     return path
 
 
-def _minimise(
+def _minimize(
     problem: Problem,
     point: Tensor,
     strength: float,
-    memory: Memory,
+    memory: CurvaturePairs,
     tolerance: float,
     max_iterations: int,
     precision: torch.dtype,
-) -> tuple[Place, int, bool]:
-    """Where F is least, the iterations that it took, and whether they converged."""
+) -> tuple[Evaluation, int, bool]:
+    """Minimize F from `point`: the solution, the number of iterations, and whether they converged."""
     values: list[float] = []
-    here = problem.evaluate(point, strength, precision)
+    current = problem.evaluate(point, strength, precision)
     for iteration in range(max_iterations + 1):
-        values.append(here.value)
-        rounding = torch.finfo(precision).eps * here.value
-        direction = memory.direction(here.gradient, here.preconditioner)
-        slope = dot(here.gradient, direction)
-        gained = max(problem.value_without_weights - here.value, rounding)
-        idle = iteration >= _IDLE and values[-1 - _IDLE] - here.value <= tolerance * here.value
-        exact = precision == torch.float64
-        converged = -slope / 2 <= tolerance * min(here.value, gained) and (
-            problem.distance_at_most(here, strength) <= _CERTIFIED * tolerance * here.value
-            or (exact and idle)
+        values.append(current.value)
+        rounding = torch.finfo(precision).eps * current.value
+        direction = memory.direction(current.gradient, current.preconditioner)
+        slope = dot(current.gradient, direction)
+        gain = max(problem.value_without_weights - current.value, rounding)
+        has_history = iteration >= _STALL_ITERATIONS
+        recent_gain = values[-1 - _STALL_ITERATIONS] - current.value if has_history else math.inf
+        is_slow = recent_gain <= tolerance * current.value
+        is_double = precision == torch.float64
+        converged = -slope / 2 <= tolerance * min(current.value, gain) and (
+            problem.max_suboptimality(current, strength) <= _BOUND_FACTOR * tolerance * current.value
+            or (is_double and is_slow)
         )
-        # Rounding hides what little was gained, or that nothing is any more.
-        blind = not exact and (gained < _TOLD * rounding if converged else idle)
-        # Float64 shows no further gain: a smaller tolerance than that is out of reach.
-        stalled = exact and iteration >= _IDLE and values[-1 - _IDLE] - here.value <= rounding
-        if iteration == max_iterations or stalled or (converged and not blind):
+        # Float32 cannot resolve the decrease so far, or no longer resolves any further decrease.
+        needs_double = not is_double and (gain < _RESOLVABLE * rounding if converged else is_slow)
+        # Float64 resolves no further decrease either: a smaller tolerance is out of reach.
+        is_stalled = is_double and recent_gain <= rounding
+        if iteration == max_iterations or is_stalled or (converged and not needs_double):
             break
-        found = None if blind else _search(problem, here, direction, slope, strength, precision)
-        if found is not None:
-            memory.add(found.point - here.point, found.gradient - here.gradient)
-            here = found
-        elif exact and not memory.pairs:
-            break  # nothing below this
+        candidate = None
+        if not needs_double:
+            candidate = _line_search(problem, current, direction, slope, strength, precision)
+        if candidate is not None:
+            memory.add(candidate.point - current.point, candidate.gradient - current.gradient)
+            current = candidate
+        elif is_double and not memory.pairs:
+            break  # no descent even along the preconditioned gradient
         else:
-            memory.pairs = []  # rounding misled them
+            memory.pairs = []  # distorted by rounding
             precision = torch.float64
-            here = here if exact else problem.evaluate(here.point, strength, precision)
-    return here, iteration, converged
+            current = current if is_double else problem.evaluate(current.point, strength, precision)
+    return current, iteration, converged
 
 
-def _search(
+def _line_search(
     problem: Problem,
-    here: Place,
+    current: Evaluation,
     direction: Tensor,
     slope: float,
     strength: float,
     precision: torch.dtype,
-) -> Place | None:
-    """The first place tried along `direction` where F is lower by a share of the slope, but for rounding."""
-    length, rounding = 1.0, torch.finfo(precision).eps * here.value
+) -> Evaluation | None:
+    """Backtracking line search with the Armijo condition, up to rounding; None if no step satisfies it."""
+    length, rounding = 1.0, torch.finfo(precision).eps * current.value
     while length > 1e-6:
-        there = problem.evaluate(here.point + length * direction, strength, precision)
-        if there.value <= here.value + 1e-4 * length * slope + rounding:
-            return there
-        # Where the slope along the line vanishes, were it linear.
-        new_slope = dot(there.gradient, direction)
+        candidate = problem.evaluate(current.point + length * direction, strength, precision)
+        if candidate.value <= current.value + 1e-4 * length * slope + rounding:
+            return candidate
+        # Secant step: where the slope along the line would vanish if it were linear.
+        new_slope = dot(candidate.gradient, direction)
         length *= min(max(slope / (slope - new_slope), 0.1), 0.7) if new_slope > slope else 0.5
     return None

@@ -1,11 +1,10 @@
-"""What is measured on captioned images: retrieval, and the structure of the embeddings."""
+"""Image-text retrieval and embedding structure on captioned images: two result files per retrieval set."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from cloob.evaluate.features.extractor import FeatureExtractor
-from cloob.evaluate.protocols.result import about_checkpoint, is_there, write_result
+from cloob.evaluate.protocols.result import evaluation_metadata, is_up_to_date, write_result
 from cloob.metrics.embeddings import embedding_structure
 from cloob.metrics.retrieval import retrieval_metrics
 from cloob.shards.reader import Shards
@@ -13,14 +12,14 @@ from cloob.shards.reader import Shards
 
 def evaluate_image_text(
     extractor: FeatureExtractor,
-    captioned: Sequence[tuple[str, str, Path]],
+    retrieval_sets: Sequence[tuple[str, str, Path]],
     retrieval_dir: Path,
     structure_dir: Path,
 ) -> None:
-    """For each (name, title, shards.json) write `retrieval_dir`/<name>.json and `structure_dir`/<name>.json.
+    """Evaluate the retrieval sets, each given as (name, title, path of shards.json).
 
-    Captions of images with equal bytes are captions of one image. A file that is there of the same checkpoint
-    and data is left as it is. Raises `InputError`.
+    Writes `retrieval_dir`/<name>.json and `structure_dir`/<name>.json. Captions of byte-identical images are
+    captions of one image. Result files that are up to date are not recomputed. Raises `InputError`.
     """
     protocols = {
         "retrieval": (
@@ -32,21 +31,19 @@ def evaluate_image_text(
             lambda pairs: embedding_structure(pairs.image, pairs.text, pairs.image_of_text),
         ),
     }
-    for name, title, manifest in captioned:
+    for name, title, manifest in retrieval_sets:
         shards = Shards(manifest)
-        images = len({shards.image_sha256(index) for index in range(len(shards))})
-        of_pairs = {"dataset": name, "title": title, "images": images, "texts": len(shards)}
-        of_pairs["dataset_sha256"] = shards.manifest["sha256"]
+        dataset = {
+            "dataset": name,
+            "title": title,
+            "images": len({shards.image_sha256(index) for index in range(len(shards))}),
+            "texts": len(shards),
+            "dataset_sha256": shards.manifest["sha256"],
+        }
         for protocol, (folder, measure) in protocols.items():
-            about = about_checkpoint(extractor, protocol) | of_pairs
-            if is_there(folder / f"{name}.json", about):
+            path = folder / f"{name}.json"
+            metadata = evaluation_metadata(extractor, protocol) | dataset
+            if is_up_to_date(path, metadata):
                 continue
-            pairs = extractor.of_pairs(shards, name, title)
-            where = extractor.device
-            pairs = replace(
-                pairs,
-                image=pairs.image.to(where),
-                text=pairs.text.to(where),
-                image_of_text=pairs.image_of_text.to(where),
-            )
-            write_result(folder / f"{name}.json", about, measure(pairs))
+            pairs = extractor.pair_features(shards, name, title).to(extractor.device)
+            write_result(path, metadata, measure(pairs))

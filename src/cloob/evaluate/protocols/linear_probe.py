@@ -1,253 +1,190 @@
-"""Linear probe, CLIP's protocol: logistic regression on the frozen features of the images of a test set.
+"""Linear probe by CLIP's protocol: logistic regression on the frozen image features of a test set.
 
-The L2 strength is the one of a sweep that does best on the validation images; with it the classifier is
-fitted anew on training and validation images together, and judged on the test images. Features are taken as
-they are, without normalization.
+The L2 strength with the best validation accuracy is selected from a sweep; the classifier is then refitted on
+the training and validation images together and evaluated on the test images. Features are not normalized.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from cloob.common.errors import InputError
 from cloob.evaluate.features.extractor import FeatureExtractor, ImageFeatures
-from cloob.evaluate.probe.path import TOLERANCE, Fit, fit_path
-from cloob.evaluate.protocols.result import about_checkpoint, about_testset, is_there, write_result
+from cloob.evaluate.probe.selection import Images, fit_probe
+from cloob.evaluate.protocols.result import (
+    dataset_metadata,
+    evaluation_metadata,
+    is_up_to_date,
+    write_result,
+)
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.leftovers import some
-from cloob.evaluate.testsets.spec import Description
-from cloob.metrics.accuracy import accuracies
+from cloob.evaluate.testsets.leftovers import abbreviated
+from cloob.evaluate.testsets.spec import TestSetSpec
 
-KINDS = ("after_projection", "before_projection")
-# Relative tolerance of the last fit. No prediction differed from scikit-learn's (benchmarks/README.md).
-EXACT = 1e-14
-Images = tuple[Tensor, Tensor]  # features (n, d) and labels (n,)
+FEATURES = ("after_projection", "before_projection")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a probe is made: kinds of features, the sweep, and the validation images of a set without any."""
+    """Features to probe, the sweep, and the validation split of a test set that does not provide one."""
 
-    features: tuple[str, ...]  # of KINDS
-    l2_num: tuple[float, ...]
+    features: tuple[str, ...]  # of FEATURES
+    l2_strengths: tuple[float, ...]
     val_fraction: float  # of the training images of each class
     seed: int
 
 
-def l2_sweep(weakest: float, strongest: float, count: int) -> tuple[float, ...]:
-    """So many strengths from the weakest to the strongest, evenly in their logarithm."""
-    return tuple(float(f"{each:.6g}") for each in np.geomspace(weakest, strongest, count))
+def l2_sweep(l2_min: float, l2_max: float, l2_num: int) -> tuple[float, ...]:
+    """`l2_num` L2 strengths from `l2_min` to `l2_max`, evenly spaced on a log scale."""
+    return tuple(float(f"{strength:.6g}") for strength in np.geomspace(l2_min, l2_max, l2_num))
 
 
 def evaluate_linear_probe(
     extractor: FeatureExtractor,
-    testsets: Sequence[tuple[Description, Path]],
-    training: Mapping[str, str],
+    testsets: Sequence[tuple[TestSetSpec, Path]],
+    probe_train_sets: Mapping[str, str],
     settings: Settings,
     out_dir: Path,
 ) -> None:
-    """Probe the test sets (descriptions with their folders) and write `out_dir`/<dataset>.json for each.
+    """Probe test sets, each given as (spec, folder), and write `out_dir`/<dataset>.json.
 
-    `training` gives the test set whose training images are taken, by the name of the set, where that is
-    another one (ImageNetV2 is ImageNet's test). All sets are checked before the first is computed; a file
-    that is there of the same checkpoint, data and settings is left as it is. Raises `InputError`.
+    `probe_train_sets` maps the name of a test set to the name of the one whose training images are used, if
+    that is another (ImageNetV2 is a test set for ImageNet's training images). All test sets are validated
+    before the first is evaluated. Result files that are up to date are not recomputed. Raises `InputError`.
     """
-    known = {description.name: (description, folder) for description, folder in testsets}
-    for name in {*training, *training.values()} - set(known):
-        raise InputError(f"--training: there is no test set {name}; give it with --testset")
-    tested = {name: LabeledFolder(*each) for name, each in known.items()}
-    trained_on = {name: training.get(name, name) for name in known}
-    splits = {name: _splits(*known[name]) for name in sorted(set(trained_on.values()))}
-    for name, other in trained_on.items():
-        if tested[name].class_names != tested[other].class_names:
+    known = {spec.name: (spec, folder) for spec, folder in testsets}
+    for name in {*probe_train_sets, *probe_train_sets.values()} - set(known):
+        raise InputError(f"--probe-train-set: unknown test set {name}; list it with --testset")
+    tests = {name: LabeledFolder(*testset) for name, testset in known.items()}
+    train_set_of = {name: probe_train_sets.get(name, name) for name in known}
+    splits_of = {name: _train_splits(*known[name]) for name in sorted(set(train_set_of.values()))}
+    for name, train_set in train_set_of.items():
+        if tests[name].class_names != tests[train_set].class_names:
             raise InputError(
-                f"{known[name][0].path}: its classes are not those of {other}; mend --probe-train-set"
+                f"{known[name][0].path}: its classes differ from those of {train_set}; correct "
+                "--probe-train-set"
             )
-    of_checkpoint = about_checkpoint(extractor, "linear_probe")
-    for other, of_training in splits.items():
-        results = {}
-        for name in (each for each in known if trained_on[each] == other):
-            _check_apart(extractor, tested[name], of_training)
-            about = (
-                of_checkpoint
-                | about_testset(extractor, tested[name])
-                | _about(extractor, of_training, settings)
+    checkpoint = evaluation_metadata(extractor, "linear_probe")
+    for train_set, splits in splits_of.items():
+        pending = {}
+        for test in (tests[name] for name in known if train_set_of[name] == train_set):
+            _check_disjoint(extractor, test, splits)
+            metadata = (
+                checkpoint
+                | dataset_metadata(extractor, test)
+                | {"training": _training_metadata(extractor, splits, settings)}
             )
-            if not is_there(out_dir / f"{name}.json", about):
-                results[name] = about
-        if not results:
-            continue
-        train, validation = _training_images(extractor, of_training, settings)
-        tests = {name: extractor.of_images(tested[name]) for name in results}
-        probes: dict[str, list[dict[str, Any]]] = {name: [] for name in results}
-        for kind in settings.features:
-            parts = [_of_kind(each, kind) for each in (train, validation, *tests.values())]
-            places = [tuple(tensor.to(extractor.device) for tensor in part) for part in parts]
-            title = f"{known[other][0].title}, {kind.replace('_', ' ')}"
-            found = probe(places[0], places[1], len(tested[other].class_names), settings.l2_num, title)
-            for name, images in zip(tests, places[2:], strict=True):
-                probes[name].append({"features": kind} | found.on(*images))
-        for name, about in results.items():
-            counts = {"training_images": len(train.labels), "validation_images": len(validation.labels)}
-            first = {key: probes[name][0][key] for key in ("metrics", "intervals")}
-            write_result(out_dir / f"{name}.json", about | counts, {"probes": probes[name]} | first)
+            if not is_up_to_date(out_dir / f"{test.spec.name}.json", metadata):
+                pending[test.spec.name] = metadata
+        if pending:
+            results = _probe(extractor, splits, {name: tests[name] for name in pending}, settings)
+            for name, metadata in pending.items():
+                write_result(out_dir / f"{name}.json", metadata, results[name])
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A classifier fitted on training and validation images, and the sweep that chose its strength."""
-
-    fit: Fit
-    sweep: list[dict[str, float]]  # strength and accuracy on the validation images, weakest first
-    converged: bool  # all fits of the sweep, and the last
-    absent: int  # classes without an image to train on: never predicted
-
-    def on(self, features: Tensor, labels: Tensor) -> dict[str, Any]:
-        """What a result file tells of it, judged on images (n, d) with their labels (n,)."""
-        measured = accuracies(self.fit.logits(features).cpu(), labels.cpu())
-        return {
-            "l2_strength": self.fit.l2_strength,
-            "sweep": self.sweep,
-            "converged": self.converged,
-            "classes_without_training_images": self.absent,
-            "metrics": measured["metrics"],
-            "intervals": measured["intervals"],
-        }
-
-
-def probe(train: Images, validation: Images, classes: int, l2_num: Sequence[float], title: str) -> Probe:
-    """Sweep the strengths on `validation`, and refit on both with the best; of equally good the strongest.
-
-    Raises `InputError` where fewer than two classes have training images.
-    """
-    for images in (train, validation):
-        if not torch.isfinite(images[0]).all():
-            raise InputError(f"{title}: features that are not finite; training diverged")
-    fits = tqdm(_fits(train, classes, l2_num, title), total=len(set(l2_num)), desc=title, unit="strength")
-    best, best_right, sweep, converged = None, -1, [], True
-    for fit in fits:  # the strongest first
-        right = int((fit.logits(validation[0]).argmax(dim=1) == validation[1]).sum())
-        sweep.append({"l2_strength": fit.l2_strength, "accuracy": right / len(validation[1])})
-        converged &= fit.converged
-        if right > best_right:
-            best, best_right = fit, right
-    assert best is not None
-    both = (torch.cat([train[0], validation[0]]), torch.cat([train[1], validation[1]]))
-    [refitted] = _fits(both, classes, [best.l2_strength], title, best)
-    converged &= refitted.converged
-    # Single predictions turn on the last digits of this fit, and scikit-learn's optimum is to give the same.
-    [exact] = _fits(both, classes, [best.l2_strength], title, refitted, EXACT, torch.float64)
-    if not converged:
-        print(f"warning: {title}: not all fits reached their optimum; {len(both[1])} images", flush=True)
-    absent = classes - len(both[1].unique())
-    return Probe(exact, sweep[::-1], converged, absent)
-
-
-def _fits(
-    images: Images,
-    classes: int,
-    l2_num: Sequence[float],
-    title: str,
-    start: Fit | None = None,
-    tolerance: float = TOLERANCE,
-    precision: torch.dtype | None = None,
-) -> Iterator[Fit]:
-    """`fit_path`, where classes may have no image: their bias is −∞, so that no image is taken for one."""
-    features, labels = images
-    present, compact = labels.unique(return_inverse=True)
-    if len(present) < 2:
-        raise InputError(f"{title}: training images of {len(present)} class; a probe wants two or more")
-    if start is not None:
-        known = start.bias[present].isfinite().all()
-        start = replace(start, weights=start.weights[:, present], bias=start.bias[present]) if known else None
-    for fit in fit_path(features, compact, l2_num, start, tolerance, precision=precision):
-        yield fit.among(present, classes)
-
-
-def _splits(description: Description, folder: Path) -> list[LabeledFolder]:
-    """The training images, and the validation images where the set comes with some."""
-    names = ["train", "validation"] if description.validation else ["train"]
-    return [LabeledFolder(description, folder, name) for name in names]
-
-
-def _check_apart(extractor: FeatureExtractor, test: LabeledFolder, training: Sequence[LabeledFolder]) -> None:
-    """Raises `InputError` where most test images are trained on too, byte by byte; warns where a few are."""
-    learned = {each for folder in training for each in folder.content(extractor.cache).of_files}
-    hashes = test.content(extractor.cache).of_files
-    shared = [name for name, each in zip(test.names, hashes, strict=True) if each in learned]
-    found = (
-        f"{test.root}: {len(shared)} of {len(hashes)} test images are training images too ({some(shared)})"
-    )
-    if 2 * len(shared) > len(hashes):
-        raise InputError(
-            f"{found}; name another folder of training images, in {training[0].description.path}"
-        )
-    if shared:
-        print(f"warning: {found}", flush=True)
-
-
-def _about(
-    extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
-) -> dict[str, Any]:
-    """What the classifier depends on beside the checkpoint: its images, and how it is chosen."""
+def _probe(
+    extractor: FeatureExtractor,
+    splits: Sequence[LabeledFolder],
+    tests: Mapping[str, LabeledFolder],
+    settings: Settings,
+) -> dict[str, dict[str, Any]]:
+    """Fit one probe per kind of features, evaluate it on all test sets: the content of each result file."""
+    train, validation = _train_and_validation(extractor, splits, settings)
+    test_features = {name: extractor.image_features(folder) for name, folder in tests.items()}
+    classes = len(splits[0].class_names)
+    probes: dict[str, list[dict[str, Any]]] = {name: [] for name in tests}
+    for kind in settings.features:
+        title = f"{splits[0].spec.title}, {kind.replace('_', ' ')}"
+        selected = [_select(images, kind, extractor.device) for images in (train, validation)]
+        probe = fit_probe(*selected, classes, settings.l2_strengths, title)
+        for name, images in test_features.items():
+            evaluated = probe.evaluate(*_select(images, kind, extractor.device))
+            probes[name].append({"features": kind} | evaluated)
+    counts = {"training_images": len(train.labels), "validation_images": len(validation.labels)}
     return {
-        "training": {
-            "dataset": splits[0].description.name,
-            "sha256": {folder.split: folder.content_sha256(extractor.cache) for folder in splits},
-            "validation": "its own" if len(splits) > 1 else f"{settings.val_fraction:g} of each class",
-            "seed": settings.seed,
-            "features": list(settings.features),
-            "l2_num": list(settings.l2_num),
-        }
+        name: counts
+        | {"probes": probes[name]}
+        | {key: probes[name][0][key] for key in ("metrics", "intervals")}
+        for name in tests
     }
 
 
-def _training_images(
+def _train_splits(spec: TestSetSpec, folder: Path) -> list[LabeledFolder]:
+    """The training split, and the validation split if the test set has one."""
+    names = ["train", "validation"] if spec.validation else ["train"]
+    return [LabeledFolder(spec, folder, name) for name in names]
+
+
+def _check_disjoint(
+    extractor: FeatureExtractor, test: LabeledFolder, splits: Sequence[LabeledFolder]
+) -> None:
+    """Raise `InputError` if most test images are byte-identical to training images; warn if some are."""
+    train_hashes = {digest for folder in splits for digest in folder.content(extractor.cache).files}
+    test_hashes = test.content(extractor.cache).files
+    shared = [name for name, digest in zip(test.names, test_hashes, strict=True) if digest in train_hashes]
+    message = (
+        f"{test.root}: {len(shared)} of {len(test_hashes)} test images are also training images "
+        f"({abbreviated(shared)})"
+    )
+    if 2 * len(shared) > len(test_hashes):
+        raise InputError(f"{message}; correct the folder of the training images in {splits[0].spec.path}")
+    if shared:
+        print(f"warning: {message}", flush=True)
+
+
+def _training_metadata(
+    extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
+) -> dict[str, Any]:
+    """Everything besides the checkpoint that the classifier depends on."""
+    return {
+        "dataset": splits[0].spec.name,
+        "sha256": {folder.split: folder.content_sha256(extractor.cache) for folder in splits},
+        "validation": "its own" if len(splits) > 1 else f"{settings.val_fraction:g} of each class",
+        "seed": settings.seed,
+        "features": list(settings.features),
+        "l2_strengths": list(settings.l2_strengths),
+    }
+
+
+def _train_and_validation(
     extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
 ) -> tuple[ImageFeatures, ImageFeatures]:
-    train, *own = [extractor.of_images(folder) for folder in splits]
-    if own:
-        return train, own[0]
-    chosen = validation_images(train.labels, settings.val_fraction, settings.seed)
-    if not chosen.any():
+    """Features of the training and validation images; the latter split off if the test set has none."""
+    train, *validation = [extractor.image_features(folder) for folder in splits]
+    if validation:
+        return train, validation[0]
+    mask = validation_mask(train.labels, settings.val_fraction, settings.seed)
+    if not mask.any():
         raise InputError(
-            f"{splits[0].root}: one image of each class; the sweep wants two, to validate with one of them"
+            f"{splits[0].root}: one image per class; the probe needs at least two, one of them for validation"
         )
-    return _taken(train, ~chosen), _taken(train, chosen)
+    return train.subset(~mask), train.subset(mask)
 
 
-def _taken(images: ImageFeatures, chosen: Tensor) -> ImageFeatures:
-    return ImageFeatures(
-        None if images.before_projection is None else images.before_projection[chosen],
-        images.after_projection[chosen],
-        images.labels[chosen],
-        [name for name, taken in zip(images.names, chosen.tolist(), strict=True) if taken],
-        images.title,
-    )
+def validation_mask(labels: Tensor, val_fraction: float, seed: int) -> Tensor:
+    """A stratified random split: the boolean mask (n,) of the validation images.
 
-
-def validation_images(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Which images (n,) validate: `share` of each class, one at least of two or more, and never all."""
-    random = np.random.default_rng(seed)
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    `val_fraction` of each class, but at least one image of a class with two or more, and never all of them.
+    """
+    rng = np.random.default_rng(seed)
+    mask = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         members = torch.nonzero(labels == label)[:, 0]
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        chosen[members[random.permutation(len(members))[:count]]] = True
-    return chosen
+        count = min(max(1, round(val_fraction * len(members))), len(members) - 1)
+        mask[members[rng.permutation(len(members))[:count]]] = True
+    return mask
 
 
-def _of_kind(images: ImageFeatures, kind: str) -> Images:
+def _select(images: ImageFeatures, kind: str, device: torch.device) -> Images:
     features = images.after_projection if kind == "after_projection" else images.before_projection
     if features is None:
         raise InputError(
-            "this image encoder has no features before a projection; leave before_projection out of "
+            "this image encoder has no features before a projection; remove before_projection from "
             "evaluate.linear_probe.features"
         )
-    return features, images.labels
+    return features.to(device), images.labels.to(device)

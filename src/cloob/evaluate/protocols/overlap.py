@@ -1,4 +1,4 @@
-"""Which test images are in a training corpus? Near-duplicates by perceptual hash, listed image by image."""
+"""Overlap of test sets with a training corpus: near-duplicates by perceptual hash, listed image by image."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,67 +12,69 @@ import torch
 from tqdm import tqdm
 
 from cloob.evaluate.features.cache import cached
-from cloob.evaluate.protocols.overlap_search import Near, compare
-from cloob.evaluate.protocols.result import is_there, write_result
+from cloob.evaluate.protocols.overlap_search import Matches, search_shards
+from cloob.evaluate.protocols.result import is_up_to_date, write_result
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
-from cloob.evaluate.testsets.spec import Description
+from cloob.evaluate.testsets.spec import TestSetSpec
 from cloob.images.near_duplicates import HASH_BYTES, hashes_to_array, perceptual_hash
 from cloob.shards.manifest import read_manifest
 
-# Of the hash: another way to compute it makes all hashes anew.
+# Part of the cache key: change it when the definition of the hash changes.
 _HASH = "pHash of 256 bits, 1"
 
 
 def evaluate_overlap(
     corpus: str,
     manifest: Path,
-    testsets: Sequence[tuple[Description, Path]],
+    testsets: Sequence[tuple[TestSetSpec, Path]],
     cache: Path,
     distance: int,
     processes: int,
     out_dir: Path,
 ) -> None:
-    """Compare each test image with each image of packed shards; write `out_dir`/<dataset>.json for each set.
+    """Compare every test image with every image of the packed shards; write `out_dir`/<dataset>.json.
 
-    A test image overlaps where its perceptual hash and that of a training image differ in at most `distance`
-    bits. A file that is there of the same shards, data and distance is left as it is. Raises `InputError`.
+    A test image overlaps if its perceptual hash and that of a training image differ in at most `distance`
+    bits. Result files that are up to date are not recomputed. Raises `InputError`.
     """
-    folders = [LabeledFolder(description, folder) for description, folder in testsets]
     shards = read_manifest(manifest)
-    results, hashes = {}, {}
-    for folder in folders:
-        about = _about(corpus, shards, folder, distance, cache)
-        path = out_dir / f"{folder.description.name}.json"
-        if not is_there(path, about):
-            results[path] = (folder, about)
-            hashes[path] = _hashes(folder, about["dataset_sha256"], cache, processes)
-    if not results:
+    pending: dict[Path, tuple[LabeledFolder, dict[str, Any]]] = {}
+    hashes: dict[Path, list[bytes | None]] = {}
+    for folder in [LabeledFolder(spec, folder) for spec, folder in testsets]:
+        metadata = _metadata(corpus, shards, folder, distance, cache)
+        path = out_dir / f"{folder.spec.name}.json"
+        if not is_up_to_date(path, metadata):
+            pending[path] = (folder, metadata)
+            hashes[path] = _hashes(folder, metadata["dataset_sha256"], cache, processes)
+    if not pending:
         return
-    words = np.concatenate([hashes_to_array([each for each in one if each]) for one in hashes.values()])
-    near, compared = compare(manifest, shards, words, distance, processes)
-    start = 0
-    for path, (folder, about) in results.items():
-        names = [name for name, each in zip(folder.names, hashes[path], strict=True) if each]
-        found = [_match(name, near[row]) for row, name in enumerate(names, start) if row in near]
-        start += len(names)
+    words = np.concatenate(
+        [hashes_to_array([value for value in values if value]) for values in hashes.values()]
+    )
+    near, compared = search_shards(manifest, shards, words, distance, processes)
+    offset = 0  # of the test set's first hash in `words`
+    for path, (folder, metadata) in pending.items():
+        names = [name for name, value in zip(folder.names, hashes[path], strict=True) if value]
+        matches = [_match(name, near[row]) for row, name in enumerate(names, offset) if row in near]
+        offset += len(names)
         measured = {
             "compared": len(names),
             "training_compared": compared,
-            "overlapping": len(found),
-            "share": len(found) / len(folder),
-            "matches": found,
+            "overlapping": len(matches),
+            "share": len(matches) / len(folder),
+            "matches": matches,
         }
-        write_result(path, about, measured)
+        write_result(path, metadata, measured)
 
 
-def _about(
+def _metadata(
     corpus: str, shards: dict[str, Any], folder: LabeledFolder, distance: int, cache: Path
 ) -> dict[str, Any]:
     return {
         "protocol": "overlap",
         "corpus": corpus,
-        "dataset": folder.description.name,
-        "title": folder.description.title,
+        "dataset": folder.spec.name,
+        "title": folder.spec.title,
         "images": len(folder),
         "training_images": shards["samples"],
         "distance": distance,
@@ -84,29 +86,31 @@ def _about(
 
 
 def _hashes(folder: LabeledFolder, dataset_sha256: str, cache: Path, threads: int) -> list[bytes | None]:
-    """The perceptual hash of every image of a test set, from the cache where it was computed before."""
-    name = folder.description.name
+    """The perceptual hash of every image of a test set (None if it has none), cached."""
+    name = folder.spec.name
 
-    def make() -> dict[str, torch.Tensor]:
-        with ThreadPoolExecutor(threads) as pool:
-            # Decoding and resizing let other threads run.
-            found = pool.map(lambda sample: perceptual_hash(load_image(sample[0])), folder.samples)
-            hashes = list(tqdm(found, f"hashing {name}", len(folder), mininterval=1, unit=" images"))
-        packed = b"".join(each or bytes(HASH_BYTES) for each in hashes)
+    def compute() -> dict[str, torch.Tensor]:
+        with ThreadPoolExecutor(threads) as pool:  # decoding and resizing release the GIL
+            hashed = pool.map(lambda sample: perceptual_hash(load_image(sample[0])), folder.samples)
+            values = list(tqdm(hashed, f"hashing {name}", len(folder), mininterval=1, unit=" images"))
+        packed = b"".join(value or bytes(HASH_BYTES) for value in values)
         return {
             "hash": torch.frombuffer(bytearray(packed), dtype=torch.uint8).view(-1, HASH_BYTES),
-            "has_hash": torch.tensor([each is not None for each in hashes]),
+            "has_hash": torch.tensor([value is not None for value in values]),
         }
 
     key = {"hash": _HASH, "dataset_sha256": dataset_sha256}
-    kept = cached(cache, f"perceptual_hash_{name}", key, make)
+    tensors = cached(cache, f"perceptual_hash_{name}", key, compute)
     return [
-        row.tobytes() if has else None
-        for row, has in zip(kept["hash"].numpy(), kept["has_hash"].tolist(), strict=True)
+        row.tobytes() if has_hash else None
+        for row, has_hash in zip(tensors["hash"].numpy(), tensors["has_hash"].tolist(), strict=True)
     ]
 
 
-def _match(name: str, near: Near) -> dict[str, Any]:
-    count, nearest = near
-    listed = [{"key": key, "distance": bits} for bits, key in nearest]
-    return {"image": name, "training_images": count, "nearest": listed}
+def _match(name: str, matches: Matches) -> dict[str, Any]:
+    count, nearest = matches
+    return {
+        "image": name,
+        "training_images": count,
+        "nearest": [{"key": key, "distance": bits} for bits, key in nearest],
+    }

@@ -1,4 +1,4 @@
-"""The search for near-duplicates among the images of packed shards; without torch, for its processes."""
+"""Near-duplicate search among the images of packed shards; free of torch, for fast worker processes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ from cloob.shards.held_out import non_null_hashes
 from cloob.shards.manifest import read_index
 from cloob.shards.writer import INDEX_SCHEMA
 
-_LISTED = 10  # images that are listed, the nearest ones
+_MAX_LISTED = 10  # nearest training images that are listed per test image
 
-# How many images are near, and of the nearest ones the differing bits and the key.
-Near = tuple[int, list[tuple[int, str]]]
+# The number of training images within the distance, and (differing bits, key) of the nearest ones.
+Matches = tuple[int, list[tuple[int, str]]]
 
 
 _COLUMNS = pa.schema([INDEX_SCHEMA.field(name) for name in ("key", "perceptual_hash")])
@@ -25,41 +25,45 @@ _COLUMNS = pa.schema([INDEX_SCHEMA.field(name) for name in ("key", "perceptual_h
 @dataclass(frozen=True)
 class _Task:
     tar: Path
-    shard: dict[str, Any]  # its entry of the manifest
+    shard: dict[str, Any]  # the shard's entry in the manifest
     words: np.ndarray
     distance: int
 
 
-def compare(
+def search_shards(
     manifest: Path, shards: dict[str, Any], words: np.ndarray, distance: int, processes: int
-) -> tuple[dict[int, Near], int]:
-    """The images of packed shards near to each hash, by its row in `words`; how many images have a hash.
+) -> tuple[dict[int, Matches], int]:
+    """The matches in the packed shards, by row of `words`, and the number of training images with a hash.
 
-    Raises `InputError` where an index is not that of the manifest, or of an older version.
+    `words` are the perceptual hashes of the test images. Raises `InputError` if an index does not belong to
+    the manifest or has an older format.
     """
     tasks = [_Task(manifest.parent / shard["name"], shard, words, distance) for shard in shards["shards"]]
-    near: dict[int, Near] = {}
+    matches: dict[int, Matches] = {}
     compared = 0
-    for of_shard, with_hash in parallel_map(_compare_shard, tasks, processes, shards["samples"], "comparing"):
+    for shard_matches, with_hash in parallel_map(
+        _search_shard, tasks, processes, shards["samples"], "comparing"
+    ):
         compared += with_hash
-        for row, (count, nearest) in of_shard.items():
-            _add(near, row, count, nearest)
-    return near, compared
+        for row, (count, nearest) in shard_matches.items():
+            _add(matches, row, count, nearest)
+    return matches, compared
 
 
-def _compare_shard(task: _Task) -> tuple[dict[int, Near], int]:
-    """The same of one shard."""
+def _search_shard(task: _Task) -> tuple[dict[int, Matches], int]:
+    """`search_shards` for a single shard."""
     index = read_index(task.shard, task.tar, _COLUMNS)
     keys = index["key"].to_pylist()
-    rows, mine = non_null_hashes(index["perceptual_hash"])
-    near: dict[int, Near] = {}
-    for row, test, bits in find_near_duplicates(mine, task.words, task.distance):
-        for place, which, differing in zip(rows[row].tolist(), test.tolist(), bits.tolist(), strict=True):
-            _add(near, which, 1, [(differing, keys[place])])
+    indices, train_words = non_null_hashes(index["perceptual_hash"])
+    matches: dict[int, Matches] = {}
+    for hits, rows, bits in find_near_duplicates(train_words, task.words, task.distance):
+        samples = indices[hits].tolist()
+        for sample, row, differing in zip(samples, rows.tolist(), bits.tolist(), strict=True):
+            _add(matches, row, 1, [(differing, keys[sample])])
     advance(len(keys))
-    return near, len(rows)
+    return matches, len(indices)
 
 
-def _add(near: dict[int, Near], row: int, count: int, nearest: list[tuple[int, str]]) -> None:
-    before, known = near.get(row, (0, []))
-    near[row] = before + count, sorted([*known, *nearest])[:_LISTED]
+def _add(matches: dict[int, Matches], row: int, count: int, nearest: list[tuple[int, str]]) -> None:
+    known_count, known = matches.get(row, (0, []))
+    matches[row] = known_count + count, sorted([*known, *nearest])[:_MAX_LISTED]

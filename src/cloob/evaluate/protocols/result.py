@@ -1,26 +1,25 @@
-"""What all result files of the evaluate stage have in common, and when one need not be made again."""
+"""The common fields of the evaluate stage's result files, and when a result file is up to date."""
 
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
 from cloob.common.errors import InputError
+from cloob.common.hashing import json_sha256
 from cloob.common.json_files import read_json, write_json
-from cloob.evaluate.features.cache import text_sha256
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 
 Result = dict[str, Any]
 
 
-def about_checkpoint(extractor: FeatureExtractor, protocol: str) -> Result:
-    """Which checkpoint was evaluated by which protocol, and how; of a released one 1/τ and β as stored."""
-    stored = {
-        key: extractor.about[key] for key in ("inv_temperature", "hopfield_beta") if key in extractor.about
-    }
+def evaluation_metadata(extractor: FeatureExtractor, protocol: str) -> Result:
+    """The checkpoint, protocol, precision and versions; for released checkpoints also 1/τ and β as stored."""
+    checkpoint = extractor.metadata
+    stored = {key: checkpoint[key] for key in ("inv_temperature", "hopfield_beta") if key in checkpoint}
     return {
-        "run": extractor.about["run"],
-        "epoch": extractor.about["epoch"],
+        "run": checkpoint["run"],
+        "epoch": checkpoint["epoch"],
         "protocol": protocol,
         "checkpoint_sha256": extractor.sha256,
         "precision": extractor.precision,
@@ -28,32 +27,32 @@ def about_checkpoint(extractor: FeatureExtractor, protocol: str) -> Result:
     } | stored
 
 
-def about_testset(extractor: FeatureExtractor, folder: LabeledFolder) -> Result:
-    """Which test set, of how many images and classes."""
-    described, names = folder.description, folder.class_names
-    prompts = described.prompt_templates()
+def dataset_metadata(extractor: FeatureExtractor, folder: LabeledFolder) -> Result:
+    """The test set: its name, numbers of images, classes and prompts, and hashes of images and spec."""
+    spec, class_names = folder.spec, folder.class_names
+    prompts = spec.prompt_templates()
     return {
-        "dataset": described.name,
-        "title": described.title,
+        "dataset": spec.name,
+        "title": spec.title,
         "images": len(folder),
-        "classes": len(names),
-        "chance": 1 / len(names),
-        "metric": described.metric,
+        "classes": len(class_names),
+        "chance": 1 / len(class_names),
+        "metric": spec.metric,
         "prompts": len(prompts),
         "dataset_sha256": folder.content_sha256(extractor.cache),
-        "description_sha256": text_sha256([names, prompts, folder.targets]),
+        "spec_sha256": json_sha256([class_names, prompts, folder.targets]),
     }
 
 
-def is_there(path: Path, about: Result) -> bool:
-    """Whether a result file is of the same checkpoint, data and versions: it would come out the same."""
+def is_up_to_date(path: Path, metadata: Result) -> bool:
+    """Whether a result file has this metadata, so that computing it again would change nothing."""
     try:
-        found = read_json(path)
-    except InputError:  # absent or damaged: both are made
+        existing = read_json(path)
+    except InputError:  # absent or damaged
         return False
-    return isinstance(found, dict) and all(found.get(key) == value for key, value in about.items())
+    return isinstance(existing, dict) and all(existing.get(key) == value for key, value in metadata.items())
 
 
-def write_result(path: Path, about: Result, measured: Result) -> None:
-    """Write a result file, its metrics behind what they are of; no number in it is NaN (ValueError)."""
-    write_json(path, about | measured)
+def write_result(path: Path, metadata: Result, measured: Result) -> None:
+    """Write a result file, metadata first. Raises ValueError if a number is NaN."""
+    write_json(path, metadata | measured)

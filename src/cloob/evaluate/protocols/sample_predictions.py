@@ -1,12 +1,12 @@
-"""Images of a test set with their best classes, as the authors' notebook shows them; the report draws them.
+"""Example images of a test set with their top-5 classes, for the figure of sample predictions.
 
-The file `predictions/<dataset>.json` has the keys of every result file, and `samples`, a list of
-    label         number of the right class
-    class         its name
+The file `predictions/<dataset>.json` has the common fields of every result file and `samples`, a list of
+    label         index of the correct class
+    class         name of the correct class
     image         path of the image, relative to the test folder
-    image_jpeg    the image, its longer side at most 224 pixels: a JPEG in base64
-    top           the five best classes, best first: [{class, probability}, …]
-so that drawing them needs no test set.
+    image_jpeg    the image as a base64-encoded JPEG, its longer side at most 224 pixels
+    top           the five most probable classes, in descending order: [{class, probability}, …]
+so that the figure can be drawn without the test set.
 """
 
 import base64
@@ -19,20 +19,21 @@ from torch import Tensor
 
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 
-SAMPLES, BEST, PIXELS, SEED = 8, 5, 224, 0
+SAMPLES, TOP_K, PIXELS, SEED = 8, 5, 224, 0
 
 
-def predictions(folder: LabeledFolder, logits: Tensor, inv_temperature: float) -> dict[str, Any]:
-    """Up to 8 images, drawn by a fixed seed (the same for every checkpoint), with their best classes.
+def sample_predictions(folder: LabeledFolder, logits: Tensor, inv_temperature: float) -> dict[str, Any]:
+    """Up to 8 images, sampled with a fixed seed (the same for every checkpoint), with their top-5 classes.
 
-    `logits` (N, classes) are the cosines; a probability is the softmax of them times `inv_temperature`,
-    over all classes. Of equal ones the first class comes first. Raises `InputError`.
+    `logits` (N, classes) are cosine similarities; probabilities are the softmax of `inv_temperature` · logits
+    over all classes. Ties are resolved in favor of the lower class index. Raises `InputError`.
     """
-    drawn = np.random.default_rng(SEED).choice(len(folder), min(SAMPLES, len(folder)), replace=False)
+    rng = np.random.default_rng(SEED)
+    indices = rng.choice(len(folder), min(SAMPLES, len(folder)), replace=False)
     samples = []
-    for index in sorted(drawn.tolist()):
+    for index in sorted(indices.tolist()):
         probabilities = torch.softmax(logits[index].double() * inv_temperature, dim=0)
-        best = torch.argsort(logits[index], descending=True, stable=True)[:BEST].tolist()
+        top = torch.argsort(logits[index], descending=True, stable=True)[:TOP_K].tolist()
         path, label = folder.samples[index]
         samples.append(
             {
@@ -41,8 +42,8 @@ def predictions(folder: LabeledFolder, logits: Tensor, inv_temperature: float) -
                 "image": folder.names[index],
                 "image_jpeg": _thumbnail(path),
                 "top": [
-                    {"class": folder.class_names[each], "probability": probabilities[each].item()}
-                    for each in best
+                    {"class": folder.class_names[other], "probability": probabilities[other].item()}
+                    for other in top
                 ],
             }
         )

@@ -1,6 +1,6 @@
-"""Zero-shot classification, the paper's protocol: prompts into class weights, cosine similarity, argmax.
+"""Zero-shot classification by the paper's protocol: prompt ensembling, cosine similarity, argmax.
 
-Plain normalized encoder outputs: no Hopfield retrieval at test time (method of the paper, section 4).
+The encoders' outputs are only L2-normalized: no Hopfield retrieval at inference time (paper, section 4).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,13 +11,18 @@ import torch
 from torch import Tensor
 
 from cloob.evaluate.features.extractor import FeatureExtractor
-from cloob.evaluate.protocols.result import about_checkpoint, about_testset, is_there, write_result
-from cloob.evaluate.protocols.sample_predictions import predictions
+from cloob.evaluate.protocols.result import (
+    dataset_metadata,
+    evaluation_metadata,
+    is_up_to_date,
+    write_result,
+)
+from cloob.evaluate.protocols.sample_predictions import sample_predictions
 from cloob.evaluate.testsets.image_folder import LabeledFolder
-from cloob.evaluate.testsets.spec import Description
+from cloob.evaluate.testsets.spec import TestSetSpec
 from cloob.metrics.accuracy import accuracies
 
-# Texts in one forward pass: 1024 × 77 tokens × width 512 in float32 are 160 MB per layer's activations.
+# 1024 texts × 77 tokens × width 512 in float32 are 160 MB of activations per layer.
 TEXTS_PER_BATCH = 1024
 
 
@@ -29,53 +34,57 @@ def class_weights(
     prompts: Sequence[str],
     device: str | torch.device = "cpu",
 ) -> Tensor:
-    """The classifier (d, classes): the mean of a class's normalized prompt embeddings, normalized again."""
+    """The zero-shot classifier (d, classes).
+
+    A class's column is the mean of the L2-normalized embeddings of its prompts, L2-normalized again.
+    """
     classes_per_batch = max(1, TEXTS_PER_BATCH // len(prompts))
     return open_clip.build_zero_shot_classifier(
         model, tokenizer, class_names, prompts, num_classes_per_batch=classes_per_batch, device=device
     )
 
 
-def _class_weights_of(extractor: FeatureExtractor, folder: LabeledFolder) -> Tensor:
-    """`class_weights` of a test set, float32 on the CPU: once for all sets of the same prompts."""
-    names, prompts = folder.class_names, folder.description.prompt_templates()
+def _cached_class_weights(extractor: FeatureExtractor, folder: LabeledFolder) -> Tensor:
+    """`class_weights` (d, classes), float32 on the CPU; shared by test sets with the same prompts."""
+    names, prompts = folder.class_names, folder.spec.prompt_templates()
 
-    def make() -> dict[str, Tensor]:
+    def compute() -> dict[str, Tensor]:
         weights = class_weights(extractor.model, extractor.tokenizer, names, prompts, extractor.device)
         return {"classes": weights.float().cpu().T}
 
-    return extractor.kept("class_weights", {"classes": names, "prompts": prompts}, make)["classes"].T
+    return extractor.cached("class_weights", {"classes": names, "prompts": prompts}, compute)["classes"].T
 
 
 def evaluate_zeroshot(
     extractor: FeatureExtractor,
-    testsets: Sequence[tuple[Description, Path]],
+    testsets: Sequence[tuple[TestSetSpec, Path]],
     out_dir: Path,
     predictions_dir: Path | None = None,
 ) -> None:
-    """Classify the test sets (descriptions with their folders) and write `out_dir`/<dataset>.json for each.
+    """Evaluate test sets, each given as (spec, folder), and write `out_dir`/<dataset>.json.
 
-    In `predictions_dir`, where given, come some images of each set with their best classes (`predictions`).
-    All sets are checked before the first is computed; a file that is there of the same checkpoint and data
-    is left as it is. Raises `InputError`.
+    If `predictions_dir` is given, also write `predictions_dir`/<dataset>.json (`sample_predictions`). All
+    test sets are validated before the first is evaluated. Result files that are up to date are not
+    recomputed. Raises `InputError`.
     """
-    folders = [LabeledFolder(description, folder) for description, folder in testsets]
-    of_checkpoint = about_checkpoint(extractor, "zeroshot")
+    folders = [LabeledFolder(spec, folder) for spec, folder in testsets]
+    checkpoint = evaluation_metadata(extractor, "zeroshot")
     for folder in folders:
-        name = f"{folder.description.name}.json"
-        about = of_checkpoint | about_testset(extractor, folder)
-        of_pictures = about | {"protocol": "predictions"}
-        result, pictures = out_dir / name, predictions_dir and predictions_dir / name
-        has_pictures = pictures is None or is_there(pictures, of_pictures)
-        if is_there(result, about) and has_pictures:
+        metadata = checkpoint | dataset_metadata(extractor, folder)
+        outputs = {out_dir / f"{folder.spec.name}.json": metadata}
+        if predictions_dir:
+            outputs[predictions_dir / f"{folder.spec.name}.json"] = metadata | {"protocol": "predictions"}
+        if all(is_up_to_date(path, expected) for path, expected in outputs.items()):
             continue
-        features = extractor.of_images(folder)
-        logits = features.normalized @ _class_weights_of(extractor, folder)  # (N, classes), cosines
+        features = extractor.image_features(folder)
+        logits = features.normalized @ _cached_class_weights(extractor, folder)  # (N, classes), cosines
         measured = accuracies(logits, features.labels)
         by_class = zip(folder.class_names, measured.pop("images"), measured.pop("right"), strict=True)
         measured["per_class"] = [
             {"class": name, "images": images, "right": right} for name, images, right in by_class
         ]
-        write_result(result, about, measured)
-        if pictures:
-            write_result(pictures, of_pictures, predictions(folder, logits, extractor.inv_temperature))
+        contents = [measured]
+        if predictions_dir:
+            contents.append(sample_predictions(folder, logits, extractor.inv_temperature))
+        for (path, expected), content in zip(outputs.items(), contents, strict=True):
+            write_result(path, expected, content)

@@ -1,4 +1,4 @@
-"""Which class folder has which label, checked against everything that the description says of the names."""
+"""Assign labels to class folders, checked against everything that the spec says about their names."""
 
 import os
 import re
@@ -9,194 +9,207 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloob.common.errors import InputError
-from cloob.evaluate.testsets.leftovers import is_leftover, may_hide_images, odd_names, some
-from cloob.evaluate.testsets.spec import Description, subfolders
+from cloob.evaluate.testsets.leftovers import abbreviated, is_leftover, may_hide_images, unusual_names
+from cloob.evaluate.testsets.spec import TestSetSpec, subfolders
 
 
 def labels_of_folders(
     directory: Path,
-    found: Sequence[str],
-    description: Description,
+    folders: Sequence[str],
+    spec: TestSetSpec,
     class_names: Sequence[str],
     test_folders: Sequence[str],
 ) -> dict[str, int]:
-    """The label of each of the folders `found` (sorted) of a split. Raises `InputError`, with the difference.
+    """The label of each class folder of a split. Raises `InputError` with the differences.
 
-    Where the description lists the names (`folders`), or the names are the labels (`labels: folder_number`),
-    each class is found by its name. Else the order of the folders is that of the classes; then all that can
-    be known is checked: their number, gaps in numbers, names that are those of the classes, and that the
-    training images have the folders of the test images.
+    `folders` are the names of the existing class folders in `directory`, sorted. If the spec lists the names
+    (`folders`) or the names are the labels (`labels: folder_number`), each class is identified by its name.
+    Otherwise the order of the folders is the order of the classes; then everything that can be checked is:
+    their number, gaps in numbers, names that are those of classes, and that the training images have the same
+    folders as the test images.
     """
-    if description.folders is not None:
-        return _by_name(directory, found, description)
-    if description.labels == "folder_number":
-        return _by_number(directory, found, description, len(class_names))
-    _check_order(directory, found, description, class_names)
-    if strange := set(map(_key, found)) ^ set(map(_key, test_folders)):
+    if spec.folders is not None:
+        return _by_name(directory, folders, spec)
+    if spec.labels == "folder_number":
+        return _by_number(directory, folders, spec, len(class_names))
+    _check_order(directory, folders, spec, class_names)
+    if differing := set(map(_key, folders)) ^ set(map(_key, test_folders)):
         raise InputError(
-            f"{directory}: the class folders are not those of the test images (as {min(strange)}): "
-            "the labels would not mean the same classes; unpack the test set again"
+            f"{directory}: the class folders differ from those of the test images (such as "
+            f"{min(differing)}), so the labels would not mean the same classes; unpack the test set again"
         )
-    return {name: label for label, name in enumerate(found)}
+    return {name: label for label, name in enumerate(folders)}
 
 
-def _by_name(directory: Path, found: Sequence[str], description: Description) -> dict[str, int]:
-    wanted = description.folders or ()
-    _check_distinct(directory, found)
-    labels = {_key(name): label for label, name in enumerate(wanted)}
-    missing = [name for name in wanted if _key(name) not in set(map(_key, found))]
-    unexpected = [name for name in found if _key(name) not in labels]
+def _by_name(directory: Path, folders: Sequence[str], spec: TestSetSpec) -> dict[str, int]:
+    expected = spec.folders or ()
+    _check_distinct(directory, folders)
+    labels = {_key(name): label for label, name in enumerate(expected)}
+    existing = set(map(_key, folders))
+    missing = [name for name in expected if _key(name) not in existing]
+    unexpected = [name for name in folders if _key(name) not in labels]
     if missing or unexpected:
         raise InputError(
-            f"{directory}: {_difference(found, wanted, missing, unexpected)} of {description.path} "
-            f"(`folders`){_lower_down(directory, found, wanted)}{_left_out(directory)}; unpack the test set "
-            "again, or rename the folders: an empty class needs its (empty) folder"
+            f"{directory}: {_difference(folders, expected, missing, unexpected)}, which {spec.path} lists "
+            f"(`folders`){_nested_hint(directory, folders, expected)}{_ignored(directory)}; unpack the test "
+            "set again, or rename the folders: an empty class needs its (empty) folder"
         )
-    return {name: labels[_key(name)] for name in found}
+    return {name: labels[_key(name)] for name in folders}
 
 
 def _difference(
-    found: Sequence[str], wanted: Sequence[str], missing: Sequence[str], unexpected: Sequence[str]
+    folders: Sequence[str], expected: Sequence[str], missing: Sequence[str], unexpected: Sequence[str]
 ) -> str:
     parts = []
-    pairs = zip(sorted(found), sorted(wanted), strict=False)
+    pairs = zip(sorted(folders), sorted(expected), strict=False)
     first = next((pair for pair in pairs if _key(pair[0]) != _key(pair[1])), None)
     if first:
-        parts.append(f"the first folder that differs is {first[0]!r} where {first[1]!r} is expected")
+        parts.append(f"the first difference is {first[0]!r} instead of {first[1]!r}")
     if missing:
-        parts.append(f"{len(missing)} missing ({some(missing)})")
+        parts.append(f"{len(missing)} missing ({abbreviated(missing)})")
     if unexpected:
-        parts.append(f"{len(unexpected)} unexpected ({some(unexpected)})")
-    return f"the class folders are not the {len(wanted)}: {'; '.join(parts)}; they are those"
+        parts.append(f"{len(unexpected)} unexpected ({abbreviated(unexpected)})")
+    return f"{', '.join(parts)}: the class folders are not the {len(expected)}"
 
 
-def _lower_down(directory: Path, found: Sequence[str], wanted: Sequence[str]) -> str:
-    for name in found[:10]:
+def _nested_hint(directory: Path, folders: Sequence[str], expected: Sequence[str]) -> str:
+    for name in folders[:10]:
         inside: set[str] = set()
-        with suppress(OSError):  # this is but a hint
+        with suppress(OSError):  # only a hint
             inside = set(subfolders(directory / name))
-        if len(inside & set(wanted)) * 2 > len(wanted):
-            return f"; they lie further down, in {directory / name}: name its parent as the set's folder"
+        if len(inside & set(expected)) * 2 > len(expected):
+            return f"; they are one level deeper, in {directory / name}: give its parent as the set's folder"
     return ""
 
 
-def _left_out(directory: Path) -> str:
-    """The folders that by their names are hidden or unfinished, where one of them may be a class."""
+def _ignored(directory: Path) -> str:
+    """Hint at folders that are ignored as hidden or incomplete, where one of them may be a class."""
     with os.scandir(directory) as entries:
-        names = sorted(each.name for each in entries if is_leftover(each.name) and each.is_dir())
+        names = sorted(entry.name for entry in entries if is_leftover(entry.name) and entry.is_dir())
     hidden = [name for name in names if may_hide_images(name, is_folder=True)]
-    return f"; not taken as classes: {some(hidden)}" if hidden else ""
+    return f"; ignored as leftovers: {abbreviated(hidden)}" if hidden else ""
 
 
-def _by_number(directory: Path, found: Sequence[str], description: Description, count: int) -> dict[str, int]:
-    for name in found:
-        if not _is_number(name) or int(name) >= count:
-            wrong = [each for each in found if not _is_number(each) or int(each) >= count]
-            raise InputError(
-                f"{directory / name}: not a class number from 0 to {count - 1}, which `labels: "
-                f"folder_number` in {description.path} asks for ({len(wrong)} such of "
-                f"{len(found)} folders: {some(wrong)}); remove the folder, number from 0, "
-                "or mend the description"
-            )
-    _check_distinct(directory, found)
-    may_miss = set(description.expected.empty or ())
-    missing = sorted(set(range(count)) - set(map(int, found)) - may_miss)
+def _by_number(directory: Path, folders: Sequence[str], spec: TestSetSpec, count: int) -> dict[str, int]:
+    invalid = [name for name in folders if not _is_number(name) or int(name) >= count]
+    if invalid:
+        raise InputError(
+            f"{directory / invalid[0]}: not a class number from 0 to {count - 1}, which `labels: "
+            f"folder_number` in {spec.path} requires ({len(invalid)} of {len(folders)} folders are invalid: "
+            f"{abbreviated(invalid)}); remove the folder, number from 0, or correct the spec"
+        )
+    _check_distinct(directory, folders)
+    may_miss = set(spec.expected.empty or ())
+    missing = sorted(set(range(count)) - set(map(int, folders)) - may_miss)
     if missing:
         raise InputError(
             f"{directory}: {len(missing)} of the {count} class folders are missing "
-            f"({some(map(str, missing))}){_left_out(directory)}; unpack the test set again: an "
+            f"({abbreviated(map(str, missing))}){_ignored(directory)}; unpack the test set again: an "
             "empty class needs its (empty) folder"
         )
-    return {name: int(name) for name in found}
+    return {name: int(name) for name in folders}
 
 
-def _check_distinct(directory: Path, found: Sequence[str]) -> None:
-    numbers = [int(name) for name in found if _is_number(name)]
+def _check_distinct(directory: Path, folders: Sequence[str]) -> None:
+    numbers = [int(name) for name in folders if _is_number(name)]
     if len(set(numbers)) != len(numbers):
-        twice = [name for name in found if _is_number(name) and numbers.count(int(name)) > 1]
-        raise InputError(f"{directory}: two folders have the same class number ({some(twice)}); remove one")
+        twice = [name for name in folders if _is_number(name) and numbers.count(int(name)) > 1]
+        raise InputError(
+            f"{directory}: two folders have the same class number ({abbreviated(twice)}); remove one"
+        )
 
 
 def _check_order(
-    directory: Path, found: Sequence[str], description: Description, class_names: Sequence[str]
+    directory: Path, folders: Sequence[str], spec: TestSetSpec, class_names: Sequence[str]
 ) -> None:
+    """Raise `InputError` where sorting the folders as text cannot give the order of the classes."""
     count = len(class_names)
-    if len(found) != count:
-        odd = odd_names(found)
+    if len(folders) != count:
+        unusual = unusual_names(folders)
+        detail = f"unusual names: {abbreviated(unusual)}" if unusual else f"found: {abbreviated(folders)}"
         raise InputError(
-            f"{directory}: {len(found)} class folders where {description.path} names {count} classes"
-            "; an empty class needs its (empty) folder and nothing else may lie here "
-            f"({f'of another form than most: {some(odd)}' if odd else f'found: {some(found)}'})"
-            f"{_left_out(directory)}"
+            f"{directory}: {len(folders)} class folders where {spec.path} names {count} classes; an empty "
+            f"class needs its (empty) folder, and no other folders are allowed here ({detail})"
+            f"{_ignored(directory)}"
         )
-    numbers = [int(name) for name in found if _is_number(name)]
-    in_numbers = sorted(found, key=lambda name: [int(each) for each in re.findall(r"[0-9]+", name)])
-    if (
-        len(numbers) < len(found)
-        and len({re.sub(r"[0-9]+", "9", name) for name in found}) == 1
-        and in_numbers != list(found)
-    ):
-        wrong = next(pair for pair in zip(found, in_numbers, strict=True) if pair[0] != pair[1])
-        raise InputError(
-            f"{directory}: the numbers in the names of the folders sort wrongly as text ({wrong[0]!r} before "
-            f"{wrong[1]!r}); pad them with zeros, or list the names in {description.path} (`folders`)"
-        )
-    if len(numbers) == len(found):
-        if numbers != sorted(numbers):
+    numbers = [int(name) for name in folders if _is_number(name)]
+    if len(numbers) == count:
+        _check_numbers(directory, numbers, spec)
+    else:
+        _check_numbered_names(directory, folders, spec)
+        if 2 * len(numbers) > count:
+            others = [name for name in folders if not _is_number(name)]
             raise InputError(
-                f"{directory}: the folders are numbers that sort wrongly as text ('10' before '2'); "
-                f"set `labels: folder_number` in {description.path}, or pad them with zeros"
+                f"{directory}: most folders are numbers, but not {abbreviated(others)}; remove folders that "
+                f"are not classes, or list the names of the folders in {spec.path} (`folders`)"
             )
-        if numbers != list(range(numbers[0], numbers[0] + count)) or numbers[0] > 1:
-            gap = next((n for n, each in enumerate(numbers, min(numbers[0], 1)) if n != each), numbers[0])
-            raise InputError(
-                f"{directory}: the folders are {count} numbers, but not from 0 or 1 on without a gap (first "
-                f"missing: {gap}): a class is missing and another is too many; unpack the test set again, or "
-                f"list the names of the folders in {description.path} (`folders`)"
-            )
-    elif 2 * len(numbers) > len(found):
-        strange = [name for name in found if not _is_number(name)]
-        raise InputError(
-            f"{directory}: most folders are numbers, but not {some(strange)}; remove what is no class, "
-            f"or list the names of the folders in {description.path} (`folders`)"
-        )
-    _check_names_of_classes(directory, found, description, class_names)
+    _check_class_names(directory, folders, spec, class_names)
 
 
-def _check_names_of_classes(
-    directory: Path, found: Sequence[str], description: Description, class_names: Sequence[str]
+def _check_numbered_names(directory: Path, folders: Sequence[str], spec: TestSetSpec) -> None:
+    """Names that differ in their numbers alone must have the same order as text and by number."""
+    numeric_order = sorted(folders, key=lambda name: [int(digits) for digits in re.findall(r"[0-9]+", name)])
+    if len({re.sub(r"[0-9]+", "9", name) for name in folders}) != 1 or numeric_order == list(folders):
+        return
+    text, numeric = next(pair for pair in zip(folders, numeric_order, strict=True) if pair[0] != pair[1])
+    raise InputError(
+        f"{directory}: the numbers in the folder names sort wrongly as text ({text!r} before {numeric!r}); "
+        f"pad them with zeros, or list the names in {spec.path} (`folders`)"
+    )
+
+
+def _check_numbers(directory: Path, numbers: Sequence[int], spec: TestSetSpec) -> None:
+    """Folders that are all numbers must be consecutive from 0 or 1, in the same order as text."""
+    if numbers != sorted(numbers):
+        raise InputError(
+            f"{directory}: the folders are numbers that sort wrongly as text ('10' before '2'); "
+            f"set `labels: folder_number` in {spec.path}, or pad them with zeros"
+        )
+    first, count = numbers[0], len(numbers)
+    if numbers != list(range(first, first + count)) or first > 1:
+        gap = next((index for index, number in enumerate(numbers, min(first, 1)) if index != number), first)
+        raise InputError(
+            f"{directory}: the folders are {count} numbers, but not consecutive from 0 or 1 (first "
+            f"missing: {gap}), so that one class is missing and one is superfluous; unpack the test set "
+            f"again, or list the names of the folders in {spec.path} (`folders`)"
+        )
+
+
+def _check_class_names(
+    directory: Path, folders: Sequence[str], spec: TestSetSpec, class_names: Sequence[str]
 ) -> None:
-    """Folders that are called as classes have to come in the order of the classes."""
-    named: dict[str, set[int]] = defaultdict(set)
+    """Raise `InputError` if a folder has the name of a class other than the one of its position."""
+    labels_of_name: dict[str, set[int]] = defaultdict(set)
     for label, name in enumerate(class_names):
-        for key in _as_words(name):
-            named[key].add(label)
-    wrong = []
-    for label, folder in enumerate(found):
+        for key in _word_keys(name):
+            labels_of_name[key].add(label)
+    misplaced = []
+    for label, folder in enumerate(folders):
         unnumbered = re.sub(r"^\d+[\s._-]+", "", folder)
-        meant = set().union(*(named.get(key, set()) for key in _as_words(folder) | _as_words(unnumbered)))
-        if meant and label not in meant:
-            wrong.append((folder, label, min(meant)))
-    if wrong:
-        folder, label, meant_label = wrong[0]
+        keys = _word_keys(folder) | _word_keys(unnumbered)
+        named = set().union(*(labels_of_name.get(key, set()) for key in keys))
+        if named and label not in named:
+            misplaced.append((folder, label, min(named)))
+    if misplaced:
+        folder, label, named_label = misplaced[0]
         raise InputError(
-            f"{directory}: the order of the folders is not that of the classes in {description.path}: "
-            f"{len(wrong)} folders have the name of another class, first {folder!r}, which would be class "
-            f"{label} ({class_names[label]!r}) and has the name of class {meant_label}; list the names of "
-            "the folders in the order of the classes there (`folders`)"
+            f"{directory}: the order of the folders differs from that of the classes in {spec.path}: "
+            f"{len(misplaced)} folders have the name of another class, first {folder!r}, which would be "
+            f"class {label} ({class_names[label]!r}) and has the name of class {named_label}; list the "
+            "names of the folders in the order of the classes there (`folders`)"
         )
 
 
-def _as_words(name: str) -> set[str]:
-    """A name without case and punctuation, as it is and with its words sorted."""
+def _word_keys(name: str) -> set[str]:
+    """A name without case and punctuation, in its own word order and with its words sorted."""
     words = [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", name).lower()) if word]
     return {"".join(words), "".join(sorted(words))} - {""}
 
 
 def _key(name: str) -> str:
-    """What two names of one class have in common: of numbers the zeros in front do not count.
+    """A key that is equal for all spellings of one class: numbers without leading zeros, Unicode NFC.
 
-    Accented letters are one character or two, depending on the system that unpacked them.
+    (Accented letters are one character or two, depending on the system that unpacked them.)
     """
     return str(int(name)) if _is_number(name) else unicodedata.normalize("NFC", name)
 

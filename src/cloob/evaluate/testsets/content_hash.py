@@ -1,4 +1,4 @@
-"""Hashes of the content of files: read once, and remembered for as long as none of the files is touched."""
+"""Content hashes of files, cached for as long as no file changes."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,49 +8,55 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cloob.common.errors import InputError
-from cloob.common.hashing import sha256_file
+from cloob.common.hashing import json_sha256, sha256_file
 from cloob.common.json_files import read_json, write_json
-from cloob.evaluate.features.cache import text_sha256
 
-_THREADS, _AT_ONCE = 16, 64  # files are waited for, not computed
-_DIGITS = 16  # of the hash of a file: 64 bits tell a million files from a million others
+_THREADS, _FILES_PER_TASK = 16, 64  # bound by reading, not by computing
+_DIGITS = 16  # per file: 64 bits distinguish a million files from a million others
 
 
 @dataclass(frozen=True)
 class Content:
-    """A hash of the names and bytes of files, and the first 16 hexadecimal digits of the hash of each."""
+    """A hash of the names and bytes of all files, and the first 16 hexadecimal digits of each file's hash."""
 
     sha256: str
-    of_files: tuple[str, ...]
+    files: tuple[str, ...]
 
 
-def content_of(paths: Sequence[Path], names: Sequence[str], memory: Path) -> Content:
-    """The hashes of files, wherever they are; in the folder `memory` they are kept for the next time.
+def content_hash(paths: Sequence[Path], names: Sequence[str], cache: Path) -> Content:
+    """The hashes of files, independent of their location; cached in the folder `cache`.
 
-    They are taken from there where all files have the inode, size and times that they had: whatever writes to
-    a file sets its change time, which no program can choose. Raises `InputError` for what cannot be read.
+    Cached hashes are valid while all files have the same inode, size and times: every write to a file sets
+    its change time, which programs cannot choose. Raises `InputError` if a file does not exist.
     """
     try:
         stats = [path.stat() for path in paths]
-        stamps = [[each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns] for each in stats]
-        remembered = memory / "contents" / f"{text_sha256([list(names), stamps])}.json"
-        try:
-            found = read_json(remembered)
-            files = found["files"]
-            if len(files) == _DIGITS * len(paths):
-                starts = range(0, len(files), _DIGITS)
-                return Content(found["sha256"], tuple(files[start : start + _DIGITS] for start in starts))
-        except (InputError, KeyError, TypeError):  # absent or damaged: both are made
-            pass
-        pieces = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+        stamps = [[stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats]
+        cached = cache / "contents" / f"{json_sha256([list(names), stamps])}.json"
+        if (content := _read_cached(cached, len(paths))) is not None:
+            return content
+        batches = [paths[start : start + _FILES_PER_TASK] for start in range(0, len(paths), _FILES_PER_TASK)]
         with ThreadPoolExecutor(_THREADS) as pool:
-            hashes = tqdm(pool.map(_hashes, pieces), "hashing", len(pieces), mininterval=1, unit="batch")
-            of_files = [each for piece in hashes for each in piece]
+            hashed = tqdm(pool.map(_hashes, batches), "hashing", len(batches), mininterval=1, unit="batch")
+            hashes = [digest for batch in hashed for digest in batch]
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: {error.strerror}; unpack the test set again") from None
-    content = Content(text_sha256([list(names), of_files]), tuple(each[:_DIGITS] for each in of_files))
-    write_json(remembered, {"sha256": content.sha256, "files": "".join(content.of_files)})
+    content = Content(json_sha256([list(names), hashes]), tuple(digest[:_DIGITS] for digest in hashes))
+    write_json(cached, {"sha256": content.sha256, "files": "".join(content.files)})
     return content
+
+
+def _read_cached(path: Path, count: int) -> Content | None:
+    """The cached hashes of `count` files; None if they are absent or damaged."""
+    try:
+        stored = read_json(path)
+        files = stored["files"]
+        if len(files) != _DIGITS * count:
+            return None
+        starts = range(0, len(files), _DIGITS)
+        return Content(stored["sha256"], tuple(files[start : start + _DIGITS] for start in starts))
+    except (InputError, KeyError, TypeError):
+        return None
 
 
 def _hashes(paths: Sequence[Path]) -> list[str]:

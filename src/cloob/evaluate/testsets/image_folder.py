@@ -1,4 +1,4 @@
-"""The images of a test set with their labels, checked against the description before anything is computed."""
+"""The labeled images of a test set, validated against its spec before anything is computed."""
 
 import os
 from collections import Counter
@@ -11,34 +11,34 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from cloob.common.errors import InputError, io_errors_at
 from cloob.evaluate.testsets.class_folders import labels_of_folders
-from cloob.evaluate.testsets.content_hash import Content, content_of
-from cloob.evaluate.testsets.leftovers import is_leftover, may_hide_images, odd_names, some
-from cloob.evaluate.testsets.spec import Description, class_folders
+from cloob.evaluate.testsets.content_hash import Content, content_hash
+from cloob.evaluate.testsets.leftovers import abbreviated, is_leftover, may_hide_images, unusual_names
+from cloob.evaluate.testsets.spec import TestSetSpec, class_folders
 from cloob.images.decoding import ImageError, decode_rgb
 
-_NO_IMAGES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
+_IGNORED_SUFFIXES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
 
 
 class LabeledFolder(ImageFolder):
     """The images of a split of a test set (test, train, validation) as (image, label).
 
-    A class folder without images keeps its label. Hidden files and what desktops, notebooks and archives
-    leave behind (`leftovers`) are neither classes nor images. Raises `InputError` where the folder is not
-    what the description expects: names of class folders (`labels_of_folders`), numbers of classes and images.
+    A class folder without images keeps its label. Hidden files and leftovers of desktops, notebooks and
+    archivers (`leftovers`) are neither classes nor images. Raises `InputError` if the folder does not match
+    the spec: names of class folders (`labels_of_folders`), numbers of classes and images.
     """
 
-    def __init__(self, description: Description, folder: Path, split: str = "test") -> None:
-        self.description, self.split = description, split
-        self.class_names = description.class_names(folder)
-        inside = description.folder_of(split)
-        if inside is None:
-            raise InputError(f"{description.path}: {description.title} has no {split} split; key {split!r}")
-        self._test_folder = folder / description.test
-        if split != "test" and self._test_folder.resolve() == (folder / inside).resolve():
+    def __init__(self, spec: TestSetSpec, folder: Path, split: str = "test") -> None:
+        self.spec, self.split = spec, split
+        self.class_names = spec.class_names(folder)
+        split_folder = spec.folder_of(split)
+        if split_folder is None:
+            raise InputError(f"{spec.path}: {spec.title} has no {split} split; key {split!r}")
+        self._test_folder = folder / spec.test
+        if split != "test" and self._test_folder.resolve() == (folder / split_folder).resolve():
             raise InputError(
-                f"{folder / inside}: the same folder as the test images; name that of the {split} images"
+                f"{folder / split_folder}: the folder of the test images; give that of the {split} images"
             )
-        super().__init__(str(folder / inside), loader=load_image, allow_empty=True)
+        super().__init__(str(folder / split_folder), loader=load_image, allow_empty=True)
         self._check_contents()
 
     @property
@@ -47,106 +47,110 @@ class LabeledFolder(ImageFolder):
         return [path[len(self.root) + 1 :] for path, _ in self.samples]
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """The hook of torchvision: the folders, and the label of each."""
-        described, directory = self.description, Path(directory)
-        found = class_folders(directory, described.path)
-        count, wanted = len(self.class_names), described.expected.classes
-        if wanted is not None and count != wanted:
+        """Override torchvision's hook: the class folders, and the label of each."""
+        spec, directory = self.spec, Path(directory)
+        folders = class_folders(directory, spec.path)
+        count, expected = len(self.class_names), spec.expected.classes
+        if expected is not None and count != expected:
             raise InputError(
-                f"{described.path}: {count} class names where {wanted} are expected; mend `classes`"
+                f"{spec.path}: {count} class names where {expected} are expected; correct `classes`"
             )
-        tests = found if self.split == "test" else class_folders(self._test_folder, described.path)
-        return found, labels_of_folders(directory, found, described, self.class_names, tests)
+        test_folders = folders if self.split == "test" else class_folders(self._test_folder, spec.path)
+        return folders, labels_of_folders(directory, folders, spec, self.class_names, test_folders)
 
     def make_dataset(  # type: ignore[override]  # torchvision's is static
         self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
     ) -> list[tuple[str, int]]:
-        """The hook of torchvision, which of itself leaves out other suffixes and enters every folder."""
-        is_counted = self.description.expected.images_of(self.split) is not None
+        """Override torchvision's hook, which silently skips unknown suffixes and descends into subfolders."""
+        is_counted = self.spec.expected.images_of(self.split) is not None
         samples = []
         for name in sorted(class_to_idx):
             try:
-                entries = sorted(os.scandir(Path(directory, name)), key=lambda each: each.name)
+                entries = sorted(os.scandir(Path(directory, name)), key=lambda entry: entry.name)
             except OSError as error:
                 raise InputError(f"{error.filename}: not readable ({error.strerror})") from None
             for entry in entries:
                 suffix = Path(entry.name.lower()).suffix
                 if is_leftover(entry.name):
-                    # Where images are counted, one that is missing is found below.
+                    # If the number of images is known, a missing one is detected below.
                     if is_counted or not may_hide_images(entry.name, entry.is_dir()):
                         continue
                 elif entry.is_file() and suffix in IMG_EXTENSIONS:
                     samples.append((entry.path, class_to_idx[name]))
                     continue
-                elif entry.is_file() and suffix in _NO_IMAGES:
+                elif entry.is_file() and suffix in _IGNORED_SUFFIXES:
                     continue
                 elif entry.is_symlink() and not Path(entry.path).exists():
-                    raise InputError(f"{entry.path}: a link to nothing; unpack the test set again")
+                    raise InputError(f"{entry.path}: a broken symbolic link; unpack the test set again")
                 raise InputError(
-                    f"{entry.path}: no image of a known suffix ({', '.join(IMG_EXTENSIONS)}); images lie in "
-                    "the class folder itself: convert or rename it, or move it out of there"
+                    f"{entry.path}: not an image with a known suffix ({', '.join(IMG_EXTENSIONS)}) directly "
+                    "in the class folder; convert or rename it, or move it elsewhere"
                 )
         return samples
 
     def _check_contents(self) -> None:
-        expected, where = self.description.expected, f"expected by {self.description.path}"
+        expected = self.spec.expected
         if not self.samples:
             raise InputError(f"{self.root}: no images in the class folders; unpack the test set here")
-        wanted = expected.images_of(self.split)
-        if wanted is not None and len(self.samples) != wanted:
+        count = expected.images_of(self.split)
+        if count is not None and len(self.samples) != count:
             kind, key = {
                 "test": ("images", "images"),
                 "train": ("training images", "train_images"),
                 "validation": ("validation images", "validation_images"),
             }[self.split]
             raise InputError(
-                f"{self.root}: {len(self.samples)} {kind} where {wanted} are {where}{self._suspects()}; "
-                f"unpack the test set again, or set `expected: {key}` to null if yours is another selection"
+                f"{self.root}: {len(self.samples)} {kind} where {self.spec.path} expects "
+                f"{count}{self._possible_causes()}; unpack the test set again, or set `expected.{key}` to "
+                "null if you use a different selection"
             )
         if self.split != "test":
             return
-        filled = Counter(self.targets)
-        empty = {label for label in range(len(self.class_names)) if not filled[label]}
+        images_of_label = Counter(self.targets)
+        empty = {label for label in range(len(self.class_names)) if not images_of_label[label]}
         if expected.empty is not None and empty != set(expected.empty):
             raise InputError(
-                f"{self.root}: the classes without images are {sorted(empty)} where {sorted(expected.empty)} "
-                f"are {where} (from 0); a missing folder shifts all later labels: unpack the set again"
+                f"{self.root}: the classes without images are {sorted(empty)} where {self.spec.path} expects "
+                f"{sorted(expected.empty)} (from 0); a missing folder shifts all following labels: unpack "
+                "the test set again"
             )
 
-    def _suspects(self) -> str:
-        """What may explain another number of images: files in the wrong place, odd names, odd classes."""
+    def _possible_causes(self) -> str:
+        """Possible causes of a wrong number of images: misplaced files, unusual names or class sizes."""
         with os.scandir(self.root) as entries:
-            loose = sorted(each.name for each in entries if each.name.lower().endswith(IMG_EXTENSIONS))
-        left_out = [
+            loose = sorted(entry.name for entry in entries if entry.name.lower().endswith(IMG_EXTENSIONS))
+        ignored = [
             f"{name}/{entry.name}"
             for name in self.classes
             for entry in sorted(Path(self.root, name).iterdir())
             if is_leftover(entry.name)
         ]
         sizes = Counter(self.targets)
-        usual = Counter(sizes.values()).most_common(1)[0]
-        label_of = {label: name for name, label in self.class_to_idx.items()}
-        other = [f"{label_of[label]} ({size})" for label, size in sorted(sizes.items()) if size != usual[0]]
-        parts = {
-            "images in no class folder": loose,
-            "not taken as images": left_out,
-            "names of another form": odd_names(self.names),
-            f"class folders without {usual[0]} images": other if 2 * usual[1] > len(sizes) else [],
+        usual_size, frequency = Counter(sizes.values()).most_common(1)[0]
+        folder_of = {label: name for name, label in self.class_to_idx.items()}
+        unusual = [
+            f"{folder_of[label]} ({size})" for label, size in sorted(sizes.items()) if size != usual_size
+        ]
+        causes = {
+            "images outside of class folders": loose,
+            "ignored as leftovers": ignored,
+            "unusual names": unusual_names(self.names),
+            f"class folders without {usual_size} images": unusual if 2 * frequency > len(sizes) else [],
         }
-        named = [f"{what}: {some(names)}" for what, names in parts.items() if names]
-        return f" ({'; '.join(named)})" if named else ""
+        listed = [f"{cause}: {abbreviated(names)}" for cause, names in causes.items() if names]
+        return f" ({'; '.join(listed)})" if listed else ""
 
-    def content_sha256(self, memory: Path) -> str:
-        """A hash of the relative paths and bytes of all images; `memory` see `content_of`."""
-        return self.content(memory).sha256
+    def content_sha256(self, cache: Path) -> str:
+        """A hash of the relative paths and bytes of all images; for `cache` see `content_hash`."""
+        return self.content(cache).sha256
 
-    def content(self, memory: Path) -> Content:
-        """Hashes of the relative paths and bytes of all images, and of each; `memory` see `content_of`."""
-        return content_of([Path(path) for path, _ in self.samples], self.names, memory)
+    def content(self, cache: Path) -> Content:
+        """Hashes of the relative paths and bytes of all images, and of each image; see `content_hash`."""
+        return content_hash([Path(path) for path, _ in self.samples], self.names, cache)
 
 
 def load_image(path: str | Path) -> Image:
-    """Decode an image file to upright RGB. Raises `InputError` where it cannot be read or decoded."""
+    """Decode an image file to upright RGB. Raises `InputError` if it does not exist or cannot be decoded."""
     try:
         with io_errors_at(path):
             content = Path(path).read_bytes()
@@ -156,7 +160,7 @@ def load_image(path: str | Path) -> Image:
 
 
 def decode(content: bytes, name: str) -> Image:
-    """Decode an image to upright RGB (`cloob.images.decoding`); raises `InputError` naming `name`."""
+    """Decode an image to upright RGB (`cloob.images.decoding`); raises `InputError` that names `name`."""
     try:
         return decode_rgb(content)
     except ImageError as error:

@@ -1,10 +1,10 @@
-"""Files and folders in a test set that desktops, notebooks, archives and file servers left behind."""
+"""Files and folders in a test set that desktops, notebooks, archivers and file servers left behind."""
 
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-# In lower case. What starts with a dot is hidden anyway; listed are the folders that hold copies of images.
+# In lower case. Names that start with a dot are hidden anyway; these folders hold copies of images.
 _NAMES = {
     "__macosx",
     "__pycache__",
@@ -22,25 +22,25 @@ _NAMES = {
     "@recently-snapshot",
 }
 _KNOWN_HIDDEN = {".ipynb_checkpoints", ".git", ".thumbnails", ".xvpics", ".appledouble", ".idea", ".dvc"}
-_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".temp", ".swp", "~")
+_INCOMPLETE = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".temp", ".swp", "~")
 
 
 def is_leftover(name: str) -> bool:
     """Whether a file or folder of this name is neither a class nor an image of a test set."""
     lower = name.lower()
-    return name.startswith(".") or lower in _NAMES or lower.endswith(_UNFINISHED)
+    return name.startswith(".") or lower in _NAMES or lower.endswith(_INCOMPLETE)
 
 
 def may_hide_images(name: str, is_folder: bool) -> bool:
-    """Whether a leftover may stand for images that are missing: an unfinished copy, a hidden folder."""
+    """Whether a leftover may stand for missing images: an incomplete copy, or an unknown hidden folder."""
     lower = name.lower()
     if lower in _NAMES or lower in _KNOWN_HIDDEN:
         return False
-    return is_folder or (lower.endswith(_UNFINISHED) and not name.startswith("."))
+    return is_folder or (lower.endswith(_INCOMPLETE) and not name.startswith("."))
 
 
-def odd_names(names: Collection[str]) -> list[str]:
-    """The names of another form than most have: `1 (2).jpg` among `17.jpg`, `notes` among `n01440764`."""
+def unusual_names(names: Collection[str]) -> list[str]:
+    """Names whose form differs from the majority's: `1 (2).jpg` among `17.jpg`, `notes` among `n01440764`."""
     forms = Counter(map(_form, names))
     if len(forms) < 2:
         return []
@@ -48,10 +48,11 @@ def odd_names(names: Collection[str]) -> list[str]:
     return sorted(name for name in names if _form(name) != usual) if 2 * count > len(names) else []
 
 
-def some(names: Iterable[str], few: int = 3) -> str:
-    """The first few of the names, for a message."""
+def abbreviated(names: Iterable[str], limit: int = 3) -> str:
+    """The first few names, for a message."""
     names = list(names)
-    return ", ".join(map(repr, names[:few])) + (f", and {len(names) - few} more" if len(names) > few else "")
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(repr, names[:limit])) + more
 
 
 def _form(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The middle frame of a video."""
+"""Extraction of the middle frame of a video."""
 
 import io
 from concurrent.futures import as_completed
@@ -14,33 +14,33 @@ from cloob.common.processes import process_pool
 
 
 def middle_frame(video: Path) -> Image.Image:
-    """Frame N // 2 (from 0) of a video's N frames, those that decode. Raises `InputError`.
+    """Frame N // 2 (0-based) of the N decodable frames of a video. Raises `InputError`.
 
-    The frames are counted by decoding: what a container says of their number is often wrong.
+    The frames are counted by decoding them: the frame count in a container's header is often wrong.
     """
     with io_errors_at(video):
-        content = video.read_bytes()  # so that FFmpeg's errors are of the content alone
+        content = video.read_bytes()  # so that errors of FFmpeg concern the content, not the file system
     try:
         with av.open(io.BytesIO(content)) as container:
             count = sum(1 for _ in container.decode(video=0))
         with av.open(io.BytesIO(content)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                if number == count // 2:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index == count // 2:
                     return frame.to_image()
     except (av.FFmpegError, IndexError, OSError, ValueError) as error:
-        raise InputError(f"{video}: not a readable video ({error}); get it again") from None
-    raise InputError(f"{video}: a video without frames; get it again")
+        raise InputError(f"{video}: not a readable video ({error}); download it again") from None
+    raise InputError(f"{video}: a video without frames; download it again")
 
 
-def middle_frames(frames: dict[Path, Path], workers: int) -> None:
-    """Write the middle frame of each video (key) to its path (value), in so many processes."""
+def extract_middle_frames(frames: dict[Path, Path], workers: int) -> None:
+    """Write the middle frame of each video (key) to its path (value), with `workers` processes."""
     with process_pool(max(1, workers)) as pool:
-        tasks = [pool.submit(_write, video, path) for video, path in frames.items()]
+        tasks = [pool.submit(_extract, video, path) for video, path in frames.items()]
         for task in tqdm(as_completed(tasks), total=len(tasks), unit=" videos", desc="middle frames"):
             task.result()
 
 
-def _write(video: Path, path: Path) -> None:
+def _extract(video: Path, path: Path) -> None:
     image = middle_frame(video)
-    with atomic_write(path) as beside:
-        image.save(beside)
+    with atomic_write(path) as temporary:
+        image.save(temporary)

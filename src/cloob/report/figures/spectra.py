@@ -74,8 +74,8 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
             axis.set_title(f"{name} · epoch {last.epoch.iloc[0]} · {tower}s")
             axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
         row_axes[0].set_ylabel("fraction of the variance")
-    effective = Line2D([], [], ls="", marker="o", ms=4, color=INK, label="99% of the variance reached")
-    legend = [*legend_handles(objectives_of(data), markers=True), effective]
+    marker = Line2D([], [], ls="", marker="o", ms=4, color=INK, label="99% of the variance reached")
+    legend = [*legend_handles(objectives_of(data), markers=True), marker]
     add_title(figure, "Covariance spectra of the embeddings", labels, legend)
     return figure
 

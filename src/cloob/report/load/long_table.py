@@ -21,7 +21,7 @@ IDENTITY = COLUMNS[:-2]
 # `statistic` of a table's rows with the value of a single run; other rows aggregate over seeds.
 MEASURED = "measured"
 # How a result was computed; seeds are averaged only if these agree.
-_SAME_PER_COLUMN = ("precision", "training", "dataset_sha256", "description_sha256")
+_SAME_PER_COLUMN = ("precision", "training", "dataset_sha256", "spec_sha256")
 _GUESSES = {"accuracy_top5": 5}  # metric -> number of guesses, which multiplies the chance level
 
 

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -35,7 +36,9 @@ def read_targets(paths: Sequence[Path]) -> pd.DataFrame:
                 f"--results {path}: not of the form RUN/epoch_N/PROTOCOL/DATASET.json or RUN/{LOG}, with a "
                 "RUN such as cc3m-cloob-RN50-cc3m-seed1"
             )
-        target = {"epoch": -1, "protocol": "train", "dataset": ""} | match.groupdict() | {"path": path}
+        target: dict[str, Any] = (
+            {"epoch": -1, "protocol": "train", "dataset": ""} | match.groupdict() | {"path": path}
+        )
         rows.append(target | {"seed": int(target["seed"]), "epoch": int(target["epoch"])})
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -45,7 +48,9 @@ def brace_paths(paths: Iterable[Path]) -> list[str]:
     # (path before the seed, folder after it, suffix) -> seed -> stems
     groups: dict[tuple[str, str, str], dict[int, list[str]]] = {}
     for path in paths:
-        before, seed, after = re.fullmatch(r"(.*-seed)(\d+)(/.*)", path.as_posix(), re.DOTALL).groups()
+        match = re.fullmatch(r"(.*-seed)(\d+)(/.*)", path.as_posix(), re.DOTALL)
+        assert match is not None, path  # all paths match _RESULT or _LOG
+        before, seed, after = match.groups()
         folder, _, name = after.rpartition("/")
         stem, suffix = Path(name).stem, Path(name).suffix
         groups.setdefault((before, folder, suffix), {}).setdefault(int(seed), []).append(stem)

@@ -1,5 +1,7 @@
 """Bar charts over seeds: bars are means, whiskers 95% confidence intervals, dots single seeds."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -13,7 +15,9 @@ _GROUP_WIDTH, _BAR_WIDTH = 0.8, 0.24  # maximum width of a group of bars and of 
 _OFFSET = 0.17  # in bar widths: dots are left of the center, whiskers right
 
 
-def draw_bars(axis: Axes, data: pd.DataFrame, categories: list[object], column: str) -> dict[tuple, float]:
+def draw_bars(
+    axis: Axes, data: pd.DataFrame, categories: Sequence[object], column: str
+) -> dict[tuple, float]:
     """Draw a group of bars per category of `column`; returns the x position of each (category, objective).
 
     `data` has a row per seed: objective, value, and optionally the seed's own interval low, high.

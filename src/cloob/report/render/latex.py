@@ -57,7 +57,7 @@ def latex_prose(prose: Prose) -> str:
 def _escaped(character: str) -> str:
     if character in _ESCAPES:
         return _ESCAPES[character]
-    letter, *accents = unicodedata.normalize("NFD", character)
+    letter, *accents = list(unicodedata.normalize("NFD", character))
     accented = character < "\u0180" and letter.isascii() and len(accents) == 1 and accents[0] in _ACCENTS
     if character.isascii() or accented or character in _CHARACTERS:
         return character

@@ -8,11 +8,13 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from cloob.common.atomic_files import atomic_write
 from cloob.objectives.registry import OBJECTIVES
@@ -94,7 +96,7 @@ def legend_handles(objectives: list[str], markers: bool = False) -> list[Line2D]
     ]
 
 
-def add_title(figure: Figure, title: str, labels: Labels, legend: list[Line2D]) -> None:
+def add_title(figure: Figure, title: str, labels: Labels, legend: Sequence[Artist]) -> None:
     """Add the title with the configured suffix below it, and the legend at the bottom."""
     suffix = figure_text(labels.title_suffix, _MAX_SUFFIX)
     lines = textwrap.wrap(suffix, int(_CHARACTERS_PER_INCH * figure.get_figwidth()))
@@ -135,4 +137,5 @@ def _fix_layout(figure: Figure) -> None:
     FigureCanvasAgg(figure).draw()
     figure.set_layout_engine("none")
     for axis in figure.axes:
-        axis.set_position([round(value, 6) for value in axis.get_position(original=True).bounds])
+        bounds = (round(value, 6) for value in axis.get_position(original=True).bounds)
+        axis.set_position(Bbox.from_bounds(*bounds))

@@ -1,4 +1,4 @@
-"""The authors' released checkpoints give the embeddings that their layout means, for every architecture."""
+"""The authors' released checkpoints give the embeddings of a reference implementation."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cloob.common.errors import InputError
-from cloob.models.clip import load_encoder
+from cloob.models.load import load_model
 from cloob.models.released import convert
 from tests.helpers.authors_checkpoints import SIZES, Oracle, released
 
@@ -23,10 +23,10 @@ def rn50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("architecture", SIZES)
-def test_a_released_checkpoint_embeds_as_its_weights_say(architecture: str, tmp_path: Path) -> None:
+def test_released_checkpoint_gives_the_reference_embeddings(architecture: str, tmp_path: Path) -> None:
     checkpoint = released(architecture)
     torch.save(checkpoint, tmp_path / "released.pt")
-    model, about = load_encoder(tmp_path / "released.pt")
+    model = load_model(tmp_path / "released.pt")
     model, oracle = model.double(), Oracle(checkpoint)
     pixels = torch.randn(1, 3, *[SIZES[architecture].pixels] * 2, dtype=torch.float64)
     whole_context = open_clip.SimpleTokenizer(context_length=77)(TEXTS)
@@ -36,36 +36,40 @@ def test_a_released_checkpoint_embeds_as_its_weights_say(architecture: str, tmp_
         torch.testing.assert_close(model.encode_text(model.tokenizer(TEXTS)), expected, rtol=1e-9, atol=1e-10)
     picture = Image.effect_noise((400, 300), 64)
     assert model.preprocess(picture).shape == pixels.shape[1:]
-    assert about["run"] == {"name": f"cloob_{architecture}", "architecture": architecture}
-    assert about["epoch"] == 28
-    assert (about["inv_temperature"], about["hopfield_beta"]) == pytest.approx((30, 8), rel=1e-6)
+    assert model.metadata["run"] == {"name": f"cloob_{architecture}", "architecture": architecture}
+    assert model.metadata["epoch"] == 28
+    assert (model.metadata["inv_temperature"], model.metadata["hopfield_beta"]) == pytest.approx(
+        (30, 8), rel=1e-6
+    )
     assert torch.equal(model.logit_scale.exp().round(), torch.tensor(30.0, dtype=torch.float64))
 
 
-def test_half_precision_weights_are_taken_exactly(rn50: Path, tmp_path: Path) -> None:
+def test_half_precision_weights_are_converted_exactly(rn50: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(rn50, weights_only=True)
     weights = checkpoint["state_dict"]
-    halved = {name: each.half() if each.ndim > 1 else each for name, each in weights.items()}
+    halved = {name: weight.half() if weight.ndim > 1 else weight for name, weight in weights.items()}
     torch.save(checkpoint | {"state_dict": halved}, tmp_path / "half.pt")
-    model, _ = load_encoder(tmp_path / "half.pt")
-    taken = model.visual.conv1.weight
-    assert taken.dtype == torch.float32
-    assert torch.equal(taken, weights["module.visual.conv1.weight"].half().float())
+    model = load_model(tmp_path / "half.pt")
+    loaded = model.visual.conv1.weight
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded, weights["module.visual.conv1.weight"].half().float())
 
 
-def test_without_the_prefix_and_without_beta_it_is_recognised_too(rn50: Path, tmp_path: Path) -> None:
+def test_checkpoint_without_prefix_and_beta_is_recognized(rn50: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(rn50, weights_only=True)
-    weights = {name.removeprefix("module."): each for name, each in checkpoint["state_dict"].items()}
+    weights = {name.removeprefix("module."): weight for name, weight in checkpoint["state_dict"].items()}
     del weights["logit_scale_hopfield"]
     torch.save({"state_dict": weights}, tmp_path / "bare.pt")
-    model, about = load_encoder(tmp_path / "bare.pt")
-    assert about["hopfield_beta"] is None
-    assert about["run"]["architecture"] == "RN50"
+    model = load_model(tmp_path / "bare.pt")
+    assert model.metadata["hopfield_beta"] is None
+    assert model.metadata["run"]["architecture"] == "RN50"
     assert torch.equal(model.text_projection, weights["transformer.text_projection"])
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_the_states_of_a_real_optimizer_and_schedule_load(rn50: Path, tmp_path: Path, zipped: bool) -> None:
+def test_checkpoint_with_optimizer_and_scheduler_states_loads(
+    rn50: Path, tmp_path: Path, zipped: bool
+) -> None:
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.AdamW([weight], lr=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
@@ -75,43 +79,41 @@ def test_the_states_of_a_real_optimizer_and_schedule_load(rn50: Path, tmp_path: 
     states = {"optimizer": optimizer.state_dict(), "scheduler": schedule.state_dict()}
     content = torch.load(rn50, weights_only=True) | states
     torch.save(content, tmp_path / "whole.pt", _use_new_zipfile_serialization=zipped)
-    _, about = load_encoder(tmp_path / "whole.pt")
-    assert about["run"]["architecture"] == "RN50"
+    model = load_model(tmp_path / "whole.pt")
+    assert model.metadata["run"]["architecture"] == "RN50"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda weights: weights.pop("module.visual.bn1.weight"), "of none of RN50, RN101"),
-        (lambda weights: weights.update({"module.extra": torch.zeros(2)}), "of none of RN50, RN101"),
+        (lambda weights: weights.pop("module.visual.bn1.weight"), "match none of RN50, RN101"),
+        (lambda weights: weights.update({"module.extra": torch.zeros(2)}), "match none of RN50, RN101"),
         (
             lambda weights: weights.update({"module.transformer.ln_final.bias": torch.zeros(3)}),
-            "of none of RN50, RN101",
+            "match none of RN50, RN101",
         ),
         (lambda weights: weights.pop("module.logit_inv_tau"), "temperature .* is missing"),
         (
             lambda weights: weights.update({"module.logit_inv_tau": torch.tensor(float("nan"))}),
-            "logit_inv_tau is no finite number",
+            "logit_inv_tau or its exponential is not a finite number",
         ),
         (
             lambda weights: weights.update({"module.logit_scale_hopfield": torch.tensor(800.0)}),
-            "logit_scale_hopfield is no finite number, or its exponential is not",
+            "logit_scale_hopfield or its exponential is not a finite number",
         ),
         (lambda weights: weights.update({"module.visual.bn1.weight": "text"}), "not all weights are tensors"),
     ],
 )
-def test_other_weights_are_refused(rn50: Path, change, message: str) -> None:
+def test_unsupported_weights_are_rejected(rn50: Path, change, message: str) -> None:
     checkpoint = torch.load(rn50, weights_only=True, mmap=True)
     change(checkpoint["state_dict"])
     with pytest.raises(InputError, match=message):
         convert(checkpoint)
 
 
-def test_the_refusal_names_the_file_in_one_line(tmp_path: Path) -> None:
+def test_rejection_names_the_file_in_one_line(tmp_path: Path) -> None:
     few = {"module.transformer.text_projection": torch.ones(2), "module.logit_inv_tau": torch.tensor(1.0)}
     torch.save({"state_dict": few}, tmp_path / "few.pt")
-    with pytest.raises(
-        InputError, match=r"few\.pt: neither .* \(2 weights that are of none of RN50"
-    ) as caught:
-        load_encoder(tmp_path / "few.pt")
+    with pytest.raises(InputError, match=r"few\.pt: neither .* \(the 2 weights match none of RN50") as caught:
+        load_model(tmp_path / "few.pt")
     assert "\n" not in str(caught.value)

@@ -1,0 +1,69 @@
+"""The grid of runs, and the arguments of `cloob train`."""
+
+from cloob.train.recipe import Run
+from cloob.workflow.runs import (
+    embedding_eval_epochs,
+    first_and_eval_epochs,
+    planned_runs,
+    train_flags,
+    training_shards,
+)
+from tests.helpers.configs import config_from
+
+ROW = {"corpus": "yfcc15m", "architectures": ["RN50"], "recipe": "yfcc15m", "seeds": [1, 2]}
+
+
+def test_every_combination_of_a_row_is_a_run():
+    config = config_from(
+        runs=[
+            ROW | {"objectives": ["clip", "cloob"], "validation": "cc3m"},
+            ROW | {"objectives": ["infoloob"]},
+        ]
+    )
+    runs = planned_runs(config)
+    assert list(runs) == [
+        "yfcc15m-clip-RN50-yfcc15m-seed1",
+        "yfcc15m-clip-RN50-yfcc15m-seed2",
+        "yfcc15m-cloob-RN50-yfcc15m-seed1",
+        "yfcc15m-cloob-RN50-yfcc15m-seed2",
+        "yfcc15m-infoloob-RN50-yfcc15m-seed1",
+        "yfcc15m-infoloob-RN50-yfcc15m-seed2",
+    ]
+    first, last = next(iter(runs.values())), list(runs.values())[-1]
+    assert first.run == Run("yfcc15m", "clip", "RN50", "yfcc15m", 1)
+    # The validation split is that of the row, by default that of the training corpus.
+    assert (first.validation, last.validation) == ("cc3m", "yfcc15m")
+
+
+def test_a_run_trains_on_its_corpus_and_validates_on_the_chosen_one():
+    assert training_shards(config_from(), "yfcc15m-cloob-RN50-yfcc15m-seed1") == {
+        "shards": "results/shards/yfcc15m/train/shards.json",
+        "validation": "results/shards/cc3m/validation/shards.json",
+    }
+
+
+def test_train_flags_are_the_run_its_recipe_and_the_hyperparameters_of_its_objective():
+    config = config_from(train={"node_local_dir": "/scratch/it's"})
+    flags = train_flags(config, "cc3m-cloob-RN50-cc3m-seed3")
+    expected = [
+        *("--corpus=cc3m", "--objective=cloob", "--architecture=RN50", "--recipe=cc3m", "--seed=3"),
+        *("--epochs=128", "--batch-size=512", "--learning-rate=0.001", "--schedule=cosine_restarts"),
+        *("--inv-temperature=30", "--learnable-temperature=False", "--hopfield-beta=8"),
+        *("--model=RN50-quickgelu", "--node-local-dir=/scratch/it's"),
+    ]
+    assert set(expected) <= set(flags)
+    assert [flag for flag in flags if "keep-epochs" in flag] == [
+        f"--keep-epochs={epoch}" for epoch in (1, 8, 16, 31, 64, 96, 128)
+    ]
+    assert not [flag for flag in flags if "eval-epochs" in flag or "objectives" in flag]
+
+
+def test_objectives_without_hopfield_retrieval_have_no_beta():
+    flags = train_flags(config_from(), "cc3m-clip-RN50-cc3m-seed3")
+    assert not [flag for flag in flags if "hopfield" in flag]
+
+
+def test_embedding_structure_is_evaluated_at_eval_epochs_too():
+    recipe = {"eval_epochs": [4, 10], "embedding_eval_epochs": [2, 10]}
+    assert embedding_eval_epochs(recipe) == [2, 4, 10]
+    assert first_and_eval_epochs(recipe | {"embedding_eval_epochs": [2, 3]}) == [2, 4, 10]
