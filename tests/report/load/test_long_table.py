@@ -69,7 +69,7 @@ def test_section_titles_name_the_features(report: Callable, tmp_path: Path, feat
         ("precision", "float32", "bfloat16"),
         ("training", {"seed": 0}, {"seed": 1}),
         ("dataset_sha256", "a", "b"),
-        ("description_sha256", "a", "b"),
+        ("spec_sha256", "a", "b"),
     ],
 )
 def test_seeds_that_were_evaluated_differently_are_an_error(
