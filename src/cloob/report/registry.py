@@ -49,8 +49,7 @@ INPUTS = {
     "retrieval": Input("results", "retrieval results of every run, eval epoch and retrieval set"),
     # Of the following three, figures use the first retrieval set only.
     "embedding_structure": Input(
-        "results",
-        "embedding_structure results of every run, eval epoch and retrieval set (figures: the first one)",
+        "results", "embedding_structure results of every run, eval epoch and retrieval set"
     ),
     "embedding_structure_first_and_eval": Input(
         "results", "embedding_structure results at the first recorded epoch and every eval epoch"
