@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-# Files whose tests train models, run the workflow or whole downloads, or need large models or much memory.
+# Files whose tests train models, start Snakemake or whole downloads, or need large models or much memory.
 # In this order they run first: the longest must not start last.
 INTEGRATION = (
     "slurm/test_pipeline.py",
@@ -20,10 +20,17 @@ INTEGRATION = (
     "report/test_hostile_text.py",
     "workflow/test_released.py",
     "workflow/test_hostile_report.py",
+    "workflow/test_plan.py",
+    "workflow/test_preflight.py",
+    "workflow/test_report_plan.py",
+    "workflow/test_shell_commands.py",
+    "workflow/test_toy_data.py",
+    "workflow/test_make.py",
     "objectives/test_memory.py",
+    "objectives/test_distributed.py",
+    "shards/test_shuffle.py",
     "train/test_start.py",
     "slurm/test_faults.py",
-    "docs/test_extending.py",
 )
 
 

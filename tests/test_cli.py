@@ -1,14 +1,16 @@
-"""A folder in place of a file, or a file in place of a folder, is one line, not a traceback."""
+"""The command line: help without imports of a stage, and one-line errors for wrong paths."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cloob.cli import main
+from cloob.cli import STAGES, main
 
 COMMANDS = [
-    "download urls --reader yfcc100m --metadata {folder} --subset {file} --caption title --image-base-url http://x.example"
-    " --urls {new}/l.parquet --outcomes {new}/f.csv",
+    "download urls --reader yfcc100m --metadata {folder} --subset {file} --caption title"
+    " --image-base-url http://x.example --urls {new}/l.parquet --outcomes {new}/f.csv",
     "download summary --list-outcomes train={folder} --ledgers train={file} --summary {new}/s.csv",
     "download urls --reader conceptual_captions --list {list} --urls {file}/l.parquet --outcomes {new}/f.csv",
     "shards verify --shards {folder} --outcomes {file} --processes 1",
@@ -16,15 +18,32 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_path_of_the_wrong_kind_is_one_line(
+def test_a_folder_in_place_of_a_file_and_vice_versa_is_a_one_line_error(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "list").write_text("a cat\thttp://x.example/1.jpg\n")
-    places = {name: tmp_path / name for name in ("folder", "file", "list", "new")}
-    with pytest.raises(SystemExit) as ended:
-        main(command.format(**places).split())
-    assert ended.value.code == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert ": error: " in said and "name another" in said
+    paths = {name: tmp_path / name for name in ("folder", "file", "list", "new")}
+    with pytest.raises(SystemExit) as exit_:
+        main(command.format(**paths).split())
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert ": error: " in message and "use another path" in message
+
+
+def test_help_lists_all_stages_without_importing_one() -> None:
+    program = "import sys; from cloob.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    help_text, _, modules = done.stdout.rstrip().rpartition("\n")
+    assert all(f"    {stage} " in help_text for stage in STAGES)
+    stages = tuple(f"cloob.{name.replace('-', '_')}" for name in STAGES)
+    assert [name for name in modules.split() if name.startswith(stages) or name in ("torch", "pandas")] == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([stage, "--help"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: cloob {stage}")

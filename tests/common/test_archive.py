@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import resource
 import stat
 import tarfile
@@ -17,7 +16,6 @@ import pytest
 
 from cloob.common import archive as archive_module
 from cloob.common.archive import extract_archive, is_archive
-from cloob.common.directories import remove_tree
 from cloob.common.errors import InputError
 
 FILES = {"set/test/a/1.jpg": b"one", "set/test/b/2.jpg": b"two" * 1000}
@@ -323,38 +321,6 @@ def test_name_of_both_a_file_and_a_folder_is_rejected(tmp_path: Path, make, name
     with pytest.raises(InputError, match="twice"):
         extract_archive(make(tmp_path / "a", dict.fromkeys(names, b"1")), tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
-
-
-def test_remove_tree_deletes_deep_unreadable_and_oddly_named_trees(tmp_path: Path) -> None:
-    tree, outside = tmp_path / "out", tmp_path / "outside"
-    for folder in (tree, outside):
-        folder.mkdir()
-        (folder / "file").touch()
-    os.mkfifo(tree / "pipe")
-    (tree / os.fsdecode(b"\xff\n")).touch()
-    (tree / "link").symlink_to(outside)
-    (tree / "dangling").symlink_to("nowhere")
-    locked = tree / "locked" / "deeper" / "deepest"
-    locked.mkdir(parents=True)
-    (locked / "file").touch()
-    for folder in (locked, locked.parent, locked.parent.parent):
-        folder.chmod(0)
-    before = os.open(".", os.O_RDONLY)
-    os.chdir(tree)
-    try:
-        for _ in range(1_000):
-            Path("deep").mkdir()
-            os.chdir("deep")
-    finally:
-        os.fchdir(before)
-        os.close(before)
-    remove_tree(tree)
-    assert not tree.exists()
-    assert (outside / "file").exists()
-    (tmp_path / "link").symlink_to(outside)
-    remove_tree(tmp_path / "link")
-    remove_tree(tmp_path / "nothing")
-    assert [path.name for path in tmp_path.iterdir()] == ["outside"]
 
 
 def test_full_disk_is_not_reported_as_a_damaged_archive(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
 """Text files: all line endings and byte order marks are handled; other formats are recognized."""
 
 import gzip
-import json
 from pathlib import Path
 
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.common.json_files import read_json
 from cloob.common.text import describe_non_text, read_text
 
 
@@ -36,8 +34,3 @@ def test_other_formats_raise_input_error_with_a_remedy(tmp_path: Path, content: 
 @pytest.mark.parametrize("content", [b"", b"a", b"a\tb", b"BZ", "\u00e9\u00e9".encode(), b"<3 you\thttp://x"])
 def test_text_is_not_taken_for_another_format(content: bytes) -> None:
     assert describe_non_text(content) is None
-
-
-def test_json_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": 1}).encode())
-    assert read_json(tmp_path / "a.json") == {"a": 1}

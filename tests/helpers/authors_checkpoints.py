@@ -1,7 +1,7 @@
-"""An independent reimplementation of CLIP's two towers over weights in the authors' layout; such weights.
+"""Random checkpoints in the authors' layout, and an independent implementation of CLIP's encoders for them.
 
-Written from the architecture's description in functional form, float64, one text and one image at a time
-where that is plainest: no module of open_clip, nothing of cloob.
+The implementation follows the description of the architecture in functional form and float64, one text or
+image at a time where that is simplest, and uses neither open_clip nor cloob.
 """
 
 import math
@@ -16,7 +16,7 @@ CONTEXT, VOCABULARY, HEAD = 77, 49408, 64
 
 @dataclass(frozen=True)
 class Sizes:
-    """An architecture of the paper: `layers` per stage of a ResNet, or the one number of a ViT."""
+    """An architecture of the paper: `layers` is a tuple for the stages of a ResNet, an integer for a ViT."""
 
     embed: int
     pixels: int
@@ -36,17 +36,17 @@ SIZES = {
 
 
 def released(architecture: str, seed: int = 0) -> dict:
-    """A checkpoint in the authors' layout with random weights, such that every layer matters."""
+    """A checkpoint in the authors' layout with random weights, such that every layer affects the output."""
     sizes, generator = SIZES[architecture], torch.Generator().manual_seed(seed)
     weights: dict[str, Tensor] = {}
 
-    def draw(name: str, *shape: int, scale: float | None = None, around: float = 0.0) -> None:
+    def draw(name: str, *shape: int, scale: float | None = None, mean: float = 0.0) -> None:
         fan_in = math.prod(shape[1:]) if len(shape) > 1 else shape[0]
         scale = fan_in**-0.5 if scale is None else scale
-        weights[f"module.{name}"] = around + scale * torch.randn(*shape, generator=generator)
+        weights[f"module.{name}"] = mean + scale * torch.randn(*shape, generator=generator)
 
     def norm(name: str, width: int) -> None:
-        draw(f"{name}.weight", width, scale=0.2, around=1.0)
+        draw(f"{name}.weight", width, scale=0.2, mean=1.0)
         draw(f"{name}.bias", width, scale=0.2)
 
     def batch_norm(name: str, width: int) -> None:
@@ -90,8 +90,8 @@ def released(architecture: str, seed: int = 0) -> dict:
             for layer in range(layers):
                 block = f"visual.layer{stage + 1}.{layer}"
                 shapes = ((planes, inputs, 1), (planes, planes, 3), (4 * planes, planes, 1))
-                for number, (outputs, before, kernel) in enumerate(shapes, start=1):
-                    draw(f"{block}.conv{number}.weight", outputs, before, kernel, kernel)
+                for number, (outputs, channels, kernel) in enumerate(shapes, start=1):
+                    draw(f"{block}.conv{number}.weight", outputs, channels, kernel, kernel)
                     batch_norm(f"{block}.bn{number}", outputs)
                 if layer == 0:
                     draw(f"{block}.downsample.0.weight", 4 * planes, inputs, 1, 1)
@@ -118,8 +118,8 @@ def released(architecture: str, seed: int = 0) -> dict:
     }
 
 
-class Oracle:
-    """The forward pass of either tower over the weights of `released`, in float64."""
+class ReferenceModel:
+    """The forward pass of both encoders with the weights of `released`, in float64."""
 
     def __init__(self, checkpoint: dict) -> None:
         self.weights = {
@@ -131,7 +131,7 @@ class Oracle:
         return self._vit(pixels) if "visual.class_embedding" in self.weights else self._resnet(pixels)
 
     def text(self, tokens: Tensor) -> Tensor:
-        """(77,) -> (d,): the whole context is computed, and read at the end token."""
+        """(77,) -> (d,): computed over the full context, read at the end-of-text token."""
         w = self.weights
         x = w["transformer.token_embedding.weight"][tokens] + w["transformer.positional_embedding"]
         x = self._transformer(x, "transformer.transformer", causal=True)
@@ -140,28 +140,28 @@ class Oracle:
 
     def _resnet(self, x: Tensor) -> Tensor:
         for number, stride in ((1, 2), (2, 1), (3, 1)):
-            x = F.relu(self._convolved(x, "visual", number, stride=stride))
+            x = F.relu(self._conv_bn(x, "visual", number, stride=stride))
         x = F.avg_pool2d(x, 2)
         for stage in range(1, 5):
             layer = 0
             while f"visual.layer{stage}.{layer}.conv1.weight" in self.weights:
-                shrinks = stage > 1 and layer == 0
-                x = self._bottleneck(x, f"visual.layer{stage}.{layer}", shrinks)
+                downsamples = stage > 1 and layer == 0
+                x = self._bottleneck(x, f"visual.layer{stage}.{layer}", downsamples)
                 layer += 1
-        return torch.stack([self._attention_pool(each) for each in x])
+        return torch.stack([self._attention_pool(maps) for maps in x])
 
-    def _bottleneck(self, x: Tensor, name: str, shrinks: bool) -> Tensor:
-        inner = F.relu(self._convolved(x, name, 1))
-        inner = F.relu(self._convolved(inner, name, 2))
-        inner = F.avg_pool2d(inner, 2) if shrinks else inner
-        inner = self._convolved(inner, name, 3)
+    def _bottleneck(self, x: Tensor, name: str, downsamples: bool) -> Tensor:
+        inner = F.relu(self._conv_bn(x, name, 1))
+        inner = F.relu(self._conv_bn(inner, name, 2))
+        inner = F.avg_pool2d(inner, 2) if downsamples else inner
+        inner = self._conv_bn(inner, name, 3)
         if f"{name}.downsample.0.weight" in self.weights:
-            x = F.avg_pool2d(x, 2) if shrinks else x
+            x = F.avg_pool2d(x, 2) if downsamples else x
             x = F.conv2d(x, self.weights[f"{name}.downsample.0.weight"])
             x = self._batch_norm(x, f"{name}.downsample.1")
         return F.relu(inner + x)
 
-    def _convolved(self, x: Tensor, name: str, number: int, stride: int = 1) -> Tensor:
+    def _conv_bn(self, x: Tensor, name: str, number: int, stride: int = 1) -> Tensor:
         kernel = self.weights[f"{name}.conv{number}.weight"]
         x = F.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
         return self._batch_norm(x, f"{name}.bn{number}")
@@ -173,22 +173,22 @@ class Oracle:
         return x * scale[:, None, None] + shift[:, None, None]
 
     def _attention_pool(self, x: Tensor) -> Tensor:
-        """(C, H, W) -> (d,): the mean of all places asks all places."""
+        """(C, H, W) -> (d,): the query is the mean over all positions."""
         name = "visual.attnpool"
-        places = x.flatten(1).T
-        places = torch.cat([places.mean(0, keepdim=True), places])
-        places = places + self.weights[f"{name}.positional_embedding"]
-        query, key, value = (self._linear(places, f"{name}.{part}_proj") for part in "qkv")
+        tokens = x.flatten(1).T
+        tokens = torch.cat([tokens.mean(0, keepdim=True), tokens])
+        tokens = tokens + self.weights[f"{name}.positional_embedding"]
+        query, key, value = (self._linear(tokens, f"{name}.{part}_proj") for part in "qkv")
         return self._linear(_attention(query[:1], key, value)[0], f"{name}.c_proj")
 
     def _vit(self, x: Tensor) -> Tensor:
         w = self.weights
         patch = w["visual.conv1.weight"].shape[-1]
-        patches = F.unfold(x, patch, stride=patch)  # (N, 3·p·p, places)
-        places = torch.einsum("wk,nkp->npw", w["visual.conv1.weight"].flatten(1), patches)
+        patches = F.unfold(x, patch, stride=patch)  # (N, 3·p·p, positions)
+        tokens = torch.einsum("wk,nkp->npw", w["visual.conv1.weight"].flatten(1), patches)
         embedded = []
-        for each in places:
-            y = torch.cat([w["visual.class_embedding"][None], each]) + w["visual.positional_embedding"]
+        for sequence in tokens:
+            y = torch.cat([w["visual.class_embedding"][None], sequence]) + w["visual.positional_embedding"]
             y = self._transformer(self._layer_norm(y, "visual.ln_pre"), "visual.transformer", causal=False)
             embedded.append(self._layer_norm(y[0], "visual.ln_post") @ w["visual.proj"])
         return torch.stack(embedded)
@@ -208,9 +208,9 @@ class Oracle:
         return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
 
     def _layer_norm(self, x: Tensor, name: str) -> Tensor:
-        centerd = x - x.mean(-1, keepdim=True)
-        deviation = torch.sqrt((centerd**2).mean(-1, keepdim=True) + 1e-5)
-        return centerd / deviation * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+        centered = x - x.mean(-1, keepdim=True)
+        deviation = torch.sqrt((centered**2).mean(-1, keepdim=True) + 1e-5)
+        return centered / deviation * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ from cloob.shards.writer import Sample, write_shard
 
 
 def shards_of(folder: Path, pairs: list[tuple[int, str]], sha256: str = "of the content") -> Shards:
-    """Captioned images, told apart by a level; equal levels are equal bytes."""
+    """Shards of captioned images, each generated from an integer: equal integers give equal bytes."""
     samples = []
     for number, (level, caption) in enumerate(pairs):
         jpeg = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Encoders that are small but real."""
+"""Model configurations that are small but complete."""
 
 MODEL_CONFIG = {
     "embed_dim": 16,

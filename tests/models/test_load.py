@@ -68,12 +68,12 @@ def test_exported_folder_gives_the_same_embeddings(encoder, tmp_path: Path, form
 
 def test_open_clip_model_is_loaded_with_a_file_of_weights(tmp_path: Path) -> None:
     torch.manual_seed(6)
-    theirs = open_clip.create_model("ViT-S-32-alt").eval()
-    save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
+    reference = open_clip.create_model("ViT-S-32-alt").eval()
+    save_file(reference.state_dict(), tmp_path / "weights.safetensors")
     model = load_model(f"ViT-S-32-alt:{tmp_path / 'weights.safetensors'}")
     tokens = open_clip.get_tokenizer("ViT-S-32-alt")(TEXTS)
     with torch.inference_mode():
-        assert torch.equal(embeddings(model)[1], theirs.encode_text(tokens, normalize=True))
+        assert torch.equal(embeddings(model)[1], reference.encode_text(tokens, normalize=True))
     assert model.metadata["run"]["name"].startswith("ViT-S-32-alt:")
 
 

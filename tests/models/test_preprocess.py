@@ -58,9 +58,9 @@ def test_preprocess_is_bit_identical_to_open_clips_transform(
 
 
 def test_exported_model_has_the_same_transform(exported: Path) -> None:
-    _, _, theirs = open_clip.create_model_and_transforms(f"local-dir:{exported}")
+    _, _, reference = open_clip.create_model_and_transforms(f"local-dir:{exported}")
     for size in SIZES:
-        assert torch.equal(theirs(image := photo(size)), evaluation_transform(CONFIG)(image))
+        assert torch.equal(reference(image := photo(size)), evaluation_transform(CONFIG)(image))
 
 
 @pytest.mark.parametrize("form", ["ours", "open_clip"])

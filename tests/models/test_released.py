@@ -10,7 +10,7 @@ from PIL import Image
 from cloob.common.errors import InputError
 from cloob.models.load import load_model
 from cloob.models.released import convert
-from tests.helpers.authors_checkpoints import SIZES, Oracle, released
+from tests.helpers.authors_checkpoints import SIZES, ReferenceModel, released
 
 TEXTS = ["a photo of a dog", "", "grass " * 100]
 
@@ -27,12 +27,12 @@ def test_released_checkpoint_gives_the_reference_embeddings(architecture: str, t
     checkpoint = released(architecture)
     torch.save(checkpoint, tmp_path / "released.pt")
     model = load_model(tmp_path / "released.pt")
-    model, oracle = model.double(), Oracle(checkpoint)
+    model, reference = model.double(), ReferenceModel(checkpoint)
     pixels = torch.randn(1, 3, *[SIZES[architecture].pixels] * 2, dtype=torch.float64)
     whole_context = open_clip.SimpleTokenizer(context_length=77)(TEXTS)
     with torch.inference_mode():
-        torch.testing.assert_close(model.encode_image(pixels), oracle.image(pixels), rtol=1e-9, atol=1e-10)
-        expected = torch.stack([oracle.text(tokens) for tokens in whole_context])
+        torch.testing.assert_close(model.encode_image(pixels), reference.image(pixels), rtol=1e-9, atol=1e-10)
+        expected = torch.stack([reference.text(tokens) for tokens in whole_context])
         torch.testing.assert_close(model.encode_text(model.tokenizer(TEXTS)), expected, rtol=1e-9, atol=1e-10)
     picture = Image.effect_noise((400, 300), 64)
     assert model.preprocess(picture).shape == pixels.shape[1:]

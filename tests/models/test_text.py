@@ -31,15 +31,15 @@ def encoder():
 @pytest.mark.parametrize("texts", [TEXTS[:3], TEXTS], ids=["shorter than the context", "longer"])
 @pytest.mark.parametrize("normalize", [False, True])
 def test_embeddings_and_gradients_equal_open_clips_with_full_context(encoder, texts, normalize):
-    theirs = open_clip.CLIP(**CONFIG).double()
-    theirs.load_state_dict(encoder.state_dict())
+    reference = open_clip.CLIP(**CONFIG).double()
+    reference.load_state_dict(encoder.state_dict())
     whole_context = open_clip.SimpleTokenizer(context_length=20)(texts)
     actual = encoder.encode_text(tokenizer_for(CONFIG)(texts), normalize=normalize)
-    expected = theirs.encode_text(whole_context, normalize=normalize)
+    expected = reference.encode_text(whole_context, normalize=normalize)
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
     actual.square().sum().backward()
     expected.square().sum().backward()
-    for name, parameter in theirs.named_parameters():
+    for name, parameter in reference.named_parameters():
         if parameter.grad is not None:
             ours = encoder.get_parameter(name).grad
             torch.testing.assert_close(ours, parameter.grad, rtol=1e-9, atol=1e-12, msg=name)

@@ -22,7 +22,7 @@ from torch import Tensor
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.models.config import model_config
 from cloob.models.preprocessing import evaluation_transform
-from tests.helpers.authors_checkpoints import Oracle, released
+from tests.helpers.authors_checkpoints import ReferenceModel, released
 from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
 
@@ -64,7 +64,7 @@ def make_testset(folder: Path, server: RangeServer) -> Path:
     return folder / "birdsnap.yaml"
 
 
-class OracleWithoutProjection(Oracle):
+class ReferenceWithoutProjection(ReferenceModel):
     """The oracle without the final projection of its image tower."""
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
@@ -77,17 +77,17 @@ def oracle_features(checkpoint: dict, folder: Path) -> dict[str, Tensor]:
     transform = evaluation_transform(model_config("RN50-quickgelu"))
     paths = sorted(folder.rglob("*.png"))
     pixels = torch.stack([transform(load_image(str(path))) for path in paths]).double()
-    before = OracleWithoutProjection(checkpoint).image(pixels)
+    before = ReferenceWithoutProjection(checkpoint).image(pixels)
     return {
         "before_projection": before,
-        "after_projection": Oracle(checkpoint)._linear(before, "visual.attnpool.c_proj"),
+        "after_projection": ReferenceModel(checkpoint)._linear(before, "visual.attnpool.c_proj"),
         "labels": torch.tensor([int(path.parent.name) for path in paths]),
     }
 
 
 @torch.inference_mode()
 def oracle_accuracy(checkpoint: dict, images: dict[str, Tensor]) -> float:
-    oracle = Oracle(checkpoint)
+    oracle = ReferenceModel(checkpoint)
     tokens = open_clip.SimpleTokenizer(context_length=77)(
         [f"a photo of a {name}, a type of bird." for name in NAMES]
     )

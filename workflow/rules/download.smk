@@ -14,7 +14,7 @@ rule user_inputs:
     log:
         "<results>/logs/download/user_inputs.log",
     conda:
-        "../../envs/lists.yaml"
+        "../../envs/urls.yaml"
     params:
         message=lambda wildcards, output: missing_inputs_message(config, output),
     shell:
@@ -30,7 +30,7 @@ rule urls:
     log:
         "<results>/logs/download/{corpus}_{split}_urls.log",
     conda:
-        "../../envs/lists.yaml"
+        "../../envs/urls.yaml"
     # For the decompression of large lists; more threads do not help, because parsing is then the bottleneck.
     threads: 8
     params:
@@ -71,7 +71,7 @@ rule image_outcomes:
     log:
         "<results>/logs/download/{corpus}_{split}_outcomes.log",
     conda:
-        "../../envs/lists.yaml"
+        "../../envs/urls.yaml"
     params:
         flags=lambda wildcards, input: flags({"ledgers": input.ledgers}),
     shell:
@@ -87,7 +87,7 @@ rule summary:
     log:
         "<results>/logs/download/{corpus}_summary.log",
     conda:
-        "../../envs/lists.yaml"
+        "../../envs/urls.yaml"
     params:
         flags=lambda wildcards: corpora.summary_flags(config, wildcards.corpus),
     shell:

@@ -1,1 +1,1 @@
-"""Checkpoints meet test sets: one result file per (run, epoch, dataset, protocol)."""
+"""The evaluate stage: one result file per (run, epoch, test set, protocol)."""

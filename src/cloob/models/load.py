@@ -41,7 +41,8 @@ class OpenCLIPModel(nn.Module):
         `self.preprocess` additionally accepts images of any Pillow mode (see `cloob.images.decoding`).
         """
         super().__init__()
-        self.model, self.tokenizer, self.metadata = model, tokenizer, metadata
+        self.model: Any = model  # towers of open_clip have no common type
+        self.tokenizer, self.metadata = tokenizer, metadata
         self.preprocess = Compose([to_rgb_image, preprocess])
 
     @property
@@ -146,4 +147,4 @@ def _load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
     metadata = checkpoint_metadata(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)
-    return OpenCLIPModel(model.to(device).eval(), preprocess, tokenizer, metadata)
+    return OpenCLIPModel(model, preprocess, tokenizer, metadata).to(device).eval()

@@ -144,12 +144,12 @@ def test_features_are_recomputed_if_any_input_changes(
 def test_features_are_bit_identical_for_any_number_of_devices(
     checkpoint: Path, colors: LabeledFolder, tmp_path: Path
 ) -> None:
-    one = make_extractor(checkpoint, tmp_path / "one", batch_size=2).image_features(colors)
+    single = make_extractor(checkpoint, tmp_path / "one", batch_size=2).image_features(colors)
     several = make_extractor(checkpoint, tmp_path / "three", batch_size=2)
     several._embedder = Embedder(several.model, [torch.device("cpu")] * 3, 2, 0, "float32")
     three = several.image_features(colors)
-    assert torch.equal(one.after_projection, three.after_projection)
-    assert torch.equal(one.before_projection, three.before_projection)
+    assert torch.equal(single.after_projection, three.after_projection)
+    assert torch.equal(single.before_projection, three.before_projection)
 
 
 def test_bfloat16_features_are_close_to_float32(
@@ -166,8 +166,8 @@ def test_l2_normalize_is_independent_of_the_scale(scale: float) -> None:
     rows = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
     expected = torch.nn.functional.normalize(rows, dim=1)
     torch.testing.assert_close(l2_normalize(scale * rows, "CC"), expected)
-    one = torch.ones(3, 4)  # collapsed, but with a valid direction
-    assert torch.equal(l2_normalize(one, "CC"), one / 2)
+    constant = torch.ones(3, 4)  # collapsed, but with a valid direction
+    assert torch.equal(l2_normalize(constant, "CC"), constant / 2)
 
 
 @pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])

@@ -176,8 +176,8 @@ def test_optimum_is_independent_of_the_chunk_size(monkeypatch: pytest.MonkeyPatc
 
 
 def test_fit_is_deterministic() -> None:
-    one, other = (list(fit_path(*random_case(), STRENGTHS)) for _ in range(2))
-    assert all(torch.equal(a.weights, b.weights) for a, b in zip(one, other, strict=True))
+    first, second = (list(fit_path(*random_case(), STRENGTHS)) for _ in range(2))
+    assert all(torch.equal(a.weights, b.weights) for a, b in zip(first, second, strict=True))
 
 
 def test_very_strong_penalty_predicts_the_class_frequencies() -> None:
@@ -196,8 +196,10 @@ def test_logits_resolve_differences_below_float32_precision() -> None:
     [fit] = fit_path(features, labels, [1e6])
     [exact] = fit_path(features.double(), labels, [1e6], tolerance=1e-12)
     assert fit.weights.abs().max() < 1e-6
-    right = [(each.logits(features).argmax(dim=1) == labels).double().mean() for each in (fit, exact)]
-    assert right[0] == right[1] > 0.5
+    accuracies = [
+        (solution.logits(features).argmax(dim=1) == labels).double().mean() for solution in (fit, exact)
+    ]
+    assert accuracies[0] == accuracies[1] > 0.5
 
 
 def test_warm_start_with_a_strong_penalty_predicts_like_a_fresh_fit() -> None:
@@ -275,7 +277,7 @@ def test_hessian_product_is_the_finite_difference_of_the_gradient(
     problem = logistic_problem.Problem(features, labels, torch.bincount(labels))
     random = torch.Generator().manual_seed(0)
     point, direction = 0.1 * torch.randn(2, 13, 7, generator=random, dtype=torch.float64)
-    up, down = (problem.evaluate(point + each * direction, 0.3, torch.float64) for each in (1e-5, -1e-5))
+    up, down = (problem.evaluate(point + offset * direction, 0.3, torch.float64) for offset in (1e-5, -1e-5))
     torch.testing.assert_close(
         problem.hessian(point, 0.3)(direction), (up.gradient - down.gradient) / 2e-5, rtol=1e-4, atol=1e-3
     )

@@ -45,20 +45,20 @@ def both(checkpoint: Path, tmp_path: Path) -> tuple[FeatureExtractor, FeatureExt
 def test_export_has_bit_identical_image_features(
     both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder
 ) -> None:
-    ours, theirs = (extractor.image_features(photos) for extractor in both)
-    assert torch.equal(ours.after_projection, theirs.after_projection)  # zero-shot, predictions
-    assert torch.equal(ours.before_projection, theirs.before_projection)  # the linear probe's
+    original, exported = (extractor.image_features(photos) for extractor in both)
+    assert torch.equal(original.after_projection, exported.after_projection)  # zero-shot, predictions
+    assert torch.equal(original.before_projection, exported.before_projection)  # the linear probe's
 
 
 def test_image_features_equal_those_of_open_clip(
     both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder, tmp_path: Path
 ) -> None:
-    ours = both[0].image_features(photos).normalized
+    original = both[0].image_features(photos).normalized
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'exported'}")
     images = ImageFolder(photos.root, transform)
     with torch.inference_mode():
-        theirs = model.eval().encode_image(torch.stack([image for image, _ in images]), normalize=True)
-    assert (ours - theirs).abs().max() < 1e-6  # different summation order; one gray level changes 1e-3
+        exported = model.eval().encode_image(torch.stack([image for image, _ in images]), normalize=True)
+    assert (original - exported).abs().max() < 1e-6  # different summation order; one gray level changes 1e-3
 
 
 def test_export_has_the_same_zeroshot_metrics(
@@ -75,9 +75,9 @@ def test_export_has_the_same_pair_features(
     both: tuple[FeatureExtractor, FeatureExtractor], tmp_path: Path
 ) -> None:
     shards = shards_of(tmp_path / "shards", [(level, f"caption {level}") for level in range(7)])
-    ours, theirs = (extractor.pair_features(shards, "cc3m", "CC validation") for extractor in both)
-    assert torch.equal(ours.image, theirs.image)
-    torch.testing.assert_close(ours.text, theirs.text)
+    original, exported = (extractor.pair_features(shards, "cc3m", "CC validation") for extractor in both)
+    assert torch.equal(original.image, exported.image)
+    torch.testing.assert_close(original.text, exported.text)
 
 
 def test_features_are_recomputed_if_the_preprocessing_changes(

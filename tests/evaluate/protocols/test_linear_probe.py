@@ -76,34 +76,34 @@ def test_result_equals_scikit_learns_by_the_protocol(
     result = result_of(tmp_path / "out" / "colors.json")
 
     extractor = FeatureExtractor(checkpoint, tmp_path / "features", device="cpu")
-    of = {
+    images = {
         name: extractor.image_features(LabeledFolder(load_spec(spec_path), folder, name)) for name in splits
     }
-    labels = {name: each.labels.numpy() for name, each in of.items()}
+    labels = {name: split.labels.numpy() for name, split in images.items()}
     for entry, kind in zip(result["probes"], ("after_projection", "before_projection"), strict=True):
-        found = {name: getattr(each, kind).double().numpy() for name, each in of.items()}
+        features = {name: getattr(split, kind).double().numpy() for name, split in images.items()}
         if own_validation:
-            train, val = (found["train"], labels["train"]), (found["validation"], labels["validation"])
+            train, val = (features["train"], labels["train"]), (features["validation"], labels["validation"])
         else:
-            chosen = validation_mask(of["train"].labels, 0.25, 0).numpy()
-            train = found["train"][~chosen], labels["train"][~chosen]
-            val = found["train"][chosen], labels["train"][chosen]
-        sweep = {each: fit_scikit_learn(*train, each).score(*val) for each in STRENGTHS}
-        assert [each["l2_strength"] for each in entry["sweep"]] == list(STRENGTHS)
-        assert [each["accuracy"] for each in entry["sweep"]] == pytest.approx(list(sweep.values()))
-        best = max(each for each in STRENGTHS if sweep[each] == max(sweep.values()))
+            chosen = validation_mask(images["train"].labels, 0.25, 0).numpy()
+            train = features["train"][~chosen], labels["train"][~chosen]
+            val = features["train"][chosen], labels["train"][chosen]
+        sweep = {strength: fit_scikit_learn(*train, strength).score(*val) for strength in STRENGTHS}
+        assert [point["l2_strength"] for point in entry["sweep"]] == list(STRENGTHS)
+        assert [point["accuracy"] for point in entry["sweep"]] == pytest.approx(list(sweep.values()))
+        best = max(strength for strength in STRENGTHS if sweep[strength] == max(sweep.values()))
         assert (entry["features"], entry["l2_strength"], entry["converged"]) == (kind, best, True)
         both = np.concatenate([train[0], val[0]]), np.concatenate([train[1], val[1]])
         refit = fit_scikit_learn(*both, best)
-        probabilities = refit.predict_proba(found["test"])
+        probabilities = refit.predict_proba(features["test"])
         assert entry["metrics"] == pytest.approx(
             {
-                "accuracy": refit.score(found["test"], labels["test"]),
+                "accuracy": refit.score(features["test"], labels["test"]),
                 "accuracy_top5": top_k_accuracy_score(
                     labels["test"], probabilities, k=5, labels=list(range(6))
                 ),
                 "mean_per_class_accuracy": balanced_accuracy_score(
-                    labels["test"], refit.predict(found["test"])
+                    labels["test"], refit.predict(features["test"])
                 ),
             }
         )
@@ -160,7 +160,7 @@ def test_a_class_without_training_images_is_counted_and_never_predicted(
 
 
 @pytest.mark.parametrize(
-    ("train", "said"),
+    ("train", "message"),
     [
         ([9, 0, 0, 0, 0, 0], "training images of 1 class; a probe needs at least two classes"),
         ([1] * 6, "one image per class; the probe needs at least two"),
@@ -173,17 +173,17 @@ def test_too_few_training_images_are_rejected_in_one_line(
     checkpoint: Path,
     capfd: pytest.CaptureFixture,
     train: list[int],
-    said: str,
+    message: str,
 ) -> None:
     folder = colors(tmp_path / "set", train=train, test=[1] * 6)
     spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
     assert run(checkpoint, tmp_path / "out", (spec_path, folder)) == 2
-    assert said in capfd.readouterr().err.splitlines()[-1]
+    assert message in capfd.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("changes", "training", "said"),
+    ("changes", "training", "message"),
     [
         ({"train": None}, (), "has no train split"),
         ({"train": "train"}, ("colors=paints",), "unknown test set paints"),
@@ -196,12 +196,12 @@ def test_missing_training_images_are_reported(
     capfd: pytest.CaptureFixture,
     changes: dict[str, Any],
     training: tuple[str, ...],
-    said: str,
+    message: str,
 ) -> None:
     folder = colors(tmp_path / "set", train=[2] * 6, test=[1] * 6)
     spec_path = write_spec(tmp_path / "d.yaml", classes=NAMES, **changes)
     assert run(checkpoint, tmp_path / "out", (spec_path, folder), training=training) == 2
-    assert said in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 def test_non_finite_features_are_rejected() -> None:
@@ -216,11 +216,11 @@ def test_refit_includes_classes_with_validation_images_only() -> None:
     centers = torch.eye(3) * 10
     labels = torch.arange(40) % 2
     validation = torch.arange(12) % 3
-    found = fit_probe((centers[labels], labels), (centers[validation], validation), 3, [1.0, 0.1], "blobs")
-    assert [each["accuracy"] for each in found.sweep] == [pytest.approx(8 / 12)] * 2
-    assert found.fit.l2_strength == 1.0  # the strongest of equally good ones
-    assert found.absent_classes == 0
-    assert found.fit.logits(centers).argmax(dim=1).tolist() == [0, 1, 2]
+    probe = fit_probe((centers[labels], labels), (centers[validation], validation), 3, [1.0, 0.1], "blobs")
+    assert [point["accuracy"] for point in probe.sweep] == [pytest.approx(8 / 12)] * 2
+    assert probe.fit.l2_strength == 1.0  # the strongest of equally good ones
+    assert probe.absent_classes == 0
+    assert probe.fit.logits(centers).argmax(dim=1).tolist() == [0, 1, 2]
 
 
 def test_fits_that_did_not_converge_are_reported(
@@ -241,13 +241,13 @@ def test_validation_split_is_a_fraction_of_each_class() -> None:
     labels = torch.cat([torch.full((count,), label) for label, count in enumerate([50, 10, 3, 2, 1])])
     assert validation_counts(labels, val_fraction=0.2, seed=0) == [10, 2, 1, 1, 0]
     assert validation_counts(labels, val_fraction=0.99, seed=0) == [49, 9, 2, 1, 0]
-    one, same, other = (validation_mask(labels, 0.2, seed) for seed in (0, 0, 1))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    first, same, other = (validation_mask(labels, 0.2, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
 
 
 def test_sweep_is_evenly_spaced_on_a_log_scale() -> None:
-    assert l2_sweep(1e-6, 1e6, 13) == pytest.approx([10.0**each for each in range(-6, 7)])
+    assert l2_sweep(1e-6, 1e6, 13) == pytest.approx([10.0**exponent for exponent in range(-6, 7)])
     assert l2_sweep(1.0, 1.0, 1) == (1.0,)
 
 
@@ -283,15 +283,15 @@ def test_every_prediction_equals_scikit_learns(
     features, labels = mixture(images + 6149, width, classes)
     half, test = images // 2, features[images:]
     splits = (features[:half], labels[:half]), (features[half:images], labels[half:images])
-    found = fit_probe(*splits, classes, [strength], "a set").fit.logits(test)
+    logits = fit_probe(*splits, classes, [strength], "a set").fit.logits(test)
     model = LogisticRegression(C=1 / strength, tol=1e-12, max_iter=100_000, solver=solver)
     model.fit(features[:images].double().numpy(), labels[:images].numpy())
-    theirs = model.decision_function(test.double().numpy())
-    assert (found.argmax(dim=1).numpy() != theirs.argmax(axis=1)).sum() == 0
+    reference = model.decision_function(test.double().numpy())
+    assert (logits.argmax(dim=1).numpy() != reference.argmax(axis=1)).sum() == 0
     # Probabilities are invariant to a constant offset of all logits of an image.
-    ours = (found - found.mean(dim=1, keepdim=True)).numpy()
-    theirs -= theirs.mean(axis=1, keepdims=True)
-    assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+    ours = (logits - logits.mean(dim=1, keepdim=True)).numpy()
+    reference -= reference.mean(axis=1, keepdims=True)
+    assert np.abs(ours - reference).max() <= 1e-5 * np.abs(reference).max()
 
 
 def test_testset_contained_in_the_training_images_is_rejected(

@@ -107,8 +107,8 @@ def test_result_counts_compared_and_overlapping_images(result: dict[str, Any]) -
 
 def test_distance_is_configurable(corpus: Path, testset: tuple[Path, Path], tmp_path: Path) -> None:
     assert run(corpus, testset, tmp_path / "out", "--near-duplicate-distance", 0) == 0
-    found = read_json(tmp_path / "out" / "scenes.json")
-    assert found["overlapping"] < 3 and found["distance"] == 0
+    strict = read_json(tmp_path / "out" / "scenes.json")
+    assert strict["overlapping"] < 3 and strict["distance"] == 0
 
 
 def test_all_near_images_are_counted_and_ten_are_listed(testset: tuple[Path, Path], tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_changed_test_image_is_hashed_again(
 ) -> None:
     (testset[1] / "test" / "b" / "1.png").write_bytes(COPIES["png"](scene_image(77)))
     assert run(corpus, testset, tmp_path / "out") == 0
-    found = read_json(tmp_path / "out" / "scenes.json")
-    assert "b/1.png" not in {match["image"] for match in found["matches"]}
-    assert found["overlapping"] == 2
+    updated = read_json(tmp_path / "out" / "scenes.json")
+    assert "b/1.png" not in {match["image"] for match in updated["matches"]}
+    assert updated["overlapping"] == 2
 
 
 def test_shards_without_perceptual_hashes_are_rejected_in_one_line(
@@ -174,10 +174,10 @@ def test_shards_without_perceptual_hashes_are_rejected_in_one_line(
 def test_index_of_another_shard_is_rejected(
     corpus: Path, testset: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, two = corpus.parent / "000000.parquet", corpus.parent / "000001.parquet"
-    content = one.read_bytes()
-    one.write_bytes(two.read_bytes())
-    two.write_bytes(content)
+    first, second = corpus.parent / "000000.parquet", corpus.parent / "000001.parquet"
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
     assert run(corpus, testset, tmp_path / "out") == 2
     assert "000000.parquet: changed after packing (SHA-256 differs" in capsys.readouterr().err
 

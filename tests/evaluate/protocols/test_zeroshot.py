@@ -102,7 +102,7 @@ def test_result_file_has_the_accuracies_of_the_reference_implementation(
         {
             "accuracy": np.mean(right),
             "accuracy_top5": np.mean(top5),
-            "mean_per_class_accuracy": np.mean([np.mean(each) for each in per_class.values()]),
+            "mean_per_class_accuracy": np.mean([np.mean(correct) for correct in per_class.values()]),
         }
     )
     assert (result["classes"], result["chance"], result["prompts"]) == (6, 1 / 6, 3)
@@ -191,8 +191,12 @@ def test_results_per_class_sum_to_the_accuracy_and_intervals_contain_the_metrics
     assert evaluate(checkpoint, tmp_path / "out", (write_spec(tmp_path / "d.yaml"), folder)) == 0
     result = json.loads((tmp_path / "out" / "colors.json").read_text())
     per_class = result["per_class"]
-    assert [(each["class"], each["images"]) for each in per_class] == [("red", 3), ("green", 0), ("blue", 4)]
-    right = sum(each["right"] for each in per_class)
+    assert [(entry["class"], entry["images"]) for entry in per_class] == [
+        ("red", 3),
+        ("green", 0),
+        ("blue", 4),
+    ]
+    right = sum(entry["right"] for entry in per_class)
     assert result["metrics"]["accuracy"] == right / result["images"] == right / 7
     for metric, (low, high) in result["intervals"].items():
         assert low <= result["metrics"][metric] <= high
@@ -227,9 +231,9 @@ def test_sample_predictions_have_the_top_five_classes(
             feature = model.encode_image(pixels[None].double(), normalize=True)[0].numpy()
         odds = np.exp(scale * (feature @ weights))
         expected = sorted(zip(odds / odds.sum(), names, strict=True), reverse=True)[:5]
-        assert [each["class"] for each in sample["top"]] == [name for _, name in expected]
-        assert [each["probability"] for each in sample["top"]] == pytest.approx(
-            [each for each, _ in expected], rel=1e-4
+        assert [entry["class"] for entry in sample["top"]] == [name for _, name in expected]
+        assert [entry["probability"] for entry in sample["top"]] == pytest.approx(
+            [probability for probability, _ in expected], rel=1e-4
         )
 
 
@@ -267,8 +271,8 @@ def test_class_weights_are_shared_by_testsets_with_the_same_prompts(
     for out in ("first", "again"):
         assert evaluate(checkpoint, tmp_path / out, *sets) == 0
     assert built == [["red", "green", "blue"], ["red", "green", "gray"]]
-    one, again = (tmp_path / out / "two.json" for out in ("first", "again"))
-    assert one.read_bytes() == again.read_bytes()
+    first, again = (tmp_path / out / "two.json" for out in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes()
 
 
 def test_scales_stored_in_a_released_checkpoint_are_reported(checkpoint: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_specs_have_the_prompts_and_classes_of_clip(name: str) -> None:
     assert len(set(spec.prompt_templates())) == prompts
     assert all(prompt.count("{}") == 1 for prompt in spec.prompt_templates())
     assert (spec.expected.classes, spec.expected.images) == (classes, images)
-    if name != "ucf101":  # whose names are those of its folders
+    if name != "ucf101":  # whose class names are its folders
         assert len(spec.class_names(SPECS)) == classes
 
 

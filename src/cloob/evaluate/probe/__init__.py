@@ -1,1 +1,1 @@
-"""Multinomial logistic regression over a path of L2 strengths."""
+"""Multinomial logistic regression along a path of L2 strengths; README.md derives the solver."""

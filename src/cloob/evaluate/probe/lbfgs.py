@@ -1,4 +1,4 @@
-"""Limited-memory BFGS with a preconditioner that may change in every iteration."""
+"""Limited-memory BFGS with a preconditioner that may change in every iteration (see README.md)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Newton-CG for the final digits of a multinomial logistic regression.
+"""Newton-CG for the final digits of a multinomial logistic regression (see README.md).
 
 F and its gradient are evaluated in float64, once per step. The Hessian-vector products, up to a few hundred
 per step, are computed in float32: the next step corrects their errors. On many GPUs float64 runs at 1/32 or

@@ -1,1 +1,1 @@
-"""Test sets: specifications, downloads and image folders."""
+"""Test sets: specs, preparation and image folders."""
