@@ -9,10 +9,14 @@ TESTS = Path(__file__).parent
 # In this order they run first: the longest must not start last.
 INTEGRATION = (
     "slurm/test_pipeline.py",
-    "train/test_loop.py",
+    "train/test_runs.py",
+    "train/test_resume.py",
+    "train/test_graceful_stop.py",
     "workflow/test_end_to_end.py",
     "train/test_failures.py",
     "train/test_rendezvous.py",
+    "train/test_invalid_runs.py",
+    "train/test_local_copy_runs.py",
     "models/test_released.py",
     "download/fetch/test_hostile_servers.py",
     "download/fetch/test_part.py",
