@@ -3,7 +3,7 @@
 One local server, one URL list, the same cores, image size and quality; each variant runs from scratch to its
 last file, in turn:
 
-- cloob: `cloob download fetch` with SSRF guard, rate limiter and ledger
+- ours: `cloob download fetch` with SSRF guard, rate limiter and ledger
 - bare img2dataset with the same options, and its own SHA-256 of each image, because the ledger has one
 - a plain script like that of CLOOB's authors: a pool of processes; requests; PIL decodes, drops images that
   are too elongated, scales to 512 pixels and saves
@@ -149,7 +149,7 @@ def fetch_one(task: tuple[str, str, Path]) -> bool:
 
 
 BARE = "bare img2dataset"
-VARIANTS = {"cloob": run_cloob, BARE: run_img2dataset, "plain script": run_script}
+VARIANTS = {"ours": run_cloob, BARE: run_img2dataset, "plain script": run_script}
 
 
 def cpu_of_children() -> float:

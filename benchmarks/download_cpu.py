@@ -89,15 +89,15 @@ def main() -> None:
             install(Guard((address,), 50_000_000, 100_000_000, 60), HostRateLimiter(limits, 1e6))
             download = cpu_seconds(make_worker(guarded, urls, None))
             ledger = cpu_seconds(lambda folder=guarded: read_completed_tars(folder, {}))
-            seconds["cloob, ledger only"].append(ledger)
-            seconds["cloob"].append(download + ledger)
+            seconds["ours, ledger only"].append(ledger)
+            seconds["ours"].append(download + ledger)
             tasks = [(url, str(number), script) for number, url in enumerate(urls)]
             seconds["plain script"].append(cpu_seconds(lambda tasks=tasks: [*map(fetch_one, tasks)]))
     per_image = {
         variant: 1000 * statistics.median(times) / arguments.urls for variant, times in seconds.items()
     }
     print("| variant | CPU ms per image | × bare |\n|---|---|---|")
-    for variant in ("cloob", "cloob, ledger only", "bare img2dataset", "plain script"):
+    for variant in ("ours", "ours, ledger only", "bare img2dataset", "plain script"):
         ratio = per_image["bare img2dataset"] / per_image[variant]
         print(f"| {variant} | {per_image[variant]:.2f} | {ratio:.2f} |")
 

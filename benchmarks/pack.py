@@ -78,9 +78,8 @@ def main() -> None:
         )
         size = statistics.mean(map(len, IMAGES)) / 1000
         print(f"{len(IMAGES)} images of {size:.0f} KB, Pillow {Image.__version__}\n")
-        print(
-            "| processes | variant | images/s | CPU ms per image | CPU of the floor ÷ variant |\n|---|---|---|---|---|"
-        )
+        print("| processes | variant | images/s | CPU ms per image | CPU of the floor ÷ variant |")
+        print("|---|---|---|---|---|")
         for processes in options.processes:
             measure(Path(folder), parts, processes, options.repeats)
 

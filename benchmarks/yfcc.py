@@ -1,7 +1,7 @@
-"""How fast is OpenAI's subset joined with YFCC100M's metadata, and how close to the lower bound?
+"""How fast is OpenAI's subset joined with YFCC100M's metadata, and how close to the floor?
 
 Generates synthetic metadata of 25 columns and joins it with the package, with pandas in chunks (with the same
-captions), and with DuckDB. The lower bounds only read the lines, or only decompress the .bz2 on all cores.
+captions), and with DuckDB. The floors only read the lines, or only decompress the .bz2 on all cores.
 The same for the SQLite dump of 23 columns. Each variant runs in a process of its own, in turn, and first
 joins a small file, so that imports are not timed. CPU time and memory include child processes. Other load on
 the machine affects the wall-clock time, but hardly the CPU time.
@@ -41,19 +41,19 @@ def join_without_lbzip2(folder: Path, metadata: str) -> int:
 
 
 def read_lines(folder: Path, metadata: str) -> int:
-    """Lower bound for plain text: iterate over the lines and do nothing with them."""
+    """Floor for plain text: iterate over the lines and do nothing with them."""
     with (folder / metadata).open("rb") as file:
         return sum(1 for _ in file)
 
 
 def read_sqlite(folder: Path, metadata: str) -> int:
-    """Lower bound for the dump: SQLite counts the videos, so it reads every row to its last column."""
+    """Floor for the dump: SQLite counts the videos, so it reads every row to its last column."""
     with closing(sqlite3.connect(folder / metadata)) as database:
         return database.execute("SELECT count(*) FROM photos WHERE c24 = 1").fetchone()[0]
 
 
 def decompress(folder: Path, metadata: str) -> int:
-    """Lower bound for .bz2: decompress on all cores and discard the output."""
+    """Floor for .bz2: decompress on all cores and discard the output."""
     subprocess.run(["lbzip2", "-dc", folder / metadata], stdout=subprocess.DEVNULL, check=True)
     return 0
 
@@ -69,29 +69,29 @@ def decompress_without_lbzip2(folder: Path, metadata: str) -> int:
 
 
 PANDAS, PANDAS_SQLITE, DUCKDB = "pandas in chunks", "pandas in chunks, SQLite", "DuckDB"
-BOUND_TEXT, BOUND_SQLITE = "lower bound: reading the lines", "lower bound: reading SQLite"
-BOUND_LBZIP2, BOUND_BZIP2 = "lower bound: lbzip2", "lower bound: indexed_bzip2"
+FLOOR_TEXT, FLOOR_SQLITE = "floor: reading the lines", "floor: reading SQLite"
+FLOOR_LBZIP2, FLOOR_BZIP2 = "floor: lbzip2", "floor: indexed_bzip2"
 VARIANTS = {
-    "cloob": (join, "meta.tsv"),
+    "ours": (join, "meta.tsv"),
     PANDAS: (join_with_pandas, "meta.tsv"),
     DUCKDB: (join_with_duckdb, "meta.tsv"),
-    BOUND_TEXT: (read_lines, "meta.tsv"),
-    "cloob, .bz2": (join, "meta.tsv.bz2"),
-    BOUND_LBZIP2: (decompress, "meta.tsv.bz2"),
-    "cloob, .bz2 without lbzip2": (join_without_lbzip2, "meta.tsv.bz2"),
-    BOUND_BZIP2: (decompress_without_lbzip2, "meta.tsv.bz2"),
-    "cloob, SQLite": (join, "meta.sql"),
+    FLOOR_TEXT: (read_lines, "meta.tsv"),
+    "ours, .bz2": (join, "meta.tsv.bz2"),
+    FLOOR_LBZIP2: (decompress, "meta.tsv.bz2"),
+    "ours, .bz2 without lbzip2": (join_without_lbzip2, "meta.tsv.bz2"),
+    FLOOR_BZIP2: (decompress_without_lbzip2, "meta.tsv.bz2"),
+    "ours, SQLite": (join, "meta.sql"),
     PANDAS_SQLITE: (join_sqlite_with_pandas, "meta.sql"),
-    BOUND_SQLITE: (read_sqlite, "meta.sql"),
+    FLOOR_SQLITE: (read_sqlite, "meta.sql"),
 }
-REFERENCES = {  # pandas and the lower bound for each variant
-    "cloob": (PANDAS, BOUND_TEXT),
-    DUCKDB: (PANDAS, BOUND_TEXT),
-    "cloob, .bz2": (PANDAS, BOUND_LBZIP2),
-    "cloob, .bz2 without lbzip2": (PANDAS, BOUND_BZIP2),
-    "cloob, SQLite": (PANDAS_SQLITE, BOUND_SQLITE),
+REFERENCES = {  # pandas and the floor for each variant
+    "ours": (PANDAS, FLOOR_TEXT),
+    DUCKDB: (PANDAS, FLOOR_TEXT),
+    "ours, .bz2": (PANDAS, FLOOR_LBZIP2),
+    "ours, .bz2 without lbzip2": (PANDAS, FLOOR_BZIP2),
+    "ours, SQLite": (PANDAS_SQLITE, FLOOR_SQLITE),
 }
-NEED_LBZIP2 = ("cloob, .bz2", BOUND_LBZIP2)
+NEED_LBZIP2 = ("ours, .bz2", FLOOR_LBZIP2)
 
 
 def measure(variant: str, folder: Path) -> tuple[float, float, float, int]:
@@ -163,9 +163,9 @@ def main() -> None:
                 seconds[variant].append(wall_seconds)
                 cpu[variant].append(cpu_seconds)
                 memory[variant] = max(memory[variant], round(peak))
-                if not variant.startswith("lower bound"):
+                if not variant.startswith("floor"):
                     url_counts.add(urls)
-        if {"cloob", PANDAS} <= set(variants):
+        if {"ours", PANDAS} <= set(variants):
             check_agreement(folder / "small")
     assert len(url_counts) <= 1, f"the variants disagree: {url_counts} URLs"
     medians = {variant: statistics.median(times) for variant, times in seconds.items()}
@@ -173,7 +173,7 @@ def main() -> None:
         f"{arguments.rows:,} rows of {size / arguments.rows:.0f} bytes, {max(url_counts, default=0):,} URLs\n"
     )
     print(
-        "| variant | rows/s | × pandas | × lower bound | CPU µs per row | peak MB |\n"
+        "| variant | rows/s | × pandas | fraction of the floor | CPU µs per row | peak MB |\n"
         "|---|---|---|---|---|---|"
     )
     for variant, median in medians.items():

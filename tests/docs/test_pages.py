@@ -19,7 +19,14 @@ from tests.helpers.repository import ROOT
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/*.md", "config/README.md", "results/README.md", "benchmarks/README.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "src/**/README.md",
+        "config/README.md",
+        "results/README.md",
+        "benchmarks/README.md",
+    )
     for path in ROOT.glob(pattern)
 )
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))

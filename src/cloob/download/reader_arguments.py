@@ -45,7 +45,7 @@ def reader_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _convert(reader: Reader, option: str, texts: Sequence[str]) -> Any:
     schema = reader.options[option]
-    converted = [_convert_one(option, schema, text) for text in texts]
+    converted = [_convert_value(option, schema, text) for text in texts]
     if option in reader.inputs:
         converted = [Path(text) for text in converted]
     if reader.takes_list(option):
@@ -55,7 +55,7 @@ def _convert(reader: Reader, option: str, texts: Sequence[str]) -> Any:
     return converted[0]
 
 
-def _convert_one(option: str, schema: Mapping[str, Any], text: str) -> Any:
+def _convert_value(option: str, schema: Mapping[str, Any], text: str) -> Any:
     types = schema.get("type", "string")
     if "enum" in schema and text not in schema["enum"]:
         raise InputError(f"{_flag(option)} {text}: not one of {', '.join(schema['enum'])}")

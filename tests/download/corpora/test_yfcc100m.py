@@ -214,7 +214,7 @@ WITHOUT_NUMBERS = [row.split("\t", 1)[1].rsplit("\t", 1)[0] for row in METADATA]
             [f"{line + 1}\t{metadata_row(line).split(chr(9), 1)[1]}" for line in range(6)],
             SUBSET,
             r"photo_id_disagrees 2; the subset starts with line 1 \(photo 901\), the metadata with line 1 "
-            r"\(photo 900\): the line numbers are those of another edition, or shifted",
+            r"\(photo 900\): the line numbers belong to another edition or are shifted",
         ),
         (
             [metadata_row(line) for line in range(50, 60)],

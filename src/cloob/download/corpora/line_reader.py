@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ _MAX_LINE = 1 << 26
 _BZIP2 = b"BZh"
 
 
-def read_lines(*paths: Path, description: str | None = None) -> Iterator[bytes]:
+def read_lines(*paths: Path, description: str | None = None) -> Generator[bytes, None, None]:
     """The lines of a file, or of its parts, without line endings; see `read_blocks`."""
     for block in read_blocks(*paths, description=description):
         yield from (line.rstrip(b"\r") for line in bytes(block[:-1]).split(b"\n"))

@@ -20,7 +20,7 @@ from cloob.download.corpora.url_table import ROWS_PER_GROUP, UrlTableWriter, nor
 
 # A URL and its caption as bytes, or None for a malformed row.
 Row = tuple[bytes, bytes] | None
-_DUCKDB_MEMORY = "1GB"
+_DUCKDB_MEMORY = "512MB"
 
 
 def collect_urls(
@@ -85,8 +85,8 @@ def _checked(row: Row) -> tuple[str, str]:
 
 
 def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
-    """The row numbers, ascending, whose URL an earlier row has. DuckDB spills to disk above 1 GB."""
-    settings = {
+    """The row numbers, ascending, whose URL an earlier row has. DuckDB spills to disk above 512 MB."""
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _DUCKDB_MEMORY,
         "threads": len(os.sched_getaffinity(0)),  # the cores of this job, not of the machine
         "temp_directory": str(spill_dir),
@@ -106,7 +106,8 @@ def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
         ):
             # Streamed by Arrow: in a file name DuckDB would expand patterns such as `[1]`.
             schema = pa.schema([("url", pa.string()), ("row", pa.int64())])
-            batches = file.iter_batches(ROWS_PER_GROUP, columns=schema.names)
+            # Without threads, which would read many row groups ahead.
+            batches = file.iter_batches(ROWS_PER_GROUP, columns=schema.names, use_threads=False)
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             connection.register("urls", reader)
             connection.execute('CREATE TABLE candidates AS SELECT "row", md5_number(url) AS digest FROM urls')
@@ -123,7 +124,7 @@ def _write_unique(candidates: Path, duplicates: np.ndarray, path: Path) -> None:
         pq.ParquetFile(candidates) as source,
         pq.ParquetWriter(path, url_table_schema(), use_dictionary=False) as writer,
     ):
-        for batch in source.iter_batches(ROWS_PER_GROUP):
+        for batch in source.iter_batches(ROWS_PER_GROUP, use_threads=False):
             rows = batch["row"].to_numpy()
             unique = np.ones(len(rows), bool)
             first, end = np.searchsorted(duplicates, rows[0]), np.searchsorted(duplicates, rows[-1], "right")

@@ -68,7 +68,8 @@ class UrlTableWriter:
     ) -> None:
         """Add the URLs in some rows; all sequences have the same length."""
         uids = [f"{row:0{UID_DIGITS}d}" for row in rows]
-        for name, values in {"uid": uids, "url": urls, "caption": captions, "row": rows, **extra}.items():
+        columns: dict[str, Sequence[str] | Sequence[int]] = {"uid": uids, "url": urls, "caption": captions}
+        for name, values in {**columns, "row": rows, **extra}.items():
             self._columns[name].extend(values)
         while len(self._columns["row"]) >= ROWS_PER_GROUP:
             self.flush()

@@ -33,7 +33,7 @@ def explain_mismatch(metadata: list[Path], subset: Path, sqlite: bool, counts: C
         f"with line {_field(metadata_row, 0)} (photo {_field(metadata_row, 1)})"
     )
     if counts["photo_id_disagrees"]:
-        numbers += ": the line numbers are those of another edition, or shifted"
+        numbers += ": the line numbers belong to another edition or are shifted"
     return f"{outcomes}; {numbers}"
 
 

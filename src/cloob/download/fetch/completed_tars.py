@@ -1,4 +1,4 @@
-"""img2dataset's output directory: its preparation, its complete tars, and the rows of these."""
+"""img2dataset's output directory: preparation, complete tars, and their rows."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ _SCHEMA = pa.schema(
 
 
 def prepare_output_dir(folder: Path, fingerprint: str) -> bool:
-    """Create the directory, or keep its content if it has the same fingerprint, or else delete that.
+    """Create the directory, keep its content if the fingerprint is the same, and else delete the content.
 
     Returns whether an earlier download with the same fingerprint is resumed. Raises `InputError`, and deletes
     nothing, if the directory holds files but no fingerprint: no download has created it.

@@ -54,7 +54,7 @@ class Guard:
         self,
         address: tuple[str, int],
         timeout: float | None = None,
-        *_: object,
+        *_ignored: object,
         wait: Callable[[str], None] = lambda host: None,
     ) -> socket.socket:
         """Like `socket.create_connection`, after `wait(host)`, which does not count towards `timeout`.
@@ -63,7 +63,7 @@ class Guard:
         """
         failure: OSError = ForbiddenAddressError(f"forbidden address: {address[0]}")
         seconds = 0.0
-        for family, kind, protocol, _, peer in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _name, peer in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
             if not self.is_allowed(str(peer[0]), int(peer[1])):
                 continue
             wait(address[0])

@@ -78,8 +78,8 @@ def _patch_writers(on_write_error: Callable[[int], Any]) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._stream, name)
 
-    sys.stdout = ReportingStream(sys.stdout)  # type: ignore[assignment]
-    sys.stderr = ReportingStream(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = ReportingStream(sys.stdout)
+    sys.stderr = ReportingStream(sys.stderr)
     for owner, names in (
         (LocalFileOpener, ("_open", "write", "flush", "close", "__exit__")),
         (LocalFileSystem, ("mkdir",)),
@@ -120,7 +120,7 @@ def _patch_decoder(max_pixels: int) -> None:
             raise ValueError(f"undecoded image: {reason}") from None
         return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)  # OpenCV's channel order
 
-    cv2.imdecode = decode
+    cv2.imdecode = decode  # type: ignore[assignment]
 
 
 def _run(options: dict[str, Any], **settings: Any) -> None:

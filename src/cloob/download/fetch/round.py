@@ -158,7 +158,7 @@ def _run_img2dataset(job: dict[str, object], log: Path) -> Iterator[None]:
     with parent_end, open(log, "ab", opener=open_no_follow) as output:
         with child_end:
             process = subprocess.Popen(
-                command, stdin=child_end, stdout=output, stderr=output, start_new_session=True
+                command, stdin=child_end.fileno(), stdout=output, stderr=output, start_new_session=True
             )
         with process:
             try:
