@@ -2,10 +2,10 @@
 
 The plain script encodes the prompts of each class separately, padded to the full context, decodes and
 preprocesses images with Pillow as open_clip does, and embeds them again for every protocol. Both must give
-the same accuracies. The models have random weights, which do not affect the time. The two alternate; times are
-processor times of one thread, which other processes on the machine hardly affect. `--protocols` is the number
-of protocols that use the features of the test images: 1 is zero-shot alone, 2 adds the linear probe, 3 the
-sample predictions.
+the same accuracies. The models have random weights, which do not affect the time. The two alternate; times
+are processor times of one thread, which other processes on the machine hardly affect. `--protocols` is the
+number of protocols that use the features of the test images: 1 is zero-shot alone, 2 adds the linear probe,
+3 the sample predictions.
 """
 
 import argparse
