@@ -27,7 +27,7 @@ class RandomResizedCrop:
 
     def __call__(self, image: Tensor, key: SampleKey) -> Tensor:
         """uint8 (3, H, W), (epoch, index) -> uint8 (3, size, size)."""
-        top, left, height, width = self.box(*image.shape[1:], key)
+        top, left, height, width = self.box(image.shape[1], image.shape[2], key)
         crop = image[None, :, top : top + height, left : left + width]
         crop = crop.contiguous(memory_format=torch.channels_last)  # as the decoder's output; faster to resize
         return F.interpolate(crop, (self.size, self.size), mode="bicubic", antialias=True)[0]

@@ -14,7 +14,8 @@ NO_WEIGHT_DECAY = ("bn", "ln", "bias", "logit_scale")
 
 def make_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW over the named parameters that require grad, with weight decay as in the authors' code."""
-    decayed, undecayed = [], []
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for name, parameter in parameters:
         if parameter.requires_grad:
             (undecayed if any(part in name for part in NO_WEIGHT_DECAY) else decayed).append(parameter)
