@@ -26,7 +26,7 @@ from cloob.models.preprocessing import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.augmentation import RandomResizedCrop
-from cloob.train.data import Pairs, training_loader
+from cloob.train.data import PairDataset, training_loader
 
 CONFIG = model_config("RN50-quickgelu")
 BATCH_SIZE, CROP_SCALE = 32, (0.9, 1.0)
@@ -61,7 +61,7 @@ def make_shards(folder: Path, pairs: int) -> tuple[Path, float]:
 def load_with_cloob(manifest: Path, workers: int) -> Iterator:
     """Batches of this package's loader, in the order of the shards."""
     shards = Shards(manifest)
-    pairs = Pairs(shards, RandomResizedCrop(224, CROP_SCALE, 0), tokenizer_for(CONFIG))
+    pairs = PairDataset(shards, RandomResizedCrop(224, CROP_SCALE, 0), tokenizer_for(CONFIG))
     batches = [
         [(0, [i]) for i in range(start, start + BATCH_SIZE)]
         for start in range(0, len(shards) - BATCH_SIZE + 1, BATCH_SIZE)

@@ -5,14 +5,18 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-# Files whose tests train models, run the workflow or whole downloads, or need large models or much memory.
+# Files whose tests train models, start Snakemake or whole downloads, or need large models or much memory.
 # In this order they run first: the longest must not start last.
 INTEGRATION = (
     "slurm/test_pipeline.py",
-    "train/test_loop.py",
+    "train/test_runs.py",
+    "train/test_resume.py",
+    "train/test_graceful_stop.py",
     "workflow/test_end_to_end.py",
     "train/test_failures.py",
     "train/test_rendezvous.py",
+    "train/test_invalid_runs.py",
+    "train/test_local_copy_runs.py",
     "models/test_released.py",
     "download/fetch/test_hostile_servers.py",
     "download/fetch/test_part.py",
@@ -21,14 +25,16 @@ INTEGRATION = (
     "workflow/test_released.py",
     "workflow/test_hostile_report.py",
     "workflow/test_plan.py",
-    "workflow/test_shell_commands.py",
     "workflow/test_preflight.py",
     "workflow/test_report_plan.py",
+    "workflow/test_shell_commands.py",
     "workflow/test_toy_data.py",
+    "workflow/test_make.py",
     "objectives/test_memory.py",
+    "objectives/test_distributed.py",
+    "shards/test_shuffle.py",
     "train/test_start.py",
     "slurm/test_faults.py",
-    "docs/test_extending.py",
 )
 
 

@@ -51,7 +51,7 @@ from cloob.shards.source import read_byte_range
 from cloob.shards.validate import _up_to_date_rows
 from cloob.shards.webdataset_tars import decompress_tar
 from cloob.shards.writer import Sample, finished_shard, write_shard
-from cloob.train.state import newest_checkpoint, read_checkpoint, save_checkpoint
+from cloob.train.state import Checkpointer, read_checkpoint, write_checkpoint
 from tests.helpers.io_errors import fail_reads_below, no_free_descriptors
 
 
@@ -63,7 +63,7 @@ class Case:
 
 
 def make_checkpoint(path: Path) -> None:
-    save_checkpoint(path, {"samples_seen": 8, "state_dict": {"weight": torch.zeros(9)}})
+    write_checkpoint(path, {"samples_seen": 8, "state_dict": {"weight": torch.zeros(9)}})
 
 
 def make_tar(path: Path) -> None:
@@ -99,7 +99,9 @@ def features() -> dict[str, torch.Tensor]:
 
 
 CASES = {
-    "newest checkpoint": Case("epoch_0001.pt", make_checkpoint, lambda path: newest_checkpoint(path.parent)),
+    "latest checkpoint": Case(
+        "epoch_0001.pt", make_checkpoint, lambda path: Checkpointer(path.parent, {}).latest_path()
+    ),
     "checkpoint": Case("epoch_0001.pt", make_checkpoint, lambda path: read_checkpoint(path, {})),
     "weights": Case("weights.pt", make_checkpoint, read_weights),
     "model": Case("weights.pt", make_checkpoint, load_model),

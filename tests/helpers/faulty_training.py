@@ -1,6 +1,7 @@
-"""`cloob` with a fault: `faulty.py WHERE WHAT [RANK] -- ARGUMENTS of cloob`, run alone or by torchrun.
+"""`cloob` with an injected fault: `faulty_training.py WHERE WHAT [RANK] -- ARGUMENTS of cloob`.
 
-WHERE is step, worker, validation or saving, WHAT the name of an exception. With RANK, in that process only.
+WHERE is a key of `TARGETS`, WHAT the name of a built-in exception; with RANK, only that process fails. It can
+be started directly or by torchrun.
 """
 
 import builtins
@@ -8,18 +9,18 @@ import os
 import sys
 
 from cloob.__main__ import run
-from cloob.train import data, loop, step
+from cloob.train import data, loop, state, step
 
 TARGETS = {
-    "step": (step.Learner, "step"),
-    "worker": (data.Pairs, "__getitem__"),
+    "step": (step.TrainStep, "__call__"),
+    "worker": (data.PairDataset, "__getitem__"),
     "validation": (loop, "validate"),
-    "saving": (loop, "save_checkpoint"),
+    "saving": (state, "write_checkpoint"),
 }
 
 
 def install(where: str, what: str, rank: str = "") -> None:
-    """Have a function of training raise."""
+    """Replace a function of training by one that raises."""
 
     def fail(*_, **__):
         raise getattr(builtins, what)(f"a fault in {where}")

@@ -1,4 +1,4 @@
-"""Processes that are watched to their end: nothing of what they started is left."""
+"""Run processes to their end and check that no child process survives."""
 
 import multiprocessing
 import os
@@ -13,11 +13,11 @@ import torch
 
 from cloob.__main__ import run
 
-PATIENCE = 90  # seconds in which a failed run has to end on a busy machine
+END_SECONDS = 90  # in which a failed run has to end on a busy machine
 
 
-def tree(pid):
-    """A process and all below it."""
+def process_tree(pid):
+    """The ids of a process and of all its descendants."""
     try:
         children = [
             child
@@ -26,28 +26,29 @@ def tree(pid):
         ]
     except OSError:
         return []
-    return [pid, *(each for child in children for each in tree(int(child)))]
+    return [pid, *(descendant for child in children for descendant in process_tree(int(child)))]
 
 
-def ended(process, patience=PATIENCE):
-    """Wait for the end of a process and of all that it had started; its output."""
-    seen, end = set(), time.monotonic() + patience
+def communicate(process, timeout=END_SECONDS):
+    """Wait until a process and all its descendants have exited; return its (stdout, stderr)."""
+    seen, end = set(), time.monotonic() + timeout
     while process.poll() is None:
-        seen.update(tree(process.pid))
+        seen.update(process_tree(process.pid))
         if time.monotonic() > end:
             for pid in seen:
                 os.kill(pid, signal.SIGKILL)
-            pytest.fail(f"it goes on: {process.communicate()}")
+            pytest.fail(f"still running after {timeout} seconds: {process.communicate()}")
         time.sleep(0.05)
-    said = process.communicate()  # which waits for all that hold its output open
+    output = process.communicate()  # waits for all processes that have inherited its pipes
     end = time.monotonic() + 5
-    while (left := [pid for pid in seen if is_alive(pid)]) and time.monotonic() < end:
+    while (survivors := [pid for pid in seen if is_alive(pid)]) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not left, f"{left} outlive it"
-    return said
+    assert not survivors, f"{survivors} survive it"
+    return output
 
 
 def start(arguments, **options):
+    """Start a process in a session of its own, with pipes for its output."""
     return subprocess.Popen(
         arguments,
         stdout=subprocess.PIPE,
@@ -58,8 +59,8 @@ def start(arguments, **options):
     )
 
 
-def forked(arguments, errors, **variables):
-    """`cloob` in a fork of this process, which has imported all; its errors go to the file `errors`."""
+def fork_cloob(arguments, errors, **variables):
+    """Run `cloob` in a fork of this process, which saves the imports; stderr goes to the file `errors`."""
     arguments = arguments[arguments.index("cloob") :]
     process = multiprocessing.get_context("fork").Process(target=_run, args=(arguments, errors, variables))
     process.start()
@@ -71,24 +72,25 @@ def _run(arguments, errors, variables):
     sys.argv = arguments
     sys.stderr = errors.open("w")
     os.dup2(sys.stderr.fileno(), 2)
-    torch.set_num_threads(1)  # those of this process are not there in a fork
+    torch.set_num_threads(1)  # the thread pool of the parent does not exist in a fork
     run()
 
 
-def refused(process, errors):
-    """The one line with which a forked `cloob` ends."""
-    process.join(PATIENCE)
+def wait_for_input_error(process, errors):
+    """The single line with which a process of `fork_cloob` ends."""
+    process.join(END_SECONDS)
     assert process.exitcode == 2, errors.read_text()
     [line] = errors.read_text().splitlines()
     return line
 
 
 def last_line(text):
+    """The last line that is not empty."""
     return text.strip().splitlines()[-1]
 
 
 def is_alive(pid):
-    """Whether a process is there and not a zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:

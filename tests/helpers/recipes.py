@@ -1,4 +1,4 @@
-"""A recipe to vary: every test says only what it is about."""
+"""A base recipe, of which every test changes only what it is about."""
 
 from typing import Any
 
@@ -28,4 +28,5 @@ BASE: dict[str, Any] = {
 
 
 def recipe(**changes: Any) -> Recipe:
+    """The base recipe with changes."""
     return Recipe(**(BASE | changes))

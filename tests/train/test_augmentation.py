@@ -14,20 +14,20 @@ from cloob.train.augmentation import RandomResizedCrop
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 500), (300, 520)])
-def test_crops_are_distributed_as_torchvisions(height, width):
-    ours = RandomResizedCrop(224, (0.6, 1.0), seed=1)
-    theirs = v2.RandomResizedCrop(224, (0.6, 1.0))
+def test_crops_have_the_distribution_of_torchvision(height, width):
+    crop = RandomResizedCrop(224, (0.6, 1.0), seed=1)
+    reference = v2.RandomResizedCrop(224, (0.6, 1.0))
     image = torch.empty(3, height, width, dtype=torch.uint8)
     torch.manual_seed(0)
     names = ("top", "left", "height", "width")
-    expected = np.array([[theirs.make_params([image])[name] for name in names] for _ in range(2000)])
-    found = np.array([ours.box(height, width, (0, index)) for index in range(2000)])
+    expected = np.array([[reference.make_params([image])[name] for name in names] for _ in range(2000)])
+    boxes = np.array([crop.box(height, width, (0, index)) for index in range(2000)])
     for column, name in enumerate(names):
-        assert stats.ks_2samp(found[:, column], expected[:, column]).pvalue > 1e-3, name
+        assert stats.ks_2samp(boxes[:, column], expected[:, column]).pvalue > 1e-3, name
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (10, 400), (400, 10), (375, 500)])
-def test_a_crop_lies_within_its_image_whatever_its_shape(height, width):
+def test_a_crop_is_inside_its_image_for_every_shape(height, width):
     crop = RandomResizedCrop(8, (0.9, 1.0), seed=1)
     for index in range(200):
         top, left, rows, columns = crop.box(height, width, (0, index))
@@ -35,19 +35,19 @@ def test_a_crop_lies_within_its_image_whatever_its_shape(height, width):
         assert 0 <= left < left + columns <= width
 
 
-def test_no_crop_fits_a_strip_which_is_cut_at_its_centre_as_torchvision_does():
+def test_an_image_too_narrow_for_any_crop_is_center_cropped_as_in_torchvision():
     strip = torch.empty(3, 10, 400, dtype=torch.uint8)
     expected = v2.RandomResizedCrop(8, (0.9, 1.0)).make_params([strip])
-    found = RandomResizedCrop(8, (0.9, 1.0), seed=1).box(10, 400, (0, 0))
-    assert found == tuple(expected[name] for name in ("top", "left", "height", "width"))
+    box = RandomResizedCrop(8, (0.9, 1.0), seed=1).box(10, 400, (0, 0))
+    assert box == tuple(expected[name] for name in ("top", "left", "height", "width"))
 
 
-def test_pixels_are_those_of_open_clips_transform_within_a_level_of_grey(shards, monkeypatch):
+def test_pixels_equal_open_clips_transform_within_one_gray_level(shards, monkeypatch):
     jpeg = Shards(shards).sample(3)[0]
-    ours = RandomResizedCrop(32, (0.5, 1.0), seed=1)
-    picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
-    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    theirs = open_clip.image_transform(32, is_train=True, mean=(0, 0, 0), std=(1, 1, 1))
-    box = ours.box(*image.shape[1:], (0, 3))
+    crop = RandomResizedCrop(32, (0.5, 1.0), seed=1)
+    pil_image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    image = torch.from_numpy(np.array(pil_image)).permute(2, 0, 1)
+    reference = open_clip.image_transform(32, is_train=True, mean=(0, 0, 0), std=(1, 1, 1))
+    box = crop.box(*image.shape[1:], (0, 3))
     monkeypatch.setattr(torchvision.transforms.RandomResizedCrop, "get_params", lambda *_: box)
-    assert (ours(image, (0, 3)) - theirs(picture) * 255).abs().max() <= 1.01
+    assert (crop(image, (0, 3)) - reference(pil_image) * 255).abs().max() <= 1.01

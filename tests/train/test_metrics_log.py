@@ -1,125 +1,121 @@
 import errno
 import json
 import resource
+import sys
 import threading
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cloob.common.errors import InputError, user_message
-from cloob.train.metrics_log import Metrics
+from cloob.train.metrics_log import MetricsLog
 from tests.helpers.io_errors import ERRNO_NAMES, fail_reads_below, resource_limit
 
 
-def events(path):
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metrics.jsonl"
+
+
+def write_steps(path, samples_seen, steps, loss=1.0):
+    """Open the log at `samples_seen`, write one event per number of samples, and close it."""
+    log = MetricsLog(path, samples_seen)
+    for samples in steps:
+        log.write("step", samples, loss=loss)
+    log.close()
+
+
+def logged_samples(path):
     return [json.loads(line)["samples_seen"] for line in path.read_text().splitlines()]
 
 
-def test_the_log_is_cut_back_to_the_checkpoint_when_a_run_goes_on(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    log = Metrics(path, 0)
-    for samples in (8, 16, 24):
-        log.write("step", samples, loss=1.0)
-    log.close()
+def test_a_resumed_log_is_truncated_to_the_checkpoint(path):
+    write_steps(path, 0, (8, 16, 24))
     with path.open("a") as file:
-        file.write('{"event": "st')  # where the kill came
-    again = Metrics(path, 16)
-    again.write("step", 24, loss=2.0)
-    again.close()
-    assert events(path) == [8, 16, 24]
+        file.write('{"event": "st')  # killed while writing
+    write_steps(path, 16, (24,), loss=2.0)
+    assert logged_samples(path) == [8, 16, 24]
     assert json.loads(path.read_text().splitlines()[-1])["loss"] == 2.0
 
 
-def test_a_kill_while_the_log_is_cut_back_loses_nothing(tmp_path, monkeypatch):
-    path = tmp_path / "metrics.jsonl"
-    log = Metrics(path, 0)
-    log.write("step", 8)
-    log.close()
+def test_a_kill_during_truncation_loses_nothing(path, monkeypatch):
+    write_steps(path, 0, (8,))
     monkeypatch.setattr(type(path), "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        Metrics(path, 8)
-    assert events(path) == [8]
+        MetricsLog(path, 8)
+    assert logged_samples(path) == [8]
 
 
-def test_a_run_from_the_start_forgets_an_old_log(tmp_path):
-    path = tmp_path / "metrics.jsonl"
+def test_a_run_without_checkpoint_starts_a_new_log(path):
     path.write_text('{"event": "step", "samples_seen": 8}\n')
-    Metrics(path, 0).close()
+    MetricsLog(path, 0).close()
     assert path.read_text() == ""
 
 
-def test_tensorboard_shows_the_numbers_of_a_run_that_went_on(tmp_path):
-    path = tmp_path / "metrics.jsonl"
+def test_tensorboard_shows_the_numbers_of_a_resumed_run(path):
     for samples_seen, loss in ((0, 1.0), (16, 2.0)):
-        log = Metrics(path, samples_seen)
+        log = MetricsLog(path, samples_seen)
         log.write("start", samples_seen, device="cpu")
         for samples in range(samples_seen + 8, 41, 8):
             log.write("step", samples, loss=loss)
         log.close()
-    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("step/loss")
-    assert [(one.step, one.value) for one in shown] == [(8, 1.0), (16, 1.0), (24, 2.0), (32, 2.0), (40, 2.0)]
+    scalars = EventAccumulator(str(path.parent / "tensorboard")).Reload().Scalars("step/loss")
+    expected = [(8, 1.0), (16, 1.0), (24, 2.0), (32, 2.0), (40, 2.0)]
+    assert [(scalar.step, scalar.value) for scalar in scalars] == expected
 
 
-def test_weights_and_biases_takes_them_if_asked(tmp_path, monkeypatch):
+def test_weights_and_biases_logs_on_request(path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    log = Metrics(tmp_path / "metrics.jsonl", 0, "project", "a-run")
+    log = MetricsLog(path, 0, "project", "a-run")
     log.write("step", 8, loss=1.0)
     log.close()
-    assert list(tmp_path.glob("wandb/offline-run-*/run-a-run.wandb"))
+    assert list(path.parent.glob("wandb/offline-run-*/run-a-run.wandb"))
 
 
-def test_without_wandb_one_line_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+def test_missing_wandb_is_reported_in_one_line(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match="wandb is not installed"):
-        Metrics(tmp_path / "metrics.jsonl", 0, "project", "a-run")
+        MetricsLog(path, 0, "project", "a-run")
 
 
 @pytest.mark.parametrize("damage", [b"{", b"\x00\x00\x00", b'{"event": "st\xffp", "samples_seen": 1}', b"0"])
-def test_a_damaged_line_in_the_middle_costs_no_line_behind_it_and_is_named(tmp_path, capsys, damage):
-    path = tmp_path / "metrics.jsonl"
-    log = Metrics(path, 0)
-    for samples in (8, 16, 24, 32):
-        log.write("step", samples, loss=1.0)
-    log.close()
+def test_a_damaged_line_is_dropped_with_a_warning_and_later_lines_are_kept(path, capsys, damage):
+    write_steps(path, 0, (8, 16, 24, 32))
     lines = path.read_bytes().split(b"\n")
     lines[1] = damage
     path.write_bytes(b"\n".join(lines))
-    Metrics(path, 24).close()
-    assert events(path) == [8, 24]
-    assert f"warning: {path}: damaged in line 2, which is left out" in capsys.readouterr().out
-    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == b"\n".join(lines)
-    Metrics(path, 24).close()
+    MetricsLog(path, 24).close()
+    assert logged_samples(path) == [8, 24]
+    assert f"warning: {path}: dropped damaged line 2; see metrics.jsonl.damaged" in capsys.readouterr().out
+    assert path.with_suffix(".jsonl.damaged").read_bytes() == b"\n".join(lines)
+    MetricsLog(path, 24).close()
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ERRNO_NAMES)
-def test_a_log_that_cannot_be_read_is_not_cut(tmp_path, monkeypatch, name):
-    path = tmp_path / "metrics.jsonl"
+def test_an_unreadable_log_is_not_truncated(path, monkeypatch, name):
     path.write_text('{"event": "step", "samples_seen": 8}\n')
     with monkeypatch.context() as patched:
-        fail_reads_below(patched, tmp_path, getattr(errno, name))
+        fail_reads_below(patched, path.parent, getattr(errno, name))
         with pytest.raises(OSError, match=r"metrics\.jsonl"):
-            Metrics(path, 8)
-    assert events(path) == [8]
+            MetricsLog(path, 8)
+    assert logged_samples(path) == [8]
 
 
-def test_a_full_disk_names_the_log(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    log = Metrics(path, 0)
-    with resource_limit(resource.RLIMIT_FSIZE, 100), pytest.raises(OSError) as failed:
+def test_a_full_disk_names_the_log(path):
+    log = MetricsLog(path, 0)
+    with resource_limit(resource.RLIMIT_FSIZE, 100), pytest.raises(OSError) as error:
         for samples in range(8, 80, 8):
             log.write("other", samples, loss=1.0)
-    assert user_message(failed.value).startswith(f"{path}: File too large; raise the file size limit")
+    assert user_message(error.value).startswith(f"{path}: File too large; raise the file size limit")
     log.close()
 
 
 @pytest.mark.parametrize(("number", "traceback"), [(errno.ENOSPC, False), (None, True)])
-def test_tensorboards_thread_prints_no_traceback_of_a_full_disk(
-    tmp_path, capsys, monkeypatch, number, traceback
-):
+def test_a_full_disk_prints_no_traceback_in_tensorboards_thread(path, capsys, monkeypatch, number, traceback):
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    log = Metrics(tmp_path / "metrics.jsonl", 0)
+    log = MetricsLog(path, 0)
 
     def write():
         raise OSError(number, "full") if number else ValueError

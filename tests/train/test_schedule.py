@@ -6,25 +6,25 @@ from cloob.train.schedule import learning_rate
 from tests.helpers.recipes import recipe
 
 
-def test_the_rate_rises_linearly_from_zero_and_reaches_its_peak_after_the_warmup():
-    plan = recipe(warmup_steps=10, learning_rate=1.0)
-    assert [learning_rate(step, 100, plan) for step in (0, 1, 5, 10)] == pytest.approx([0, 0.1, 0.5, 1.0])
+def test_the_warm_up_is_linear_from_zero_to_the_peak():
+    warm_up = recipe(warmup_steps=10, learning_rate=1.0)
+    assert [learning_rate(step, 100, warm_up) for step in (0, 1, 5, 10)] == pytest.approx([0, 0.1, 0.5, 1.0])
 
 
-def test_cosine_is_half_a_wave_over_the_steps_after_the_warmup():
-    plan = recipe(warmup_steps=10, learning_rate=1.0)
+def test_cosine_decays_over_the_steps_after_the_warm_up():
+    cosine = recipe(warmup_steps=10, learning_rate=1.0)
     for step in range(10, 110):
         expected = math.cos((step - 10) / 100 * math.pi / 2) ** 2  # the half-angle form of (1 + cos) / 2
-        assert learning_rate(step, 110, plan) == pytest.approx(expected, abs=1e-12)
+        assert learning_rate(step, 110, cosine) == pytest.approx(expected, abs=1e-12)
 
 
-def test_restarts_jump_back_to_the_peak_at_every_cycle():
-    plan = recipe(warmup_steps=0, learning_rate=1.0, schedule="cosine_restarts", cycles=4)
-    rates = [learning_rate(step, 400, plan) for step in range(400)]
+def test_restarts_return_to_the_peak_in_every_cycle():
+    restarts = recipe(warmup_steps=0, learning_rate=1.0, schedule="cosine_restarts", cycles=4)
+    rates = [learning_rate(step, 400, restarts) for step in range(400)]
     assert [rates[start] for start in (0, 100, 200, 300)] == pytest.approx([1.0] * 4)
     assert max(rates[99::100]) < 1e-3
     assert rates[:100] == pytest.approx(rates[100:200])
 
 
-def test_a_run_shorter_than_its_warmup_still_has_a_rate():
+def test_a_run_may_be_shorter_than_its_warm_up():
     assert learning_rate(3, 4, recipe(warmup_steps=10, learning_rate=1.0)) == pytest.approx(0.3)

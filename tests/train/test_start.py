@@ -1,4 +1,4 @@
-"""What training cannot work with is told at its start, in one line, before anything is trained."""
+"""Input that a run cannot train with is reported at its start, in one line."""
 
 import io
 from hashlib import sha256
@@ -12,9 +12,10 @@ from cloob.common.json_files import write_json
 from cloob.models.clip import build_model
 from cloob.models.config import min_micro_batch_size, model_config
 from cloob.shards.writer import Sample, write_shard
-from cloob.train.distributed import World, joined
-from cloob.train.loop import Places, train
+from cloob.train.distributed import DistributedContext
+from cloob.train.loop import train
 from cloob.train.recipe import Run
+from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
 from tests.helpers.recipes import recipe
 
@@ -23,30 +24,29 @@ RUN = Run("cc3m", "cloob", "tiny", "test", 1)
 
 
 @pytest.fixture
-def refused(shards, model, tmp_path):
-    """The message of a run that ends at its start."""
+def error_at_start(shards, model, context, tmp_path):
+    """A function that starts a run and returns the message with which it ends."""
 
-    def start(validation=shards, architecture=model, **changes):
-        with joined() as world, pytest.raises(InputError) as ended:
-            places = Places(shards, validation, tmp_path / "run")
-            train(RUN, recipe(**changes), architecture, places, set(), 15, 0, world, StopRequest())
-        assert len(str(ended.value).splitlines()) == 1
+    def start(validation=shards, architecture=model, context=context, **changes):
+        paths = RunPaths(shards, validation, tmp_path / "run")
+        with pytest.raises(InputError) as error:
+            train(RUN, recipe(**changes), architecture, paths, context, StopRequest(), TrainOptions())
+        assert len(str(error.value).splitlines()) == 1
         assert list((tmp_path / "run").rglob("*.pt")) == []
-        return str(ended.value)
+        return str(error.value)
 
     return start
 
 
-def test_a_micro_batch_of_one_image_has_no_statistics(refused):
-    assert "micro_batch_size: 1 is too small for the BatchNorm layers of the model" in refused(
-        micro_batch_size=1
-    )
+def test_the_recipe_is_checked_with_model_and_processes(error_at_start):
+    message = error_at_start(micro_batch_size=1)
+    assert "micro_batch_size: 1 is too small for the BatchNorm layers of the model" in message
 
 
 @pytest.mark.parametrize(
     "vision", [{"image_size": size} for size in (32, 64, 96)] + [{"image_size": 32} | VIT]
 )
-def test_a_micro_batch_of_one_image_is_refused_where_batchnorm_refuses_it(model, vision):
+def test_the_minimum_micro_batch_size_is_that_of_torchs_batchnorm(model, vision):
     config = model_config(model)
     config["vision_cfg"] |= vision
     images = torch.zeros(1, 3, vision["image_size"], vision["image_size"])
@@ -59,37 +59,36 @@ def test_a_micro_batch_of_one_image_is_refused_where_batchnorm_refuses_it(model,
         encoder.encode_image(torch.cat([images, images]))
 
 
-def with_pairs(folder, number):
-    """A corpus of equal pairs."""
+def write_corpus(folder, pairs):
+    """Shards with identical pairs; returns the manifest."""
     image = io.BytesIO()
     Image.new("RGB", (56, 40)).save(image, "JPEG")
     digest = sha256(image.getvalue()).hexdigest()
-    samples = [Sample(f"{index:04d}", image.getvalue(), "a cat", digest, 56, 40) for index in range(number)]
+    samples = [Sample(f"{index:04d}", image.getvalue(), "a cat", digest, 56, 40) for index in range(pairs)]
     entry = write_shard(folder / "000000.tar", samples)
-    write_json(folder / "shards.json", {"samples": number, "bytes": 0, "sha256": "0", "shards": [entry]})
+    write_json(folder / "shards.json", {"samples": pairs, "bytes": 0, "sha256": "0", "shards": [entry]})
     return folder / "shards.json"
 
 
-def test_a_single_held_out_pair_has_nothing_to_be_told_apart_from(refused, tmp_path):
-    path = with_pairs(tmp_path, 1)
-    assert refused(validation=path).startswith(f"{path}: 1 pairs, but validation needs at least 2")
+def test_a_single_validation_pair_is_rejected(error_at_start, tmp_path):
+    path = write_corpus(tmp_path, 1)
+    assert error_at_start(validation=path).startswith(f"{path}: 1 pairs, but validation needs at least 2")
 
 
-def test_each_process_needs_a_held_out_pair(shards, model, tmp_path):
-    places = Places(shards, with_pairs(tmp_path, 3), tmp_path / "run")
-    world = World(0, 4, torch.device("cpu"))
-    with pytest.raises(InputError, match="3 pairs, but validation needs at least 4"):
-        train(RUN, recipe(micro_batch_size=2), model, places, set(), 15, 0, world, StopRequest())
+def test_every_process_needs_a_validation_pair(error_at_start, tmp_path):
+    path = write_corpus(tmp_path, 3)
+    context = DistributedContext(0, 4, torch.device("cpu"))
+    message = error_at_start(validation=path, context=context, micro_batch_size=2)
+    assert "3 pairs, but validation needs at least 4" in message
 
 
-def test_two_held_out_pairs_are_enough(shards, model, tmp_path):
-    places = Places(shards, with_pairs(tmp_path, 2), tmp_path / "run")
-    with joined() as world:
-        assert train(RUN, recipe(epochs=1), model, places, set(), 15, 0, world, StopRequest())
+def test_two_validation_pairs_are_enough(shards, model, context, tmp_path):
+    paths = RunPaths(shards, write_corpus(tmp_path, 2), tmp_path / "run")
+    assert train(RUN, recipe(epochs=1), model, paths, context, StopRequest(), TrainOptions())
 
 
 @pytest.mark.parametrize(
-    ("architecture", "said"), [("RN51", "not a model of open_clip"), ("no.json", "No such file")]
+    ("architecture", "message"), [("RN51", "not a model of open_clip"), ("no.json", "No such file")]
 )
-def test_an_unknown_architecture_is_named(refused, architecture, said):
-    assert refused(architecture=architecture).startswith(f"{architecture}: {said}")
+def test_an_unknown_architecture_is_named(error_at_start, architecture, message):
+    assert error_at_start(architecture=architecture).startswith(f"{architecture}: {message}")

@@ -1,34 +1,32 @@
-"""The loop trains with the paper's objectives: a run is the one that their plain formulas give."""
-
-import json
+"""Training with each objective gives the same losses as training with the paper's formulas."""
 
 import pytest
 
 from cloob.objectives.registry import OBJECTIVES
 from cloob.train import loop, step
-from cloob.train.distributed import joined
 from cloob.train.recipe import Recipe, Run
+from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
 from tests.helpers import oracle
 from tests.helpers.recipes import BASE
+from tests.helpers.training_runs import read_losses
 
 
-def losses(objective, shards, model, folder):
-    """The losses of six steps."""
+def train_and_read_losses(objective, shards, model, context, folder):
+    """The losses of a run of six steps."""
     run = Run(corpus="cc3m", objective=objective, architecture="tiny", recipe="test", seed=3)
-    places = loop.Places(shards, shards, folder)
-    with joined() as world:
-        loop.train(run, Recipe(**BASE), model, places, set(), 15, 0, world, StopRequest())
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [line["loss"] for line in lines if line["event"] == "step"]
+    paths = RunPaths(shards, shards, folder)
+    loop.train(run, Recipe(**BASE), model, paths, context, StopRequest(), TrainOptions())
+    return read_losses(folder)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_trains_as_its_formulas_do(objective, shards, model, tmp_path, monkeypatch):
-    ours = losses(objective, shards, model, tmp_path / "ours")
+def test_training_equals_training_with_the_formulas(objective, shards, model, context, tmp_path, monkeypatch):
+    losses = train_and_read_losses(objective, shards, model, context, tmp_path / "package")
 
     def formulas(image, text, *, objective, inv_temperature, beta, group):
         return oracle.loss(image, text, objective, inv_temperature, beta)
 
     monkeypatch.setattr(step, "contrastive_loss", formulas)
-    assert ours == pytest.approx(losses(objective, shards, model, tmp_path / "formulas"), rel=1e-5)
+    expected = train_and_read_losses(objective, shards, model, context, tmp_path / "formulas")
+    assert losses == pytest.approx(expected, rel=1e-5)

@@ -56,3 +56,9 @@ def config_with(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def in_repository(monkeypatch):
+    """Run in the root of the repository, to which the paths of the config are relative."""
+    monkeypatch.chdir(ROOT)

@@ -83,8 +83,8 @@ def stop_if_jobs_cannot_start():
         )
 
 
-def find_conda_problem():
-    """Why the conda environments of the jobs cannot be used, or None. A plan is still printed without them."""
+def check_conda():
+    """Return why conda cannot be used, or None; disable it in that case, so that a plan is still printed."""
     methods = workflow.deployment_settings.deployment_method
     if not IS_MAIN_PROCESS or DeploymentMethod.CONDA not in methods:
         return None
@@ -108,6 +108,6 @@ def announce():
 
 
 stop_if_the_config_is_wrong()
-CONDA_PROBLEM = find_conda_problem()
+CONDA_PROBLEM = check_conda()
 if IS_MAIN_PROCESS:
     announce()

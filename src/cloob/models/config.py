@@ -77,13 +77,15 @@ def _parameters() -> dict[str, dict[str, set[str]]]:
     """The keys of a configuration and of its parts, with the type names of their annotations in open_clip."""
     source = _config_folder().with_name("model.py").read_text(encoding="utf-8")
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    [init] = [node for node in classes["CLIP"].body if getattr(node, "name", "") == "__init__"]
+    [init] = [
+        node for node in classes["CLIP"].body if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    ]
     parts = {"vision_cfg": "CLIPVisionCfg", "text_cfg": "CLIPTextCfg"}
     return {"": {argument.arg: _annotation_names(argument.annotation) for argument in init.args.args[1:]}} | {
         part: {
             node.target.id: _annotation_names(node.annotation)
             for node in classes[name].body
-            if isinstance(node, ast.AnnAssign)
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
         }
         for part, name in parts.items()
     }

@@ -41,7 +41,8 @@ class OpenCLIPModel(nn.Module):
         `self.preprocess` additionally accepts images of any Pillow mode (see `cloob.images.decoding`).
         """
         super().__init__()
-        self.model, self.tokenizer, self.metadata = model, tokenizer, metadata
+        self.model: Any = model  # towers of open_clip have no common type
+        self.tokenizer, self.metadata = tokenizer, metadata
         self.preprocess = Compose([to_rgb_image, preprocess])
 
     @property

@@ -1,1 +1,1 @@
-"""Shards become checkpoints of CLOOB, CLIP and the ablations."""
+"""Train a run on shards: checkpoints of CLOOB, CLIP and the ablations."""

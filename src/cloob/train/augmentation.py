@@ -1,4 +1,4 @@
-"""The paper's augmentation: a random crop of a share of the area, bicubic, no flip; uint8 stays uint8."""
+"""The paper's augmentation: a random resized crop, bicubic, without a flip; uint8 in and out."""
 
 import math
 
@@ -7,44 +7,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloob.train.order import Address
+from cloob.train.order import SampleKey
 
-# torchvision's RandomResizedCrop, which the authors use: its range of aspect ratios, its number of tries.
-RATIO = (3 / 4, 4 / 3)
-TRIES = 10
+# As torchvision's RandomResizedCrop, which the authors use: range of aspect ratios, number of attempts.
+ASPECT_RATIO = (3 / 4, 4 / 3)
+ATTEMPTS = 10
 
 
 class RandomResizedCrop:
-    """A crop of `scale` (least, most) of an image's area, resized to `size` × `size` pixels.
+    """A crop of a fraction `scale` = (min, max) of an image's area, resized to `size` × `size` pixels.
 
-    Crops are distributed as torchvision's, but are a function of (seed, epoch, index) alone and draw from no
-    global generator; its way to find one, a draw at a time, costs a tenth of loading an image.
+    The crops have the distribution of torchvision's, but are a pure function of (seed, epoch, index) and use
+    no global random generator. All attempts are drawn at once, because torchvision's one draw at a time takes
+    a tenth of the time to load an image.
     """
 
     def __init__(self, size: int, scale: tuple[float, float], seed: int) -> None:
         self.size, self.scale, self.seed = size, scale, seed
 
-    def __call__(self, image: Tensor, address: Address) -> Tensor:
+    def __call__(self, image: Tensor, key: SampleKey) -> Tensor:
         """uint8 (3, H, W), (epoch, index) -> uint8 (3, size, size)."""
-        top, left, height, width = self.box(*image.shape[1:], address)
+        top, left, height, width = self.box(image.shape[1], image.shape[2], key)
         crop = image[None, :, top : top + height, left : left + width]
-        crop = crop.contiguous(memory_format=torch.channels_last)  # the decoder's, and resized faster
+        crop = crop.contiguous(memory_format=torch.channels_last)  # as the decoder's output; faster to resize
         return F.interpolate(crop, (self.size, self.size), mode="bicubic", antialias=True)[0]
 
-    def box(self, height: int, width: int, address: Address) -> tuple[int, int, int, int]:
-        """Top, left, height and width of the crop of an image of `height` × `width` pixels.
+    def box(self, height: int, width: int, key: SampleKey) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of the crop of an image of `height` × `width` pixels.
 
-        The first of the tries that fits into the image; the largest centerd one of a permitted aspect ratio
-        where none does.
+        The first attempt that fits into the image; if none does, the largest centered crop with an allowed
+        aspect ratio.
         """
-        generator = np.random.default_rng([self.seed, *address])
-        area = height * width * generator.uniform(*self.scale, TRIES)
-        ratio = np.exp(generator.uniform(math.log(RATIO[0]), math.log(RATIO[1]), TRIES))
+        generator = np.random.default_rng([self.seed, *key])
+        area = height * width * generator.uniform(*self.scale, ATTEMPTS)
+        log_ratio = generator.uniform(math.log(ASPECT_RATIO[0]), math.log(ASPECT_RATIO[1]), ATTEMPTS)
+        ratio = np.exp(log_ratio)
         widths, heights = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
         fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
         if not fits.any():
-            crop_width = min(width, round(height * RATIO[1]))
-            crop_height = min(height, round(width / RATIO[0]))
+            crop_width = min(width, round(height * ASPECT_RATIO[1]))
+            crop_height = min(height, round(width / ASPECT_RATIO[0]))
             return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
         first = int(fits.argmax())
         crop_height, crop_width = int(heights[first]), int(widths[first])

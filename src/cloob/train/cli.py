@@ -1,4 +1,4 @@
-"""`cloob train …`"""
+"""Command line of the train stage: `cloob train …`, without a verb."""
 
 import argparse
 import os
@@ -9,130 +9,138 @@ from pathlib import Path
 
 from cloob.common.arguments import fraction, non_negative_int, positive_int
 from cloob.models.config import model_config
-from cloob.train.launch import end_with_launcher, launch, record
+from cloob.train.launch import die_with_launcher, launch, record_exception
 from cloob.train.recipe import Recipe, Run, add_dataclass_arguments, check_recipe, dataclass_from_args
-from cloob.train.signals import StopRequest, stop_request
+from cloob.train.signals import StopRequest, graceful_stop
 
-# sysexits.h's EX_TEMPFAIL: stopped when asked, saved; started again, the run goes on.
+# EX_TEMPFAIL of sysexits.h: stopped on request with a checkpoint; rerun to resume.
 EXIT_STOPPED = 75
 
-_BY_HAND = f"""\
-by hand, with any number of processes that divides the micro-batches of a batch:
+_EPILOG = f"""\
+Starting it by hand, with any number of processes that divides the micro-batches of a batch:
   one process:   cloob train ...
-  one node:      cloob train --processes 4 ...   (torchrun starts them)
+  one node:      cloob train --processes 4 ...   (starts them with torchrun)
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
                      --kill-on-bad-exit=1 python -m cloob train ...
-  (torchrun typed by hand prints a report of some 50 lines, and the cause once more below it;
-  srun's processes meet at the step's first node; MASTER_ADDR and MASTER_PORT say otherwise)
-`snakemake -n -p <results>/train/<run>/final.pt` prints the whole command of a run.
+  The processes of srun connect to the first node of the job step, unless MASTER_ADDR and MASTER_PORT are set.
+  If torchrun is started by hand, the cause of a failure is repeated below its report of some 50 lines.
+`snakemake -n -p <results>/train/<run>/final.pt` prints the complete command of a run.
 
-On SIGTERM or SIGUSR1 a run finishes the step, saves, and exits with {EXIT_STOPPED} (EX_TEMPFAIL); started
-again, it goes on.
+On SIGTERM or SIGUSR1, a run finishes the step, saves a checkpoint and exits with status {EXIT_STOPPED}
+(EX_TEMPFAIL). Rerun the same command to resume.
 """
 
 
-def add_arguments(run: argparse.ArgumentParser) -> None:
-    """Add the arguments of `cloob train`, which has no verbs."""
-    run.description = (
-        "Train one run on shards; writes final.pt and metrics.jsonl to its folder. Rerun after an "
-        "interruption, with any number of processes, it resumes from the newest valid checkpoint."
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `cloob train`."""
+    parser.description = (
+        "Train one run on shards; writes final.pt, metrics.jsonl and open_clip/ to its folder. After an "
+        "interruption, rerun it with any number of processes; it resumes from the latest valid checkpoint."
     )
-    run.epilog = _BY_HAND
-    run.formatter_class = argparse.RawDescriptionHelpFormatter
-    run.add_argument("--shards", type=Path, required=True, help="shards.json of the corpus to train on")
-    run.add_argument("--validation", type=Path, required=True, help="shards.json of held-out pairs")
-    run.add_argument("--folder", type=Path, required=True, help="folder of the run")
-    run.add_argument(
-        "--model", required=True, help="open_clip's name of the model, or a JSON file of the same form"
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--shards", type=Path, required=True, help="shards.json of the training corpus")
+    parser.add_argument(
+        "--validation", type=Path, required=True, help="shards.json of held-out image-text pairs"
     )
-    run.add_argument(
+    parser.add_argument("--folder", type=Path, required=True, help="output folder of the run")
+    parser.add_argument(
+        "--model", required=True, help="open_clip model name, or a JSON file with a model configuration"
+    )
+    parser.add_argument(
         "--keep-epochs",
         type=positive_int,
         nargs="*",
         action="extend",
         default=[],
-        help="epochs whose checkpoints are kept for good",
+        help="epochs whose checkpoints are never deleted",
     )
-    run.add_argument(
+    parser.add_argument(
         "--checkpoint-interval-minutes",
         type=float,
         required=True,
-        help="minutes after which a checkpoint is due, beside the one at the end of every epoch",
+        help="time between checkpoints within an epoch; one is also saved at the end of every epoch",
     )
-    run.add_argument(
-        "--workers", type=non_negative_int, required=True, help="loader processes per training process"
+    parser.add_argument(
+        "--workers", type=non_negative_int, required=True, help="data loader workers per training process"
     )
-    run.add_argument(
+    parser.add_argument(
         "--max-replaced-fraction",
         type=fraction,
         default=0.02,
-        help="share of a batch whose images may fail to decode; more of them end the run",
+        help="fraction of a batch whose images may fail to decode; the run ends if it is exceeded",
     )
-    run.add_argument(
+    parser.add_argument(
         "--processes",
         type=positive_int,
         default=1,
-        help="training processes to start on this node, one per GPU; 1 where srun or torchrun starts them",
+        help="training processes to start on this node, one per GPU; 1 if srun or torchrun starts them",
     )
-    run.add_argument(
+    parser.add_argument(
         "--node-local-dir",
         default="",
-        help="folder on the node's own disk that the shards are copied to first; may hold $VARIABLES",
+        help="directory on the node's local disk to copy the shards to first; may contain $VARIABLES",
     )
-    run.add_argument(
-        "--wandb-project", default="", help="log to this project of Weights & Biases too (pip install wandb)"
+    parser.add_argument(
+        "--wandb-project", default="", help="also log to this Weights & Biases project (pip install wandb)"
     )
-    add_dataclass_arguments(run, Run, "the run")
-    add_dataclass_arguments(run, Recipe, "the recipe")
-    run.set_defaults(run=_run)
+    add_dataclass_arguments(parser, Run, "run")
+    add_dataclass_arguments(parser, Recipe, "recipe")
+    parser.set_defaults(run=_main)
 
 
-def _run(options: argparse.Namespace) -> None:
-    if options.processes > 1:
-        launch(options.processes, options.arguments, EXIT_STOPPED)
+def _main(args: argparse.Namespace) -> None:
+    if args.processes > 1:
+        _checked_run_and_recipe(args)  # before the processes start, each of which would report the problem
+        launch(args.processes, args.arguments, EXIT_STOPPED)
         return
-    end_with_launcher()
-    stop = stop_request()  # from the first second on; what is imported here takes several
+    die_with_launcher()
+    stop = graceful_stop()  # before the imports, which take seconds
     try:
-        finished = _train(options, stop)
+        finished = _train(args, stop)
     except BaseException as error:
-        record(error)
+        record_exception(error)
         raise
     if not finished:
         sys.exit(EXIT_STOPPED)
 
 
-def _train(options: argparse.Namespace, stop: StopRequest) -> bool:
-    run, recipe = dataclass_from_args(options, Run), dataclass_from_args(options, Recipe)
-    check_recipe(recipe, objective=run.objective, model_config=model_config(options.model))
-    from cloob.common.locks import exclusive_dir_lock
-    from cloob.train.distributed import joined
-    from cloob.train.local_copy import on_scratch
-    from cloob.train.loop import Places, train
+def _checked_run_and_recipe(args: argparse.Namespace) -> tuple[Run, Recipe]:
+    run, recipe = dataclass_from_args(args, Run), dataclass_from_args(args, Recipe)
+    config = model_config(args.model)
+    check_recipe(recipe, objective=run.objective, processes=args.processes, model_config=config)
+    return run, recipe
 
-    places = {name: getattr(options, name) for name in ("folder", "shards", "validation")}
+
+def _train(args: argparse.Namespace, stop: StopRequest) -> bool:
+    run, recipe = _checked_run_and_recipe(args)
+    from cloob.common.locks import exclusive_dir_lock
+    from cloob.train.distributed import init_distributed
+    from cloob.train.local_copy import stage_shards_locally
+    from cloob.train.loop import train
+    from cloob.train.setup import RunPaths, TrainOptions
+
+    paths = {name: getattr(args, name) for name in ("folder", "shards", "validation")}
     identity = {
         "run": run.name,
-        "model": options.model,
-        **{name: os.path.abspath(path) for name, path in places.items()},  # noqa: PTH100 (links: nodes differ)
-    } | {f"recipe.{name}": str(value) for name, value in asdict(recipe).items()}
+        "model": args.model,
+        # Not resolved: symbolic links may point elsewhere on other nodes.
+        **{name: os.path.abspath(path) for name, path in paths.items()},  # noqa: PTH100
+        **{f"recipe.{name}": str(value) for name, value in asdict(recipe).items()},
+    }
+    options = TrainOptions(
+        frozenset(args.keep_epochs),
+        args.checkpoint_interval_minutes,
+        args.workers,
+        args.wandb_project,
+        args.max_replaced_fraction,
+    )
     with (
-        joined(identity) as world,
-        exclusive_dir_lock(options.folder / "checkpoints") if world.first else nullcontext(),
-        on_scratch(options.shards, options.node_local_dir, world, stop) as shards,
+        init_distributed(identity) as context,
+        exclusive_dir_lock(args.folder / "checkpoints") if context.is_main else nullcontext(),
+        stage_shards_locally(args.shards, args.node_local_dir, context, stop) as shards,
     ):
         if shards is None:
             return False
-        return train(
-            run,
-            recipe,
-            options.model,
-            Places(shards, options.validation, options.folder),
-            set(options.keep_epochs),
-            options.checkpoint_interval_minutes,
-            options.workers,
-            world,
-            stop,
-            options.wandb_project,
-            options.max_replaced_fraction,
-        )
+        run_paths = RunPaths(shards, args.validation, args.folder)
+        return train(run, recipe, args.model, run_paths, context, stop, options)

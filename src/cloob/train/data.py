@@ -1,4 +1,4 @@
-"""How a pair is loaded: its image decoded and cut, its caption's tokens."""
+"""Load image-text pairs: decode and crop the image, tokenize the caption."""
 
 from collections.abc import Callable
 
@@ -12,37 +12,39 @@ from cloob.common.data_loading import BatchLoader
 from cloob.common.errors import InputError, io_errno
 from cloob.shards.manifest import VERIFY_HINT
 from cloob.shards.reader import Shards
-from cloob.train.distributed import World
-from cloob.train.order import Address, BatchOrder, Slot
+from cloob.train.distributed import DistributedContext
+from cloob.train.order import BatchOrder, SampleKey, SampleWithFallbacks
 
-# uint8 images (B, 3, S, S), tokens (B, L), indices of the pairs that were replaced
+# uint8 image (3, S, S), tokens (L,), index of the pair if it was replaced
+LoadedPair = tuple[Tensor, Tensor, int | None]
+# uint8 images (B, 3, S, S), tokens (B, L), indices of the replaced pairs
 MicroBatch = tuple[Tensor, Tensor, list[int]]
 
 
-class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
-    """The captioned images of some shards as (uint8 image (3, S, S), tokens (L,), pair that it replaces).
+class PairDataset(Dataset[LoadedPair]):
+    """The image-text pairs of a packed corpus.
 
-    `transform` gets the decoded image and its address, so a pair is cut the same way whoever loads it. A pair
-    whose image does not decode or is not that of the index (the shards were verified, so it was damaged
-    since) is named in a warning and replaced by the first of its slot's substitutes that does; raises
-    `InputError` where none does. Where the system cannot read (a failing disk, too many open files, no
-    memory) the pair is not to blame: `OSError`.
+    `transform` gets the decoded image and its `SampleKey`, so that a crop does not depend on the process that
+    loads it. The shards were verified, so a pair whose image does not decode, or is not the image of its
+    index, was damaged since: it is reported in a warning and replaced by the first of its fallbacks that
+    decodes. Raises `InputError` if none does, and `OSError` for system errors (a failing disk, too many open
+    files, no memory), which are no fault of the pair.
     """
 
     def __init__(
         self,
         shards: Shards,
-        transform: Callable[[Tensor, Address], Tensor],
+        transform: Callable[[Tensor, SampleKey], Tensor],
         tokenizer: Callable[[list[str]], Tensor],
     ) -> None:
         self.shards, self.transform, self.tokenizer = shards, transform, tokenizer
-        self._named: set[int] = set()
+        self._reported: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.shards)
 
-    def __getitem__(self, slot: Slot) -> tuple[Tensor, Tensor, int | None]:
-        epoch, indices = slot
+    def __getitem__(self, sample: SampleWithFallbacks) -> LoadedPair:
+        epoch, indices = sample
         for index in indices:
             try:
                 jpeg, caption, _ = self.shards.sample(index)
@@ -61,38 +63,41 @@ class Pairs(Dataset[tuple[Tensor, Tensor, int | None]]):
         )
 
     def _warn(self, index: int, error: Exception) -> None:
-        if index not in self._named:
-            self._named.add(index)
+        if index not in self._reported:
+            self._reported.add(index)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             print(f"warning: pair {index} of {self.shards.path} is replaced: {reason}", flush=True)
 
 
-def collate(pairs: list[tuple[Tensor, Tensor, int | None]]) -> MicroBatch:
-    """B pairs -> images (B, 3, S, S), tokens (B, L) filled up with zeros to the longest caption, replaced."""
+def collate(pairs: list[LoadedPair]) -> MicroBatch:
+    """B pairs -> images (B, 3, S, S), tokens (B, L) zero-padded to the longest caption, replaced indices."""
     images, tokens, replaced = zip(*pairs, strict=True)
-    # Copied as it lies, channels last.
+    # The images are channels-last in memory; stacking them in that layout is a plain copy.
     pixels = default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-    return pixels, pad_sequence(list(tokens), batch_first=True), [one for one in replaced if one is not None]
+    padded_tokens = pad_sequence(list(tokens), batch_first=True)
+    return pixels, padded_tokens, [index for index in replaced if index is not None]
 
 
-def check_replaced(shards: Shards, replaced: list[int], batch: int, limit: float, world: World) -> int:
-    """How many pairs of a global batch were replaced, over all processes; `replaced` are this process's.
+def count_replaced(
+    shards: Shards, replaced: list[int], batch_size: int, max_fraction: float, context: DistributedContext
+) -> int:
+    """The number of replaced pairs of a global batch; `replaced` are those of this process.
 
-    Raises `InputError`, the same in every process, where they are more than the share `limit` of the batch:
-    such shards were changed since they were packed. It names the shard that has the most of them.
+    Raises `InputError`, the same in every process, if they exceed `max_fraction` of the batch, because then
+    the shards were changed after packing. The message names the shard with the most replaced pairs.
     """
-    [number] = world.total(len(replaced))
-    if number > limit * batch:
-        of_shard = world.total(*shards.count_per_shard(replaced))
-        most = max(of_shard)
+    [number] = context.all_reduce_sum(len(replaced))
+    if number > max_fraction * batch_size:
+        per_shard = context.all_reduce_sum(*shards.count_per_shard(replaced))
+        most = max(per_shard)
         raise InputError(
-            f"{shards.tars[of_shard.index(most)]}: changed after packing: {most:.0f} of its pairs do "
-            f"not decode; {number:.0f} of the {batch} pairs of a batch had to be replaced, more than "
-            f"train.max_replaced_fraction ({limit:g}) allows; {VERIFY_HINT}"
+            f"{shards.tars[per_shard.index(most)]}: changed after packing: {most:.0f} of its pairs do "
+            f"not decode; {number:.0f} of the {batch_size} pairs of a batch had to be replaced, more than "
+            f"train.max_replaced_fraction ({max_fraction:g}) allows; {VERIFY_HINT}"
         )
     return int(number)
 
 
-def training_loader(pairs: Pairs, order: BatchOrder, workers: int) -> BatchLoader:
-    """The micro-batches of an order, made by `workers` processes (0: by this one)."""
-    return BatchLoader(pairs, collate, order, workers, pin_memory=torch.cuda.is_available())
+def training_loader(dataset: PairDataset, order: BatchOrder, workers: int) -> BatchLoader:
+    """The micro-batches of an order, loaded by `workers` processes (0: by this process)."""
+    return BatchLoader(dataset, collate, order, workers, pin_memory=torch.cuda.is_available())

@@ -1,4 +1,4 @@
-"""The processes that `torchrun` or `srun` started: one per GPU, or gloo processes on a CPU."""
+"""The process group of a run, started by `torchrun` or `srun`: one process per GPU, or gloo on CPUs."""
 
 import os
 import platform
@@ -16,156 +16,167 @@ import torch
 import torch.distributed as dist
 
 from cloob.common.errors import InputError, PeerLostError
-from cloob.train.rendezvous import Identity, in_time, meet
+from cloob.train.rendezvous import RunIdentity, call_with_timeout, shared_store
 
-# The longest that one process waits for another: while a node copies a terabyte of shards to its own disk, or
-# the first one saves. That a process died is seen at once, by its launcher.
-_PATIENCE = timedelta(hours=6)
+# Timeout of collectives: one node may copy a terabyte of shards to its local disk, or the main process save a
+# checkpoint, while the others wait. The launcher notices at once if a process died.
+_TIMEOUT = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
-class World:
-    """One process among all: its rank, their number, its device, and both among those of its node."""
+class DistributedContext:
+    """The place of a process in the process group, globally and on its node, and its device."""
 
     rank: int
-    processes: int
+    world_size: int
     device: torch.device
     local_rank: int = 0
-    local_processes: int = 1
+    local_world_size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
-    def total(self, *values: float) -> list[float]:
-        """The sums over all processes, the same in each."""
+    def all_reduce_sum(self, *values: float) -> list[float]:
+        """The sum of each value over all processes, the same in every process."""
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def wait(self) -> None:
-        """Go on when all processes are here."""
-        self.total(0.0)  # sums of nothing would wait for nobody
+    def barrier(self) -> None:
+        """Wait until all processes get here."""
+        self.all_reduce_sum(0.0)  # an all-reduce of an empty tensor would not wait
 
-    def agreed(self, value: Any) -> Any:
-        """The first process's value, the same in each."""
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0, in every process."""
         values = [value]
         dist.broadcast_object_list(values, device=self.device)
         return values[0]
 
 
 @contextmanager
-def joined(run: Identity | None = None) -> Iterator[World]:
-    """Join the process group of `torchrun` or `srun` (alone: a group of one); leave it in any case.
+def init_distributed(identity: RunIdentity | None = None) -> Iterator[DistributedContext]:
+    """Join the process group of `torchrun` or `srun` (or a group of one process), and leave it in any case.
 
-    Raises `InputError` where the processes do not come together, or where one of another run than `run` joins
-    (see `meet`), and `PeerLostError` where one of them fails within the block.
+    Raises `InputError` if the processes do not connect, or if a process of another run than `identity` joins
+    (see `shared_store`), and `PeerLostError` if another process fails within the block.
     """
-    by_srun = "RANK" not in os.environ and _number("SLURM_STEP_NUM_TASKS", 1) > 1
+    by_srun = "RANK" not in os.environ and _read_int("SLURM_STEP_NUM_TASKS", 1) > 1
     if by_srun:
         try:
-            os.environ.update(_of_slurm(os.environ))
+            os.environ.update(_torchrun_variables(os.environ))
         except KeyError as missing:
             raise InputError(
                 f"SLURM_STEP_NUM_TASKS is set, for several processes, but {missing.args[0]} is not; start "
-                "them by srun, or set RANK and WORLD_SIZE"
+                "them with srun, or set RANK and WORLD_SIZE"
             ) from None
-    processes, local_processes = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 1)
-    rank, local = _number("RANK", 0), _number("LOCAL_RANK", 0)
-    if rank >= processes:
-        raise InputError(f"RANK is {rank}, but WORLD_SIZE {processes}; ranks count from 0")
-    if torch.cuda.is_available():
-        visible = torch.cuda.device_count()
-        # --gpus-per-task shows each process its own GPU alone.
-        number = 0 if by_srun and visible == 1 else local
-        if number >= visible:
-            raise InputError(f"process {local} has no GPU: {visible} are visible here")
-        device = torch.device("cuda", number)
-        torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
-        # Snakemake grants threads to the job, not to each of its processes; more of them than cores spin.
-        torch.set_num_threads(max(1, torch.get_num_threads() // local_processes))
+    world_size, local_world_size = _read_int("WORLD_SIZE", 1), _read_int("LOCAL_WORLD_SIZE", 1)
+    rank, local_rank = _read_int("RANK", 0), _read_int("LOCAL_RANK", 0)
+    if rank >= world_size:
+        raise InputError(f"RANK is {rank}, but WORLD_SIZE is {world_size}; ranks count from 0")
+    device = _select_device(local_rank, local_world_size, by_srun)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    store = meet(rank, processes, run or {}) if "RANK" in os.environ else dist.HashStore()
-    store.set_timeout(_PATIENCE)
+    store = shared_store(rank, world_size, identity or {}) if "RANK" in os.environ else dist.HashStore()
+    store.set_timeout(_TIMEOUT)
     store = dist.PrefixStore("default_pg", store)
-    options = {"store": store, "rank": rank, "world_size": processes, "timeout": _PATIENCE}
+    join = partial(
+        dist.init_process_group, backend, store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT
+    )
     try:
-        in_time(partial(dist.init_process_group, backend, **options))
+        call_with_timeout(join)
     except (TimeoutError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and (processes == 1 or not _is_of_a_peer(error)):
+        if isinstance(error, RuntimeError) and (world_size == 1 or not _is_peer_failure(error)):
             raise
         raise PeerLostError(
-            f"process {rank} of {processes} lost another one at its start, see its error"
+            f"process {rank} of {world_size} lost another process at the start; see its error message"
         ) from None
     node = os.environ.get("SLURMD_NODENAME", platform.node())
-    print(f"process {rank} of {processes} on {node}, {_name_of(device)}", flush=True)
+    print(f"process {rank} of {world_size} on {node}, {_describe_device(device)}", flush=True)
     try:
-        yield World(rank, processes, device, local, local_processes)
+        yield DistributedContext(rank, world_size, device, local_rank, local_world_size)
     except RuntimeError as error:
-        if processes > 1 and _is_of_a_peer(error):
+        if world_size > 1 and _is_peer_failure(error):
             reason = str(error).splitlines()[0]
             raise PeerLostError(
-                f"process {rank} of {processes} lost another one, see its error ({reason})"
+                f"process {rank} of {world_size} lost another process; see its error message ({reason})"
             ) from None
         raise
     finally:
-        # After an error, NCCL would wait for processes that may never come; the end of this one closes all.
+        # After an error, NCCL would wait for processes that may never respond; exiting closes everything.
         if backend == "gloo" or sys.exc_info()[0] is None:
             dist.destroy_process_group()
 
 
-def _number(name: str, least: int) -> int:
-    """The number that an environment variable holds, `least` where it is not set. Raises `InputError`."""
-    value = os.environ.get(name, str(least))
-    if not value.isdecimal() or int(value) < least:
-        raise InputError(f"{name} is {value!r}, not a number from {least} on; set it, or unset it")
-    return int(value)
+def _select_device(local_rank: int, local_world_size: int, by_srun: bool) -> torch.device:
+    """The GPU of this process, or the CPU with its share of the threads."""
+    if not torch.cuda.is_available():
+        # Snakemake grants threads to the job, not to each process, and more threads than cores would spin.
+        torch.set_num_threads(max(1, torch.get_num_threads() // local_world_size))
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    # With --gpus-per-task, each process sees only its own GPU.
+    index = 0 if by_srun and visible == 1 else local_rank
+    if index >= visible:
+        raise InputError(f"process {local_rank} of this node has no GPU: only {visible} are visible")
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device
 
 
-def _is_of_a_peer(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
-
-
-def _name_of(device: torch.device) -> str:
+def _describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{torch.get_num_threads()} CPU threads"
 
 
-def _of_slurm(step: Mapping[str, str]) -> dict[str, str]:
-    """What torchrun would set, out of what srun sets; the first node of the step is where all meet."""
-    address = step.get("MASTER_ADDR")
+def _read_int(name: str, minimum: int) -> int:
+    """The integer in an environment variable, `minimum` if it is not set. Raises `InputError`."""
+    value = os.environ.get(name, str(minimum))
+    if not value.isdecimal() or int(value) < minimum:
+        raise InputError(f"{name} is {value!r}, not an integer of at least {minimum}; correct or unset it")
+    return int(value)
+
+
+def _is_peer_failure(error: RuntimeError) -> bool:
+    """Whether an error of torch.distributed is the consequence of another process's failure."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+
+
+def _torchrun_variables(slurm: Mapping[str, str]) -> dict[str, str]:
+    """The variables that torchrun would set, from srun's; the rendezvous is on the first node of the step."""
+    address = slurm.get("MASTER_ADDR")
     if address is None:
-        first = _scontrol("show", "hostnames", step["SLURM_STEP_NODELIST"]).split()[0]
-        node = _scontrol("--oneliner", "show", "node", first)
-        # The name of a node need not be one that resolves.
-        address = next((part[9:] for part in node.split() if part.startswith("NodeAddr=")), first)
+        first_node = _scontrol("show", "hostnames", slurm["SLURM_STEP_NODELIST"]).split()[0]
+        properties = _scontrol("--oneliner", "show", "node", first_node).split()
+        # A node name does not have to be a resolvable host name.
+        address = next(
+            (p.removeprefix("NodeAddr=") for p in properties if p.startswith("NodeAddr=")), first_node
+        )
     return {
-        "RANK": step["SLURM_PROCID"],
-        "WORLD_SIZE": step["SLURM_STEP_NUM_TASKS"],
-        "LOCAL_RANK": step["SLURM_LOCALID"],
-        "LOCAL_WORLD_SIZE": step["SLURM_STEP_TASKS_PER_NODE"].split("(")[0].split(",")[0],
+        "RANK": slurm["SLURM_PROCID"],
+        "WORLD_SIZE": slurm["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": slurm["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": slurm["SLURM_STEP_TASKS_PER_NODE"].split("(")[0].split(",")[0],
         "MASTER_ADDR": address,
-        "MASTER_PORT": step.get("MASTER_PORT") or str(_port(step)),
+        "MASTER_PORT": slurm.get("MASTER_PORT") or str(_step_port(slurm)),
     }
 
 
-def _port(step: Mapping[str, str]) -> int:
-    """One per job and step, below those that Linux gives to clients: steps on a node do not meet."""
-    return 20000 + zlib.crc32(f"{step['SLURM_JOB_ID']}.{step.get('SLURM_STEP_ID', '0')}".encode()) % 12768
+def _step_port(slurm: Mapping[str, str]) -> int:
+    """A port per job step, below Linux's ephemeral ports, so that steps on the same node do not collide."""
+    step = f"{slurm['SLURM_JOB_ID']}.{slurm.get('SLURM_STEP_ID', '0')}"
+    return 20000 + zlib.crc32(step.encode()) % 12768
 
 
 def _scontrol(*arguments: str) -> str:
     command = ["scontrol", *arguments]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip()
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or "no answer"
+        reason = getattr(error, "strerror", None) or "no response"
     else:
-        return asked.stdout
+        return done.stdout
     raise InputError(f"{' '.join(command)}: {reason}; set MASTER_ADDR and MASTER_PORT")

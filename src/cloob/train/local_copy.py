@@ -1,4 +1,4 @@
-"""A copy of the shards on the node's own disk, where the shared file system is slow."""
+"""A copy of the shards on the node's local disk, for slow shared file systems."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from cloob.common.errors import InputError, io_errors_at, user_message
 from cloob.common.hashing import sha256_file
 from cloob.common.json_files import read_json, write_json
 from cloob.common.locks import exclusive_dir_lock
-from cloob.train.distributed import World
+from cloob.train.distributed import DistributedContext
 from cloob.train.signals import StopRequest
 
 _PREFIX = "cloob-shards-"
@@ -24,109 +24,115 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 @contextmanager
-def on_scratch(manifest: Path, scratch: str, world: World, stop: StopRequest) -> Iterator[Path | None]:
-    """The manifest of a verified copy of the shards in `scratch`, made once per node and deleted at the end.
+def stage_shards_locally(
+    manifest: Path, node_local_dir: str, context: DistributedContext, stop: StopRequest
+) -> Iterator[Path | None]:
+    """Yield the manifest of a verified copy of the shards, made once per node and deleted at the end.
 
-    `scratch` may hold environment variables of the node; empty: the shards themselves. None where `stop`
-    asks meanwhile. Raises `InputError` where a variable is not set, the copy does not fit, or is not what the
-    manifest says. The copy of a process that was killed is deleted by the next one on that node. Nobody else
-    may read or change the copy; what others put into `scratch` is left alone.
+    The copy is in `node_local_dir`, which may contain environment variables of the node; if it is empty, the
+    original manifest is yielded. Yields None if `stop` is requested during the copy. Raises `InputError` if a
+    variable is not set, the copy does not fit, or a checksum differs from the manifest. Stale copies of
+    killed processes are deleted. The copy is private to the user; files of others in `node_local_dir` are not
+    touched.
     """
-    if not scratch:
+    if not node_local_dir:
         yield manifest
         return
-    parent = scratch_folder(scratch)
-    token = world.agreed(secrets.token_hex(4))  # of this start; another may still hold its copy
+    parent = resolve_node_local_dir(node_local_dir)
+    token = context.broadcast(secrets.token_hex(4))  # distinguishes this start from one still running
     folder = parent / f"{_PREFIX}{token}"
-    copies = world.local_rank == 0
+    copies = context.local_rank == 0
     if copies:
         with io_errors_at(parent):
             parent.mkdir(parents=True, exist_ok=True)
-            _forget_the_dead(parent)
+            _delete_stale_copies(parent)
             folder.mkdir(mode=0o700)
     try:
         with exclusive_dir_lock(folder) if copies else nullcontext():
             if copies:
                 with io_errors_at(folder):
-                    _copy(manifest, folder, stop)
-            [asked] = world.total(stop.asked)  # and wait for the copies of all nodes
-            yield None if asked else folder / manifest.name
+                    _copy_shards(manifest, folder, stop)
+            [stopped] = context.all_reduce_sum(stop.requested)  # also waits for the copies of all nodes
+            yield None if stopped else folder / manifest.name
     finally:
         if copies:
-            _delete(folder)
+            _delete_copy(folder)
 
 
-def scratch_folder(scratch: str) -> Path:
-    """The absolute path that `train.node_local_dir` names on this node. Raises `InputError`.
+def resolve_node_local_dir(node_local_dir: str) -> Path:
+    """The absolute path of `train.node_local_dir` on this node. Raises `InputError`.
 
-    A variable that is not set would become a folder of its literal name, one that is empty the root or the
-    working directory: a terabyte copied to the wrong place.
+    An unset variable would become a directory of its literal name, an empty one the root or the working
+    directory: a terabyte copied to the wrong place.
     """
-    for match in _VARIABLE.finditer(scratch):
+    for match in _VARIABLE.finditer(node_local_dir):
         name = match[1] or match[2]
         if not os.environ.get(name):
             state = "empty" if name in os.environ else "not set"
             raise InputError(
-                f"train.node_local_dir {scratch}: ${name} is {state} in this job on {os.uname().nodename}; set it, "
-                'or name another folder on the node\'s own disk, or none: ""'
+                f"train.node_local_dir {node_local_dir}: ${name} is {state} in this job on "
+                f"{os.uname().nodename}; set it, or use another directory on the node's local disk, or "
+                'none: ""'
             )
-    if "$" in _VARIABLE.sub("", scratch):
+    if "$" in _VARIABLE.sub("", node_local_dir):
         raise InputError(
-            f"train.node_local_dir {scratch}: only $NAME and ${{NAME}} are replaced; write it as these"
+            f"train.node_local_dir {node_local_dir}: only $NAME and ${{NAME}} are expanded; use these forms"
         )
-    path = Path(_VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], scratch))
+    path = Path(_VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], node_local_dir))
     try:
         path = path.expanduser()
     except RuntimeError:
         raise InputError(
-            f"train.node_local_dir {scratch}: {path.parts[0]} is no user here; name a folder"
+            f"train.node_local_dir {node_local_dir}: there is no user {path.parts[0]} here; use a directory"
         ) from None
     if not path.is_absolute():
         raise InputError(
-            f"train.node_local_dir {scratch}: not an absolute path; name a folder on the node's disk"
+            f"train.node_local_dir {node_local_dir}: not an absolute path; use a directory on the node's disk"
         )
     return path
 
 
-def _forget_the_dead(scratch: Path) -> None:
-    """Delete our copies that no process holds any more; those of others, and links, are not ours to touch."""
-    for folder in sorted_glob(scratch, f"{_PREFIX}*"):
+def _delete_stale_copies(parent: Path) -> None:
+    """Delete this user's copies that no process has locked; never directories of others, nor links."""
+    for folder in sorted_glob(parent, f"{_PREFIX}*"):
         try:
-            found = folder.lstat()
-            if S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            status = folder.lstat()
+            if S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
                 with exclusive_dir_lock(folder):
-                    _delete(folder)
-        except (InputError, FileNotFoundError):  # at work, or deleted by another process meanwhile
+                    _delete_copy(folder)
+        except (InputError, FileNotFoundError):  # in use, or deleted by another process meanwhile
             continue
         except OSError as error:
             print(f"warning: {folder}: not deleted: {user_message(error) or error}", flush=True)
 
 
-def _delete(folder: Path) -> None:
-    """Delete a copy; what cannot be deleted is named in a warning, the run does not depend on it."""
+def _delete_copy(folder: Path) -> None:
+    """Delete a copy; failures are only warnings, because the run does not depend on it."""
 
-    def warn(function: object, path: str, reason: tuple[object, BaseException, object]) -> None:
-        if not isinstance(reason[1], FileNotFoundError):
-            print(f"warning: {path}: not deleted: {user_message(reason[1]) or reason[1]}", flush=True)
+    def warn(function: object, path: str, error: tuple[object, BaseException, object]) -> None:
+        if not isinstance(error[1], FileNotFoundError):
+            print(f"warning: {path}: not deleted: {user_message(error[1]) or error[1]}", flush=True)
 
     shutil.rmtree(folder, onerror=warn)
 
 
-def _copy(manifest: Path, folder: Path, stop: StopRequest) -> None:
-    """Copy all shards, or until `stop` asks; the manifest is the last."""
+def _copy_shards(manifest: Path, folder: Path, stop: StopRequest) -> None:
+    """Copy all shards and finally the manifest, until `stop` is requested."""
     content = read_json(manifest)
     needed = sum(shard["bytes"] for shard in content["shards"])
     if (free := shutil.disk_usage(folder).free) < needed:
         raise InputError(
             f"{folder}: {needed / 1e9:,.1f} GB are needed, {free / 1e9:,.1f} GB are free; free space "
-            "there, or name another disk (train.node_local_dir)"
+            "there, or use another disk (train.node_local_dir)"
         )
-    for shard in tqdm(content["shards"], unit=" shards", desc="to scratch"):
-        if stop.asked:
+    for shard in tqdm(content["shards"], unit=" shards", desc="copying to the local disk"):
+        if stop.requested:
             return
         tar = manifest.parent / shard["name"]
         for file in (tar, tar.with_suffix(".parquet")):
             shutil.copyfile(file, folder / file.name)
         if sha256_file(folder / tar.name) != shard["sha256"]:
-            raise InputError(f"{tar}: its copy in {folder} has not the manifest's hash; pack it again")
+            raise InputError(
+                f"{tar}: the checksum of its copy in {folder} differs from the manifest; pack it again"
+            )
     write_json(folder / manifest.name, content)

@@ -1,4 +1,4 @@
-"""The log of a run, cut back to the checkpoint when it resumes: JSON lines, TensorBoard, W&B if asked."""
+"""The log of a run: JSON lines, TensorBoard and optionally W&B; truncated to the checkpoint on resume."""
 
 import json
 import threading
@@ -11,34 +11,34 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errno, io_errors_at
 from cloob.common.json_lines import parse_event
 
-_PLOTTED = ("step", "validation")
+_PLOTTED_EVENTS = ("step", "validation")
 
 
-class Metrics:
-    """Appends events to a JSON-lines file, and numbers to `tensorboard/` beside it.
+class MetricsLog:
+    """Appends events to a JSON-lines file, and their numbers to `tensorboard/` beside it.
 
-    On opening, what came after `samples_seen` pairs is dropped: those steps will be made again. With
-    `wandb_project`, the numbers go to Weights & Biases too, under the run's `name`; raises `InputError`
-    where wandb is not installed.
+    Opening it drops the events after `samples_seen`, because those steps will be repeated. With
+    `wandb_project`, the numbers are also logged to Weights & Biases, under the run's `name`; raises
+    `InputError` if wandb is not installed.
     """
 
     def __init__(self, path: Path, samples_seen: int, wandb_project: str = "", name: str = "") -> None:
         self._wandb = _wandb_run(wandb_project, name, path.parent) if wandb_project else None
-        kept = _events_before(path, samples_seen) if samples_seen and path.exists() else []
-        with atomic_write(path) as beside:
-            beside.write_bytes(b"".join(kept))
+        events = _events_until(path, samples_seen) if samples_seen and path.exists() else []
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(b"".join(events))
         self._path, self._file = path, path.open("a", encoding="utf-8")
-        threading.excepthook = _except_io_errors
+        threading.excepthook = _ignore_io_errors
         with io_errors_at(path.parent / "tensorboard"):
             self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
 
     def write(self, event: str, samples_seen: int, **values: Any) -> None:
-        """Append one event; as a JSON line it is on disk when this returns."""
+        """Append an event; its JSON line is on disk when this returns."""
         record = {"event": event, "samples_seen": samples_seen, **values}
         with io_errors_at(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-        if event in _PLOTTED:
+        if event in _PLOTTED_EVENTS:
             with io_errors_at(self._path.parent / "tensorboard"):
                 for name, value in values.items():
                     self._tensorboard.add_scalar(f"{event}/{name}", value, samples_seen)
@@ -55,20 +55,20 @@ class Metrics:
             self._wandb.finish()
 
 
-def _except_io_errors(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread keeps an error of writing for our next call, which raises it."""
-    if failed.exc_value is None or io_errno(failed.exc_value) is None:
-        threading.__excepthook__(failed)
+def _ignore_io_errors(failure: threading.ExceptHookArgs) -> None:
+    """Print no traceback of an I/O error in TensorBoard's thread: its next call raises the error."""
+    if failure.exc_value is None or io_errno(failure.exc_value) is None:
+        threading.__excepthook__(failure)
 
 
-def _events_before(path: Path, samples_seen: int) -> list[bytes]:
-    """The lines up to the checkpoint. The last line may be torn: that is where a kill came.
+def _events_until(path: Path, samples_seen: int) -> list[bytes]:
+    """The lines up to a checkpoint. The last line may be torn, if the process was killed.
 
-    A damaged line before it is named in a warning and left out; the log as it was is copied to `*.damaged`.
+    Damaged lines before it are reported in a warning and dropped; the original log is copied to `*.damaged`.
     """
     with io_errors_at(path):
         lines = path.read_bytes().split(b"\n")
-    kept, damaged = [], []
+    valid, damaged = [], []
     for number, line in enumerate(lines, start=1):
         event = parse_event(line)
         if event is None:
@@ -77,17 +77,14 @@ def _events_before(path: Path, samples_seen: int) -> list[bytes]:
         elif event.get("samples_seen", 0) > samples_seen:
             break
         else:
-            kept.append(line + b"\n")
+            valid.append(line + b"\n")
     if damaged:
-        aside = path.with_suffix(".jsonl.damaged")
-        with atomic_write(aside) as beside:
-            beside.write_bytes(b"\n".join(lines))
-        listed = ", ".join(map(str, damaged[:10])) + (" …" if len(damaged) > 10 else "")
-        print(
-            f"warning: {path}: damaged in line {listed}, which is left out; see {aside.name}",
-            flush=True,
-        )
-    return kept
+        backup = path.with_suffix(".jsonl.damaged")
+        with atomic_write(backup) as temporary:
+            temporary.write_bytes(b"\n".join(lines))
+        numbers = ", ".join(map(str, damaged[:10])) + (" …" if len(damaged) > 10 else "")
+        print(f"warning: {path}: dropped damaged line {numbers}; see {backup.name}", flush=True)
+    return valid
 
 
 def _wandb_run(project: str, name: str, folder: Path) -> Any:

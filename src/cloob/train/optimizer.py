@@ -1,4 +1,4 @@
-"""AdamW with the authors' two groups of parameters."""
+"""AdamW with the parameter groups of the authors' code."""
 
 from collections.abc import Iterable
 
@@ -7,17 +7,18 @@ from torch import nn
 
 from cloob.train.recipe import Recipe
 
-# Parameters whose name contains one of these are not decayed. The authors' list holds no
-# `downsample.1`, so the BatchNorm weights of the ResNet's shortcuts are decayed, there and here.
-UNDECAYED = ("bn", "ln", "bias", "logit_scale")
+# No weight decay for parameters whose name contains one of these. The authors' list lacks `downsample.1`, so
+# the BatchNorm weights of the ResNet's shortcuts are decayed, there and here.
+NO_WEIGHT_DECAY = ("bn", "ln", "bias", "logit_scale")
 
 
 def make_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over the named parameters that are trained; weight decay as in the authors' protocol."""
-    decayed, undecayed = [], []
+    """AdamW over the named parameters that require grad, with weight decay as in the authors' code."""
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for name, parameter in parameters:
         if parameter.requires_grad:
-            (undecayed if any(part in name for part in UNDECAYED) else decayed).append(parameter)
+            (undecayed if any(part in name for part in NO_WEIGHT_DECAY) else decayed).append(parameter)
     groups = [
         {"params": undecayed, "weight_decay": 0.0},
         {"params": decayed, "weight_decay": recipe.weight_decay},

@@ -1,7 +1,7 @@
-"""Which pair comes when: a function of (seed, epoch, position) alone.
+"""The order of the samples, as a pure function of (seed, epoch, position).
 
-One integer, the samples seen so far, is the whole state of the data, for any number of processes
-and workers.
+A single integer, `samples_seen`, is therefore the whole state of the data, for any number of processes and
+loader workers.
 """
 
 from collections.abc import Iterator
@@ -10,75 +10,92 @@ import numpy as np
 
 from cloob.common.errors import InputError
 from cloob.shards.reader import READ_BLOCK
-from cloob.train.distributed import World
+from cloob.train.distributed import DistributedContext
 from cloob.train.recipe import Recipe
 
-Address = tuple[int, int]  # (epoch, index of the pair in the shards)
-Slot = tuple[int, list[int]]  # (epoch, index of the pair and of those that replace it, in turn)
+SampleKey = tuple[int, int]  # (epoch, index of the pair in the shards)
+SampleWithFallbacks = tuple[int, list[int]]  # (epoch, [index, indices that replace it in turn])
 
-# How many replace a pair whose image does not decode, before that is an error.
-SUBSTITUTES = 8
-
-# Pairs that a micro-batch's place in the step mixes at once: 256 blocks, 0.8 GB of images of 50 KB.
+# Pairs to try instead of a pair whose image does not decode.
+MAX_FALLBACKS = 8
+# Pairs that a stream shuffles at a time: 256 blocks, 0.8 GB of images of 50 KB.
 WINDOW = 16384
-# A small corpus is cut into blocks so small that every place has at least as many to choose from.
-LEAST_BLOCKS = 64
+# In a small corpus, blocks are made smaller, so that every stream has at least this many.
+MIN_BLOCKS_PER_STREAM = 64
 
 
-def epoch_order(pairs: int, batch: int, micro_batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """The pairs of all steps of an epoch (0-based): (steps, batch), int64, no pair twice.
+def epoch_order(pairs: int, batch_size: int, micro_batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """The pairs of all steps of an epoch (0-based): (steps, batch_size), int64, without repetition.
 
-    Blocks of consecutive pairs are shuffled and dealt to the places of a step, one place per micro-batch;
-    within its blocks each place shuffles the pairs, a window at a time. So a micro-batch mixes pairs of some
-    hundred blocks, and a block is read once, soon, and by one process. What does not fill the last
-    batch, at another end of the list in every epoch, is left out.
+    Reading single pairs at random would be slow, so blocks of consecutive pairs are shuffled first. Stream m
+    consists of the m-th micro-batches of all steps; each stream gets its own blocks and shuffles their pairs
+    within windows. So a micro-batch mixes pairs of some hundred blocks, while each block is read by one
+    process within a short time. The pairs that do not fill the last batch, different ones in every epoch, are
+    left out.
+
+    For example, 26 pairs, batch size 8, micro-batch size 4 (3 steps, 2 streams), blocks of 4, windows of 8:
+
+        shuffled    [8 9 10 11] [16 17 18 19] [12 13 14 15] | [24 25] [20 21 22 23] [0 1 2 3] [4 5 | 6 7]
+        blocks       stream 0                               |  stream 1                            | left out
+
+                       -------- window 1 -------   - window 2 -
+        stream 0       18 10 19 16   17  9  8 11   15 12 13 14
+        stream 1       21 20 25  1    0 24 23 22    2  3  5  4
+
+                       of stream 0   of stream 1
+        step 0         18 10 19 16   21 20 25  1
+        step 1         17  9  8 11    0 24 23 22
+        step 2         15 12 13 14    2  3  5  4
     """
     generator = np.random.default_rng([seed, epoch])
-    steps, places = pairs // batch, batch // micro_batch_size
-    block = min(READ_BLOCK, max(1, pairs // (places * LEAST_BLOCKS)))
+    steps, streams = pairs // batch_size, batch_size // micro_batch_size
+    block = min(READ_BLOCK, max(1, pairs // (streams * MIN_BLOCKS_PER_STREAM)))
     blocks = generator.permutation(-(-pairs // block))
-    order = (blocks[:, None] * block + np.arange(block)).ravel()
-    order = order[order < pairs][: steps * batch].reshape(places, steps * micro_batch_size)
+    shuffled = (blocks[:, None] * block + np.arange(block)).ravel()
+    shuffled = shuffled[shuffled < pairs][: steps * batch_size]
+    order = shuffled.reshape(streams, steps * micro_batch_size)
     for start in range(0, order.shape[1], WINDOW):
         window = order[:, start : start + WINDOW]
         generator.permuted(window, axis=1, out=window)
-    return order.reshape(places, steps, micro_batch_size).swapaxes(0, 1).reshape(steps, batch)
+    return order.reshape(streams, steps, micro_batch_size).swapaxes(0, 1).reshape(steps, batch_size)
 
 
 class BatchOrder:
     """The micro-batches of one process, from `samples_seen` to the end of the run.
 
-    Every global batch is cut into micro-batches; each process takes as many consecutive ones. A pair is
-    replaced by those at its place in the next steps of its epoch: no two of a batch by the same.
-    Raises `InputError` where they cannot be shared equally, or the corpus does not fill a batch.
+    Every global batch is divided into micro-batches, and each process gets the same number of consecutive
+    ones. The fallbacks of a pair are the pairs at its position in the next steps of the epoch, so that no two
+    pairs of a batch have the same fallback. Raises `InputError` if the corpus does not fill a batch.
     """
 
-    def __init__(self, pairs: int, recipe: Recipe, seed: int, samples_seen: int, world: World) -> None:
-        batch, micro_batch_size = recipe.batch_size, recipe.micro_batch_size
-        places = batch // micro_batch_size
-        if pairs < batch:
-            raise InputError(f"batch: {batch} pairs, but the corpus holds only {pairs}; make it smaller")
-        self.pairs, self.batch, self.micro_batch_size, self.seed = pairs, batch, micro_batch_size, seed
-        self.steps_per_epoch = pairs // batch
-        self.first, self.steps = samples_seen // batch, self.steps_per_epoch * recipe.epochs
-        self.per_step = places // world.processes
-        self.first_place = world.rank * self.per_step
+    def __init__(
+        self, pairs: int, recipe: Recipe, seed: int, samples_seen: int, context: DistributedContext
+    ) -> None:
+        self.pairs, self.seed = pairs, seed
+        self.batch_size, self.micro_batch_size = recipe.batch_size, recipe.micro_batch_size
+        if pairs < self.batch_size:
+            raise InputError(
+                f"recipe.batch_size: {self.batch_size} pairs, but the corpus has only {pairs}; reduce it"
+            )
+        self.steps_per_epoch = pairs // self.batch_size
+        self.first_step = samples_seen // self.batch_size
+        self.steps = self.steps_per_epoch * recipe.epochs
+        self.micro_batches_per_step = self.batch_size // self.micro_batch_size // context.world_size
+        self.first_micro_batch = context.rank * self.micro_batches_per_step
 
     def __len__(self) -> int:
-        return (self.steps - self.first) * self.per_step
+        return (self.steps - self.first_step) * self.micro_batches_per_step
 
-    def __iter__(self) -> Iterator[list[Slot]]:
-        current, order = -1, np.empty((0, self.batch), dtype=np.int64)
-        for step in range(self.first, self.steps):
-            epoch, place = divmod(step, self.steps_per_epoch)
-            if epoch != current:
-                current = epoch
-                order = epoch_order(self.pairs, self.batch, self.micro_batch_size, self.seed, epoch)
-            places = slice(
-                self.first_place * self.micro_batch_size,
-                (self.first_place + self.per_step) * self.micro_batch_size,
-            )
-            next_steps = (place + np.arange(1 + SUBSTITUTES)) % self.steps_per_epoch
-            slots = [(epoch, indices) for indices in order[next_steps, places].T.tolist()]
-            for start in range(0, len(slots), self.micro_batch_size):
-                yield slots[start : start + self.micro_batch_size]
+    def __iter__(self) -> Iterator[list[SampleWithFallbacks]]:
+        order_epoch, order = -1, np.empty((0, self.batch_size), dtype=np.int64)
+        first = self.first_micro_batch * self.micro_batch_size
+        columns = slice(first, first + self.micro_batches_per_step * self.micro_batch_size)
+        for step in range(self.first_step, self.steps):
+            epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+            if epoch != order_epoch:
+                order_epoch = epoch
+                order = epoch_order(self.pairs, self.batch_size, self.micro_batch_size, self.seed, epoch)
+            this_and_next_steps = (step_in_epoch + np.arange(1 + MAX_FALLBACKS)) % self.steps_per_epoch
+            samples = [(epoch, indices) for indices in order[this_and_next_steps, columns].T.tolist()]
+            for start in range(0, len(samples), self.micro_batch_size):
+                yield samples[start : start + self.micro_batch_size]

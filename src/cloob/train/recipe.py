@@ -145,7 +145,8 @@ def add_dataclass_arguments(parser: argparse.ArgumentParser, record: type, title
 
 def dataclass_from_args(options: argparse.Namespace, record: type[T]) -> T:
     """The dataclass given by the flags of `add_dataclass_arguments`."""
-    return record(**{entry.name: getattr(options, entry.name) for entry in fields(record)})
+    names = [entry.name for entry in fields(record)]  # type: ignore[arg-type]
+    return record(**{name: getattr(options, name) for name in names})
 
 
 def _boolean(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The processes of a run meet at MASTER_ADDR and MASTER_PORT, and check that they are of one run."""
+"""Rendezvous: the processes connect at MASTER_ADDR:MASTER_PORT and verify that all belong to one run."""
 
 import errno
 import json
@@ -16,12 +16,12 @@ import torch.distributed as dist
 
 from cloob.common.errors import InputError
 
-# Launchers start all processes at once; what they import first takes longest, from a slow file system.
-_PATIENCE = timedelta(minutes=10)
-_GRACE = timedelta(minutes=1)  # where torch keeps to that time, its message comes first and says more
-_SECONDS_TO_READ = 10.0  # of the verdict, before the process that hosts the store ends
-# What tells runs apart beside their options: the launcher's names for a job, a step and a start of torchrun.
-_LAUNCHERS = {
+# Launchers start all processes at once, but importing torch from a slow file system takes minutes.
+_TIMEOUT = timedelta(minutes=10)
+_GRACE = timedelta(minutes=1)  # torch's own timeout comes first, because its message is more specific
+_VERDICT_SECONDS = 10.0  # for the others to read the verdict before the process that hosts the store exits
+# Launcher variables that distinguish two starts of the same run: job, step and torchrun instance.
+_LAUNCHER_VARIABLES = {
     "job": "SLURM_JOB_ID",
     "step": "SLURM_STEP_ID",
     "hosts": "SLURM_STEP_NODELIST",
@@ -29,76 +29,79 @@ _LAUNCHERS = {
     "processes": "WORLD_SIZE",
 }
 
-Identity = Mapping[str, str]
+RunIdentity = Mapping[str, str]
 T = TypeVar("T")
 
 
-def meet(rank: int, processes: int, run: Identity) -> dist.Store:
-    """Join the other processes and return the store that all share.
+def shared_store(rank: int, world_size: int, identity: RunIdentity) -> dist.Store:
+    """Connect to the other processes and return the key-value store that all share.
 
-    `run` says which run this is; the launcher's variables are added to it. Raises `InputError` where the
-    address or the port cannot be used, a process does not join in time, or one of another run joins; then
-    all raise.
+    `identity` describes the run; the launcher's variables are added to it. Raises `InputError` if the address
+    or the port cannot be used, if a process does not connect in time, or if the identities differ; then all
+    processes raise.
     """
-    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
-    if not address or not port or not port.isdecimal() or int(port) == 0:
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if not host or not port or not port.isdecimal() or int(port) == 0:
         raise InputError(
-            f"RANK is set, for one of several processes, but MASTER_ADDR is {address!r}, "
-            f"MASTER_PORT {port!r}; set both, or unset RANK"
+            f"RANK is set, for one of several processes, but MASTER_ADDR is {host!r} and MASTER_PORT "
+            f"is {port!r}; set both, or unset RANK"
         )
-    place = f"{address}:{port}"
-    _check_address(address)
+    endpoint = f"{host}:{port}"
+    _check_host(host)
     hosts_store = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if hosts_store:
-        _check_port(place, int(port))
-    identity = dict(run) | {key: os.environ[name] for key, name in _LAUNCHERS.items() if name in os.environ}
+        _check_port(endpoint, int(port))
+    identity = dict(identity) | {
+        key: os.environ[name] for key, name in _LAUNCHER_VARIABLES.items() if name in os.environ
+    }
 
-    def join() -> dist.Store:
+    def connect() -> dist.Store:
         store: dist.Store
-        store, _, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
-        _compare(dist.PrefixStore("identity", store), rank, processes, identity, place)
+        store, _, _ = next(dist.rendezvous("env://", timeout=_TIMEOUT))
+        _compare_identities(dist.PrefixStore("identity", store), rank, world_size, identity, endpoint)
         return store
 
     try:
-        return in_time(join)
+        return call_with_timeout(connect)
     except (dist.DistError, ValueError) as error:
         reason = str(error).splitlines()[0]
     except TimeoutError:
-        reason = "nothing there answers"
+        reason = "no response"
     raise InputError(
-        f"{place}: process {rank} of {processes} cannot join the others ({reason}); did all start? "
-        "Is the port another program's?"
+        f"{endpoint}: process {rank} of {world_size} cannot connect to the others ({reason}); did all start? "
+        "Does another program use the port?"
     )
 
 
-def in_time(join: Callable[[], T]) -> T:
-    """`join()`, which may take as long as a start may wait; raises `TimeoutError` where it takes longer.
+def call_with_timeout(function: Callable[[], T]) -> T:
+    """`function()`; raises `TimeoutError` if it takes longer than a start may.
 
-    In a thread: torch waits without end for what accepts but does not answer, deaf to Ctrl-C.
+    It runs in a thread, because torch waits forever for a peer that accepts but does not answer, and ignores
+    Ctrl-C meanwhile.
     """
-    joined: Future[T] = Future()
+    result: Future[T] = Future()
 
     def run() -> None:
         try:
-            joined.set_result(join())
+            result.set_result(function())
         except Exception as error:
-            joined.set_exception(error)
+            result.set_exception(error)
 
     Thread(target=run, daemon=True).start()
-    return joined.result((_PATIENCE + _GRACE).total_seconds())
+    return result.result((_TIMEOUT + _GRACE).total_seconds())
 
 
-def _check_address(address: str) -> None:
+def _check_host(host: str) -> None:
     try:
-        socket.getaddrinfo(address, None)
+        socket.getaddrinfo(host, None)
     except OSError as error:
         raise InputError(
-            f"MASTER_ADDR: {address} cannot be resolved ({error.strerror}); name the first node"
+            f"MASTER_ADDR: {host} cannot be resolved ({error.strerror}); use the first node"
         ) from None
 
 
-def _check_port(place: str, port: int) -> None:
-    """In one line: torch's own message is a traceback below several warnings."""
+def _check_port(endpoint: str, port: int) -> None:
+    """Raise a one-line error for an unusable port: torch's is a traceback below several warnings."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -106,47 +109,54 @@ def _check_port(place: str, port: int) -> None:
         except (OSError, OverflowError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 return
-            reason = error.strerror if isinstance(error, OSError) else "no port has this number"
-            raise InputError(f"MASTER_PORT: {place} cannot be used ({reason}); set another") from None
+            reason = error.strerror if isinstance(error, OSError) else "not a port number"
+            raise InputError(f"MASTER_PORT: {endpoint} cannot be used ({reason}); set another") from None
 
 
-def _compare(store: dist.Store, rank: int, processes: int, identity: Identity, place: str) -> None:
-    """Process 0 compares all identities, as far as both know them, and says what it found."""
-    arrived = store.add(f"arrived/{rank}", 1)
-    store.set(f"{rank}/{arrived}", json.dumps(identity))
-    if rank == 0 and arrived == 1:
-        found = ""
-        for other in range(1, processes):
-            _wait(store, f"{other}/1", f"{place}: process {other} of {processes} did not join")
-            theirs = json.loads(store.get(f"{other}/1"))
-            different = [key for key in identity if key in theirs and theirs[key] != identity[key]]
+def _compare_identities(
+    store: dist.Store, rank: int, world_size: int, identity: RunIdentity, endpoint: str
+) -> None:
+    """Rank 0 compares the keys that its identity shares with each other one, and publishes the verdict."""
+    attempt = store.add(f"arrived/{rank}", 1)  # a rank that connects again gets a higher number
+    store.set(f"{rank}/{attempt}", json.dumps(identity))
+    if rank == 0 and attempt == 1:
+        verdict = ""
+        for other in range(1, world_size):
+            _wait_for(store, f"{other}/1", f"{endpoint}: process {other} of {world_size} did not connect")
+            other_identity = json.loads(store.get(f"{other}/1"))
+            different = [key for key in identity if other_identity.get(key, identity[key]) != identity[key]]
             if different:
-                listed = ", ".join(f"{key} {identity[key]} and {theirs[key]}" for key in different)
-                found = f"{place}: processes of two runs met here ({listed}); set another MASTER_PORT in one"
+                listed = ", ".join(f"{key} {identity[key]} and {other_identity[key]}" for key in different)
+                verdict = (
+                    f"{endpoint}: processes of two runs connected here ({listed}); set another MASTER_PORT "
+                    "for one of them"
+                )
                 break
-        store.set("verdict", found)
-        if found:
-            _let_read(store, processes)
-            raise InputError(found)
+        store.set("verdict", verdict)
+        if verdict:
+            _wait_for_readers(store, world_size)
+            raise InputError(verdict)
         return
-    _wait(store, "verdict", f"{place}: process 0 of {processes} did not compare the runs")
-    if found := store.get("verdict").decode():
-        with suppress(dist.DistError):  # process 0 may be gone
+    _wait_for(store, "verdict", f"{endpoint}: process 0 of {world_size} did not compare the runs")
+    if verdict := store.get("verdict").decode():
+        with suppress(dist.DistError):  # process 0 may have exited
             store.add("read", 1)
-        raise InputError(found)
-    if arrived > 1:
-        raise InputError(f"{place}: another run's process {rank} is there already; set another MASTER_PORT")
+        raise InputError(verdict)
+    if attempt > 1:
+        raise InputError(
+            f"{endpoint}: process {rank} of another run is connected already; set another MASTER_PORT"
+        )
 
 
-def _wait(store: dist.Store, key: str, failure: str) -> None:
+def _wait_for(store: dist.Store, key: str, failure: str) -> None:
     try:
-        store.wait([key], _PATIENCE)
+        store.wait([key], _TIMEOUT)
     except dist.DistStoreError:
-        minutes = _PATIENCE.total_seconds() / 60
+        minutes = _TIMEOUT.total_seconds() / 60
         raise InputError(f"{failure} within {minutes:.0f} minutes; see its log") from None
 
 
-def _let_read(store: dist.Store, processes: int) -> None:
-    end = time.monotonic() + _SECONDS_TO_READ
-    while store.add("read", 0) < processes - 1 and time.monotonic() < end:
+def _wait_for_readers(store: dist.Store, world_size: int) -> None:
+    end = time.monotonic() + _VERDICT_SECONDS
+    while store.add("read", 0) < world_size - 1 and time.monotonic() < end:
         time.sleep(0.05)

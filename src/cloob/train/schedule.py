@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step (the authors' `cosine` and `cosine_restarts`)."""
+"""The learning-rate schedules of the authors' code: `cosine` and `cosine_restarts`."""
 
 import math
 
@@ -6,10 +6,10 @@ from cloob.train.recipe import Recipe
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
-    """The rate of step `step` of `steps`, counted from 0.
+    """The learning rate of `step` (0-based) of a run of `steps`.
 
-    Linear warm-up from 0 to the peak over `warmup_steps`, then half a cosine wave from the peak to
-    0 over the remaining steps; `cosine_restarts` repeats the wave `cycles` times.
+    Linear warm-up from 0 to the peak over `warmup_steps`, then cosine decay to 0 over the remaining steps;
+    `cosine_restarts` repeats the decay `cycles` times.
     """
     if step < recipe.warmup_steps:
         return recipe.learning_rate * step / recipe.warmup_steps

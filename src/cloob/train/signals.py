@@ -1,4 +1,4 @@
-"""Asked to stop (preemption, time limit), a run finishes its step, saves, and can go on later."""
+"""Graceful stop on SIGTERM or SIGUSR1 (preemption, time limit): finish the step, save a checkpoint, exit."""
 
 import signal
 from types import FrameType
@@ -7,17 +7,17 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Whether this process was asked to stop."""
+    """Whether this process received a signal to stop."""
 
-    asked = False
+    requested = False
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
 
 
-def stop_request() -> StopRequest:
-    """Take SIGTERM and SIGUSR1 as a request for the rest of this process, even while it ends."""
+def graceful_stop() -> StopRequest:
+    """Handle SIGTERM and SIGUSR1 as a stop request from now on, until the process has exited."""
     request = StopRequest()
     for number in _SIGNALS:
-        signal.signal(number, request._ask)
+        signal.signal(number, request._handle)
     return request

@@ -1,6 +1,8 @@
-"""Checkpoints: whole or absent, read without executing anything, refused under another recipe."""
+"""Checkpoints: written atomically, loaded without executing code, rejected if they are of another run."""
 
+import time
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,105 +12,136 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.directories import sorted_glob
 from cloob.common.errors import InputError, io_errno, io_errors_at
 from cloob.common.json_files import read_json, write_json
+from cloob.train.distributed import DistributedContext
 
 Checkpoint = dict[str, Any]
 
 _STARTS_WITHOUT_PROGRESS = 3
 
 
-def checkpoint_path(folder: Path, epoch: int, step: int = 0) -> Path:
-    """Where the checkpoint after whole epochs, and `step` steps of the next one, lies.
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically; equal checkpoints are equal files."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        torch.save(checkpoint, file)  # given a path, torch would store the name of the file in it
 
-    In the order of their names, checkpoints are in the order of time.
+
+def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
+    """Load a valid checkpoint; raises `InputError` with the keys of `identity` in which it differs."""
+    with io_errors_at(path):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    stored, current = _flatten({key: checkpoint.get(key) for key in identity}), _flatten(identity)
+    different = [key for key in sorted(stored.keys() | current.keys()) if stored.get(key) != current.get(key)]
+    if different:
+        listed = ", ".join(f"{key} was {stored.get(key)}, is {current.get(key)}" for key in different)
+        raise InputError(f"{path}: belongs to another run ({listed}); move {path.parent} away to start anew")
+    return checkpoint
+
+
+class Checkpointer:
+    """The running checkpoints of a run in its checkpoint folder.
+
+    A checkpoint is named by its epoch, and by the step within the epoch unless it is at the end of one, so
+    that names sort by time. `identity` (run, recipe, model, corpus) is stored in every checkpoint and
+    compared on resume. The checkpoints at the end of the epochs in `keep_epochs` are never deleted. Only the
+    main process writes; the others read.
     """
-    return folder / (f"epoch_{epoch:04d}_step_{step:08d}.pt" if step else f"epoch_{epoch:04d}.pt")
 
+    def __init__(
+        self,
+        folder: Path,
+        identity: Checkpoint,
+        keep_epochs: Collection[int] = (),
+        interval_minutes: float = float("inf"),
+    ) -> None:
+        self.folder, self.identity = folder, identity
+        self.keep_epochs, self.interval_minutes = keep_epochs, interval_minutes
+        self._saved = time.monotonic()
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside `path` and rename it; equal checkpoints are equal files."""
-    with atomic_write(path) as beside, beside.open("wb") as file:
-        torch.save(checkpoint, file)  # given a path, it would write the path's name into the file
+    def path(self, epoch: int, step: int = 0) -> Path:
+        """The checkpoint after `epoch` whole epochs and `step` steps of the next one."""
+        name = f"epoch_{epoch:04d}_step_{step:08d}.pt" if step else f"epoch_{epoch:04d}.pt"
+        return self.folder / name
 
+    def paths(self) -> list[Path]:
+        """The existing checkpoints, oldest first."""
+        return sorted_glob(self.folder, "epoch_*.pt")
 
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The running checkpoints of a run, oldest first."""
-    return sorted_glob(folder, "epoch_*.pt")
+    def latest(self, context: DistributedContext) -> Checkpoint | None:
+        """The newest valid checkpoint, the same in all processes, or None. Raises `InputError`."""
+        path = context.broadcast(self.latest_path() if context.is_main else None)
+        return None if path is None else read_checkpoint(path, self.identity)
 
+    def latest_path(self) -> Path | None:
+        """The newest valid checkpoint, None if there is none; for the process that has locked the folder.
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest valid checkpoint, None where there is none; for the one process that owns the folder.
+        Damaged files (truncated, corrupt, not a checkpoint) are reported in a warning and renamed to
+        `*.damaged`; temporary files of a killed process are deleted. If the system cannot read a file
+        (`OSError`, out of memory), its content is not known to be damaged: the error is raised, and nothing
+        is renamed.
+        """
+        for temporary in sorted_glob(self.folder, ".epoch_*.pt"):
+            temporary.unlink()
+        for path in reversed(self.paths()):
+            if (damage := _damage(path)) is None:
+                return path
+            print(f"warning: {path} is skipped because it does not load: {damage}", flush=True)
+            path.rename(path.with_suffix(".pt.damaged"))
+        return None
 
-    Damaged ones (torn, a bit flipped, no checkpoint at all) are named in a warning and moved aside, to
-    `*.damaged`. What a kill left of a checkpoint being written is deleted. Where the system cannot read one
-    (`OSError`, out of memory) nothing is known of it: the error is raised, and nothing is renamed.
-    """
-    for unfinished in sorted_glob(folder, ".epoch_*.pt"):
-        unfinished.unlink()
-    for path in reversed(checkpoints_in(folder)):
-        if (damage := _damage(path)) is None:
-            return path
-        print(f"warning: {path} is passed over, it does not load: {damage}", flush=True)
-        path.rename(path.with_suffix(".pt.damaged"))
-    return None
+    def is_due(self) -> bool:
+        """Whether the last checkpoint (or the start) is more than `interval_minutes` ago."""
+        return time.monotonic() - self._saved > 60 * self.interval_minutes
+
+    def save(self, epoch: int, step: int, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint after `epoch` epochs and `step` steps, with the identity; prune older ones."""
+        write_checkpoint(self.path(epoch, step), self.identity | {"epoch": epoch} | checkpoint)
+        self.prune()
+        self._saved = time.monotonic()
+
+    def prune(self) -> None:
+        """Delete all checkpoints except the two newest and those at the end of `keep_epochs`."""
+        protected = {self.path(epoch) for epoch in self.keep_epochs}
+        for path in self.paths()[:-2]:
+            if path not in protected:
+                path.unlink()
+
+    def register_restart(self, samples_seen: int) -> int:
+        """Record that the run starts after `samples_seen` pairs; return the number of earlier starts.
+
+        Raises `InputError` if its last starts were all at the same point: the run ends before its next
+        checkpoint every time, and a scheduler would restart it forever.
+        """
+        path = self.folder / "starts.json"
+        starts = read_json(path) if path.exists() else []
+        if starts[-_STARTS_WITHOUT_PROGRESS:] == [samples_seen] * _STARTS_WITHOUT_PROGRESS:
+            raise InputError(
+                f"{self.folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs "
+                "without reaching the next checkpoint. See its log for the reason; increase its time limit "
+                "(runtime in slurm/config.yaml) or save checkpoints more often "
+                f"(train.checkpoint_interval_minutes), then delete {path.name}"
+            )
+        write_json(path, [*starts, samples_seen])
+        return len(starts)
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with the content of a checkpoint, or None; raises `OSError` where it cannot be read."""
+    """Why the content of a checkpoint is damaged, or None; raises `OSError` if it cannot be read."""
     try:
         with io_errors_at(path):
             with zipfile.ZipFile(path) as archive:
                 if (member := archive.testzip()) is not None:
-                    return f"{member} has not the checksum that it was written with"
+                    return f"the checksum of {member} does not match"
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)["samples_seen"]
-    except Exception as error:  # torn files make zipfile, pickle and torch raise nearly anything
+    except Exception as error:  # damaged files make zipfile, pickle and torch raise nearly anything
         if io_errno(error) is not None:
             raise
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
 
 
-def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
-    """A valid checkpoint; raises `InputError` with the keys in which it is not of the run `identity`."""
-    with io_errors_at(path):
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    there, here = _flat({key: checkpoint.get(key) for key in identity}), _flat(identity)
-    different = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
-    if different:
-        listed = ", ".join(f"{key} {there.get(key)} there, {here.get(key)} now" for key in different)
-        raise InputError(f"{path}: of another run ({listed}); move {path.parent} away to start afresh")
-    return checkpoint
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"recipe": {"batch_size": 8}} -> {"recipe.batch_size": 8}"""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
-
-
-def count_restart(folder: Path, samples_seen: int) -> int:
-    """Note in the folder that a run starts after so many pairs; how often it had started before.
-
-    Raises `InputError` where its last starts were all here: it ends before its next checkpoint, again and
-    again, and a scheduler would go on for ever.
-    """
-    path = folder / "starts.json"
-    starts = read_json(path) if path.exists() else []
-    if starts[-_STARTS_WITHOUT_PROGRESS:] == [samples_seen] * _STARTS_WITHOUT_PROGRESS:
-        raise InputError(
-            f"{folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs and never "
-            "reached the next checkpoint. Its log says how it ended; give it more time (runtime in "
-            "slurm/config.yaml) or checkpoints more often (train.checkpoint_interval_minutes), then delete "
-            f"{path.name}"
-        )
-    write_json(path, [*starts, samples_seen])
-    return len(starts)
-
-
-def prune_checkpoints(folder: Path, keep: set[int]) -> None:
-    """Delete all checkpoints but those at the end of the epochs in `keep`, and the two newest."""
-    kept = {checkpoint_path(folder, epoch) for epoch in keep}
-    for path in checkpoints_in(folder)[:-2]:
-        if path not in kept:
-            path.unlink()

@@ -1,1 +1,1 @@
-"""What the Snakefile and its rules compute from the config: pure functions without an import of Snakemake."""
+"""Functions of the config that the Snakefile and its rules call; they do not import Snakemake."""

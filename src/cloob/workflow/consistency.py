@@ -125,6 +125,8 @@ def _retrieval_set_problems(config: Config) -> Iterator[str]:
 
 
 def _testset_problems(config: Config) -> Iterator[str]:
+    if not config["testsets"]:
+        yield "testsets: all are null; keep at least one"
     selected = config["evaluate"]["testsets"]
     for name in () if selected == "all" else selected:
         if name not in config["testsets"]:

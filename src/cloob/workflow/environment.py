@@ -17,7 +17,7 @@ CONDA_REMEDY = (
 
 
 def conda_problem(shell: str) -> str | None:
-    """Why jobs cannot use conda environments, or None; asks conda in the shell that runs the jobs."""
+    """Why jobs cannot use conda environments, or None; runs conda in the shell of the jobs."""
     locate, info = (
         subprocess.run([shell, "-c", command], capture_output=True, text=True, errors="replace", check=False)
         for command in ("type conda", "conda info --json")

@@ -69,6 +69,10 @@ def _explain(error: ValidationError) -> str:
     message = error.message
     if error.validator in ("pattern", "not"):
         message = f"{error.instance!r} does not match"
+    elif error.validator == "anyOf":
+        message = (
+            f"needs {' or '.join(name for option in error.validator_value for name in option['required'])}"
+        )
     elif error.validator == "type":
         types = error.validator_value
         remedy = value_hint(error.instance, [types] if isinstance(types, str) else types)

@@ -1,9 +1,11 @@
 """The reader of URL lists in any TSV, CSV or Parquet file."""
 
 import bz2
+import errno
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -189,3 +191,16 @@ def test_what_a_killed_process_left_behind_does_not_matter(tmp_path: Path) -> No
     rows, _ = read(written(tmp_path / "list.tsv", f"url\tcaption\n{DOG}\ta dog\n"))
     assert rows == [(1, DOG, "a dog")]
     assert not scratch.exists()
+
+
+def test_a_disk_that_duckdb_has_filled_is_an_error_of_the_output_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+
+    monkeypatch.setattr(duckdb, "connect", fail)
+    with pytest.raises(OSError) as caught:
+        read(written(tmp_path / "list.tsv", f"url\tcaption\n{DOG}\ta dog\n"))
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "urls.parquet"))
+    assert [path.name for path in tmp_path.iterdir()] == ["list.tsv"]

@@ -106,7 +106,8 @@ def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
         ):
             # Streamed by Arrow: in a file name DuckDB would expand patterns such as `[1]`.
             schema = pa.schema([("url", pa.string()), ("row", pa.int64())])
-            batches = file.iter_batches(ROWS_PER_GROUP, columns=schema.names)
+            # Without threads, which would read many row groups ahead.
+            batches = file.iter_batches(ROWS_PER_GROUP, columns=schema.names, use_threads=False)
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             connection.register("urls", reader)
             connection.execute('CREATE TABLE candidates AS SELECT "row", md5_number(url) AS digest FROM urls')
@@ -123,7 +124,7 @@ def _write_unique(candidates: Path, duplicates: np.ndarray, path: Path) -> None:
         pq.ParquetFile(candidates) as source,
         pq.ParquetWriter(path, url_table_schema(), use_dictionary=False) as writer,
     ):
-        for batch in source.iter_batches(ROWS_PER_GROUP):
+        for batch in source.iter_batches(ROWS_PER_GROUP, use_threads=False):
             rows = batch["row"].to_numpy()
             unique = np.ones(len(rows), bool)
             first, end = np.searchsorted(duplicates, rows[0]), np.searchsorted(duplicates, rows[-1], "right")

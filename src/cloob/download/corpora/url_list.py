@@ -103,7 +103,7 @@ def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) 
                 if not _is_text(schema.field(name).type):
                     raise InputError(f"{path}: column {name} holds {schema.field(name).type}, not text")
             with tqdm(total=file.metadata.num_rows, unit=" rows", desc=path.name, mininterval=1) as progress:
-                for batch in file.iter_batches(_PARQUET_BATCH, columns=names):
+                for batch in file.iter_batches(_PARQUET_BATCH, columns=names, use_threads=False):
                     # As bytes: text that is not UTF-8 must be counted, not raise an error.
                     url_values, captions = (_as_bytes(batch[name]) for name in names)
                     for url, caption in zip(url_values, captions, strict=True):

@@ -54,7 +54,7 @@ class Guard:
         self,
         address: tuple[str, int],
         timeout: float | None = None,
-        *_: object,
+        *_ignored: object,
         wait: Callable[[str], None] = lambda host: None,
     ) -> socket.socket:
         """Like `socket.create_connection`, after `wait(host)`, which does not count towards `timeout`.

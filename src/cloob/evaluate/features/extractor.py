@@ -124,7 +124,8 @@ class FeatureExtractor:
     def pair_features(self, shards: Shards, name: str, title: str) -> PairFeatures:
         """The L2-normalized embeddings of captioned images. Raises `InputError`."""
         first: dict[str, int] = {}  # SHA-256 of an image -> index of the first sample with this image
-        image_of_text, samples = [], []
+        image_of_text: list[int] = []
+        samples: list[int] = []
         for index in range(len(shards)):
             digest = shards.image_sha256(index)
             if digest not in first:

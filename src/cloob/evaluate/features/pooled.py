@@ -1,5 +1,7 @@
 """The output of an image encoder before and after its final projection, in one forward pass."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
@@ -15,6 +17,7 @@ def pre_and_post_projection(visual: nn.Module, pixels: Tensor) -> tuple[Tensor |
     trunk (None if the trunk does not pool). After the projection: the embeddings of `encode_image`, not
     normalized.
     """
+    tower: Any = visual  # open_clip has no type for the attributes of its towers
     if isinstance(visual, ModifiedResNet):
         for stage in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
             pixels = stage(pixels)
@@ -23,8 +26,8 @@ def pre_and_post_projection(visual: nn.Module, pixels: Tensor) -> tuple[Tensor |
     if isinstance(visual, VisionTransformer):
         pooled, _ = visual._pool(visual.transformer(visual._embeds(pixels)))
         return pooled, pooled if visual.proj is None else pooled @ visual.proj
-    pooled = visual.trunk(pixels)
-    return pooled if pooled.ndim == 2 else None, visual.head(pooled)
+    pooled = tower.trunk(pixels)
+    return pooled if pooled.ndim == 2 else None, tower.head(pooled)
 
 
 def _attention_pool(pool: AttentionPool2d, maps: Tensor) -> Tensor:

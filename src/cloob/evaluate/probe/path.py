@@ -88,7 +88,8 @@ def fit_path(
     counts = torch.bincount(labels)
     if not strengths or strengths[-1] <= 0 or len(counts) < 2 or counts.min() == 0:
         raise ValueError("positive L2 strengths, at least two classes and images of every class are required")
-    problem, memory, solutions = Problem(features, labels, counts), CurvaturePairs(), []
+    problem, memory = Problem(features, labels, counts), CurvaturePairs()
+    solutions: list[Tensor] = []
     # Where the penalty dominates the data, F is insensitive to errors in the bias: start from zero weights.
     if start is None or strengths[0] > problem.largest_eigenvalue:
         point = problem.initial_point()

@@ -4,7 +4,7 @@ README.md in this folder derives the formulas.
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Problem:
         frequencies = (counts / counts.sum()).double()
         self.value_without_weights = -(counts * frequencies.log()).sum().item()
         self.chunk_size = max(256, _LOGITS_PER_CHUNK[features.device.type] // self.classes)
-        double = {"dtype": torch.float64, "device": features.device}
+        double: dict[str, Any] = {"dtype": torch.float64, "device": features.device}
         # In float64: in float32 the square of a small feature is lost next to that of a large one.
         total, gram = torch.zeros(features.shape[1], **double), torch.zeros(features.shape[1], 1, **double)
         for chunk in features.split(self.chunk_size):

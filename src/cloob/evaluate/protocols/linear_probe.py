@@ -100,8 +100,8 @@ def _probe(
     probes: dict[str, list[dict[str, Any]]] = {name: [] for name in tests}
     for kind in settings.features:
         title = f"{splits[0].spec.title}, {kind.replace('_', ' ')}"
-        selected = [_select(images, kind, extractor.device) for images in (train, validation)]
-        probe = fit_probe(*selected, classes, settings.l2_strengths, title)
+        fitted, held_out = (_select(images, kind, extractor.device) for images in (train, validation))
+        probe = fit_probe(fitted, held_out, classes, settings.l2_strengths, title)
         for name, images in test_features.items():
             evaluated = probe.evaluate(*_select(images, kind, extractor.device))
             probes[name].append({"features": kind} | evaluated)

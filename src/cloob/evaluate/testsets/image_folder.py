@@ -58,7 +58,7 @@ class LabeledFolder(ImageFolder):
         test_folders = folders if self.split == "test" else class_folders(self._test_folder, spec.path)
         return folders, labels_of_folders(directory, folders, spec, self.class_names, test_folders)
 
-    def make_dataset(  # type: ignore[override]  # torchvision's is static
+    def make_dataset(  # torchvision's is static
         self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
     ) -> list[tuple[str, int]]:
         """Override torchvision's hook, which silently skips unknown suffixes and descends into subfolders."""
@@ -106,7 +106,7 @@ class LabeledFolder(ImageFolder):
             )
         if self.split != "test":
             return
-        images_of_label = Counter(self.targets)
+        images_of_label: Counter[int] = Counter(self.targets)
         empty = {label for label in range(len(self.class_names)) if not images_of_label[label]}
         if expected.empty is not None and empty != set(expected.empty):
             raise InputError(
@@ -125,7 +125,7 @@ class LabeledFolder(ImageFolder):
             for entry in sorted(Path(self.root, name).iterdir())
             if is_leftover(entry.name)
         ]
-        sizes = Counter(self.targets)
+        sizes: Counter[int] = Counter(self.targets)
         usual_size, frequency = Counter(sizes.values()).most_common(1)[0]
         folder_of = {label: name for name, label in self.class_to_idx.items()}
         unusual = [

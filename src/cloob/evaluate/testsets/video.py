@@ -21,9 +21,9 @@ def middle_frame(video: Path) -> Image.Image:
     with io_errors_at(video):
         content = video.read_bytes()  # so that errors of FFmpeg concern the content, not the file system
     try:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             count = sum(1 for _ in container.decode(video=0))
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             for index, frame in enumerate(container.decode(video=0)):
                 if index == count // 2:
                     return frame.to_image()

@@ -1,0 +1,142 @@
+"""Runs that cannot go on end with one line that names the cause: divergence, changed shards, a full disk."""
+
+import re
+import shutil
+import sys
+
+import pytest
+
+from tests.helpers.training_runs import (
+    checkpoint_names,
+    cloob_arguments,
+    launched_command,
+    read_events,
+    run_command,
+    run_train,
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_weights_that_are_not_finite_are_never_saved(shards, model, tmp_path):
+    done = run_train(shards, model, tmp_path / "run", learning_rate=1e30, warmup_steps=0, minutes=0)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "a weight is not finite at step 1, learning rate 1e+30; the last good checkpoint is none" in line
+    assert not list((tmp_path / "run").glob("**/*.pt"))
+
+
+def test_the_checkpoint_that_gave_a_loss_that_is_not_finite_is_not_called_good(shards, model, tmp_path):
+    done = run_train(
+        shards, model, tmp_path / "run", learning_rate=1e13, warmup_steps=1, schedule="cosine", minutes=0
+    )
+    assert done.returncode == 2
+    saved = checkpoint_names(tmp_path / "run")
+    match = re.search(
+        r"loss is not finite at step (\d), .* the last good checkpoint is (\S+) in", done.stderr
+    )
+    assert match, done.stderr
+    assert saved, "there is no checkpoint before the loss diverged"
+    assert match[2] != saved[-1]
+
+
+def test_swapped_indexes_are_detected_before_the_first_step(shards, model, tmp_path):
+    folder = tmp_path / "shards"
+    shutil.copytree(shards.parent, folder)
+    first, second = folder / "000000.parquet", folder / "000001.parquet"
+    first.rename(folder / "temporary")
+    second.rename(first)
+    (folder / "temporary").rename(second)
+    done = run_train(folder / "shards.json", model, tmp_path / "run")
+    assert done.returncode == 2
+    assert re.search(
+        r"000000\.parquet: changed after packing .* run `cloob shards verify`", done.stderr.splitlines()[-1]
+    )
+    assert not list(tmp_path.glob("run/**/*.pt"))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_shard_changed_after_packing_ends_the_run_and_is_named(shards, model, tmp_path, processes):
+    shutil.copytree(shards.parent, tmp_path / "shards")
+    tar = tmp_path / "shards" / "000001.tar"
+    tar.write_bytes(bytes(tar.stat().st_size))  # the same size, without any image
+    command = launched_command(
+        tmp_path / "shards" / "shards.json", model, tmp_path / "run", processes=processes, workers=1
+    )
+    done = run_command(command)
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"cloob train: error: {tar}: changed after packing: ")
+    assert "run `cloob shards verify`" in line
+    assert not list(tmp_path.glob("run/**/*.pt"))
+
+
+def test_a_fraction_of_replaced_pairs_may_be_allowed(shards, model, tmp_path):
+    shutil.copytree(shards.parent, tmp_path / "shards")
+    tar = tmp_path / "shards" / "000001.tar"
+    content = bytearray(tar.read_bytes())
+    content[512:2048] = bytes(1536)  # the first image
+    tar.write_bytes(content)
+    manifest = tmp_path / "shards" / "shards.json"
+    stopped = run_train(manifest, model, tmp_path / "run")
+    assert stopped.returncode == 2
+    assert stopped.stderr.splitlines()[-1].startswith(
+        f"cloob train: error: {tar}: changed after packing: 1 of its pairs do not decode; "
+    )
+    done = run_train(manifest, model, tmp_path / "run", options=["--max-replaced-fraction=0.5"])
+    assert done.returncode == 0, done.stderr
+    assert 1 <= sum(step["replaced"] for step in read_events(tmp_path / "run", "step")) <= 3
+
+
+WITH_FILE_SIZE_LIMIT = """
+import resource
+from cloob.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+main()
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_full_disk_at_a_checkpoint_is_reported_in_the_last_line(shards, model, tmp_path, processes):
+    command = launched_command(shards, model, tmp_path / "run", processes=processes, minutes=0)
+    done = run_command([sys.executable, "-c", WITH_FILE_SIZE_LIMIT, *cloob_arguments(command)])
+    assert done.returncode == 2, done.stderr
+    path = tmp_path / "run" / "checkpoints" / "epoch_0000_step_00000001.pt"
+    assert done.stderr.splitlines()[-1].startswith(
+        f"cloob train: error: {path}: File too large; raise the file size limit"
+    )
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("run/**/*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"embed_dim": 16}', "vision_cfg is missing"),
+        ("[1]", "not a model configuration"),
+        ("{", "not JSON"),
+        (None, "No such file"),
+    ],
+)
+def test_an_invalid_model_file_is_reported_in_one_line(shards, tmp_path, content, message):
+    path = tmp_path / "model.json"
+    if content is not None:
+        path.write_text(content)
+    done = run_train(shards, path, tmp_path / "run")
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"cloob train: error: {path}: ")
+    assert message in line
+
+
+def test_an_invalid_recipe_is_reported_once_for_all_processes(shards, model, tmp_path):
+    done = run_command(launched_command(shards, model, tmp_path / "run", processes=3))
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "recipe.micro_batch_size: 2 micro-batches of 4 pairs cannot be divided equally among 3" in line
+
+
+def test_an_unknown_objective_lists_the_known_ones(shards, model, tmp_path):
+    done = run_train(shards, model, tmp_path / "run", objective="siglip")
+    assert done.returncode == 2
+    assert re.search("argument --objective: .*siglip.* choose from .*clip.*cloob", done.stderr)

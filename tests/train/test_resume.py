@@ -1,0 +1,112 @@
+"""Interrupted and resumed runs of `cloob train` equal uninterrupted ones."""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from tests.helpers.process_endings import is_alive
+from tests.helpers.training_runs import (
+    assert_bit_identical,
+    assert_close,
+    read_events,
+    run_train,
+    start_train,
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("checkpoint", ["epoch_0001.pt", "epoch_0002_step_00000001.pt"])
+def test_a_run_resumed_from_a_checkpoint_is_bit_identical(finished_run, shards, model, tmp_path, checkpoint):
+    folder = tmp_path / "resumed"
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(finished_run / "checkpoints" / checkpoint, folder / "checkpoints")
+    shutil.copy(finished_run / "checkpoints" / "metrics.jsonl", folder / "checkpoints")
+    truncated = (finished_run / "checkpoints" / "epoch_0003.pt").read_bytes()[:1000]
+    (folder / "checkpoints" / "epoch_0003.pt").write_bytes(truncated)
+    done = run_train(shards, model, folder)
+    assert done.returncode == 0, done.stderr
+    assert "epoch_0003.pt is skipped" in done.stdout
+    assert_bit_identical(finished_run, folder)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_resumed_run_of_several_processes_is_bit_identical(shards, model, tmp_path, processes):
+    changes = {"processes": processes, "batch_size": 16, "micro_batch_size": 4, "epochs": 6}
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert run_train(shards, model, whole, minutes=0, **changes).returncode == 0
+    (resumed / "checkpoints").mkdir(parents=True)
+    for name in ("epoch_0005.pt", "metrics.jsonl"):
+        shutil.copy(whole / "checkpoints" / name, resumed / "checkpoints")
+    assert run_train(shards, model, resumed, **changes).returncode == 0
+    assert [start["samples_seen"] for start in read_events(resumed, "start")] == [0, 80]
+    assert_bit_identical(whole, resumed)
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_killed_run_resumes_with_another_number_of_processes(
+    float64_run, float64_recipe, shards, model, tmp_path, processes
+):
+    folder = tmp_path / "run"
+    killed = start_train(shards, model, folder, steps=20, processes=2, minutes=0, **float64_recipe)
+    killed.kill()
+    killed.wait(60)
+    time.sleep(1)  # its processes die with it, and release the lock
+    done = run_train(shards, model, folder, processes=processes, **float64_recipe)
+    assert done.returncode == 0, done.stderr
+    assert [start["processes"] for start in read_events(folder, "start")] == [2, processes]
+    assert_close(float64_run, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_run_killed_ten_times_is_bit_identical(shards, model, tmp_path):
+    changes = {"processes": 2, "minutes": 0.001, "epochs": 300}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_train(shards, model, whole, **changes).returncode == 0
+    generator = random.Random(0)
+    for kill in range(10):
+        process = start_train(shards, model, killed, steps=(kill + 1) * 40, **changes)
+        time.sleep(generator.uniform(0, 1))
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    assert run_train(shards, model, killed, **changes).returncode == 0
+    assert len(read_events(killed, "start")) > 5
+    assert_bit_identical(whole, killed)
+
+
+def test_a_checkpoint_of_another_recipe_is_rejected_in_one_line(finished_run, shards, model, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_run, folder)
+    done = run_train(shards, model, folder, learning_rate=5e-4)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("cloob train: error: ")
+    assert "recipe.learning_rate was 0.001, is 0.0005" in line
+
+
+def test_a_folder_that_another_run_uses_is_rejected(shards, model, tmp_path):
+    process = start_train(shards, model, tmp_path / "run", steps=1, epochs=400)
+    second = run_train(shards, model, tmp_path / "run", epochs=400)
+    assert process.poll() is None, "the first run ended too early"
+    process.kill()
+    process.wait(60)
+    assert second.returncode == 2
+    assert "in use by another process" in second.stderr
+
+
+def test_processes_die_with_a_killed_torchrun(shards, model, tmp_path):
+    process = start_train(shards, model, tmp_path / "run", steps=1, epochs=400, processes=2)
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:  # noqa: PTH123
+        children = file.read().split()
+    assert len(children) >= 2
+    process.kill()
+    process.wait(60)
+    end = time.monotonic() + 20
+    while any(is_alive(child) for child in children):
+        assert time.monotonic() < end, "its processes survive it"
+        time.sleep(0.05)
