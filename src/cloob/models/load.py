@@ -72,7 +72,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPMo
     - a checkpoint of the train stage, or one of the authors' released checkpoints (recognized by content);
     - a pretrained model of open_clip: `NAME:TAG` (`RN50-quickgelu:yfcc15m`), `NAME:FILE` with a file of
       weights, `hf-hub:OWNER/REPOSITORY`, or a folder with an `open_clip_config.json`, such as
-      `cloob train export` writes.
+      the `open_clip` folder of a run.
 
     The model has `encode_image`, `encode_text`, `preprocess`, `tokenizer` and `metadata`. `metadata` has at
     least `run` (a dict with `name`) and `epoch` (None for open_clip's models). For checkpoints of this
