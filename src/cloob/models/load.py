@@ -18,7 +18,7 @@ from cloob.models.preprocessing import to_rgb_image
 from cloob.models.released import convert, is_released
 from cloob.models.safe_load import (
     check_crc,
-    check_own_config,
+    check_no_downloads,
     checkpoint_metadata,
     is_unsafe_pickle,
     load_error,
@@ -94,7 +94,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPMo
             weights = checkpoint.pop("state_dict")
             metadata = {key: content for key, content in checkpoint.items() if key != "optimizer"}
             config = metadata["model_config"]
-            check_own_config(config)
+            check_no_downloads(config)
         model = build_model(config)
         model.load_state_dict(weights)
     except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
