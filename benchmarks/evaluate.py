@@ -1,11 +1,11 @@
-"""How fast are all eight test sets of the small world classified zero-shot?
+"""Zero-shot throughput on the eight test sets of the toy dataset: this pipeline against a plain script.
 
-Ours against the plain way: each class's prompts through the text encoder by themselves and padded to the full
-context, images decoded and prepared by Pillow as open_clip does, and embedded anew for every protocol. Both
-give the same accuracies, or this ends with an error. The encoders have random weights (time does not depend
-on them). In turns; seconds are of one thread's processor time, which others on the machine change little.
-`--protocols` says how many protocols want the features of the test images: zero-shot alone 1, with the linear
-probe 2, with the sample predictions 3.
+The plain script encodes the prompts of each class separately, padded to the full context, decodes and
+preprocesses images with Pillow as open_clip does, and embeds them again for every protocol. Both must give
+the same accuracies. The models have random weights, which do not affect the time. The two alternate; times
+are processor times of one thread, which other processes on the machine hardly affect. `--protocols` is the
+number of protocols that use the features of the test images: 1 is zero-shot alone, 2 adds the linear probe,
+3 the sample predictions.
 """
 
 import argparse
@@ -33,29 +33,29 @@ from cloob.models.load import load_model
 from cloob.toy_data.render import write_image
 from cloob.toy_data.testsets import list_testsets, make_testset
 
-Sets = list[tuple[TestSetSpec, Path]]
-BATCH = 128
+TestSets = list[tuple[TestSetSpec, Path]]
+BATCH_SIZE = 128
 
 
-def draw(root: Path, per_class: int) -> Sets:
-    """The eight sets with so many test images per class."""
-    sets = []
+def generate_testsets(root: Path, images_per_class: int) -> TestSets:
+    """Write the eight test sets of the toy dataset: spec and folder of each."""
+    testsets = []
     for name in list_testsets():
-        made = make_testset(1, name, 0, per_class)
+        testset = make_testset(1, name, 0, images_per_class)
         folder = root / name
-        for each in made.folders:
-            (folder / each).mkdir(parents=True, exist_ok=True)
-        for image in made.images:
+        for class_folder in testset.folders:
+            (folder / class_folder).mkdir(parents=True, exist_ok=True)
+        for image in testset.images:
             write_image(image, folder)
-        if made.classes_file:
-            (folder / "classes.txt").write_text(made.classes_file, encoding="utf-8")
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(made.spec), encoding="utf-8")
-        sets.append((load_spec(root / f"{name}.yaml"), folder))
-    return sets
+        if testset.classes_file:
+            (folder / "classes.txt").write_text(testset.classes_file, encoding="utf-8")
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(testset.spec), encoding="utf-8")
+        testsets.append((load_spec(root / f"{name}.yaml"), folder))
+    return testsets
 
 
-def checkpoint_of(architecture: str, path: Path) -> Path:
-    """Random weights in the layout of the train stage."""
+def save_random_checkpoint(architecture: str, path: Path) -> Path:
+    """Write a checkpoint with random weights in the layout of the train stage."""
     torch.manual_seed(0)
     config = model_config(architecture)
     weights = build_model(config).state_dict()
@@ -64,48 +64,47 @@ def checkpoint_of(architecture: str, path: Path) -> Path:
     return path
 
 
-def ours(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
-    """The command's functions, every feature computed anew; the accuracies."""
+def ours(checkpoint: Path, testsets: TestSets, protocols: int) -> list[float]:
+    """Evaluate with the functions of the command and an empty cache; returns the accuracies."""
     with tempfile.TemporaryDirectory() as folder:
-        extractor = FeatureExtractor(checkpoint, Path(folder) / "features", BATCH)
-        evaluate_zeroshot(extractor, sets, Path(folder) / "zeroshot")
+        extractor = FeatureExtractor(checkpoint, Path(folder) / "features", BATCH_SIZE)
+        evaluate_zeroshot(extractor, testsets, Path(folder) / "zeroshot")
         for _ in range(protocols - 1):
-            for description, root in sets:
-                extractor.image_features(LabeledFolder(description, root))
-        files = [Path(folder) / "zeroshot" / f"{description.name}.json" for description, _ in sets]
-        results = [read_json(file) for file in files]
+            for spec, root in testsets:
+                extractor.image_features(LabeledFolder(spec, root))
+        results = [read_json(Path(folder) / "zeroshot" / f"{spec.name}.json") for spec, _ in testsets]
         return [result["metrics"]["accuracy"] for result in results]
 
 
 @torch.inference_mode()
-def plain(checkpoint: Path, sets: Sets, protocols: int) -> list[float]:
-    """What a script does that has one set and one protocol in mind; the accuracies."""
+def plain(checkpoint: Path, testsets: TestSets, protocols: int) -> list[float]:
+    """Evaluate as a script for a single test set and protocol does; returns the accuracies."""
     model = load_model(checkpoint)
     config = model.config
     transform = open_clip.image_transform(config["vision_cfg"]["image_size"], is_train=False)
     tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
     accuracies = []
-    for description, root in sets:
+    for spec, root in testsets:
+        folder = LabeledFolder(spec, root)
         weights = open_clip.build_zero_shot_classifier(
             model,
             tokenizer,
-            LabeledFolder(description, root).class_names,
-            description.prompt_templates(),
+            folder.class_names,
+            spec.prompt_templates(),
             num_classes_per_batch=1,
         )
-        folder = LabeledFolder(description, root)
-        images = ImageFolder(folder.root, transform, allow_empty=True, loader=_pillow)
-        images.samples = folder.samples  # the labels of the description
+        images = ImageFolder(folder.root, transform, allow_empty=True, loader=_load_with_pillow)
+        images.samples = folder.samples  # the labels of the spec
         for _ in range(protocols):
-            right = 0
-            for pixels, labels in DataLoader(images, BATCH):
+            correct = 0
+            for pixels, labels in DataLoader(images, BATCH_SIZE):
                 logits = model.encode_image(pixels, normalize=True) @ weights
-                right += int((logits.argmax(dim=1) == labels).sum())
-        accuracies.append(right / len(folder))
+                correct += int((logits.argmax(dim=1) == labels).sum())
+        accuracies.append(correct / len(folder))
     return accuracies
 
 
-def _pillow(path: str) -> Image.Image:
+def _load_with_pillow(path: str) -> Image.Image:
     with Image.open(path) as image:
         return image.convert("RGB")
 
@@ -116,40 +115,45 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--architecture", default="config/architectures/RN_small.json", help="name or JSON of open_clip"
+        "--architecture",
+        default="config/architectures/RN_small.json",
+        help="open_clip model or JSON configuration",
     )
-    parser.add_argument("--per-class", type=int, default=20, help="test images of a class; the demo has 20")
+    parser.add_argument("--per-class", type=int, default=20, help="test images per class; the demo has 20")
     parser.add_argument(
         "--protocols",
         type=int,
         nargs="*",
         default=[1, 2, 3],
-        help="so many want the features",
+        help="numbers of protocols that use the features",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts")
+    parser.add_argument("--repeats", type=int, default=5, help="runs; the table has their medians")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        sets = draw(Path(folder), options.per_class)
-        checkpoint = checkpoint_of(options.architecture, Path(folder) / "random.pt")
-        images = sum(len(LabeledFolder(*each)) for each in sets)
-        print(f"{images} images of {len(sets)} sets, {options.architecture}, torch {torch.__version__}\n")
-        print("| protocols | way | images/s | × the plain way |\n|---|---|---|---|")
+        testsets = generate_testsets(Path(folder), options.per_class)
+        checkpoint = save_random_checkpoint(options.architecture, Path(folder) / "random.pt")
+        images = sum(len(LabeledFolder(spec, root)) for spec, root in testsets)
+        print(f"{images} images of {len(testsets)} sets, {options.architecture}, torch {torch.__version__}\n")
+        print("| protocols | variant | images/s | × plain |\n|---|---|---|---|")
         for protocols in options.protocols:
             seconds: dict[Callable, list[float]] = {ours: [], plain: []}
             for _ in range(options.repeats):
                 accuracies = {}
-                for way, found in seconds.items():
-                    begun = time.process_time()
-                    accuracies[way] = way(checkpoint, sets, protocols)
-                    found.append(time.process_time() - begun)
-                worst = max(abs(a - b) for a, b in zip(*accuracies.values(), strict=True))
-                assert worst < 0.002, f"accuracies differ by {worst}: not the same work"
-            peer = statistics.median(seconds[plain])
-            for way, found in seconds.items():
-                took = statistics.median(found)
-                speed = images * protocols / took
-                print(f"| {protocols} | {way.__name__} | {speed:.0f} | {peer / took:.2f} |", flush=True)
+                for variant, times in seconds.items():
+                    start = time.process_time()
+                    accuracies[variant] = variant(checkpoint, testsets, protocols)
+                    times.append(time.process_time() - start)
+                difference = max(abs(a - b) for a, b in zip(*accuracies.values(), strict=True))
+                assert difference < 0.002, f"accuracies differ by {difference}: not the same work"
+            baseline = statistics.median(seconds[plain])
+            for variant, times in seconds.items():
+                median = statistics.median(times)
+                speed = images * protocols / median
+                print(
+                    f"| {protocols} | {variant.__name__} | {speed:.0f} | {baseline / median:.2f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

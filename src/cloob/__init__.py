@@ -19,7 +19,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPMo
     """Load a trained CLOOB or CLIP model for inference.
 
     `source` is a checkpoint of this pipeline (`results/train/<run>/final.pt`), a checkpoint released by the
-    paper's authors, a folder that `cloob train export` wrote, or a pretrained model of open_clip
+    paper's authors, the `open_clip` folder of a run, or a pretrained model of open_clip
     (`RN50-quickgelu:yfcc15m`). The model has `encode_image`, `encode_text`, `preprocess`, `tokenizer` and
     `metadata`; see `cloob.models.load.load_model`. Raises `cloob.common.errors.InputError`.
     """

@@ -14,7 +14,7 @@ from PIL import Image
 from cloob.common.json_files import read_json
 from tests.helpers.doc_examples import Block, blocks_below, read_blocks
 from tests.helpers.repository import ROOT
-from tests.helpers.synthetic_results import write_world
+from tests.helpers.synthetic_results import write_synthetic_results
 from tests.helpers.tiny_runs import save_tiny_run
 
 PAGE = ROOT / "docs" / "extending.md"
@@ -117,7 +117,7 @@ def test_a_test_set_from_one_file_and_one_line(checkout: Path, execute: Execute)
 
 
 def test_a_figure_from_one_module(checkout: Path, execute: Execute) -> None:
-    write_world(checkout / "results", seeds=(1, 2), epochs=(1, 2), eval_epochs=(2,))
+    write_synthetic_results(checkout / "results", seeds=(1, 2), epochs=(1, 2), eval_epochs=(2,))
     plan, _ = execute(blocks_below(PAGE, "A figure or a table"))
     assert planned_jobs(plan)["figure"] == 1
     assert {path.suffix for path in (checkout / "figures").glob("validation_recall.*")} >= {

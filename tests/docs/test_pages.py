@@ -128,7 +128,7 @@ def test_messages_that_the_cluster_page_quotes_exist() -> None:
     quoted = re.findall(r'^- \*\*"(.+?)"', read("docs/cluster.md"), flags=re.MULTILINE)
     assert len(quoted) >= 5
     for message in quoted:
-        parts = [part.strip() for part in re.split(r"…|\$NAME|\b3\b", message) if len(part.strip()) > 3]
+        parts = [part.strip() for part in re.split(r"[…()]|\$NAME|\b3\b", message) if len(part.strip()) > 3]
         assert parts and all(part in unbroken for part in parts), message
 
 

@@ -17,8 +17,8 @@ def shards_of(folder: Path, pairs: list[tuple[int, str]], sha256: str = "of the 
     for number, (level, caption) in enumerate(pairs):
         jpeg = io.BytesIO()
         gradient = Image.linear_gradient("L").rotate(50 * level)
-        picture = Image.merge("RGB", [gradient, gradient.rotate(70 * level), Image.radial_gradient("L")])
-        picture.resize((40 + level, 36)).save(jpeg, "JPEG")
+        photo = Image.merge("RGB", [gradient, gradient.rotate(70 * level), Image.radial_gradient("L")])
+        photo.resize((40 + level, 36)).save(jpeg, "JPEG")
         image = jpeg.getvalue()
         digest = hashlib.sha256(image).hexdigest()
         samples.append(Sample(f"{number:06d}", image, caption, digest, 40 + level, 36))

@@ -1,4 +1,4 @@
-"""Texts that are markup somewhere: each of them has to be shown as it is."""
+"""Texts that are markup in some format; every output must show them literally."""
 
 HOSTILE = (
     "$x^2$",
@@ -54,7 +54,7 @@ HOSTILE = (
 
 
 def one_line(text: str) -> str:
-    """Text as a reader of any output sees it: white space is one blank, what no file can hold is U+FFFD."""
+    """Text as it appears in any output: whitespace collapsed, unprintable characters as U+FFFD, truncated."""
     unprintable = "".join(map(chr, (0, 2, 3, 7, 0x1B, 0xD800, 0xDCFF)))
     line = " ".join(text.split()).translate(dict.fromkeys(map(ord, unprintable), "\ufffd"))
     return line if len(line) <= 300 else f"{line[:299].rstrip()}…"

@@ -1,6 +1,6 @@
-"""Result files and logs of four objectives, five seeds and several epochs, as the stages write them.
+"""Synthetic result files and logs of four objectives, several seeds and epochs, as the stages write them.
 
-The numbers are made, not measured; their order is the paper's, so that figures can be judged by eye.
+The numbers are generated; their order is the paper's, so that figures can be judged by eye.
 """
 
 import base64
@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,29 +30,17 @@ DATASETS = {
 
 
 @dataclass
-class Written:
-    """Paths of what was written."""
+class SyntheticResults:
+    """Paths of the generated files by kind."""
 
     zeroshot: list[Path] = field(default_factory=list)
     structure: list[Path] = field(default_factory=list)
     predictions: list[Path] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
-    outcomes: list[Path] = field(default_factory=list)
+    summaries: list[Path] = field(default_factory=list)
 
 
-def run_of(corpus: str, objective: str, seed: int, architecture: str = "RN50") -> dict[str, object]:
-    name = f"{corpus}-{objective}-{architecture}-{corpus}-seed{seed}"
-    return {
-        "name": name,
-        "corpus": corpus,
-        "objective": objective,
-        "architecture": architecture,
-        "recipe": corpus,
-        "seed": seed,
-    }
-
-
-def write_world(
+def write_synthetic_results(
     folder: Path,
     corpora: Sequence[str] = ("cc3m",),
     objectives: Sequence[str] = OBJECTIVES,
@@ -59,24 +48,35 @@ def write_world(
     epochs: Sequence[int] = (1, 8, 31, 64, 128),
     eval_epochs: Sequence[int] = (31, 128),
     architecture: str = "RN50",
-) -> Written:
-    """Write everything that the figures read, below `folder`."""
-    written = Written()
+) -> SyntheticResults:
+    """Write the input of all figures below `folder`."""
+    results = SyntheticResults()
     for corpus in corpora:
-        written.outcomes.append(_write_outcomes(folder / "download" / corpus / "summary.csv"))
+        results.summaries.append(_write(folder / "download" / corpus / "summary.csv", SUMMARY))
         for objective in objectives:
             for seed in seeds:
-                run = run_of(corpus, objective, seed, architecture)
+                run = _run(corpus, objective, seed, architecture)
                 random = np.random.default_rng([seed, OBJECTIVES.index(objective), len(corpus)])
-                written.logs.append(_write_log(folder, run, epochs[-1], random))
+                results.logs.append(_write_log(folder, run, epochs[-1], random))
                 for epoch in epochs:
-                    path = folder / "evaluate" / str(run["name"]) / f"epoch_{epoch}"
-                    written.structure.append(_write_structure(path, run, epoch, random))
+                    path = folder / "evaluate" / run["name"] / f"epoch_{epoch}"
+                    results.structure.append(_write_structure(path, run, epoch, random))
                     if epoch in eval_epochs:
-                        written.zeroshot += _write_zeroshot(path, run, epoch, random)
+                        results.zeroshot += _write_zeroshot(path, run, epoch, random)
                 if seed == seeds[0] and objective == objectives[-1]:
-                    written.predictions += _write_predictions(path, run, epochs[-1], random)
-    return written
+                    results.predictions += _write_predictions(path, run, epochs[-1], random)
+    return results
+
+
+def _run(corpus: str, objective: str, seed: int, architecture: str) -> dict[str, Any]:
+    return {
+        "name": f"{corpus}-{objective}-{architecture}-{corpus}-seed{seed}",
+        "corpus": corpus,
+        "objective": objective,
+        "architecture": architecture,
+        "recipe": corpus,
+        "seed": seed,
+    }
 
 
 def _write(path: Path, content: object) -> Path:
@@ -86,10 +86,10 @@ def _write(path: Path, content: object) -> Path:
 
 
 def _write_zeroshot(folder: Path, run: dict, epoch: int, random: np.random.Generator) -> list[Path]:
-    better = 0.03 * OBJECTIVES.index(run["objective"]) + 0.0004 * epoch
+    advantage = 0.03 * OBJECTIVES.index(run["objective"]) + 0.0004 * epoch
     paths = []
-    for rank, dataset in enumerate(DATASETS):
-        accuracy = 0.05 + 0.03 * rank + better + 0.008 * random.standard_normal()
+    for index, dataset in enumerate(DATASETS):
+        accuracy = 0.05 + 0.03 * index + advantage + 0.008 * random.standard_normal()
         content = {
             "run": run,
             "epoch": epoch,
@@ -177,7 +177,7 @@ def _write_log(folder: Path, run: dict, epochs: int, random: np.random.Generator
                     "text_to_image_r1": 0.93 * recall,
                 }
             )
-    path = folder / "train" / str(run["name"]) / "metrics.jsonl"
+    path = folder / "train" / run["name"] / "metrics.jsonl"
     return _write(path, "".join(json.dumps(event) + "\n" for event in events))
 
 
@@ -185,7 +185,7 @@ def _write_predictions(folder: Path, run: dict, epoch: int, random: np.random.Ge
     paths = []
     for dataset, classes in DATASETS.items():
         samples = []
-        for place in range(3):
+        for label in range(3):
             pixels = random.integers(0, 255, (6, 8, 3), dtype=np.uint8)
             buffer = io.BytesIO()
             Image.fromarray(pixels).resize((160, 120), Image.Resampling.BICUBIC).save(buffer, "JPEG")
@@ -193,12 +193,12 @@ def _write_predictions(folder: Path, run: dict, epoch: int, random: np.random.Ge
             probabilities = sorted(random.dirichlet([0.6] * 5)[:4], reverse=True)
             samples.append(
                 {
-                    "label": place,
-                    "class": classes[place],
+                    "label": label,
+                    "class": classes[label],
                     "image_jpeg": base64.b64encode(buffer.getvalue()).decode(),
                     "top": [
-                        {"class": classes[each], "probability": float(probability)}
-                        for each, probability in zip(order, probabilities, strict=True)
+                        {"class": classes[index], "probability": float(probability)}
+                        for index, probability in zip(order, probabilities, strict=True)
                     ],
                 }
             )
@@ -207,7 +207,7 @@ def _write_predictions(folder: Path, run: dict, epoch: int, random: np.random.Ge
     return paths
 
 
-FATES = """split,stage,outcome,http_status,rows
+SUMMARY = """split,stage,outcome,http_status,rows
 train,list,kept,,3950
 train,list,malformed_row,,31
 train,list,duplicate_url,,19
@@ -229,7 +229,3 @@ validation,list,malformed_row,,2
 validation,fetch,kept,200,270
 validation,fetch,http_404,404,48
 """
-
-
-def _write_outcomes(path: Path) -> Path:
-    return _write(path, FATES)

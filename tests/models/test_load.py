@@ -41,9 +41,9 @@ def ours(encoder, tmp_path: Path) -> Path:
 
 def embeddings(model) -> tuple[torch.Tensor, torch.Tensor]:
     """Image and text embeddings by the interface that all models have."""
-    picture = Image.linear_gradient("L").resize((50, 40)).convert("RGB")
+    photo = Image.linear_gradient("L").resize((50, 40)).convert("RGB")
     with torch.inference_mode():
-        images = model.encode_image(model.preprocess(picture)[None], normalize=True)
+        images = model.encode_image(model.preprocess(photo)[None], normalize=True)
         return images, model.encode_text(model.tokenizer(TEXTS), normalize=True)
 
 

@@ -21,7 +21,7 @@ def test_importing_cloob_does_not_import_torch() -> None:
 
 @pytest.fixture(params=["checkpoint", "export"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A checkpoint of the train stage, and the folder that `cloob train export` writes of it."""
+    """A checkpoint of the train stage, and its export as a folder for open_clip."""
     torch.manual_seed(2)
     model = build_model(MODEL_CONFIG)
     if request.param == "export":

@@ -34,8 +34,8 @@ def test_released_checkpoint_gives_the_reference_embeddings(architecture: str, t
         torch.testing.assert_close(model.encode_image(pixels), reference.image(pixels), rtol=1e-9, atol=1e-10)
         expected = torch.stack([reference.text(tokens) for tokens in whole_context])
         torch.testing.assert_close(model.encode_text(model.tokenizer(TEXTS)), expected, rtol=1e-9, atol=1e-10)
-    picture = Image.effect_noise((400, 300), 64)
-    assert model.preprocess(picture).shape == pixels.shape[1:]
+    photo = Image.effect_noise((400, 300), 64)
+    assert model.preprocess(photo).shape == pixels.shape[1:]
     assert model.metadata["run"] == {"name": f"cloob_{architecture}", "architecture": architecture}
     assert model.metadata["epoch"] == 28
     assert (model.metadata["inv_temperature"], model.metadata["hopfield_beta"]) == pytest.approx(

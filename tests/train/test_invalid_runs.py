@@ -139,4 +139,4 @@ def test_an_invalid_recipe_is_reported_once_for_all_processes(shards, model, tmp
 def test_an_unknown_objective_lists_the_known_ones(shards, model, tmp_path):
     done = run_train(shards, model, tmp_path / "run", objective="siglip")
     assert done.returncode == 2
-    assert re.search("argument --objective: .*siglip.* choose from .*clip.*cloob", done.stderr)
+    assert re.search("argument --objective: .*siglip.*choose from .*clip.*cloob", done.stderr)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from rattler import MatchSpec
 
+from cloob.download.corpora.registry import READERS
 from tests.helpers.import_graph import external_imports, internal_imports, source_modules
 from tests.helpers.repository import ROOT
 
@@ -56,6 +57,8 @@ def imported_modules(stage, verb):
     pending = {name, *(lazy or re.findall(pattern, inspect.getsource(cli), flags=re.MULTILINE))}
     if stage == "report" and verb in ("table", "figure"):  # imported by name
         pending |= {module for module in source_modules() if module.startswith(f"cloob.report.{verb}s.")}
+    if (stage, verb) == ("download", "urls"):
+        pending |= {f"cloob.download.corpora.{reader}" for reader in READERS}
     modules = set()
     while pending:
         module = pending.pop()

@@ -18,7 +18,7 @@ from cloob.models.preprocessing import to_rgb_image
 from cloob.models.released import convert, is_released
 from cloob.models.safe_load import (
     check_crc,
-    check_own_config,
+    check_no_downloads,
     checkpoint_metadata,
     is_unsafe_pickle,
     load_error,
@@ -72,7 +72,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPMo
     - a checkpoint of the train stage, or one of the authors' released checkpoints (recognized by content);
     - a pretrained model of open_clip: `NAME:TAG` (`RN50-quickgelu:yfcc15m`), `NAME:FILE` with a file of
       weights, `hf-hub:OWNER/REPOSITORY`, or a folder with an `open_clip_config.json`, such as
-      `cloob train export` writes.
+      the `open_clip` folder of a run.
 
     The model has `encode_image`, `encode_text`, `preprocess`, `tokenizer` and `metadata`. `metadata` has at
     least `run` (a dict with `name`) and `epoch` (None for open_clip's models). For checkpoints of this
@@ -94,7 +94,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPMo
             weights = checkpoint.pop("state_dict")
             metadata = {key: content for key, content in checkpoint.items() if key != "optimizer"}
             config = metadata["model_config"]
-            check_own_config(config)
+            check_no_downloads(config)
         model = build_model(config)
         model.load_state_dict(weights)
     except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -92,7 +92,7 @@ def _is_scalar(value: object) -> bool:
     )
 
 
-def check_own_config(config: dict[str, Any]) -> None:
+def check_no_downloads(config: dict[str, Any]) -> None:
     """Raise `InputError` for a model configuration that makes open_clip download a model."""
     for part in ("vision_cfg", "text_cfg"):
         for key in config[part]:

@@ -1,1 +1,1 @@
-"""Result files become tables and figures."""
+"""The report stage: tables and figures from result files, training logs and row accounting."""

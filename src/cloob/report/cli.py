@@ -53,7 +53,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _list_entries(kind: str, entries: dict[str, Entry]) -> str:
-    return f"{kind}: " + "; ".join(f"{name}: {entry.help}" for name, entry in entries.items())
+    listed = (f"{name}: {entry.help} (from {', '.join(entry.inputs)})" for name, entry in entries.items())
+    return f"{kind}: {'; '.join(listed)}"
 
 
 def _add_inputs(parser: argparse.ArgumentParser, entries: Iterable[Entry]) -> None:

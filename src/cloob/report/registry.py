@@ -44,19 +44,21 @@ class Input:
 
 
 INPUTS = {
-    "zeroshot": Input("results", "zeroshot results of every run, eval epoch and test set"),
-    "linear_probe": Input("results", "linear_probe results of every run, eval epoch and probed test set"),
-    "retrieval": Input("results", "retrieval results of every run, eval epoch and retrieval set"),
+    "zeroshot": Input("results", "zeroshot results of every run, evaluated epoch and test set"),
+    "linear_probe": Input(
+        "results", "linear_probe results of every run, evaluated epoch and probed test set"
+    ),
+    "retrieval": Input("results", "retrieval results of every run, evaluated epoch and retrieval set"),
+    # Of the following three, figures use the first retrieval set only.
     "embedding_structure": Input(
-        "results",
-        "embedding_structure results of every run, eval epoch and retrieval set (figures: the first one)",
+        "results", "embedding_structure results of every run, evaluated epoch and retrieval set"
     ),
     "embedding_structure_first_and_eval": Input(
-        "results", "the same at the first recorded epoch and every eval epoch, first retrieval set only"
+        "results", "embedding_structure results at the first recorded epoch and every evaluated epoch"
     ),
-    "embedding_structure_all": Input("results", "the same at every recorded epoch, first retrieval set only"),
+    "embedding_structure_all": Input("results", "embedding_structure results at every recorded epoch"),
     "predictions_of_cloob": Input(
-        "results", "sample predictions on every test set of one CLOOB run at its last eval epoch"
+        "results", "sample predictions on every test set of one CLOOB run at its last evaluated epoch"
     ),
     "overlap": Input("results", "train-test overlap of every corpus and test set"),
     "logs": Input("results", "metrics.jsonl of every run"),

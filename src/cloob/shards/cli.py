@@ -12,7 +12,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     pack = verbs.add_parser(
         "pack",
         help="pack downloaded images, or existing webdataset shards, into verified shards with an index",
-        description="Decode every image in full, once; drop images of the validation split and their "
+        description="Decode every image in full, once; drop images of the validation splits and their "
         "near-duplicates; write the others in one global order as webdataset tars, each with an index. "
         "The manifest shards.json is written last. After an interruption, rerun the command; it resumes.",
     )

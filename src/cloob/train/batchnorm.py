@@ -2,7 +2,7 @@
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -16,16 +16,18 @@ class BatchNormStatistics:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._layers = [
-            layer
-            for layer in model.modules()
-            if isinstance(layer, _BatchNorm) and layer.track_running_stats and layer.momentum is not None
-        ]
-        self._momenta = [layer.momentum for layer in self._layers for _ in range(2)]
-        for layer in self._layers:
+        self._num_batches: list[Tensor] = []
+        self._running: list[Tensor] = []
+        self._momenta: list[float] = []
+        for layer in model.modules():
+            if not isinstance(layer, _BatchNorm) or not layer.track_running_stats or layer.momentum is None:
+                continue
+            assert layer.running_mean is not None and layer.running_var is not None
+            assert layer.num_batches_tracked is not None
+            self._num_batches.append(layer.num_batches_tracked)
+            self._running += [layer.running_mean, layer.running_var]
+            self._momenta += [layer.momentum] * 2
             layer.momentum = 1.0  # a forward pass stores the statistics of its micro-batch unmixed
-        self._num_batches = [layer.num_batches_tracked for layer in self._layers]
-        self._running = [r for layer in self._layers for r in (layer.running_mean, layer.running_var)]
 
     def start_step(self) -> None:
         """Call before the first micro-batch of a step."""
@@ -35,12 +37,12 @@ class BatchNormStatistics:
 
     def add_micro_batch(self) -> None:
         """Call after the first forward pass of each micro-batch."""
-        if self._layers:
+        if self._running:
             torch._foreach_add_(self._sums, self._running)
 
     def finish_step(self, micro_batches: int) -> None:
         """Call after the last forward pass of a step of `micro_batches`, counted over all processes."""
-        if not self._layers:
+        if not self._running:
             return
         means = torch.cat(self._sums)
         dist.all_reduce(means)

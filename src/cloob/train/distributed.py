@@ -80,9 +80,11 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
     store = shared_store(rank, world_size, identity or {}) if "RANK" in os.environ else dist.HashStore()
     store.set_timeout(_TIMEOUT)
     store = dist.PrefixStore("default_pg", store)
-    options: dict[str, Any] = {"store": store, "rank": rank, "world_size": world_size, "timeout": _TIMEOUT}
+    join = partial(
+        dist.init_process_group, backend, store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT
+    )
     try:
-        call_with_timeout(partial(dist.init_process_group, backend, **options))
+        call_with_timeout(join)
     except (TimeoutError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and (world_size == 1 or not _is_peer_failure(error)):
             raise

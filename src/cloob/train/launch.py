@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cloob.common.errors import InputError, PeerLostError, user_message
 from cloob.common.processes import die_with_parent
@@ -58,19 +58,23 @@ def launch(processes: int, arguments: Sequence[str], exit_stopped: int) -> None:
 
 def _cause(failures: Iterable["ProcessFailure"], processes: int) -> str:
     """The message of the process that failed first: processes that only lost a peer record no exception."""
-    # torch declares `message` as a string, but it is a dict if the process recorded an exception.
-    recorded = [failure for failure in failures if isinstance(cast(Any, failure.message), dict)]
+    recorded = [failure for failure in failures if _recorded_message(failure) is not None]
     killed = [failure for failure in failures if failure.exitcode < 0]
     failure = [*recorded, *killed, *failures][0]
     process = f"process {failure.local_rank} of {processes}"
-    if recorded:
-        message = " ".join(cast(Any, failure.message)["message"].split())
+    if (message := _recorded_message(failure)) is not None:
         prefix = f"{InputError.__name__}: "
         return message.removeprefix(prefix) if message.startswith(prefix) else f"{process}: {message}"
     if failure.exitcode < 0:
         memory = ", perhaps for lack of memory" if failure.exitcode == -signal.SIGKILL else ""
         return f"{process} was killed by {failure.signal_name()}{memory}; rerun to resume"
     return f"{process} exited with status {failure.exitcode}; see its message"
+
+
+def _recorded_message(failure: "ProcessFailure") -> str | None:
+    """The message of the exception that a process recorded, in one line."""
+    content: Any = failure.message  # a dict if an exception was recorded, unlike torch's annotation
+    return " ".join(content["message"].split()) if isinstance(content, dict) else None
 
 
 def die_with_launcher() -> None:

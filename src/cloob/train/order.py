@@ -51,8 +51,9 @@ def epoch_order(pairs: int, batch_size: int, micro_batch_size: int, seed: int, e
     steps, streams = pairs // batch_size, batch_size // micro_batch_size
     block = min(READ_BLOCK, max(1, pairs // (streams * MIN_BLOCKS_PER_STREAM)))
     blocks = generator.permutation(-(-pairs // block))
-    order: np.ndarray = (blocks[:, None] * block + np.arange(block)).ravel()
-    order = order[order < pairs][: steps * batch_size].reshape(streams, steps * micro_batch_size)
+    shuffled = (blocks[:, None] * block + np.arange(block)).ravel()
+    shuffled = shuffled[shuffled < pairs][: steps * batch_size]
+    order = shuffled.reshape(streams, steps * micro_batch_size)
     for start in range(0, order.shape[1], WINDOW):
         window = order[:, start : start + WINDOW]
         generator.permuted(window, axis=1, out=window)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from cloob.common.errors import InputError
 from cloob.models.config import ModelConfig, min_micro_batch_size
@@ -133,7 +133,7 @@ def check_recipe(recipe: Recipe, **setup: Any) -> None:
         raise InputError(f"recipe.{name}: {problem}")
 
 
-def add_dataclass_arguments(parser: argparse.ArgumentParser, record: type[Any], title: str) -> None:
+def add_dataclass_arguments(parser: argparse.ArgumentParser, record: type, title: str) -> None:
     """One flag per field of a dataclass: `learning_rate` becomes `--learning-rate`."""
     group = parser.add_argument_group(title)
     for entry in fields(record):
@@ -145,7 +145,8 @@ def add_dataclass_arguments(parser: argparse.ArgumentParser, record: type[Any], 
 
 def dataclass_from_args(options: argparse.Namespace, record: type[T]) -> T:
     """The dataclass given by the flags of `add_dataclass_arguments`."""
-    return record(**{entry.name: getattr(options, entry.name) for entry in fields(cast(Any, record))})
+    names = [entry.name for entry in fields(record)]  # type: ignore[arg-type]
+    return record(**{name: getattr(options, name) for name in names})
 
 
 def _boolean(text: str) -> bool:

@@ -86,9 +86,10 @@ class TrainStep:
         )
         loss.backward()
 
-        gradients = zip(
-            *(part.grad.split(self.recipe.micro_batch_size) for part in (image, text)), strict=True
-        )
+        assert image.grad is not None
+        assert text.grad is not None
+        size = self.recipe.micro_batch_size
+        gradients = zip(image.grad.split(size), text.grad.split(size), strict=True)
         for number, (micro_batch, embedding_grads) in enumerate(zip(micro_batches, gradients, strict=True)):
             output = outputs[0] if single else self._embed(micro_batch, first_index + number)
             tensors, grads = list(output[:2]), list(embedding_grads)

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import BatchSampler
 
 from cloob.common.data_loading import BatchLoader
 from cloob.metrics.retrieval import retrieval_metrics
@@ -45,7 +44,8 @@ def validate(
     samples: Any = [  # declared as integers in torch, but a sampler may yield any key
         (0, [(index + shift) % pairs for shift in range(1 + MAX_FALLBACKS)]) for index in local_indices
     ]
-    batches = BatchSampler(samples, recipe.micro_batch_size, drop_last=False)
+    size = recipe.micro_batch_size
+    batches = [samples[start : start + size] for start in range(0, len(samples), size)]
     image, text, replaced = [], [], []
     for pixels, tokens, batch_replaced in BatchLoader(dataset, collate, batches, workers):
         replaced += batch_replaced
@@ -55,10 +55,10 @@ def validate(
     model.train()
     count_replaced(dataset.shards, replaced, pairs, max_replaced_fraction, context)
     images, texts = (_gather_interleaved(torch.cat(rows), pairs, context) for rows in (image, text))
-    size = min(recipe.batch_size, pairs)
+    batch_size = min(recipe.batch_size, pairs)
     losses, factors = [], []
-    for start in range(0, pairs - size + 1, size):
-        batch = images[start : start + size], texts[start : start + size]
+    for start in range(0, pairs - batch_size + 1, batch_size):
+        batch = images[start : start + batch_size], texts[start : start + batch_size]
         scales = {"inv_temperature": model.logit_scale.exp(), "beta": recipe.hopfield_beta}
         losses.append(contrastive_loss(*batch, objective=run.objective, **scales))
         factors.append(saturation(*batch, objective=run.objective, **scales))

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from cloob.common.json_lines import Event, first_and_last_events
+from cloob.report.stats.throughput import rates_per_process
 from cloob.workflow.runs import Config, planned_runs
 
 # Bytes read from the end of a log: some thousand steps.
@@ -48,13 +49,7 @@ def training_cost(config: Config) -> tuple[list[str], list[str]]:
 
 def _samples_per_second_and_process(logs: list[list[Event]]) -> float | None:
     """The median throughput per process in the logs, or None where no step has been logged."""
-    rates = []
-    for events in logs:
-        processes = 1
-        for event in events:
-            processes = event.get("processes", processes)
-            if event["event"] == "step" and "samples_per_second" in event:
-                rates.append(event["samples_per_second"] / processes)
+    rates = [rate for events in logs for rate in rates_per_process(events)]
     return median(rates) if rates else None
 
 

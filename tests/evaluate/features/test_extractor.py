@@ -119,9 +119,9 @@ def test_features_are_recomputed_if_any_input_changes(
     monkeypatch: pytest.MonkeyPatch,
     change: str,
 ) -> None:
-    picture = Path(colors.root) / "b" / "0.bmp"  # the same number of bytes for any content
-    Image.open(picture.with_suffix(".png")).save(picture)
-    picture.with_suffix(".png").unlink()
+    image_path = Path(colors.root) / "b" / "0.bmp"  # the same number of bytes for any content
+    Image.open(image_path.with_suffix(".png")).save(image_path)
+    image_path.with_suffix(".png").unlink()
     colors = LabeledFolder(colors.spec, Path(colors.root).parent)
     make_extractor(checkpoint, tmp_path / "cache").image_features(colors)
     content = torch.load(checkpoint, weights_only=True)
@@ -130,9 +130,9 @@ def test_features_are_recomputed_if_any_input_changes(
     if change == "config":
         content["model_config"]["quick_gelu"] = False
     if change == "image":
-        Image.new("RGB", (50, 50), (1, 2, 3)).save(picture)
+        Image.new("RGB", (50, 50), (1, 2, 3)).save(image_path)
     if change == "bytes":
-        Image.new("RGB", (40, 36), (1, 2, 3)).save(picture)
+        Image.new("RGB", (40, 36), (1, 2, 3)).save(image_path)
     if change == "version":
         monkeypatch.setattr("cloob.evaluate.features.extractor.version", lambda package: "another")
     torch.save(content, tmp_path / "other.pt")

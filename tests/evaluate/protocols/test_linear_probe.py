@@ -38,8 +38,8 @@ def colors(folder: Path, **splits: list[int]) -> Path:
             for number in range(images):
                 mean = np.array([40 * label, 128, 255 - 40 * label])
                 color = np.clip(mean + random.normal(0, 30, 3), 0, 255)
-                picture = np.clip(color + random.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(picture).save(folder / split / f"{label}" / f"{number:02d}.png")
+                pixels = np.clip(color + random.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / f"{label}" / f"{number:02d}.png")
     return folder
 
 

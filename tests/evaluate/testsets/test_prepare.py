@@ -34,7 +34,7 @@ def web() -> Iterator[RangeServer]:
         yield server
 
 
-def picture(level: int = 0, form: str = "JPEG") -> bytes:
+def image_bytes(level: int = 0, form: str = "JPEG") -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (12, 10), (level, level, level)).save(content, form)
     return content.getvalue()
@@ -44,7 +44,7 @@ def zip_of(names: list[str]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name in names:
-            archive.writestr(name, b"" if name.endswith("/") else picture())
+            archive.writestr(name, b"" if name.endswith("/") else image_bytes())
     return content.getvalue()
 
 
@@ -206,7 +206,7 @@ def test_official_files_of_flowers102_are_converted(tmp_path: Path, monkeypatch:
     base = tmp_path / "local_files" / "flowers-102"
     (base / "jpg").mkdir(parents=True)
     for number in range(1, 8):
-        (base / "jpg" / f"image_{number:05d}.jpg").write_bytes(picture())
+        (base / "jpg" / f"image_{number:05d}.jpg").write_bytes(image_bytes())
     savemat(base / "imagelabels.mat", {"labels": np.array([[77, 1, 102, 77, 2, 2, 9]])})
     savemat(base / "setid.mat", {"trnid": [[1, 2]], "valid": [[3, 7]], "tstid": [[4, 5, 6]]})
     empty = [label for label in range(102) if label not in (1, 76)]
@@ -227,9 +227,9 @@ def test_official_archives_of_gtsrb_are_downloaded_and_converted(web, tmp_path: 
     rows.writerows([["Filename", "Width", "ClassId"], ["00000.ppm", 12, 42], ["00001.ppm", 12, 9]])
     archives = {
         "train.zip": {
-            f"GTSRB/Training/{label:05d}/00000_00000.ppm": picture(form="PPM") for label in range(43)
+            f"GTSRB/Training/{label:05d}/00000_00000.ppm": image_bytes(form="PPM") for label in range(43)
         },
-        "test.zip": {f"GTSRB/Final_Test/Images/0000{n}.ppm": picture(form="PPM") for n in range(2)},
+        "test.zip": {f"GTSRB/Final_Test/Images/0000{n}.ppm": image_bytes(form="PPM") for n in range(2)},
         "truth.zip": {"GT-final_test.csv": table.getvalue().encode()},
     }
     files = []
@@ -256,8 +256,8 @@ def test_official_archive_of_country211_is_downloaded_and_converted(web, tmp_pat
         for split in ("train", "valid", "test"):
             for code in codes:
                 member = tarfile.TarInfo(f"country211/{split}/{code}/{split}.jpg")
-                member.size = len(picture())
-                archive.addfile(member, io.BytesIO(picture()))
+                member.size = len(image_bytes())
+                archive.addfile(member, io.BytesIO(image_bytes()))
     web.files["country211.tgz"] = ServedFile(content.getvalue())
     path = spec_with_counts(tmp_path, "country211", 211, [])
     changed = yaml.safe_load(path.read_text())
@@ -280,7 +280,7 @@ def test_official_files_of_stanford_cars_are_converted(tmp_path: Path) -> None:
         "test": base / "cars_test_annos_withlabels.mat",
     }.items():
         for number in (1, 2):
-            (base / f"cars_{split}" / f"0000{number}.jpg").write_bytes(picture())
+            (base / f"cars_{split}" / f"0000{number}.jpg").write_bytes(image_bytes())
         rows = np.array([("00001.jpg", 196), ("00002.jpg", 1)], dtype=kind)
         savemat(table, {"annotations": rows})
     savemat(base / "devkit" / "cars_meta.mat", {"class_names": np.array(["a", "b"], dtype=object)})
@@ -363,9 +363,9 @@ def gtsrb_local_files(root: Path, folders: list[str], images: int = 1) -> Path:
         (base / "GTSRB" / "Training" / folder).mkdir(parents=True)
         for number in range(images):
             path = base / "GTSRB" / "Training" / folder / f"00000_{number:05d}.ppm"
-            path.write_bytes(picture(form="PPM"))
+            path.write_bytes(image_bytes(form="PPM"))
     (base / "GTSRB" / "Final_Test" / "Images").mkdir(parents=True)
-    (base / "GTSRB" / "Final_Test" / "Images" / "00000.ppm").write_bytes(picture(form="PPM"))
+    (base / "GTSRB" / "Final_Test" / "Images" / "00000.ppm").write_bytes(image_bytes(form="PPM"))
     (base / "GT-final_test.csv").write_text("Filename;Width;ClassId\n00000.ppm;12;0\n")
     return root
 
@@ -393,7 +393,7 @@ def test_leftovers_in_official_files_are_ignored(tmp_path: Path, where: str) -> 
     root = gtsrb_local_files(tmp_path / "local_files", [f"{label:05d}" for label in range(43)])
     training = root / "gtsrb" / "GTSRB" / "Training" / where
     (training / ".ipynb_checkpoints").mkdir()
-    (training / ".ipynb_checkpoints" / "1-checkpoint.ppm").write_bytes(picture(form="PPM"))
+    (training / ".ipynb_checkpoints" / "1-checkpoint.ppm").write_bytes(image_bytes(form="PPM"))
     (training / "._00000_00000.ppm").write_bytes(b"resource fork")
     path = spec_with_counts(tmp_path, "gtsrb", 1, list(range(1, 43)), train_images=43)
     assert prepare(tmp_path, path, "official", root) == 0

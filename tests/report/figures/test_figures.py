@@ -1,4 +1,4 @@
-"""The figures: the right numbers in the right places, marked, apart, the same bytes, and no torch."""
+"""The figures: drawn values, titles, layout without overlaps, reproducible bytes, no import of torch."""
 
 import json
 import os
@@ -19,31 +19,37 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from cloob.common.errors import InputError
-from cloob.report.figures.inputs import RUN, panels
-from cloob.report.figures.training_curves import POINTS
-from cloob.report.figures_cli import FIGURES as NAMES
-from cloob.report.names import OBJECTIVES
-from cloob.report.render.style import MARKERS, ONE_COLUMN, PALETTE, TWO_COLUMNS, styled
+from cloob.report import registry
+from cloob.report.figures.training_curves import MAX_POINTS
+from cloob.report.load.inputs import Inputs
+from cloob.report.load.result_files import RUN_KEYS
+from cloob.report.names import OBJECTIVE_TITLES, Labels
+from cloob.report.render.panels import panels
+from cloob.report.render.style import MARKERS, ONE_COLUMN, PALETTE, TWO_COLUMNS, figure_style
 from cloob.report.stats.intervals import t_interval
 from tests.helpers.repository import ROOT
-from tests.helpers.synthetic_results import DATASETS, Written, write_world
+from tests.helpers.synthetic_results import DATASETS, SyntheticResults, write_synthetic_results
+from tests.report.conftest import TITLE_SUFFIX, TITLES
 
-FIGURES = {name: import_module(f"cloob.report.figures.{name}") for name in NAMES}
-MARK = "The small world: not the paper's figures"
+# The figure of corpora is tested with the table of corpora.
+FIGURES = {
+    name: import_module(f"cloob.report.figures.{name}") for name in registry.figures() if name != "corpus"
+}
+LABELS = Labels(TITLE_SUFFIX, {"cc3m": "Conceptual Captions", "yfcc15m": "YFCC"})
 WORKFLOW = [ROOT / "workflow" / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
 PAPER = ROOT / "config" / "paper_results.csv"
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """Four objectives and three seeds of the paper's encoder at the paper's epochs."""
-    return write_world(tmp_path_factory.mktemp("paper"), seeds=(1, 2, 3), epochs=(1, 31, 128))
+def paper(tmp_path_factory: pytest.TempPathFactory) -> SyntheticResults:
+    """Four objectives and three seeds of the paper's architecture at the paper's epochs."""
+    return write_synthetic_results(tmp_path_factory.mktemp("paper"), seeds=(1, 2, 3), epochs=(1, 31, 128))
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """Two corpora, two objectives, one seed of another encoder."""
-    return write_world(
+def small(tmp_path_factory: pytest.TempPathFactory) -> SyntheticResults:
+    """Two corpora, two objectives and one seed of another architecture."""
+    return write_synthetic_results(
         tmp_path_factory.mktemp("small"),
         corpora=("cc3m", "yfcc15m"),
         objectives=("clip", "cloob"),
@@ -55,41 +61,57 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """The grid of config/config.yaml, of two seeds: four kinds of runs side by side."""
-    folder, two = tmp_path_factory.mktemp("whole"), ("clip", "cloob")
-    found = write_world(folder, objectives=two, seeds=(1, 2), epochs=(1, 31, 128))
+def default_config(tmp_path_factory: pytest.TempPathFactory) -> SyntheticResults:
+    """The kinds of runs of config/config.yaml with fewer seeds."""
+    folder, objectives = tmp_path_factory.mktemp("default"), ("clip", "cloob")
+    results = write_synthetic_results(folder, objectives=objectives, seeds=(1, 2), epochs=(1, 31, 128))
     for architecture in ("RN50", "RN101", "RN50x4"):
-        more = write_world(
-            *(folder, ("yfcc15m",), two),
+        more = write_synthetic_results(
+            *(folder, ("yfcc15m",), objectives),
             seeds=(1,),
             epochs=(1, 28),
             eval_epochs=(28,),
             architecture=architecture,
         )
-        found.zeroshot += more.zeroshot
-        found.structure += more.structure
-        found.logs += more.logs
-    return found
+        results.zeroshot += more.zeroshot
+        results.structure += more.structure
+        results.logs += more.logs
+    return results
 
 
-def inputs_of(name: str, world: Written) -> list[Path]:
-    """What the rule of a figure would give it."""
+def inputs_of(name: str, results: SyntheticResults) -> Inputs:
+    """The inputs that the workflow gives a figure."""
     if name == "pipeline":
-        return WORKFLOW
+        return Inputs(sources=WORKFLOW)
+    if name == "outcomes":
+        return Inputs(summaries=results.summaries)
     if name == "predictions":
-        return world.predictions[: len(DATASETS)]
+        return Inputs(results=results.predictions[: len(DATASETS)])
     if name in ("ajne", "effective_eigenvalues"):
-        return [*world.structure, PAPER]
-    made_of = {"zeroshot": world.zeroshot, "outcomes": world.outcomes}
-    made_of |= dict.fromkeys(("saturation", "throughput", "training_curves"), world.logs)
-    return made_of.get(name, world.structure)
+        return Inputs(results=results.structure, paper=PAPER)
+    if name == "zeroshot":
+        return Inputs(results=results.zeroshot)
+    return Inputs(results=results.logs if "logs" in registry.figures()[name].inputs else results.structure)
 
 
-def drawn(name: str, inputs: list[Path]) -> tuple[pd.DataFrame, Figure]:
+def flags(name: str, results: SyntheticResults) -> list[str]:
+    """The same inputs on the command line."""
+    inputs = inputs_of(name, results)
+    files = {"results": inputs.results, "summaries": inputs.summaries, "sources": inputs.sources}
+    values = [f"--{flag}={path}" for flag, paths in files.items() for path in paths]
+    return [*values, *([f"--paper={inputs.paper}"] if inputs.paper else [])]
+
+
+def read(name: str, paths: list[Path]) -> pd.DataFrame:
+    """The data of a figure of result files or logs."""
+    return FIGURES[name].read(Inputs(results=paths))
+
+
+def draw(name: str, inputs: Inputs) -> tuple[pd.DataFrame, Figure]:
+    """The data and the figure, laid out."""
     data = FIGURES[name].read(inputs)
-    with styled():
-        figure = FIGURES[name].draw(data, MARK)
+    with figure_style():
+        figure = FIGURES[name].draw(data, LABELS)
         FigureCanvasAgg(figure).draw()
     return data, figure
 
@@ -102,67 +124,60 @@ def marked(axis: Axes, kind: str) -> list[float]:
     return [float(line.get_ydata()[0]) for line in axis.lines if line.get_gid() == kind]
 
 
-def test_every_figure_has_a_name_on_the_command_line_and_a_caption_of_one_sentence() -> None:
-    for name in NAMES:
-        caption = (ROOT / "workflow" / "report" / f"{name}.rst").read_text().strip()
-        assert caption.endswith(".")
-        assert "\n" not in caption
-
-
-def test_no_two_objectives_share_a_colour_or_a_marker() -> None:
-    assert set(PALETTE) == set(MARKERS) == set(OBJECTIVES)
-    assert len(set(PALETTE.values())) == len(set(MARKERS.values())) == len(OBJECTIVES)
+def test_every_objective_has_its_own_color_and_marker() -> None:
+    assert set(PALETTE) == set(MARKERS) == set(OBJECTIVE_TITLES)
+    assert len(set(PALETTE.values())) == len(set(MARKERS.values())) == len(OBJECTIVE_TITLES)
 
 
 def texts(figure: Figure) -> Iterator[tuple[str, object]]:
-    """Every title, label, tick label and legend of a figure, with where it stands."""
+    """Every title, label, tick label and legend of a figure, with its bounding box."""
     yield figure.get_suptitle(), figure._suptitle.get_window_extent()
     for legend in figure.legends:
         yield "legend", legend.get_window_extent()
     for axis in figure.axes:
-        found = [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label]
+        candidates = [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label]
         for part, (low, high) in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
-            found += [
-                advance.label1
-                for advance in part.get_major_ticks()
-                if min(low, high) <= advance.get_loc() <= max(low, high) and advance.label1.get_visible()
+            candidates += [
+                tick.label1
+                for tick in part.get_major_ticks()
+                if min(low, high) <= tick.get_loc() <= max(low, high) and tick.label1.get_visible()
             ]
-        for text in found:
+        for text in candidates:
             if axis.axison and text.get_visible() and text.get_text():
                 yield text.get_text(), text.get_window_extent()
 
 
-@pytest.mark.parametrize("world", ["paper", "small", "whole"])
+@pytest.mark.parametrize("results", ["paper", "small", "default_config"])
 @pytest.mark.parametrize("name", sorted(FIGURES))
-def test_a_figure_fits_a_page_says_where_it_is_from_and_nothing_overlaps(
-    name: str, world: str, request: pytest.FixtureRequest
+def test_figure_fits_the_page_has_its_suffix_and_nothing_overlaps(
+    name: str, results: str, request: pytest.FixtureRequest
 ) -> None:
-    _, figure = drawn(name, inputs_of(name, request.getfixturevalue(world)))
-    assert MARK in figure.get_suptitle()
+    _, figure = draw(name, inputs_of(name, request.getfixturevalue(results)))
+    assert LABELS.title_suffix in figure.get_suptitle()
     assert figure.get_figwidth() in (ONE_COLUMN, TWO_COLUMNS)
     assert figure.get_figheight() < 9.7
     page = figure.bbox.padded(1)
     boxes = list(texts(figure))
     assert [text for text, box in boxes if not (page.contains(*box.min) and page.contains(*box.max))] == []
     assert [
-        (one, other)
-        for (one, box), (other, beside) in combinations(boxes, 2)
-        if box.padded(-1).overlaps(beside.padded(-1))
+        (text, other)
+        for (text, box), (other, other_box) in combinations(boxes, 2)
+        if box.padded(-1).overlaps(other_box.padded(-1))
     ] == []
 
 
-def test_panels_stand_in_the_order_of_the_paper() -> None:
+def test_panels_are_in_the_order_of_the_paper() -> None:
     runs = [("yfcc15m", "RN101"), ("yfcc15m", "RN50x4"), ("yfcc15m", "RN50"), ("cc3m", "RN50")]
-    data = pd.DataFrame(runs, columns=["corpus", "architecture"]).assign(recipe="one")
-    names = [name for name, _ in panels(data)]
+    data = pd.DataFrame(runs, columns=["corpus", "architecture"]).assign(recipe="default")
+    names = [name for name, _ in panels(data, LABELS)]
     assert names == ["Conceptual Captions · RN50", "YFCC · RN50", "YFCC · RN101", "YFCC · RN50x4"]
 
 
-def test_a_long_mark_is_read_to_its_end_on_a_narrow_figure(small: Written) -> None:
-    data = FIGURES["saturation"].read(small.logs[:2])
-    with styled():
+def test_long_title_suffix_fits_a_narrow_figure(small: SyntheticResults) -> None:
+    data = read("saturation", small.logs[:2])
+    with figure_style():
         figure = FIGURES["saturation"].draw(
-            data, "small world, which shows that the pipeline works, not more"
+            data, Labels("toy dataset, which shows that the pipeline works and nothing else")
         )
         FigureCanvasAgg(figure).draw()
     box = figure._suptitle.get_window_extent()
@@ -170,17 +185,19 @@ def test_a_long_mark_is_read_to_its_end_on_a_narrow_figure(small: Written) -> No
     assert figure.bbox.contains(*box.min) and figure.bbox.contains(*box.max)
 
 
-def test_no_interval_is_promised_where_one_seed_has_none(small: Written, paper: Written) -> None:
-    def legend(name: str, inputs: list[Path]) -> set[str]:
-        return {text.get_text() for text in drawn(name, inputs)[1].legends[0].get_texts()}
+def test_legend_has_intervals_only_if_they_are_drawn(
+    small: SyntheticResults, paper: SyntheticResults
+) -> None:
+    def legend(name: str, paths: list[Path]) -> set[str]:
+        return {text.get_text() for text in draw(name, Inputs(results=paths))[1].legends[0].get_texts()}
 
-    assert "95 % interval" not in legend("ajne", small.structure)
-    assert "95 % interval" in legend("zeroshot", small.zeroshot)
-    assert "95 % interval" in legend("ajne", paper.structure)
+    assert "95% confidence interval" not in legend("ajne", small.structure)
+    assert "95% confidence interval" in legend("zeroshot", small.zeroshot)
+    assert "95% confidence interval" in legend("ajne", paper.structure)
 
 
-def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: Written) -> None:
-    data, figure = drawn("zeroshot", paper.zeroshot)
+def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: SyntheticResults) -> None:
+    data, figure = draw("zeroshot", Inputs(results=paper.zeroshot))
     first, _ = figure.axes
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
         "Conceptual Captions · RN50 · epoch 31",
@@ -191,15 +208,17 @@ def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: Writ
     mean, low, high = t_interval(100 * values)
     assert bars(first, "infoloob")[0] == pytest.approx(mean)
     whiskers = [tuple(line.get_ydata()) for line in first.lines if len(line.get_ydata()) == 2]
-    assert any(each == pytest.approx((low, high)) for each in whiskers)
+    assert any(whisker == pytest.approx((low, high)) for whisker in whiskers)
     assert sorted(marked(first, "seed")) == pytest.approx(sorted(100 * data[data.epoch == 31].value))
-    chance = [each.get_segments()[0][0][1] for each in first.collections if isinstance(each, LineCollection)]
+    chance = [
+        lines.get_segments()[0][0][1] for lines in first.collections if isinstance(lines, LineCollection)
+    ]
     assert chance == pytest.approx([5] * len(DATASETS))
     assert first.get_ylim()[0] == 0
 
 
-def test_one_seed_has_the_interval_that_its_result_file_states(small: Written) -> None:
-    data, figure = drawn("zeroshot", small.zeroshot)
+def test_single_seed_has_the_interval_of_its_result_file(small: SyntheticResults) -> None:
+    data, figure = draw("zeroshot", Inputs(results=small.zeroshot))
     whiskers = {
         tuple(np.round(line.get_ydata(), 6)) for line in figure.axes[0].lines if len(line.get_ydata()) == 2
     }
@@ -207,8 +226,10 @@ def test_one_seed_has_the_interval_that_its_result_file_states(small: Written) -
     assert tuple(np.round([100 * row.low, 100 * row.high], 6)) in whiskers
 
 
-def test_eigenvalues_grow_from_the_first_epoch_and_stand_beside_the_papers(paper: Written) -> None:
-    data, figure = drawn("effective_eigenvalues", [*paper.structure, PAPER])
+def test_increase_of_eigenvalues_is_relative_to_the_first_epoch_and_compared_with_the_paper(
+    paper: SyntheticResults,
+) -> None:
+    data, figure = draw("effective_eigenvalues", inputs_of("effective_eigenvalues", paper))
     counts = {}
     for path in paper.structure:
         content = json.loads(path.read_text())
@@ -219,34 +240,34 @@ def test_eigenvalues_grow_from_the_first_epoch_and_stand_beside_the_papers(paper
     assert bars(images, "clip")[0] == pytest.approx(100 * expected)
     assert [text.get_text() for text in images.get_xticklabels()] == ["epoch 31", "epoch 128"]
     assert images.get_ylabel() == "increase since epoch 1 (%)"
-    # Of the paper, objectives in order, epochs 31 and 128.
-    assert sorted(marked(images, "released")) == pytest.approx(
+    # The paper's values for the objectives in order, epochs 31 and 128.
+    assert sorted(marked(images, "published")) == pytest.approx(
         sorted([3.6, 3.9, 1.7, 25.2, 7.3, 17.6, 3.5, 63.1])
     )
-    assert len(marked(texts, "released")) == 8
-    assert set(data.source) == {"measured", "released"}
+    assert len(marked(texts, "published")) == 8
+    assert set(data.source) == {"measured", "published"}
 
 
 @pytest.mark.parametrize("name", ["ajne", "effective_eigenvalues"])
-def test_nothing_of_the_paper_stands_beside_the_small_world(name: str, small: Written) -> None:
-    data, figure = drawn(name, [*small.structure, PAPER])
+def test_other_architectures_are_not_compared_with_the_paper(name: str, small: SyntheticResults) -> None:
+    data, figure = draw(name, inputs_of(name, small))
     assert set(data.source) == {"measured"}
-    assert all(not marked(axis, "released") for axis in figure.axes)
-    assert "released" not in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert all(not marked(axis, "published") for axis in figure.axes)
+    assert "published" not in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_a_curve_of_eigenvalues_is_the_mean_over_seeds_and_begins_at_zero(paper: Written) -> None:
-    data, figure = drawn("effective_eigenvalues_epochs", paper.structure)
+def test_curve_of_eigenvalues_is_the_mean_over_seeds_and_starts_at_zero(paper: SyntheticResults) -> None:
+    data, figure = draw("effective_eigenvalues_epochs", Inputs(results=paper.structure))
     lines = {to_rgb(line.get_color()): line for line in figure.axes[0].lines}
     line = lines[to_rgb(PALETTE["cloob"])]
     assert list(line.get_xdata()) == [1, 31, 128]
-    shown = data[(data.objective == "cloob") & (data.tower == "image")]
-    assert list(line.get_ydata()) == pytest.approx(list(100 * shown.groupby("epoch").value.mean()))
+    rows = data[(data.objective == "cloob") & (data.tower == "image")]
+    assert list(line.get_ydata()) == pytest.approx(list(100 * rows.groupby("epoch").value.mean()))
     assert line.get_ydata()[0] == 0
 
 
-def test_a_spectrum_is_marked_where_99_percent_of_the_variance_is_reached(paper: Written) -> None:
-    data, figure = drawn("spectra", paper.structure)
+def test_spectrum_is_marked_at_99_percent_of_the_variance(paper: SyntheticResults) -> None:
+    data, figure = draw("spectra", Inputs(results=paper.structure))
     markers = [line for line in figure.axes[0].lines if line.get_marker() == MARKERS["clip"]]
     last = data[(data.epoch == 128) & (data.tower == "image") & (data.objective == "clip")]
     expected = []
@@ -257,12 +278,12 @@ def test_a_spectrum_is_marked_where_99_percent_of_the_variance_is_reached(paper:
             k += 1
         expected.append(k)
     assert sorted(int(line.get_xdata()[0]) for line in markers) == sorted(expected)
-    assert data.groupby([*RUN, "epoch", "tower"]).value.sum().to_numpy() == pytest.approx(1)
+    assert data.groupby([*RUN_KEYS, "epoch", "tower"]).value.sum().to_numpy() == pytest.approx(1)
 
 
-def test_similarities_are_densities_of_all_seeds_together(paper: Written) -> None:
-    _, figure = drawn("similarities", paper.structure)
-    assert [axis.get_title(loc="left") for axis in figure.axes] == [OBJECTIVES[each] for each in OBJECTIVES]
+def test_similarities_are_densities_over_all_seeds(paper: SyntheticResults) -> None:
+    _, figure = draw("similarities", Inputs(results=paper.structure))
+    assert [axis.get_title(loc="left") for axis in figure.axes] == list(OBJECTIVE_TITLES.values())
     for axis in figure.axes:
         steps = [patch for patch in axis.patches if hasattr(patch, "get_data")]
         assert len(steps) == 2
@@ -271,8 +292,8 @@ def test_similarities_are_densities_of_all_seeds_together(paper: Written) -> Non
             assert float((values * np.diff(edges)).sum()) == pytest.approx(1)
 
 
-def test_saturation_is_the_mean_of_the_seeds(paper: Written) -> None:
-    data, figure = drawn("saturation", paper.logs)
+def test_saturation_is_the_mean_over_seeds(paper: SyntheticResults) -> None:
+    data, figure = draw("saturation", Inputs(results=paper.logs))
     [axis] = figure.axes
     assert len(axis.lines) == 4
     clip = next(line for line in axis.lines if to_rgb(line.get_color()) == to_rgb(PALETTE["clip"]))
@@ -281,92 +302,92 @@ def test_saturation_is_the_mean_of_the_seeds(paper: Written) -> None:
     assert len(means) == 128
 
 
-def test_a_log_from_before_saturation_was_written_is_refused(tmp_path: Path, small: Written) -> None:
+def test_log_without_saturation_is_an_error(tmp_path: Path, small: SyntheticResults) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(small.logs[0].read_text().replace('"saturation"', '"other"'))
     with pytest.raises(InputError, match="no saturation; train the run again"):
-        FIGURES["saturation"].read([path])
+        read("saturation", [path])
 
 
-def test_throughput_is_per_process_also_where_their_number_changed(tmp_path: Path, small: Written) -> None:
+def test_throughput_is_per_process_if_their_number_changes(tmp_path: Path, small: SyntheticResults) -> None:
     first, *_ = small.logs[0].read_text().splitlines()
     step = {"event": "step", "data_seconds": 0.1, "batch_seconds": 1.0}
     events = [json.loads(first) | {"processes": 4}, step | {"samples_per_second": 400}]
     events += [{"event": "start", "processes": 2}, step | {"samples_per_second": 240}]
     path = tmp_path / "metrics.jsonl"
-    path.write_text("".join(json.dumps(each) + "\n" for each in events))
-    data = FIGURES["throughput"].read([path]).set_index("quantity").value
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    data = read("throughput", [path]).set_index("quantity").value
     assert data["pairs_per_second"] == pytest.approx((400 / 4 + 240 / 2) / 2)
     assert data["waiting"] == pytest.approx(0.1)
 
 
-def test_outcomes_add_up_to_the_list(small: Written) -> None:
-    data, figure = drawn("outcomes", small.outcomes)
+def test_outcomes_sum_to_the_url_list(small: SyntheticResults) -> None:
+    data, figure = draw("outcomes", inputs_of("outcomes", small))
     assert data.groupby(["corpus", "split"]).share.sum().to_numpy() == pytest.approx(1)
     axis = figure.axes[0]
-    assert axis.get_title(loc="left") == "Conceptual Captions, train: 4,000 rows in the list"
+    assert axis.get_title(loc="left") == "Conceptual Captions, train: 4,000 rows in the URL list"
     names = [text.get_text() for text in axis.get_yticklabels()]
     assert names[:3] == ["kept", "http 404", "dns"]
-    assert names[8] in ("duplicate link", "http 500")
+    assert names[8] in ("duplicate url", "http 500")
     widths = [bar.get_width() for bar in axis.patches]
     assert widths[0] == pytest.approx(100 * 3301 / 4000)
     assert widths[1:] == sorted(widths[1:], reverse=True)
 
 
-def test_the_rarest_outcomes_are_one_bar(tmp_path: Path) -> None:
+def test_rarest_outcomes_share_a_bar(tmp_path: Path) -> None:
     path = tmp_path / "cc3m" / "summary.csv"
     path.parent.mkdir()
     rows = [f"train,fetch,reason_{rank},,{rank}" for rank in range(1, 21)]
     path.write_text("\n".join(["split,stage,outcome,http_status,rows", "train,list,kept,,210", *rows]) + "\n")
-    _, figure = drawn("outcomes", [path])
+    _, figure = draw("outcomes", Inputs(summaries=[path]))
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names[-1] == "8 rarer outcomes"
     assert figure.axes[0].patches[-1].get_width() == pytest.approx(100 * sum(range(1, 9)) / 210)
 
 
-def test_predictions_show_the_right_class_in_another_colour(small: Written) -> None:
-    data, figure = drawn("predictions", small.predictions[:8])
+def test_predictions_highlight_the_correct_class(small: SyntheticResults) -> None:
+    data, figure = draw("predictions", Inputs(results=small.predictions[:8]))
     titles = [axis.get_title().split("\n") for axis in figure.axes if axis.images]
     assert titles[:3] == [
         ["Birdsnap", "a painted bunting"],
         ["Birdsnap", "a barn owl"],  # the first and the last of three
         ["Country211", "Portugal"],
     ]
-    colours = [to_rgb(bar.get_facecolor()) for axis in figure.axes for bar in axis.patches]
-    right = (data["class"] == data.guess).sum()
-    assert right > 0
-    assert len(colours) == len(data)
-    assert len(colours) - colours.count((0.72, 0.72, 0.72)) == right
+    colors = [to_rgb(bar.get_facecolor()) for axis in figure.axes for bar in axis.patches]
+    correct = (data["class"] == data.guess).sum()
+    assert correct > 0
+    assert len(colors) == len(data)
+    assert len(colors) - colors.count((0.72, 0.72, 0.72)) == correct
 
 
-def test_predictions_of_two_runs_are_not_one_sheet(small: Written) -> None:
+def test_predictions_of_two_runs_are_an_error(small: SyntheticResults) -> None:
     with pytest.raises(InputError, match="2 runs or epochs"):
-        FIGURES["predictions"].read(small.predictions)
+        read("predictions", small.predictions)
 
 
-def test_a_sample_that_is_no_image_is_named(tmp_path: Path, small: Written) -> None:
+def test_sample_that_is_not_an_image_is_an_error(tmp_path: Path, small: SyntheticResults) -> None:
     content = json.loads(small.predictions[0].read_text())
     content["samples"][0]["image_jpeg"] = "bm90IGFuIGltYWdl"
     path = tmp_path / "birdsnap.json"
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="a sample of birdsnap is not an image"):
-        drawn("predictions", [path])
+        draw("predictions", Inputs(results=[path]))
 
 
-def test_the_pipeline_is_the_workflow_as_it_stands() -> None:
-    data, figure = drawn("pipeline", WORKFLOW)
+def test_pipeline_shows_all_stages_and_rules_of_the_workflow() -> None:
+    data, figure = draw("pipeline", Inputs(sources=WORKFLOW))
     assert list(dict.fromkeys(data.stage)) == ["download", "shards", "train", "evaluate", "report"]
-    shown = "\n".join(text.get_text() for text in figure.axes[0].texts)
+    labels = "\n".join(text.get_text() for text in figure.axes[0].texts)
     for path in WORKFLOW:
         if path.stem in set(data.stage):
             for line in path.read_text().splitlines():
                 if line.startswith("rule "):
-                    assert line.removeprefix("rule ").rstrip(":") in shown.split()
-    assert "verified webdataset shards with an index" in shown
+                    assert line.removeprefix("rule ").rstrip(":") in labels.split()
+    assert "verified webdataset shards with an index" in labels
 
 
-def test_each_objective_has_a_loss_panel_of_its_own_and_shares_the_recalls(small: Written) -> None:
-    data, figure = drawn("training_curves", small.logs)
+def test_losses_have_a_panel_per_objective_and_recalls_share_one(small: SyntheticResults) -> None:
+    data, figure = draw("training_curves", Inputs(results=small.logs))
     clip_cc, _, cloob_cc, _, recall_cc, _ = figure.axes[:6]
     assert [clip_cc.get_ylabel(), cloob_cc.get_ylabel()] == ["CLIP\nloss", "CLOOB\nloss"]
     assert {to_rgb(line.get_color()) for line in cloob_cc.lines} == {to_rgb(PALETTE["cloob"])}
@@ -377,15 +398,17 @@ def test_each_objective_has_a_loss_panel_of_its_own_and_shares_the_recalls(small
 
 
 @pytest.mark.parametrize("epochs", [1, 37, 250])
-def test_losses_are_averaged_within_bins(tmp_path: Path, epochs: int) -> None:
-    world = write_world(tmp_path, objectives=("clip",), seeds=(1,), epochs=(epochs,), eval_epochs=())
-    points = FIGURES["training_curves"].read(world.logs)
+def test_losses_are_averaged_in_bins(tmp_path: Path, epochs: int) -> None:
+    results = write_synthetic_results(
+        tmp_path, objectives=("clip",), seeds=(1,), epochs=(epochs,), eval_epochs=()
+    )
+    points = read("training_curves", results.logs)
     losses = points[points.quantity == "loss"]
-    events = [json.loads(line) for line in world.logs[0].read_text().splitlines()]
+    events = [json.loads(line) for line in results.logs[0].read_text().splitlines()]
     steps = [event["loss"] for event in events if event["event"] == "step"]
-    assert len(losses) == min(len(steps), POINTS)
+    assert len(losses) == min(len(steps), MAX_POINTS)
     assert losses.epoch.is_monotonic_increasing
-    if len(steps) <= POINTS:
+    if len(steps) <= MAX_POINTS:
         assert list(losses.value) == pytest.approx(steps)
 
 
@@ -394,55 +417,52 @@ def test_losses_are_averaged_within_bins(tmp_path: Path, epochs: int) -> None:
     [
         ("{", "not JSON"),
         ('{"event": "end"}\n', "not a log of"),
-        ('{"event": "start", "run": {"objective": "siglip"}}\n', "objective 'siglip' is unknown"),
+        ('{"event": "start", "run": {"objective": "siglip"}}\n', "unknown objective 'siglip'"),
     ],
 )
-def test_a_damaged_log_is_refused(
+def test_damaged_log_is_an_error(
     report: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, text: str, message: str
 ) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(text)
-    assert report("figure", "training_curves", "--inputs", path, "--png", tmp_path / "f.png") == 2
+    assert report("figure", "training_curves", "--results", path, "--png", tmp_path / "f.png") == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_result_of_another_protocol_is_refused(small: Written) -> None:
-    with pytest.raises(InputError, match="of the protocol zeroshot, not embedding_structure"):
-        FIGURES["spectra"].read(small.zeroshot)
+def test_result_of_another_protocol_is_an_error(small: SyntheticResults) -> None:
+    with pytest.raises(InputError, match="protocol is zeroshot, not embedding_structure"):
+        read("spectra", small.zeroshot)
 
 
-def test_the_same_run_given_twice_is_refused(small: Written, tmp_path: Path) -> None:
-    again = tmp_path / "again.json"
-    again.write_bytes(small.structure[0].read_bytes())
+def test_duplicate_result_is_an_error(small: SyntheticResults, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(small.structure[0].read_bytes())
     with pytest.raises(InputError, match="give it once"):
-        FIGURES["ajne"].read([*small.structure, again])
+        read("ajne", [*small.structure, copy])
 
 
 @pytest.mark.timeout(300)
-def test_the_same_numbers_give_the_same_bytes_in_another_process_and_without_torch(
-    report: Callable, tmp_path: Path, small: Written
+def test_same_numbers_give_the_same_bytes_in_another_process_without_torch(
+    report: Callable, tmp_path: Path, small: SyntheticResults
 ) -> None:
-    """The other process has another hash seed, and must not load what its env does not hold."""
+    """The other process has another hash seed, and must not import packages of other environments."""
 
-    def verbs(out: Path) -> list[list[str]]:
-        return [
-            ["figure", name, "--inputs", *map(str, inputs_of(name, small)), "--png", f"{out}/{name}.png"]
-            for name in FIGURES
-        ]
+    def commands(folder: Path) -> list[list[str]]:
+        return [["figure", name, *flags(name, small), "--png", f"{folder}/{name}.png"] for name in FIGURES]
 
     script = f"""
 import sys
 from cloob.cli import main
-for arguments in {verbs(tmp_path / "second")!r}:
+for arguments in {commands(tmp_path / "second")!r}:
     try:
-        main(["report", *arguments, "--title-suffix", {MARK!r}])
-    except SystemExit as end:
-        assert end.code == 0, end.code
-heavy = {{"torch", "open_clip", "torchvision", "cloob.train", "cloob.evaluate"}} & set(sys.modules)
-assert not heavy, heavy
+        main(["report", *arguments, "--title-suffix", {TITLE_SUFFIX!r}, *{TITLES!r}])
+    except SystemExit as exit_info:
+        assert exit_info.code == 0, exit_info.code
+unexpected = {{"torch", "open_clip", "torchvision", "cloob.train", "cloob.evaluate"}} & set(sys.modules)
+assert not unexpected, unexpected
 """
-    for arguments in verbs(tmp_path / "first"):
+    for arguments in commands(tmp_path / "first"):
         assert report(*arguments) == 0
     command = [sys.executable, "-W", "error", "-c", script]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "1"})

@@ -1,4 +1,4 @@
-"""Paths of results: what they are of, and the short form of many that a shell makes long again."""
+"""Targets identified by their paths, and abbreviated by brace expansion."""
 
 import subprocess
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.report.load.targets import in_braces, marker, read_targets
+from cloob.report.load.targets import brace_paths, read_targets
 
 
-def test_a_path_says_what_it_is_of() -> None:
+def test_path_identifies_run_epoch_protocol_and_dataset() -> None:
     result = Path("r/evaluate/yfcc15m-cloob-ViT-B-32-yfcc15m-seed12/epoch_28/zeroshot/gtsrb.json")
     log = Path("r/train/cc3m-clip-RN50-cc3m-seed1/metrics.jsonl")
     assert read_targets([result, log]).to_dict("records") == [
@@ -41,30 +41,24 @@ def test_a_path_says_what_it_is_of() -> None:
 @pytest.mark.parametrize(
     "path", ["a.json", "cc3m-siglip-RN50-cc3m-seed1/metrics.jsonl", "x/cc3m-clip/m.jsonl"]
 )
-def test_any_other_path_is_refused(path: str) -> None:
+def test_any_other_path_is_an_error(path: str) -> None:
     with pytest.raises(InputError, match="not of the form RUN/epoch_N"):
         read_targets([Path(path)])
 
 
-def test_braces_are_what_bash_expands_to_the_same_paths() -> None:
+def test_bash_expands_abbreviated_paths_to_the_same_paths() -> None:
     run = "r/evaluate/cc3m-clip-RN50-cc3m-seed"
     paths = [
         f"{run}{seed}/epoch_31/zeroshot/{name}.json" for seed in (1, 2, 10) for name in ("gtsrb", "ucf101")
     ]
     paths += [f"{run}3/epoch_31/zeroshot/gtsrb.json", "r/train/cc3m-infoloob-RN50-cc3m-seed1/metrics.jsonl"]
-    short = in_braces(map(Path, paths))
-    assert short == [
+    abbreviated = brace_paths(map(Path, paths))
+    assert abbreviated == [
         f"{run}{{1,2,10}}/epoch_31/zeroshot/{{gtsrb,ucf101}}.json",
         f"{run}3/epoch_31/zeroshot/gtsrb.json",
         "r/train/cc3m-infoloob-RN50-cc3m-seed1/metrics.jsonl",
     ]
-    typed = subprocess.run(
-        ["bash", "-c", f"echo {' '.join(short)}"], capture_output=True, text=True, check=True
+    expanded = subprocess.run(
+        ["bash", "-c", f"echo {' '.join(abbreviated)}"], capture_output=True, text=True, check=True
     )
-    assert sorted(typed.stdout.split()) == sorted(paths)
-
-
-def test_markers_go_on_after_z() -> None:
-    assert [marker(place) for place in (0, 25, 26, 51, 52, 701, 702)] == (
-        ["a", "z", "aa", "az", "ba", "zz", "aaa"]
-    )
+    assert sorted(expanded.stdout.split()) == sorted(paths)

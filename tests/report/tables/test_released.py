@@ -1,4 +1,4 @@
-"""Measured beside published: the rows that belong together, and none that do not."""
+"""The tables of released checkpoints: measured and published accuracies that belong together."""
 
 import json
 from pathlib import Path
@@ -41,14 +41,15 @@ def write_result(
     return path
 
 
-def report(folder: Path, *results: str, paper: Path = PAPER) -> int:
-    outputs = ["--csv", f"{folder}/released.csv", "--title-suffix", "test"]
-    with pytest.raises(SystemExit) as end:
-        main(["report", "released", "--results", *results, "--paper", str(paper), *outputs])
-    return end.value.code
+def make(folder: Path, *results: str, table: str = "released", paper: Path = PAPER) -> int:
+    """Make a table; returns the exit status."""
+    options = ["--paper", str(paper), "--csv", f"{folder}/released.csv", "--title-suffix", "test"]
+    with pytest.raises(SystemExit) as exit_info:
+        main(["report", "table", table, "--released", *results, *options])
+    return exit_info.value.code
 
 
-def test_every_set_stands_beside_its_number_in_the_papers_order(tmp_path: Path) -> None:
+def test_every_test_set_is_compared_with_its_published_number_in_the_papers_order(tmp_path: Path) -> None:
     published = {
         "birdsnap": 28.9,
         "country211": 7.9,
@@ -62,46 +63,48 @@ def test_every_set_stands_beside_its_number_in_the_papers_order(tmp_path: Path) 
         "imagenetv2_top_images": 34.6,
     }
     paths = [write_result(tmp_path / f"{name}.json", name, 0.3) for name in reversed(published)]
-    assert report(tmp_path, *(f"{COLUMN}={path}" for path in paths)) == 0
-    table = pd.read_csv(tmp_path / "published.csv")
+    assert make(tmp_path, *(f"{COLUMN}={path}" for path in paths)) == 0
+    table = pd.read_csv(tmp_path / "released.csv")
     assert dict(zip(table.dataset, table.published_accuracy_pct, strict=True)) == published
     assert list(table.dataset) == list(published)
-    assert table.difference_pct.tolist() == pytest.approx([30 - each for each in published.values()])
-    text = (tmp_path / "published.md").read_text()
+    assert table.difference_pct.tolist() == pytest.approx([30 - accuracy for accuracy in published.values()])
+    text = (tmp_path / "released.md").read_text()
     assert "| Birdsnap | 1000 | 30.00 | 28.9 | +1.10 | 15.00 |" in text
-    assert "The checkpoint of CLOOB, RN50, YFCC15M, epoch 28 holds 1/τ = 30 and no β." in text
+    assert "Stored in the checkpoint of CLOOB, RN50, YFCC15M, epoch 28: 1/τ = 30 and no β." in text
     assert (table.inv_temperature == 29.99999).all()
 
 
-def test_a_linear_probe_stands_beside_its_number_for_each_kind_of_features(tmp_path: Path) -> None:
+def test_linear_probes_of_each_kind_of_features_are_compared_with_the_published_number(
+    tmp_path: Path,
+) -> None:
     path = write_result(tmp_path / "gtsrb.json", "gtsrb", 0.8, protocol="linear_probe")
-    assert report(tmp_path, f"{COLUMN}={path}") == 0
-    table = pd.read_csv(tmp_path / "published.csv")
+    assert make(tmp_path, f"{COLUMN}={path}", table="released_linear_probe") == 0
+    table = pd.read_csv(tmp_path / "released.csv")
     assert table.features.tolist() == ["after_projection", "before_projection"]
     assert table.accuracy_pct.tolist() == [80, 40]
     assert table.published_accuracy_pct.tolist() == [78.9, 78.9]
     assert table.difference_pct.tolist() == pytest.approx([1.1, -38.9])
-    text = (tmp_path / "published.md").read_text()
-    assert text.startswith("# The released checkpoints, linear-probe accuracy (%)")
+    text = (tmp_path / "released.md").read_text()
+    assert text.startswith("# Released checkpoints, linear-probe accuracy (%)")
     assert "## CLOOB, RN50, YFCC15M, epoch 28, features after the projection\n" in text
     assert "| GTSRB | 1000 | 40.00 | 78.9 | −38.90 | 20.00 |" in text
-    assert "came to its optimum (the jobs' logs warn of it): released, gtsrb." in text
+    assert "did not converge (see the warnings in the logs of these jobs): released, gtsrb." in text
 
 
-def test_results_of_two_protocols_make_no_table(tmp_path: Path, capfd) -> None:
-    one = write_result(tmp_path / "a.json", "birdsnap", 0.5)
-    other = write_result(tmp_path / "b.json", "gtsrb", 0.5, protocol="linear_probe")
-    assert report(tmp_path, f"{COLUMN}={one}", f"{COLUMN}={other}") == 2
-    assert "of linear_probe and zeroshot; a table is of one protocol" in capfd.readouterr().err
+def test_result_of_another_protocol_is_an_error(tmp_path: Path, capfd) -> None:
+    zeroshot = write_result(tmp_path / "a.json", "birdsnap", 0.5)
+    probe = write_result(tmp_path / "b.json", "gtsrb", 0.5, protocol="linear_probe")
+    assert make(tmp_path, f"{COLUMN}={zeroshot}", f"{COLUMN}={probe}") == 2
+    assert "protocol is linear_probe, not zeroshot" in capfd.readouterr().err
 
 
-def test_a_set_or_checkpoint_that_the_paper_has_not_stands_alone(tmp_path: Path) -> None:
+def test_test_set_or_checkpoint_without_a_published_number_has_dashes(tmp_path: Path) -> None:
     other = write_result(tmp_path / "a.json", "food101", 0.5)
     vit = write_result(tmp_path / "b.json", "birdsnap", 0.5, "ViT-B/32")
-    assert report(tmp_path, f"{COLUMN}={other}", f"YFCC15M/ViT-B/32/CLOOB/28={vit}") == 0
-    table = pd.read_csv(tmp_path / "published.csv")
+    assert make(tmp_path, f"{COLUMN}={other}", f"YFCC15M/ViT-B/32/CLOOB/28={vit}") == 0
+    table = pd.read_csv(tmp_path / "released.csv")
     assert table.published_accuracy_pct.isna().all()
-    assert "| Birdsnap | 1000 | 50.00 | — | — | 25.00 |" in (tmp_path / "published.md").read_text()
+    assert "| Birdsnap | 1000 | 50.00 | — | — | 25.00 |" in (tmp_path / "released.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -111,21 +114,21 @@ def test_a_set_or_checkpoint_that_the_paper_has_not_stands_alone(tmp_path: Path)
         ("YFCC15M/RN50/CLOOB/27", "not of RN50 at epoch 27"),
     ],
 )
-def test_a_result_of_another_checkpoint_is_refused(tmp_path: Path, capfd, column: str, message: str) -> None:
+def test_result_of_another_checkpoint_is_an_error(tmp_path: Path, capfd, column: str, message: str) -> None:
     path = write_result(tmp_path / "a.json", "birdsnap", 0.5)
-    assert report(tmp_path, f"{column}={path}") == 2
+    assert make(tmp_path, f"{column}={path}") == 2
     assert message in capfd.readouterr().err
-    assert not (tmp_path / "published.csv").exists()
+    assert not (tmp_path / "released.csv").exists()
 
 
-def test_a_result_given_twice_is_refused(tmp_path: Path, capfd) -> None:
+def test_duplicate_result_is_an_error(tmp_path: Path, capfd) -> None:
     path = write_result(tmp_path / "a.json", "birdsnap", 0.5)
-    assert report(tmp_path, f"{COLUMN}={path}", f"{COLUMN}={path}") == 2
+    assert make(tmp_path, f"{COLUMN}={path}", f"{COLUMN}={path}") == 2
     assert "birdsnap is given twice" in capfd.readouterr().err
 
 
-def test_another_table_of_the_paper_is_refused(tmp_path: Path, capfd) -> None:
+def test_csv_that_is_not_the_papers_results_is_an_error(tmp_path: Path, capfd) -> None:
     path = write_result(tmp_path / "a.json", "birdsnap", 0.5)
     (tmp_path / "paper.csv").write_text("a,b\n1,2\n")
-    assert report(tmp_path, f"{COLUMN}={path}", paper=tmp_path / "paper.csv") == 2
+    assert make(tmp_path, f"{COLUMN}={path}", paper=tmp_path / "paper.csv") == 2
     assert "not the table of the paper's results" in capfd.readouterr().err

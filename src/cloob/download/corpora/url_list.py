@@ -79,9 +79,8 @@ def _text_rows(
     for fields in records:
         if fields is not None and path not in first_rows:
             first_rows[path] = b"\t".join(fields)[:80].decode("utf-8", errors="replace")
-        if (
-            indices is None and fields is not None
-        ):  # without a header the first row tells the number of columns
+        # Without a header, the first well-formed row determines the number of columns.
+        if indices is None and fields is not None:
             width = len(fields)
             indices = _column_indices(path, columns, None, width)
         if fields is None or indices is None or len(fields) != width:

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError, raise_if_io_error
 from cloob.report.load.inputs import Inputs
-from cloob.report.load.outcomes import KEPT
 from cloob.report.names import Labels, positions
 from cloob.report.registry import Entry
 from cloob.report.render.panels import split_title

@@ -15,7 +15,7 @@ from cloob.report.load.result_files import RUN_KEYS
 from cloob.report.names import check_objective
 from cloob.report.stats.throughput import rates_per_process
 
-_TIMING = ("step", "data_seconds", "batch_seconds", "samples_per_second")
+_TIMING = ("samples_per_second", "data_seconds", "batch_seconds")
 _POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")
 _EVENTS: dict[str, dict[str, Any]] = {
     "start": {
@@ -30,7 +30,8 @@ _EVENTS: dict[str, dict[str, Any]] = {
         "?torch": (str,),
         "*": ANYTHING,
     },
-    "step": {f"?{key}": NUMBER for key in (*_TIMING, "epoch", "loss", "learning_rate")} | {"*": ANYTHING},
+    "step": {f"?{key}": NUMBER for key in (*_TIMING, "step", "epoch", "loss", "learning_rate")}
+    | {"*": ANYTHING},
     "validation": {
         **{f"?{key}": NUMBER for key in ("epoch", "saturation", "image_to_text_r1", "text_to_image_r1")},
         "*": ANYTHING,

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError, raise_if_io_error
-
-KEPT = "kept"
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Confidence intervals and significance tests."""
+"""Confidence intervals, significance tests and throughput."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:  # The plan of a workflow must not wait for this import.
+    import pandas as pd
 
 
 def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
@@ -22,21 +23,26 @@ def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Medians over steps, the fraction of the time spent waiting for data, and the hours of all steps."""
+    """Medians over steps, and the time of all steps with the part of it spent waiting for data."""
 
     pairs_per_second: float
     pairs_per_second_and_process: float
     step_seconds: float
-    waiting_fraction: float
-    hours: float
+    waiting_seconds: float
+    total_seconds: float
+
+    @property
+    def waiting_fraction(self) -> float:
+        """The fraction of the time spent waiting for data."""
+        return self.waiting_seconds / self.total_seconds
 
 
-def throughput(steps: pd.DataFrame) -> Throughput:
+def throughput(steps: "pd.DataFrame") -> Throughput:
     """Summarize the steps of a log (`cloob.report.load.logs.read_timed_log`)."""
     return Throughput(
         pairs_per_second=steps.samples_per_second.median(),
         pairs_per_second_and_process=steps.rate_per_process.median(),
         step_seconds=steps.batch_seconds.median(),
-        waiting_fraction=steps.data_seconds.sum() / steps.batch_seconds.sum(),
-        hours=steps.batch_seconds.sum() / 3600,
+        waiting_seconds=steps.data_seconds.sum(),
+        total_seconds=steps.batch_seconds.sum(),
     )

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cloob.common.accounting import KEPT
 from cloob.report.load.inputs import Inputs
-from cloob.report.load.outcomes import KEPT, StageOutcomes, read_splits
+from cloob.report.load.outcomes import StageOutcomes, read_splits
 from cloob.report.names import Labels
 from cloob.report.registry import Entry
 from cloob.report.render.document import Document, Section

@@ -1,6 +1,5 @@
 """Training throughput of each kind of run, by hardware."""
 
-from dataclasses import astuple
 from typing import Any
 
 import pandas as pd
@@ -72,8 +71,14 @@ def _rows(log: Log) -> list[list[Any]]:
     kind = [log.run[key] for key in _KIND]
     rows = []
     for hardware, steps in log.steps.groupby(["processes", "device"], sort=False):
-        rate, rate_per_process, step_seconds, waiting, hours = astuple(throughput(steps))
-        metrics = [rate, rate_per_process, step_seconds, 100 * waiting, hours]
+        speed = throughput(steps)
+        metrics = [
+            speed.pairs_per_second,
+            speed.pairs_per_second_and_process,
+            speed.step_seconds,
+            100 * speed.waiting_seconds / speed.total_seconds,
+            speed.total_seconds / 3600,
+        ]
         rows.append([*kind, *hardware, log.run["seed"], *metrics])
     return rows
 

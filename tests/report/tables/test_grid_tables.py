@@ -1,4 +1,4 @@
-"""The tables of result files: every number, what stands beside it, what is bold, and what is missing."""
+"""Tables of result files: values, published numbers, significance, bold cells and missing results."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import pytest
 
 from cloob.cli import main
 from tests.helpers.repository import ROOT
-from tests.helpers.written_reports import result_path, run_of, write_result
+from tests.helpers.result_writers import result_path, run_of, write_result
 
 PAPER = ROOT / "config" / "paper_results.csv"
-# Five seeds each, in percent: CLOOB ahead on both sets, on GTSRB not with every seed.
+# Percent, five seeds each: CLOOB is better on both sets, on GTSRB not with every seed.
 ACCURACIES = {
     ("clip", "birdsnap"): (2.0, 2.1, 2.2, 2.3, 2.4),
     ("clip", "gtsrb"): (7.0, 8.0, 9.0, 7.5, 8.5),
@@ -26,13 +26,14 @@ def table(tmp_path: Path) -> Callable[..., tuple[pd.DataFrame, str]]:
     """Make a table as the pipeline does; returns its CSV and its Markdown."""
 
     def make(
-        name: str, paths: list[Path], *flags: str, label: str = "", status: int = 0
+        name: str, paths: list[Path], *flags: str, title_suffix: str = "", status: int = 0
     ) -> tuple[pd.DataFrame, str]:
         csv = tmp_path / "tables" / f"{name}.csv"
-        with pytest.raises(SystemExit) as end:
-            fixed = ["--paper", str(PAPER), "--csv", str(csv), "--title-suffix", label]
-            main(["report", "table", name, "--results", *map(str, paths), *flags, *fixed])
-        assert end.value.code == status
+        options = ["--paper", str(PAPER), "--csv", str(csv), "--title-suffix", title_suffix]
+        options += ["--corpus-title", "cc3m=Conceptual Captions", "--corpus-title", "yfcc15m=YFCC"]
+        with pytest.raises(SystemExit) as exit_info:
+            main(["report", "table", name, "--results", *map(str, paths), *flags, *options])
+        assert exit_info.value.code == status
         if status:
             assert not csv.exists()
             return pd.DataFrame(), ""
@@ -58,60 +59,60 @@ def accuracies(root: Path, architecture: str = "RN50", protocol: str = "zeroshot
     ]
 
 
-HEAD = (
-    "| Test set | CLIP | published (difference) | CLOOB | published (difference) | CLOOB − CLIP | 95 % "
+HEADER = (
+    "| Test set | CLIP | published (difference) | CLOOB | published (difference) | CLOOB − CLIP | 95% CI "
     "| p | p (Holm) | Chance |"
 )
 BIRDSNAP = (
     "| Birdsnap | 2.20 ± 0.16 | 2.26 ± 0.20 (−0.06 in) | **3.30 ± 0.27** | 3.06 ± 0.30 (+0.24 in) "
     "| +1.10 | +0.98 to +1.22 | 0.031 | 0.062 | 0.20 |"
 )
-# Four seeds are ahead, with the ranks 1, 2, 4 and 5: 5 of 32 signs do as well.
+# Four seeds are better, with ranks 1, 2, 4 and 5: 5 of 32 sign patterns have such a rank sum.
 GTSRB = (
     "| GTSRB | 8.00 ± 0.79 | 7.66 ± 1.07 (+0.34 in) | 8.24 ± 0.71 | 6.38 ± 2.11 (+1.86 in) "
     "| +0.24 | −0.10 to +0.50 | 0.156 | 0.156 | 2.33 |"
 )
-GOLDEN = f"""\
+EXPECTED = f"""\
 # Zero-shot accuracy (%)
 
 ## Conceptual Captions, RN50, epoch 31
 
-{HEAD}
+{HEADER}
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {BIRDSNAP}
 {GTSRB}
 | Mean | 5.10 ± 0.44 | — | **5.77 ± 0.46** | — | +0.67 | +0.45 to +0.85 | 0.031 | — | 1.26 |
 
-Seeds asked for: CLIP 5, CLOOB 5.
-5 pairs: p can reach 0.031 at best, 0.062 after Holm's correction over 2 sets.
+Seeds: CLIP 5, CLOOB 5.
+5 pairs: the smallest attainable p is 0.031, 0.062 after Holm's correction over 2 sets.
 
 """
 
 
-def test_the_papers_form(table: Callable, tmp_path: Path) -> None:
+def test_zeroshot_table_has_the_form_of_the_papers_tables(table: Callable, tmp_path: Path) -> None:
     _, text = table("zeroshot", accuracies(tmp_path))
-    assert text.startswith(GOLDEN)
-    assert "Bold: the best mean of a row, where that test of it against the next best gives p ≤ 0.05" in text
-    assert "whether in that deviation or out of it" in text
+    assert text.startswith(EXPECTED)
+    assert "Bold: the best mean of a row if the same test against the second best gives p ≤ 0.05" in text
+    assert "whether it is within that deviation (in) or not (out)" in text
 
 
-def test_the_long_form_holds_every_value_and_what_was_made_of_them(table: Callable, tmp_path: Path) -> None:
+def test_long_csv_has_every_value_and_the_statistics_over_seeds(table: Callable, tmp_path: Path) -> None:
     long, _ = table("zeroshot", accuracies(tmp_path))
     measured = long[long.statistic == "measured"]
     assert len(measured) == 20
-    mine = measured[(measured.objective == "clip") & (measured.dataset == "birdsnap")]
-    assert dict(zip(mine.seed.astype(int), mine.value, strict=True)) == {
+    clip = measured[(measured.objective == "clip") & (measured.dataset == "birdsnap")]
+    assert dict(zip(clip.seed.astype(int), clip.value, strict=True)) == {
         seed: value / 100 for seed, value in enumerate(ACCURACIES["clip", "birdsnap"], start=1)
     }
-    assert set(mine.chance) == {1 / 500}
-    over = long[(long.objective == "cloob") & (long.dataset == "birdsnap") & long.seed.isna()]
-    numbers = dict(zip(over.statistic, over.value, strict=True))
+    assert set(clip.chance) == {1 / 500}
+    aggregates = long[(long.objective == "cloob") & (long.dataset == "birdsnap") & long.seed.isna()]
+    numbers = dict(zip(aggregates.statistic, aggregates.value, strict=True))
     assert numbers == pytest.approx(
         {
             "seeds": 5,
             "mean": 0.033,
             "std": 0.0027386127875,
-            "released": 0.0306,
+            "published": 0.0306,
             "published_std": 0.003,
             "difference": 0.0024,
             "within_deviation": 1,
@@ -125,42 +126,44 @@ def test_the_long_form_holds_every_value_and_what_was_made_of_them(table: Callab
     )
 
 
-def test_the_order_of_the_files_changes_nothing(table: Callable, tmp_path: Path) -> None:
+def test_output_does_not_depend_on_the_order_of_the_files(table: Callable, tmp_path: Path) -> None:
     paths = accuracies(tmp_path)
     files = [tmp_path / "tables" / f"zeroshot.{kind}" for kind in ("csv", "md", "tex", "sources.json")]
     table("zeroshot", paths)
-    first = [each.read_bytes() for each in files]
+    first = [path.read_bytes() for path in files]
     table("zeroshot", paths[::-1])
-    assert [each.read_bytes() for each in files] == first
+    assert [path.read_bytes() for path in files] == first
 
 
-def test_nothing_published_stands_beside_the_small_world(table: Callable, tmp_path: Path) -> None:
-    marked, other = tmp_path / "marked", tmp_path / "other"
-    _, text = table("zeroshot", accuracies(marked), label="small world, not the paper")
-    assert text.startswith("# Zero-shot accuracy (%) · small world, not the paper")
+def test_toy_dataset_and_other_architectures_are_not_compared_with_the_paper(
+    table: Callable, tmp_path: Path
+) -> None:
+    toy, other = tmp_path / "toy", tmp_path / "other"
+    _, text = table("zeroshot", accuracies(toy), title_suffix="toy dataset, not the paper")
+    assert text.startswith("# Zero-shot accuracy (%) · toy dataset, not the paper")
     assert "published (" not in text
-    assert "No published numbers stand beside these" in text
+    assert "The paper reports no numbers for these runs." in text
     _, text = table("zeroshot", accuracies(other, architecture="RN_small"))
     assert "published (" not in text
 
 
-def test_the_encoders_stand_in_the_order_of_the_paper(table: Callable, tmp_path: Path) -> None:
-    encoders = ["another", "RN50x4", "RN50", "RN101"]
+def test_architectures_are_in_the_order_of_the_paper(table: Callable, tmp_path: Path) -> None:
+    architectures = ["another", "RN50x4", "RN50", "RN101"]
     paths = [
         write_result(
-            *(tmp_path, run_of("clip", 1, "yfcc15m", encoder), 28, "zeroshot", "birdsnap"), accuracy=0.2
+            *(tmp_path, run_of("clip", 1, "yfcc15m", architecture), 28, "zeroshot", "birdsnap"), accuracy=0.2
         )
-        for encoder in encoders
+        for architecture in architectures
     ]
     long, text = table("zeroshot", paths)
     order = ["RN50", "RN101", "RN50x4", "another"]
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        f"## YFCC, {encoder}, epoch 28" for encoder in order
+        f"## YFCC, {architecture}, epoch 28" for architecture in order
     ]
     assert list(long[long.statistic == "measured"].architecture) == order
 
 
-def test_one_seed_has_no_deviation_and_no_test(table: Callable, tmp_path: Path) -> None:
+def test_single_seed_has_neither_deviation_nor_test(table: Callable, tmp_path: Path) -> None:
     paths = [
         write_result(tmp_path, run_of(objective, 1, "yfcc15m"), 28, "zeroshot", "birdsnap", accuracy=value)
         for objective, value in (("clip", 0.218), ("cloob", 0.3))
@@ -173,7 +176,9 @@ def test_one_seed_has_no_deviation_and_no_test(table: Callable, tmp_path: Path) 
     assert "**" not in text
 
 
-def test_a_gap_is_a_dash_with_the_target_to_make(table: Callable, tmp_path: Path) -> None:
+def test_missing_results_are_dashes_with_footnotes_that_name_the_targets(
+    table: Callable, tmp_path: Path
+) -> None:
     paths = accuracies(tmp_path)
     for path in paths:
         if "cloob" in str(path) and "gtsrb" in str(path):
@@ -190,17 +195,17 @@ def test_a_gap_is_a_dash_with_the_target_to_make(table: Callable, tmp_path: Path
     assert mean.endswith(" [a] | — | — [b] | — | — | — | — | — | 1.26 |")
     root = tmp_path / "evaluate"
     assert (
-        f"- [a] CLIP: 1 of 5 seeds not there; make `{root}/cc3m-clip-RN50-cc3m-seed3/epoch_31/zeroshot/"
+        f"- [a] CLIP: 1 of 5 seeds missing; build `{root}/cc3m-clip-RN50-cc3m-seed3/epoch_31/zeroshot/"
         "{birdsnap,gtsrb}.json`\n"
     ) in text
     assert (
-        f"- [b] CLOOB: 5 of 5 seeds not there; make `{root}/cc3m-cloob-RN50-cc3m-seed{{1,2,3,4,5}}/"
+        f"- [b] CLOOB: 5 of 5 seeds missing; build `{root}/cc3m-cloob-RN50-cc3m-seed{{1,2,3,4,5}}/"
         "epoch_31/zeroshot/gtsrb.json`\n"
     ) in text
     assert (long.statistic == "missing").sum() == 7
 
 
-def test_with_no_results_at_all_every_cell_is_a_dash(table: Callable, tmp_path: Path) -> None:
+def test_without_any_results_every_cell_is_a_dash(table: Callable, tmp_path: Path) -> None:
     paths = [
         result_path(tmp_path, run_of(objective, seed), 31, protocol, dataset)
         for objective in ("clip", "cloob")
@@ -214,39 +219,42 @@ def test_with_no_results_at_all_every_cell_is_a_dash(table: Callable, tmp_path: 
     ]
     for name in ("zeroshot", "linear_probe", "retrieval", "embedding_structure"):
         long, text = table(name, [path for path in paths if f"/{name}/" in str(path)], "--allow-missing")
-        assert "2 of 2 seeds not there" in text
-        assert set(long.statistic) - {"released", "published_std"} == {"seeds", "missing"}
+        assert "2 of 2 seeds missing" in text
+        assert set(long.statistic) - {"published", "published_std"} == {"seeds", "missing"}
     _, text = table("ablation", paths, "--allow-missing")
     assert "| Zero-shot, mean (%) | — [a] |" in text
     long, _ = table("claims", paths, "--allow-missing")
     assert set(long.verdict) == {"not enough runs"}
 
 
-def test_each_kind_of_features_has_its_linear_probe(table: Callable, tmp_path: Path) -> None:
+def test_each_kind_of_features_has_a_section_of_linear_probes(table: Callable, tmp_path: Path) -> None:
     _, text = table("linear_probe", accuracies(tmp_path, protocol="linear_probe"))
     assert "## Conceptual Captions, RN50, epoch 31, features after the projection\n" in text
     assert "## Conceptual Captions, RN50, epoch 31, features before the projection\n" in text
     assert "| Birdsnap | 2.20 ± 0.16 | **3.30 ± 0.27** |" in text
-    # Half of it, in these files.
+    # The test files have half the accuracy before the projection.
     assert "| Birdsnap | 1.10 ± 0.08 | **1.65 ± 0.14** |" in text
 
 
-def test_probes_that_did_not_come_to_their_optimum_are_named(table: Callable, tmp_path: Path) -> None:
+def test_linear_probes_that_did_not_converge_are_named(table: Callable, tmp_path: Path) -> None:
     paths = accuracies(tmp_path, protocol="linear_probe")
     _, text = table("linear_probe", paths)
-    assert "optimum" not in text
+    assert "converge" not in text
     result = json.loads(paths[0].read_text())
     result["probes"][1]["converged"] = False
     paths[0].write_text(json.dumps(result))
     _, text = table("linear_probe", paths)
-    assert f"optimum (the jobs' logs warn of it): {result['run']['name']}, epoch 31, birdsnap." in text
+    assert (
+        f"converge (see the warnings in the logs of these jobs): {result['run']['name']}, epoch 31, birdsnap."
+        in text
+    )
 
 
-def quantities(root: Path) -> list[Path]:
+def retrieval_and_structure(root: Path) -> list[Path]:
     paths = []
     for rank, objective in enumerate(("clip", "infonce_hopfield", "infoloob", "cloob")):
         for seed in range(1, 6):
-            run, more = run_of(objective, seed), rank + seed / 10
+            run, value = run_of(objective, seed), rank + seed / 10
             paths.append(
                 write_result(
                     root,
@@ -254,8 +262,8 @@ def quantities(root: Path) -> list[Path]:
                     31,
                     "retrieval",
                     "cc3m_validation",
-                    image_to_text_r1=more / 100,
-                    image_to_text_mean_rank=50 - more,
+                    image_to_text_r1=value / 100,
+                    image_to_text_mean_rank=50 - value,
                 )
             )
             paths.append(
@@ -265,18 +273,20 @@ def quantities(root: Path) -> list[Path]:
                     31,
                     "embedding_structure",
                     "cc3m_validation",
-                    effective_eigenvalues_image=100 + more,
-                    ajne_image=57.6 - more,
-                    modality_gap=0.5 + more,
+                    effective_eigenvalues_image=100 + value,
+                    ajne_image=57.6 - value,
+                    modality_gap=0.5 + value,
                 )
             )
     return paths
 
 
-def test_retrieval_is_better_with_more_recall_and_less_rank(table: Callable, tmp_path: Path) -> None:
-    _, text = table("retrieval", [each for each in quantities(tmp_path) if "retrieval" in str(each)])
-    head = "| Quantity | CLIP | InfoNCE + Hopfield | InfoLOOB | CLOOB | CLOOB − CLIP | 95 % | p |"
-    assert head in text
+def test_higher_recall_and_lower_rank_are_better(table: Callable, tmp_path: Path) -> None:
+    _, text = table(
+        "retrieval", [path for path in retrieval_and_structure(tmp_path) if "/retrieval/" in str(path)]
+    )
+    header = "| Metric | CLIP | InfoNCE + Hopfield | InfoLOOB | CLOOB | CLOOB − CLIP | 95% CI | p |"
+    assert header in text
     assert (
         "| Image to text, R@1 (%) | 0.30 ± 0.16 | 1.30 ± 0.16 | 2.30 ± 0.16 | **3.30 ± 0.16** | +3.00 | "
         "+3.00 to +3.00 | 0.031 |"
@@ -285,35 +295,33 @@ def test_retrieval_is_better_with_more_recall_and_less_rank(table: Callable, tmp
         "| Image to text, mean rank ↓ | 49.7 ± 0.2 | 48.7 ± 0.2 | 47.7 ± 0.2 | **46.7 ± 0.2** | −3.0 |"
         in text
     )
-    # What the files do not hold is a gap, not a guess.
+    # Metrics that the files lack are gaps.
     assert "| Text to image, R@1 (%) | — | — | — | — | — | — | — |" in text
 
 
-def test_the_structure_stands_beside_the_papers_figure(table: Callable, tmp_path: Path) -> None:
+def test_embedding_structure_is_compared_with_the_papers_figure(table: Callable, tmp_path: Path) -> None:
     _, text = table(
-        "embedding_structure", [each for each in quantities(tmp_path) if "structure" in str(each)]
+        "embedding_structure",
+        [path for path in retrieval_and_structure(tmp_path) if "/embedding_structure/" in str(path)],
     )
     assert (
-        "| Ajne's score, image ↓ | 57.30 ± 0.16 | 56.30 ± 0.16 | 55.30 ± 0.16 | **54.30 ± 0.16** | −3.00 | "
+        "| Ajne statistic, image ↓ | 57.30 ± 0.16 | 56.30 ± 0.16 | 55.30 ± 0.16 | **54.30 ± 0.16** | −3.00 | "
         "−3.00 to −3.00 | 0.031 |\n"
         "| published (difference) | 57.6 (−0.30) | 44.3 (+12.00) | 4.4 (+50.90) | 4.1 (+50.20) |  |  |  |\n"
     ) in text
-    # No direction is better: nothing bold, no p.
+    # Neither direction is better: nothing bold, no p.
     [gap] = [line for line in text.splitlines() if line.startswith("| Modality gap")]
     assert "**" not in gap
     assert gap.endswith("| — |")
 
 
-def test_the_ablation_asks_for_objectives_that_the_grid_has_not(table: Callable, tmp_path: Path) -> None:
+def test_ablation_names_objectives_without_runs(table: Callable, tmp_path: Path) -> None:
     _, text = table("ablation", accuracies(tmp_path))
     assert "| Zero-shot, mean (%) | 5.10 ± 0.44 | — [a] | — [b] | **5.77 ± 0.46** |" in text
-    assert (
-        "- [a] InfoNCE + Hopfield: not in the grid of runs; add `infonce_hopfield` to `runs` in the config"
-        in text
-    )
+    assert "- [a] InfoNCE + Hopfield: no runs in the config; add `infonce_hopfield` to `runs`" in text
 
 
-def test_a_result_given_under_two_paths_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
+def test_same_result_under_two_paths_is_an_error(table: Callable, tmp_path: Path, capfd) -> None:
     paths = accuracies(tmp_path)
     other = tmp_path / "copy" / paths[0].relative_to(tmp_path)
     other.parent.mkdir(parents=True)
@@ -327,11 +335,11 @@ def test_a_result_given_under_two_paths_is_refused(table: Callable, tmp_path: Pa
     [
         ("{", "not JSON"),
         ('{"run": {}}', "not a result of `cloob evaluate`, zeroshot"),
-        ('{"run": {"objective": "siglip"}}', "objective 'siglip' is unknown; there are clip"),
-        ('{"run": {"objective": "clip"}, "protocol": "retrieval"}', "protocol retrieval"),
+        ('{"run": {"objective": "siglip"}}', "unknown objective 'siglip'; choose from clip"),
+        ('{"run": {"objective": "clip"}, "protocol": "retrieval"}', "protocol is retrieval"),
     ],
 )
-def test_what_is_no_result_is_refused(
+def test_file_that_is_not_a_result_is_an_error_that_names_it(
     table: Callable, tmp_path: Path, capfd, text: str, message: str
 ) -> None:
     path = result_path(tmp_path, run_of("clip", 1), 31, "zeroshot", "gtsrb")
@@ -344,6 +352,6 @@ def test_what_is_no_result_is_refused(
     assert "\n" not in error
 
 
-def test_a_table_of_other_files_is_refused(table: Callable, tmp_path: Path, capfd) -> None:
+def test_results_of_another_protocol_make_no_table(table: Callable, tmp_path: Path, capfd) -> None:
     table("retrieval", accuracies(tmp_path), status=2)
-    assert "none of the files is of what the table retrieval shows" in capfd.readouterr().err
+    assert "no input file belongs to the table retrieval" in capfd.readouterr().err

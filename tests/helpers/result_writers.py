@@ -1,4 +1,4 @@
-"""Result files and logs as the evaluate and train stages leave them, with numbers of one's choice."""
+"""Result files and logs as the evaluate and train stages write them, with the given numbers."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ CLASSES = {"birdsnap": 500, "gtsrb": 43, "imagenet": 1000}
 
 
 def run_of(objective: str, seed: int, corpus: str = "cc3m", architecture: str = "RN50") -> dict[str, Any]:
+    """The identity of a run, as in result files and logs."""
     return {
         "name": f"{corpus}-{objective}-{architecture}-{corpus}-seed{seed}",
         "corpus": corpus,
@@ -19,6 +20,7 @@ def run_of(objective: str, seed: int, corpus: str = "cc3m", architecture: str = 
 
 
 def result_path(root: Path, run: dict[str, Any], epoch: int, protocol: str, dataset: str) -> Path:
+    """The path of a result file."""
     return root / "evaluate" / run["name"] / f"epoch_{epoch}" / protocol / f"{dataset}.json"
 
 
@@ -30,7 +32,7 @@ def write_result(
     dataset: str,
     **metrics: float | None,
 ) -> Path:
-    """One result file; metrics by name."""
+    """Write one result file with these metrics."""
     path = result_path(root, run, epoch, protocol, dataset)
     content = {
         "run": run,
@@ -57,6 +59,7 @@ def write_result(
 
 
 def log_path(root: Path, run: dict[str, Any]) -> Path:
+    """The path of a log."""
     return root / "train" / run["name"] / "metrics.jsonl"
 
 
@@ -67,7 +70,7 @@ def write_log(
     starts: tuple[tuple[int, str], ...] = ((2, "GPU_1"),),
     pairs_per_second: float = 100.0,
 ) -> Path:
-    """A log of 10 steps of 64 pairs after each start (processes, device), then a validation per epoch."""
+    """Write a log: 10 steps of 64 pairs per start (processes, device), then the validations by epoch."""
     events: list[dict[str, Any]] = []
     for restarts, (processes, device) in enumerate(starts):
         events.append(
