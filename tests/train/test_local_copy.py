@@ -16,7 +16,7 @@ from cloob.train.signals import StopRequest
     ("node_local_dir", "message"),
     [
         ("$CLOOB_NOT_SET", r"\$CLOOB_NOT_SET is not set in this job"),
-        ("~no such user/x", "there is no user ~no such user here; use a directory"),
+        ("~no such user/x", "there is no user ~no such user here; use a folder"),
         ("/local/${CLOOB_NOT_SET}/x", r"\$CLOOB_NOT_SET is not set in this job"),
         ("$CLOOB_EMPTY", r"\$CLOOB_EMPTY is empty in this job"),
         ("${CLOOB_NOT_SET:-/tmp}", r"only \$NAME and \$\{NAME\} are expanded"),

@@ -206,7 +206,7 @@ def test_a_missing_variable_of_srun_is_reported_in_one_line(shards, model, tmp_p
     if name != "SLURM_STEP_NODELIST":
         variables["MASTER_ADDR"] = "127.0.0.1"
     line = error_of(train_command(shards, model, tmp_path / "run"), tmp_path, **variables)
-    assert f"SLURM_STEP_NUM_TASKS is set, for several processes, but {name} is not; " in line
+    assert f"SLURM_STEP_NUM_TASKS is above 1, but {name} is not set; " in line
 
 
 @pytest.mark.parametrize(
