@@ -89,7 +89,8 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
         if isinstance(error, RuntimeError) and (world_size == 1 or not _is_peer_failure(error)):
             raise
         raise PeerLostError(
-            f"process {rank} of {world_size} lost another process at the start; see its error message"
+            f"process {rank} of {world_size} lost the connection to another process at startup; see its "
+            "error message"
         ) from None
     node = os.environ.get("SLURMD_NODENAME", platform.node())
     print(f"process {rank} of {world_size} on {node}, {_describe_device(device)}", flush=True)
@@ -99,7 +100,8 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
         if world_size > 1 and _is_peer_failure(error):
             reason = str(error).splitlines()[0]
             raise PeerLostError(
-                f"process {rank} of {world_size} lost another process; see its error message ({reason})"
+                f"process {rank} of {world_size} lost the connection to another process; see its error "
+                f"message ({reason})"
             ) from None
         raise
     finally:
