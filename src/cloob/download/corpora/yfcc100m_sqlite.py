@@ -55,7 +55,9 @@ def join_by_photo_id(
         subset_rows = index.rows_at(positions[requested])
         ids = subset_rows.photo_ids.tolist()
         matched = [records[index] for index in requested]
-        photos = [_parse_photo(photo_id, *record[1:]) for photo_id, record in zip(ids, matched, strict=True)]
+        photos: list[Photo | None] = [
+            _parse_photo(photo_id, *record[1:]) for photo_id, record in zip(ids, matched, strict=True)
+        ]
         yield subset_rows, photos
     counts["not_in_metadata"] += index.num_missing
 
