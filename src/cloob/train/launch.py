@@ -78,9 +78,9 @@ def _recorded_message(failure: "ProcessFailure") -> str | None:
 
 
 def die_with_launcher() -> None:
-    """Die with torchrun, whose processes, in sessions of their own, would otherwise survive its SIGKILL.
+    """Die when torchrun dies: its processes, in sessions of their own, would survive a SIGKILL of torchrun.
 
-    Call it before slow imports.
+    Call this before slow imports.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_parent(int(os.environ.get(_LAUNCHER_PID, os.getppid())), signal.SIGKILL)

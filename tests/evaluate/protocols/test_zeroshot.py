@@ -123,10 +123,10 @@ def test_ties_are_resolved_in_favor_of_the_first_class() -> None:
     assert accuracies(torch.zeros(2, 3), torch.tensor([0, 1]))["metrics"]["accuracy"] == 1 / 2
 
 
-@pytest.mark.parametrize(("classes", "given"), [(5, False), (6, True)])
-def test_top5_accuracy_is_reported_for_more_than_five_classes(classes: int, given: bool) -> None:
+@pytest.mark.parametrize(("classes", "is_reported"), [(5, False), (6, True)])
+def test_top5_accuracy_is_reported_for_more_than_five_classes(classes: int, is_reported: bool) -> None:
     top5 = accuracies(torch.zeros(2, classes), torch.tensor([0, 1]))["metrics"]["accuracy_top5"]
-    assert (top5 is not None) == given
+    assert (top5 is not None) == is_reported
 
 
 def test_several_testsets_are_evaluated_in_one_call_and_reproducibly(

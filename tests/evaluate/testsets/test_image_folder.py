@@ -415,7 +415,7 @@ def test_symbolic_link_to_the_test_images_is_rejected_as_training_set(
 ) -> None:
     folder = make_testset({"a": 1, "b": 1, "c": 1})
     (folder / "train").symlink_to("test")
-    with pytest.raises(InputError, match="train: the folder of the test images"):
+    with pytest.raises(InputError, match="train: this is the folder of the test images"):
         read(write_spec, tmp_path, folder, "train", train="train")
 
 

@@ -1,4 +1,4 @@
-"""Preparation of test sets: distributions become validated class folders, and invalid ones nothing."""
+"""Preparation of test sets: valid distributions become class folders, and invalid ones are rejected."""
 
 import csv
 import hashlib

@@ -67,7 +67,7 @@ def fit_probe(
     both = (torch.cat([train[0], validation[0]]), torch.cat([train[1], validation[1]]))
     [refit] = _fit_present_classes(both, classes, [best.l2_strength], title, best)
     converged &= refit.converged
-    # Individual predictions depend on the last digits of the final fit, and are to equal scikit-learn's.
+    # Individual predictions depend on the last digits of the final fit, and must equal scikit-learn's.
     [final] = _fit_present_classes(
         both, classes, [best.l2_strength], title, refit, FINAL_TOLERANCE, torch.float64
     )
