@@ -54,7 +54,7 @@ def join_by_photo_id(
         requested = np.flatnonzero(positions >= 0)
         subset_rows = index.rows_at(positions[requested])
         ids = subset_rows.photo_ids.tolist()
-        matched = [records[index] for index in requested]
+        matched = [records[row] for row in requested]
         photos: list[Photo | None] = [
             _parse_photo(photo_id, *record[1:]) for photo_id, record in zip(ids, matched, strict=True)
         ]
