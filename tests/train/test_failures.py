@@ -123,7 +123,7 @@ def test_a_killed_loader_worker_ends_the_run_in_one_line(shards, model, tmp_path
     os.kill(process_tree(process.pid)[-1], signal.SIGKILL)
     process.join(END_SECONDS)
     assert process.exitcode == 2
-    pattern = r"error: .*oader worker.* (is killed|exited unexpectedly).*Use fewer workers"
+    pattern = r"error: .*oader worker.* (is killed|exited unexpectedly).*use fewer workers"
     assert re.search(pattern, last_line(errors.read_text()))
 
 
