@@ -74,7 +74,7 @@ def test_modified_image_raises_input_error(manifest: Path) -> None:
     with pytest.raises(InputError) as raised:
         Shards(manifest).sample(0)
     assert str(raised.value) == (
-        f"{tar}: changed after packing: sample {key} is not the image of its index; "
+        f"{tar}: changed after packing: the image of sample {key} differs from the index (SHA-256); "
         "run `cloob shards verify` to find the difference; restore the file or pack the shards again"
     )
 

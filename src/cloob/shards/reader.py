@@ -78,8 +78,8 @@ class Shards:
         image = self._read(index, "image")
         if sha256(image).hexdigest() != self.image_sha256(index):
             raise InputError(
-                f"{self.tar_path(index)}: changed after packing: sample {self._keys[index]} is not the image "
-                f"of its index; {VERIFY_HINT}"
+                f"{self.tar_path(index)}: changed after packing: the image of sample {self._keys[index]} "
+                f"differs from the index (SHA-256); {VERIFY_HINT}"
             )
         return image, self.caption(index), self._keys[index].as_py()
 
