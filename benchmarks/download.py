@@ -1,16 +1,16 @@
-"""How many images per second are downloaded, by the package and by its alternatives?
+"""Download throughput in images per second, of this package and of its alternatives.
 
-One local server, one URL list, the same cores, image size and quality; each variant runs from scratch to its
-last file, in turn:
+One local server, one URL list, the same cores, image size and quality; the variants run alternately, each
+from its start to its last file:
 
 - ours: `cloob download fetch` with SSRF guard, rate limiter and ledger
 - bare img2dataset with the same options, and its own SHA-256 of each image, because the ledger has one
 - a plain script like that of CLOOB's authors: a pool of processes; requests; PIL decodes, drops images that
   are too elongated, scales to 512 pixels and saves
 
-The server runs asyncio in a process of its own and keeps the images in memory; the table shows its CPU
-time, because it takes that from the cores of the variants. CPU time depends less on other load than
-wall-clock time; `download_cpu.py` measures it most precisely.
+The server is a separate asyncio process that keeps the images in memory. The table shows its CPU time,
+because it shares the cores with the variants. CPU time depends less on other load than wall-clock time;
+`download_cpu.py` measures it most precisely.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""How much CPU time does a downloaded image cost, without start-up?
+"""CPU time per downloaded image, without start-up.
 
-The same question as in download.py, measured more precisely, because CPU time hardly depends on other load.
-One tar of the same images from the same server is downloaded in this process, in turn, by img2dataset's
-worker, bare (with its own SHA-256 of each image) and as in the package (with SSRF guard and rate limiter),
-and by the plain script. Reading and hashing each tar for the ledger is measured separately.
+More precise than download.py, because CPU time hardly depends on other load. One tar of the same images from
+the same server is downloaded in this process, alternately by img2dataset's worker, bare (with its own SHA-256
+of each image) and as in the package (with SSRF guard and rate limiter), and by the plain script. Reading and
+hashing each tar for the ledger is measured separately.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 The plain script encodes the prompts of each class separately, padded to the full context, decodes and
 preprocesses images with Pillow as open_clip does, and embeds them again for every protocol. Both must give
-the same accuracies. The models have random weights, which do not affect the time. The two alternate; times
-are processor times of one thread, which other processes on the machine hardly affect. `--protocols` is the
+the same accuracies. The models have random weights, which do not affect the time. The two variants alternate;
+times are CPU times of one thread, which other processes on the machine hardly affect. `--protocols` is the
 number of protocols that use the features of the test images: 1 is zero-shot alone, 2 adds the linear probe,
 3 the sample predictions.
 """
@@ -78,7 +78,7 @@ def ours(checkpoint: Path, testsets: TestSets, protocols: int) -> list[float]:
 
 @torch.inference_mode()
 def plain(checkpoint: Path, testsets: TestSets, protocols: int) -> list[float]:
-    """Evaluate as a script for a single test set and protocol does; returns the accuracies."""
+    """Evaluate like a script for a single test set and protocol; returns the accuracies."""
     model = load_model(checkpoint)
     config = model.config
     transform = open_clip.image_transform(config["vision_cfg"]["image_size"], is_train=False)

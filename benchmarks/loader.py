@@ -1,8 +1,8 @@
-"""How fast are pairs loaded, compared with open_clip and with the lower bound of decoding?
+"""Data-loading throughput, compared with open_clip and with the floor of decoding only.
 
 Alternates between this package's loader and open_clip's training pipeline (webdataset, PIL, its transform and
-tokenizer) on the same tars with the same number of worker processes; and the lower bound: decoding the same
-images. Images of 500 × 375 pixels, cropped to 224.
+tokenizer) on the same tars with the same number of worker processes. The floor is decoding the same images.
+Images have 500 × 375 pixels and are cropped to 224.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def load_with_open_clip(manifest: Path, workers: int) -> Iterator:
 
 
 def decode_only(manifest: Path, workers: int) -> Iterator:
-    """The lower bound, in this process: decode the images."""
+    """The floor, in this process: decode the images."""
     shards = Shards(manifest)
     for start in range(0, len(shards) - BATCH_SIZE + 1, BATCH_SIZE):
         for i in range(start, start + BATCH_SIZE):

@@ -1,8 +1,8 @@
-"""How well does the perceptual hash separate near-duplicates from other images? What does the search cost?
+"""Separation of near-duplicates from other images by the perceptual hash, and the speed of the search.
 
-For images of the toy dataset, and optionally for photographs in a directory: the number of differing bits of
-transformed copies, and the number of pairs of different images within the same distances. Then the search
-with random hashes: 13,000 images among `--images` (YFCC15M has 14.8 million).
+For images of the toy dataset, and optionally for photographs in a folder: the number of differing bits of
+transformed copies, and the number of pairs of different images within the same distances. Then a search with
+random hashes: 13,000 images among `--images` (YFCC15M has 14.8 million).
 """
 
 import argparse
@@ -90,7 +90,7 @@ def report(title: str, sources: list[int] | list[Path]) -> None:
         hashes = pool.map(compute_hashes, sources, chunksize=20)
     with_hash = [(original, copies) for original, copies in hashes if original]
     print(f"\n{title}: {len(hashes):,} images, {len(hashes) - len(with_hash):,} without a hash\n")
-    print(f"| copy | median bits | 99% | max | found at {DEFAULT_DISTANCE} |\n|---|---:|---:|---:|---:|")
+    print(f"| copy | median bits | 99% | max | detected at {DEFAULT_DISTANCE} |\n|---|---:|---:|---:|---:|")
     for name in COPIES:
         bits = np.array(
             [
@@ -132,11 +132,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=2000, help="number of toy images")
-    parser.add_argument("--photographs", type=Path, help="directory tree with JPEG, PNG and WebP files")
+    parser.add_argument("--toy-images", type=int, default=2000, help="number of toy images")
+    parser.add_argument(
+        "--photographs", type=Path, help="folder of JPEG, PNG and WebP files, with subfolders"
+    )
     parser.add_argument("--images", type=int, default=200_000, help="number of random hashes to search")
     options = parser.parse_args()
-    report("Toy dataset", list(range(options.pictures)))
+    report("Toy dataset", list(range(options.toy_images)))
     if options.photographs:
         suffixes = (".jpg", ".jpeg", ".png", ".webp")
         files = [path for path in sorted(options.photographs.rglob("*")) if path.suffix.lower() in suffixes]

@@ -1,9 +1,9 @@
-"""Time and memory of the objectives, against plain formulas and the theoretical minimum of work.
+"""Time and memory of the objectives, compared with plain formulas and the theoretical minimum of work.
 
-Compares ours with the plain formulas (autograd, N×N matrices stored) and with open_clip's ClipLoss (another,
-cheaper loss, for scale): forward and backward pass, in alternating turns. The minimum of CLOOB is 24 matrix
-products of 2·N²·d operations, the fewest known, at the rate that products of this shape reach in the same
-run; for the objectives without Hopfield retrieval it is 3.
+Compares ours with the plain formulas (autograd, N×N matrices stored) and with open_clip's ClipLoss (a
+different, cheaper loss, as a reference): forward and backward pass, alternately. The minimum of CLOOB is 24
+matrix products of 2·N²·d operations, the fewest known, at the rate that products of this shape reach in the
+same run; for the objectives without Hopfield retrieval it is 3.
 """
 
 import argparse
@@ -121,8 +121,8 @@ def extra_memory_in_new_process(variant: str, number: int, options: argparse.Nam
     command = [sys.executable, __file__, "--memory-of", variant, "--sizes", str(number)]
     command += ["--width", str(options.width), "--objective", options.objective, "--device", options.device]
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return float(done.stdout)
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return float(completed.stdout)
 
 
 def matrix_product(number: int, width: int, device: str) -> Callable[[], object]:

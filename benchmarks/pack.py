@@ -1,8 +1,8 @@
-"""How fast are images packed, compared with the lower bound of decoding them?
+"""Packing throughput, compared with the floor of decoding only.
 
-Times `cloob shards pack` and `verify` on a download of ledgers and tars and, alternating with them, the lower
-bound: decoding the same images in full from memory. Images of 500 × 375 pixels as in loader.py. On a shared
-machine, compare CPU time.
+Times `cloob shards pack` and `verify` on a download of ledgers and tars, alternating with the floor: decoding
+the same images in full from memory. Images have 500 × 375 pixels, as in loader.py. On a shared machine,
+compare CPU time.
 """
 
 import argparse

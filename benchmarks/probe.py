@@ -2,8 +2,8 @@
 
 The features resemble those of an encoder: a mixture of one Gaussian per class with a common decaying spectrum
 and a common mean, L2-normalized; a fraction of the labels is random, so that the strength matters.
-scikit-learn gets them in float64, with which it is twice as fast as with float32, once with independent fits
-and once with `warm_start`, in the same order as ours. Its objective is ours times C. With strengths down to
+scikit-learn gets them in float64, because it is twice as fast as with float32: once with independent fits,
+and once with `warm_start`, in the same order as ours. Its objective is C times ours. With strengths down to
 1e-6 it had not finished after 19 minutes.
 
 OPENBLAS_CORETYPE may select an outdated OpenBLAS kernel; unset it, and OPENBLAS_L2_SIZE:
@@ -82,7 +82,7 @@ def main() -> None:
         name: [accuracy(test, test_labels, *solution) for solution in path]
         for name, path in solutions.items()
     }
-    print("\n| λ | F | scikit-learn's ÷ ours − 1, warm / not | accuracy, % | scikit-learn's, warm / not |")
+    print("\n| λ | F | scikit-learn's ÷ ours − 1, warm / cold | accuracy, % | scikit-learn's, warm / cold |")
     print("|---|---|---|---|---|")
     others = [name for name in solvers if name != "ours"]
     for i, strength in enumerate(strengths):

@@ -2,8 +2,8 @@
 
 All use the same encoders, batch, precision and device; caption lengths are distributed as in Conceptual
 Captions (10.3 ± 4.5 words: Sharma et al. 2018, table 1), with a start token, an end token and 1.15 tokens per
-word. open_clip's step is its `train_one_epoch` on one batch, ours is `TrainStep`, both with AdamW, in
-alternating turns.
+word. open_clip's step is its `train_one_epoch` on one batch, ours is `TrainStep`; both use AdamW and run
+alternately.
 """
 
 import argparse

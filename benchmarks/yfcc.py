@@ -1,10 +1,10 @@
-"""How fast is OpenAI's subset joined with YFCC100M's metadata, and how close to the floor?
+"""Throughput of joining OpenAI's subset with the metadata of YFCC100M, compared with alternatives and floors.
 
 Generates synthetic metadata of 25 columns and joins it with the package, with pandas in chunks (with the same
-captions), and with DuckDB. The floors only read the lines, or only decompress the .bz2 on all cores.
-The same for the SQLite dump of 23 columns. Each variant runs in a process of its own, in turn, and first
-joins a small file, so that imports are not timed. CPU time and memory include child processes. Other load on
-the machine affects the wall-clock time, but hardly the CPU time.
+captions), and with DuckDB. The floors only read the lines, or only decompress the .bz2 on all cores. The
+SQLite dump of 23 columns is measured likewise. The variants alternate; each runs in a separate process and
+first joins a small file, so that imports are not timed. CPU time and memory include child processes. Other
+load on the machine affects the wall-clock time, but hardly the CPU time.
 """
 
 import argparse
@@ -95,15 +95,15 @@ NEED_LBZIP2 = ("ours, .bz2", FLOOR_LBZIP2)
 
 
 def measure(variant: str, folder: Path) -> tuple[float, float, float, int]:
-    """Seconds, CPU seconds, peak MB and number of URLs of a variant, in a process of its own."""
+    """Seconds, CPU seconds, peak MB and number of URLs of a variant, in a separate process."""
     command = [sys.executable, __file__, "--variant", variant, "--folder", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, cpu, memory, urls = done.stdout.split()
+    completed = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, cpu, memory, urls = completed.stdout.split()
     return float(seconds), float(cpu), float(memory), int(urls)
 
 
 def run_variant(variant: str, folder: Path) -> None:
-    """Print what `measure` reads."""
+    """Measure a variant and print the values for `measure`."""
     function, metadata = VARIANTS[variant]
     function(folder / "small", metadata)
     start, before = time.perf_counter(), os.times()
@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=500_000, help="of the metadata (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=500_000, help="rows of metadata (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument(
         "--markup",

@@ -1,4 +1,4 @@
-"""The command `cloob STAGE VERB`: every rule of the workflow is one call of it."""
+"""The command line `cloob STAGE VERB`, which every rule of the workflow calls."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""Extraction of untrusted archives: nothing outside the directory, no links, no decompression bombs."""
+"""Extraction of untrusted archives: nothing outside the folder, no links, no decompression bombs."""
 
 import gzip
 import io

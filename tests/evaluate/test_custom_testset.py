@@ -1,4 +1,4 @@
-"""A test set of one's own, an image folder with one subfolder per class, needs a spec and no code."""
+"""A custom test set, an image folder with one subfolder per class, needs a spec but no code."""
 
 import json
 from pathlib import Path

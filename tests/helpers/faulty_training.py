@@ -1,7 +1,7 @@
-"""`cloob` with an injected fault: `faulty_training.py WHERE WHAT [RANK] -- ARGUMENTS of cloob`.
+"""`cloob` with an injected fault: `faulty_training.py TARGET EXCEPTION [RANK] -- ARGUMENTS of cloob`.
 
-WHERE is a key of `TARGETS`, WHAT the name of a built-in exception; with RANK, only that process fails. It can
-be started directly or by torchrun.
+TARGET is a key of `TARGETS`, EXCEPTION the name of a built-in exception; with RANK, only that process fails.
+The script can be started directly or by torchrun.
 """
 
 import builtins
@@ -19,14 +19,14 @@ TARGETS = {
 }
 
 
-def install(where: str, what: str, rank: str = "") -> None:
+def install(target: str, exception: str, rank: str = "") -> None:
     """Replace a function of training by one that raises."""
 
     def fail(*_, **__):
-        raise getattr(builtins, what)(f"a fault in {where}")
+        raise getattr(builtins, exception)(f"a fault in {target}")
 
     if rank in ("", os.environ.get("RANK")):
-        setattr(*TARGETS[where], fail)
+        setattr(*TARGETS[target], fail)
 
 
 if __name__ == "__main__":

@@ -45,5 +45,5 @@ def images_by_caption(manifest: Path) -> dict[str, bytes]:
 
 
 def file_contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file below a directory, by relative path."""
+    """The bytes of every file in a folder and its subfolders, by relative path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

@@ -13,7 +13,7 @@ import torch
 
 from cloob.__main__ import run
 
-END_SECONDS = 90  # in which a failed run has to end on a busy machine
+END_SECONDS = 90  # within this time, a failed run has to exit on a busy machine
 
 
 def process_tree(pid):
@@ -43,12 +43,12 @@ def communicate(process, timeout=END_SECONDS):
     end = time.monotonic() + 5
     while (survivors := [pid for pid in seen if is_alive(pid)]) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not survivors, f"{survivors} survive it"
+    assert not survivors, f"surviving processes: {survivors}"
     return output
 
 
 def start(arguments, **options):
-    """Start a process in a session of its own, with pipes for its output."""
+    """Start a process in a new session, with pipes for its output."""
     return subprocess.Popen(
         arguments,
         stdout=subprocess.PIPE,
@@ -77,7 +77,7 @@ def _run(arguments, errors, variables):
 
 
 def wait_for_input_error(process, errors):
-    """The single line with which a process of `fork_cloob` ends."""
+    """Wait for a process of `fork_cloob` to fail; returns its one-line error."""
     process.join(END_SECONDS)
     assert process.exitcode == 2, errors.read_text()
     [line] = errors.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""A web server for large files with byte ranges and ETags, and the ways in which such servers fail."""
+"""A web server for large files with byte ranges and ETags, which can fail in the typical ways."""
 
 import threading
 from dataclasses import dataclass, field

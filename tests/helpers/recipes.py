@@ -1,4 +1,4 @@
-"""A base recipe, of which every test changes only what it is about."""
+"""A base recipe; every test overrides only the hyperparameters that it tests."""
 
 from typing import Any
 

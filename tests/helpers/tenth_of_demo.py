@@ -6,7 +6,7 @@ TITLE_SUFFIX = "a tenth of the toy dataset"
 
 
 def tenth_of(demo: dict[str, Any], results: str, port: int) -> dict[str, Any]:
-    """The demo's config with a tenth of the images and two epochs, in another output directory and port."""
+    """The demo's config with a tenth of the images, two epochs, and another results folder and port."""
     config = _replace_texts(demo, {demo["results"]: results, str(demo["toy_data"]["port"]): str(port)})
     config["toy_data"]["port"] = port
     for key in ("cc3m_train", "cc3m_validation", "yfcc15m", "testset_test_per_class"):

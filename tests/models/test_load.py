@@ -32,7 +32,7 @@ def encoder():
 
 
 @pytest.fixture
-def ours(encoder, tmp_path: Path) -> Path:
+def trained_checkpoint(encoder, tmp_path: Path) -> Path:
     path = tmp_path / "final.pt"
     content = {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG, "optimizer": {}}
     torch.save(content | {"state_dict": encoder.state_dict()}, path)
@@ -47,8 +47,8 @@ def embeddings(model) -> tuple[torch.Tensor, torch.Tensor]:
         return images, model.encode_text(model.tokenizer(TEXTS), normalize=True)
 
 
-def test_checkpoint_of_the_train_stage_is_loaded(encoder, ours: Path) -> None:
-    model = load_model(ours)
+def test_checkpoint_of_the_train_stage_is_loaded(encoder, trained_checkpoint: Path) -> None:
+    model = load_model(trained_checkpoint)
     assert model.metadata == {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG}
     assert not model.training
     for actual, expected in zip(embeddings(model), embeddings(encoder), strict=True):
@@ -144,13 +144,15 @@ def test_file_that_is_not_a_checkpoint_is_rejected_in_one_line(tmp_path: Path, c
     assert "\n" not in str(caught.value)
 
 
-def test_flipped_bit_is_detected(ours: Path) -> None:
-    content = bytearray(ours.read_bytes())
+def test_flipped_bit_is_detected(trained_checkpoint: Path) -> None:
+    content = bytearray(trained_checkpoint.read_bytes())
     content[len(content) // 2] ^= 4
-    ours.write_bytes(content)
-    torch.load(ours, weights_only=True)  # does not detect it
-    for source in (ours, f"ViT-S-32-alt:{ours}"):
-        with pytest.raises(InputError, match=rf"^{ours}: damaged, checksum mismatch in .*/data/\d+"):
+    trained_checkpoint.write_bytes(content)
+    torch.load(trained_checkpoint, weights_only=True)  # torch does not detect it
+    for source in (trained_checkpoint, f"ViT-S-32-alt:{trained_checkpoint}"):
+        with pytest.raises(
+            InputError, match=rf"^{trained_checkpoint}: damaged, checksum mismatch in .*/data/\d+"
+        ):
             load_model(source)
 
 
@@ -171,33 +173,33 @@ def test_flipped_bit_is_detected(ours: Path) -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_checkpoint_metadata_is_validated_on_loading(ours: Path, change, message: str) -> None:
-    content = torch.load(ours, weights_only=True)
+def test_checkpoint_metadata_is_validated_on_loading(trained_checkpoint: Path, change, message: str) -> None:
+    content = torch.load(trained_checkpoint, weights_only=True)
     if "logit_scale" in change:
         content["state_dict"]["logit_scale"].fill_(change["logit_scale"])
     elif part := set(change) & set(CONFIG):
         content["model_config"] = CONFIG | {key: CONFIG[key] | change[key] for key in part}
     else:
         content |= change
-    torch.save(content, ours)
-    with pytest.raises(InputError, match=rf"^{ours}: .*{message}") as caught:
-        load_model(ours)
+    torch.save(content, trained_checkpoint)
+    with pytest.raises(InputError, match=rf"^{trained_checkpoint}: .*{message}") as caught:
+        load_model(trained_checkpoint)
     assert "\n" not in str(caught.value)
 
 
-def test_epoch_may_be_a_tensor_or_missing(ours: Path) -> None:
-    content = torch.load(ours, weights_only=True)
-    torch.save(content | {"epoch": torch.tensor(3)}, ours)
-    assert type(load_model(ours).metadata["epoch"]) is int
+def test_epoch_may_be_a_tensor_or_missing(trained_checkpoint: Path) -> None:
+    content = torch.load(trained_checkpoint, weights_only=True)
+    torch.save(content | {"epoch": torch.tensor(3)}, trained_checkpoint)
+    assert type(load_model(trained_checkpoint).metadata["epoch"]) is int
     del content["epoch"]
-    torch.save(content, ours)
-    assert load_model(ours).metadata["epoch"] is None
+    torch.save(content, trained_checkpoint)
+    assert load_model(trained_checkpoint).metadata["epoch"] is None
 
 
-def test_truncated_checkpoint_is_rejected(ours: Path) -> None:
-    ours.write_bytes(ours.read_bytes()[:-5000])
+def test_truncated_checkpoint_is_rejected(trained_checkpoint: Path) -> None:
+    trained_checkpoint.write_bytes(trained_checkpoint.read_bytes()[:-5000])
     with pytest.raises(InputError, match="damaged or not a checkpoint"):
-        load_model(ours)
+        load_model(trained_checkpoint)
 
 
 @pytest.mark.parametrize("source", ["none.pt", "RN50-quickgelu", "RN51:openai", "RN50:", "", "a" * 5000])

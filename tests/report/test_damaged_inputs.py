@@ -160,13 +160,11 @@ def test_invalid_number_in_a_result_is_named(
     assert "metrics.accuracy is " in error
 
 
-def test_key_that_a_figure_needs_and_a_result_lacks_is_named(
-    error_of: Callable[..., str], results: SyntheticResults
-) -> None:
+def test_missing_key_of_a_result_is_named(error_of: Callable[..., str], results: SyntheticResults) -> None:
     path = results.structure[-1]
     path.write_text(path.read_text().replace('"spectrum"', '"specter"'))
     assert error_of("figure", "spectra", "--results", path) == (
-        f"{path}: it has no spectrum.image; evaluate the checkpoint again"
+        f"{path}: key spectrum.image is missing; evaluate the checkpoint again"
     )
     path = results.predictions[0]
     path.write_text(path.read_text().replace('"probability": 0.', '"probability": "0.", "p": 0.', 1))

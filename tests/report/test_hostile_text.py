@@ -1,4 +1,4 @@
-"""Text from configs and data is shown as text in Markdown, HTML, LaTeX and figures, whatever it says."""
+"""Text from configs and data is shown literally in Markdown, HTML, LaTeX and figures, never as markup."""
 
 import json
 import re

@@ -75,7 +75,7 @@ Shuffled = tuple[list[Path], Path, dict[str, int], int]
 
 @pytest.fixture(scope="module")
 def million_rows(tmp_path_factory: pytest.TempPathFactory) -> Shuffled:
-    """Tables, directory of plan and ledger, outcomes, peak KB; two of the 50 repeated images are held out."""
+    """Tables, folder of plan and ledger, outcomes, peak KB; two of the 50 repeated images are held out."""
     folder = tmp_path_factory.mktemp("million_rows")
     paths = write_tables(folder / "tables", CHUNKS, ROWS_PER_CHUNK)
     held_out = [sha256(bytes([number])).hexdigest() for number in (0, 1)]

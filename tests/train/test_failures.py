@@ -54,20 +54,22 @@ def with_fault(fault, command, processes=1):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("where", TARGETS)
-@pytest.mark.parametrize("what", ["ValueError", "KeyboardInterrupt"])
-def test_no_loader_worker_survives_an_exception(shards, model, tmp_path, monkeypatch, where, workers, what):
-    if (where, what) == ("worker", "KeyboardInterrupt"):
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("exception", ["ValueError", "KeyboardInterrupt"])
+def test_no_loader_worker_survives_an_exception(
+    shards, model, tmp_path, monkeypatch, target, workers, exception
+):
+    if (target, exception) == ("worker", "KeyboardInterrupt"):
         pytest.skip("an interrupted worker exits as a killed one does")
-    monkeypatch.setattr(*TARGETS[where], getattr(*TARGETS[where]))  # restores it at the end
-    faulty_training.install(where, what)
+    monkeypatch.setattr(*TARGETS[target], getattr(*TARGETS[target]))  # restores it at the end
+    faulty_training.install(target, exception)
     before = multiprocessing.active_children()
     paths, options = (
         RunPaths(shards, shards, tmp_path),
         TrainOptions(workers=workers, checkpoint_interval_minutes=0),
     )
     with (
-        pytest.raises((ValueError, KeyboardInterrupt), match=f"a fault in {where}") as raised,
+        pytest.raises((ValueError, KeyboardInterrupt), match=f"a fault in {target}") as raised,
         init_distributed() as context,
     ):
         loop.train(RUN, Recipe(**BASE), model, paths, context, StopRequest(), options)
@@ -78,16 +80,16 @@ def test_no_loader_worker_survives_an_exception(shards, model, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("where", "what", "status", "message"),
+    ("target", "exception", "status", "message"),
     [
         ("step", "ValueError", 1, "ValueError: a fault in step"),
         ("worker", "MemoryError", 2, "cloob train: error: Cannot allocate memory; give the job more"),
         ("saving", "KeyboardInterrupt", 130, "cloob train: interrupted"),
     ],
 )
-def test_a_failed_run_of_one_process_ends(shards, model, tmp_path, where, what, status, message):
+def test_a_failed_run_of_one_process_ends(shards, model, tmp_path, target, exception, status, message):
     command = train_command(shards, model, tmp_path / "run", workers=2, minutes=0)
-    process = start(with_fault([where, what], command))
+    process = start(with_fault([target, exception], command))
     _, errors = communicate(process)
     assert process.returncode == status
     assert last_line(errors).removeprefix("[rank0]: ").startswith(message)
@@ -104,16 +106,16 @@ def test_if_one_of_two_processes_fails_both_end(shards, model, tmp_path, rank):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("where", TARGETS)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("rank", ["", "0", "1"])
-def test_if_one_of_two_processes_fails_anywhere_both_end(shards, model, tmp_path, where, workers, rank):
-    if (where, rank) == ("saving", "1"):
+def test_if_one_of_two_processes_fails_anywhere_both_end(shards, model, tmp_path, target, workers, rank):
+    if (target, rank) == ("saving", "1"):
         pytest.skip("only the main process saves")
     command = train_command(shards, model, tmp_path / "run", workers=workers, minutes=0)
-    process = start(with_fault([where, "ValueError", *([rank] if rank else [])], command, processes=2))
+    process = start(with_fault([target, "ValueError", *([rank] if rank else [])], command, processes=2))
     _, errors = communicate(process)
     assert process.returncode == 1
-    assert f"a fault in {where}" in errors
+    assert f"a fault in {target}" in errors
 
 
 def test_a_killed_loader_worker_ends_the_run_in_one_line(shards, model, tmp_path):
@@ -123,7 +125,7 @@ def test_a_killed_loader_worker_ends_the_run_in_one_line(shards, model, tmp_path
     os.kill(process_tree(process.pid)[-1], signal.SIGKILL)
     process.join(END_SECONDS)
     assert process.exitcode == 2
-    pattern = r"error: .*oader worker.* (is killed|exited unexpectedly).*Use fewer workers"
+    pattern = r"error: .*oader worker.* (is killed|exited unexpectedly).*use fewer workers"
     assert re.search(pattern, last_line(errors.read_text()))
 
 
@@ -156,7 +158,7 @@ def test_if_cloob_starts_torchrun_the_cause_is_the_last_line(shards, model, tmp_
     assert "Traceback" not in errors
 
 
-def test_if_torchrun_is_started_by_hand_the_cause_is_repeated_below_its_report(shards, model, tmp_path):
+def test_if_torchrun_is_started_manually_the_cause_is_repeated_below_its_report(shards, model, tmp_path):
     command = train_command(shards, model, tmp_path / "run")
     process = start(with_fault(["step", "ValueError"], command, processes=2))
     _, errors = communicate(process)
@@ -206,7 +208,7 @@ def test_processes_die_with_a_torchrun_killed_during_their_imports(shards, model
     process.wait()
     end = time.monotonic() + 20
     while survivors := [pid for pid in children if is_alive(pid)]:
-        assert time.monotonic() < end, f"{survivors} survive it"
+        assert time.monotonic() < end, f"surviving processes: {survivors}"
         time.sleep(0.05)
     assert "process 0 of" not in process.communicate()[0], "killed too late: the imports were done"
 

@@ -1,4 +1,4 @@
-"""Runs that cannot go on end with one line that names the cause: divergence, changed shards, a full disk."""
+"""Runs that cannot continue fail with one line naming the cause: divergence, changed shards, full disk."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ from tests.helpers.training_runs import (
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_weights_that_are_not_finite_are_never_saved(shards, model, tmp_path):
+def test_non_finite_weights_are_never_saved(shards, model, tmp_path):
     done = run_train(shards, model, tmp_path / "run", learning_rate=1e30, warmup_steps=0, minutes=0)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
@@ -26,7 +26,7 @@ def test_weights_that_are_not_finite_are_never_saved(shards, model, tmp_path):
     assert not list((tmp_path / "run").glob("**/*.pt"))
 
 
-def test_the_checkpoint_that_gave_a_loss_that_is_not_finite_is_not_called_good(shards, model, tmp_path):
+def test_the_last_checkpoint_before_a_non_finite_loss_is_not_reported_as_good(shards, model, tmp_path):
     done = run_train(
         shards, model, tmp_path / "run", learning_rate=1e13, warmup_steps=1, schedule="cosine", minutes=0
     )

@@ -1,4 +1,4 @@
-"""The directory of local copies: it must exist on this node, and files of others in it are not touched."""
+"""Local copies of shards: the folder is validated, and other users' files in it are not touched."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from cloob.train.signals import StopRequest
     ("node_local_dir", "message"),
     [
         ("$CLOOB_NOT_SET", r"\$CLOOB_NOT_SET is not set in this job"),
-        ("~no such user/x", "there is no user ~no such user here; use a directory"),
+        ("~no such user/x", "there is no user ~no such user here; use a folder"),
         ("/local/${CLOOB_NOT_SET}/x", r"\$CLOOB_NOT_SET is not set in this job"),
         ("$CLOOB_EMPTY", r"\$CLOOB_EMPTY is empty in this job"),
         ("${CLOOB_NOT_SET:-/tmp}", r"only \$NAME and \$\{NAME\} are expanded"),
@@ -25,7 +25,7 @@ from cloob.train.signals import StopRequest
         ("$CLOOB_RELATIVE", "not an absolute path"),
     ],
 )
-def test_an_invalid_directory_is_rejected_and_not_created(
+def test_an_invalid_folder_is_rejected_and_not_created(
     shards, context, tmp_path, monkeypatch, node_local_dir, message
 ):
     monkeypatch.chdir(tmp_path)
@@ -39,7 +39,7 @@ def test_an_invalid_directory_is_rejected_and_not_created(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_variables_and_home_directories_are_expanded(monkeypatch):
+def test_variables_and_home_folders_are_expanded(monkeypatch):
     monkeypatch.setenv("NODE_DISK", "/local/disk $1")
     monkeypatch.setenv("HOME", "/home/me")
     assert resolve_node_local_dir("${NODE_DISK}/x") == Path("/local/disk $1/x")
@@ -53,8 +53,8 @@ def test_the_copy_is_private_and_deleted_at_the_end(shards, context, tmp_path):
     assert list((tmp_path / "node").iterdir()) == []
 
 
-def test_links_and_directories_of_others_are_not_touched(shards, context, tmp_path):
-    """On a disk that others can write to: links to our files and directories, and directories of others."""
+def test_symbolic_links_and_other_users_folders_are_not_touched(shards, context, tmp_path):
+    """On a shared disk: symbolic links to this user's files and folders, and folders of other users."""
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "lock").write_text("mine")

@@ -49,7 +49,7 @@ def test_a_local_copy_that_differs_from_the_manifest_is_rejected(shards, model, 
     assert list((tmp_path / "node").iterdir()) == []
 
 
-def test_an_unset_variable_in_the_directory_is_reported_in_one_line(shards, model, tmp_path):
+def test_an_unset_variable_in_node_local_dir_is_reported_in_one_line(shards, model, tmp_path):
     options = ["--node-local-dir=$CLOOB_NO_SUCH_DISK"]
     command = train_command(shards, model, tmp_path / "run", options=options)
     done = run_command(command, cwd=tmp_path)

@@ -1,10 +1,12 @@
+"""AdamW's parameter groups and hyperparameters."""
+
 from cloob.models.clip import build_model
 from cloob.models.config import model_config
 from cloob.train.optimizer import make_optimizer
 from tests.helpers.recipes import recipe
 
 
-def test_weight_decay_spares_biases_norms_and_temperature_but_not_shortcut_norms(model):
+def test_weight_decay_excludes_biases_norms_and_temperature_but_not_shortcut_norms(model):
     encoder = build_model(model_config(model))
     names = {parameter: name for name, parameter in encoder.named_parameters()}
     undecayed, decayed = make_optimizer(encoder.named_parameters(), recipe(weight_decay=0.1)).param_groups

@@ -1,4 +1,4 @@
-"""A run trains only with its own processes; every problem of a start is reported in one line."""
+"""A run trains only with its own processes; every problem at startup is reported in one line."""
 
 import os
 import re
@@ -40,13 +40,13 @@ def start_rank(command, rank, port):
 
 
 def error_of(command, tmp_path, **variables):
-    """The line with which a process with these variables ends."""
+    """The one-line error of a process with these environment variables."""
     process = fork_cloob(command, tmp_path / "errors", **variables)
     return wait_for_input_error(process, tmp_path / "errors")
 
 
 def errors_of_two_ranks(tmp_path, commands, variables_by_rank):
-    """The lines with which two processes end that connect to each other."""
+    """The one-line errors of two processes that connect to each other."""
     processes = [
         (fork_cloob(command, errors, **variables), errors)
         for rank, (command, variables) in enumerate(zip(commands, variables_by_rank, strict=True))
@@ -130,7 +130,7 @@ def short_timeout(monkeypatch):
     monkeypatch.setattr(rendezvous, "_TIMEOUT", timedelta(seconds=1))
 
 
-def test_a_server_that_does_not_respond_is_given_up(short_timeout, monkeypatch, shards, model, tmp_path):
+def test_connecting_to_an_unresponsive_server_times_out(short_timeout, monkeypatch, shards, model, tmp_path):
     monkeypatch.setattr(rendezvous, "_GRACE", timedelta(seconds=1))
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -152,7 +152,7 @@ def test_ctrl_c_ends_a_process_that_waits_for_the_others(shards, model, tmp_path
     assert errors.read_text() == "cloob train: interrupted\n"
 
 
-def test_a_process_that_dies_during_the_start_is_not_waited_for(
+def test_a_process_that_dies_during_startup_is_reported_by_the_others(
     short_timeout, monkeypatch, shards, model, tmp_path
 ):
     monkeypatch.setattr(rendezvous, "_GRACE", timedelta(seconds=2))
@@ -161,11 +161,11 @@ def test_a_process_that_dies_during_the_start_is_not_waited_for(
         patch.setattr(distributed.dist, "init_process_group", lambda *_, **__: os._exit(1))
         dying = fork_cloob(command, tmp_path / "dying", **torchrun_variables(1, port))
     line = error_of(command, tmp_path, **torchrun_variables(0, port))
-    assert "process 0 of 2 lost another process at the start" in line
+    assert "process 0 of 2 lost the connection to another process at startup" in line
     dying.join()
 
 
-def test_a_process_that_never_starts_is_not_waited_for(short_timeout, monkeypatch):
+def test_waiting_for_a_process_that_never_starts_times_out(short_timeout, monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
@@ -206,7 +206,7 @@ def test_a_missing_variable_of_srun_is_reported_in_one_line(shards, model, tmp_p
     if name != "SLURM_STEP_NODELIST":
         variables["MASTER_ADDR"] = "127.0.0.1"
     line = error_of(train_command(shards, model, tmp_path / "run"), tmp_path, **variables)
-    assert f"SLURM_STEP_NUM_TASKS is set, for several processes, but {name} is not; " in line
+    assert f"SLURM_STEP_NUM_TASKS is above 1, but {name} is not set; " in line
 
 
 @pytest.mark.parametrize(

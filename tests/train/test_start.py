@@ -1,4 +1,4 @@
-"""Input that a run cannot train with is reported at its start, in one line."""
+"""Invalid input of a run is reported at startup, in one line."""
 
 import io
 from hashlib import sha256
@@ -25,7 +25,7 @@ RUN = Run("cc3m", "cloob", "tiny", "test", 1)
 
 @pytest.fixture
 def error_at_start(shards, model, context, tmp_path):
-    """A function that starts a run and returns the message with which it ends."""
+    """A function that starts a run and returns its error message."""
 
     def start(validation=shards, architecture=model, context=context, **changes):
         paths = RunPaths(shards, validation, tmp_path / "run")

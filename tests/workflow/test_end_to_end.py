@@ -31,9 +31,9 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def pipeline(snakemake, awkward_checkout):
-    """Run `all` once; returns the output directory, the config's path, and a function that runs snakemake.
+    """Run `all` once; returns the output folder, the config's path, and a function that runs snakemake.
 
-    The paths of checkout, config and output directory contain spaces, an apostrophe, an ampersand and
+    The paths of checkout, config and output folder contain spaces, an apostrophe, an ampersand and
     non-ASCII characters.
     """
     results = awkward_checkout / "results of R&D's Zoë"

@@ -1,4 +1,4 @@
-"""The config, checked; what is announced with the plan; and what stops a run before its first job."""
+"""Check the config, report missing inputs and training costs with the plan, and stop before jobs that must fail."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ from cloob.workflow.toy_data import toy_files, toy_flags, toy_folders
 from cloob.workflow.training_cost import training_cost
 from cloob.workflow.user_inputs import missing_inputs_message, missing_needed_inputs, missing_user_inputs
 
-# Not in the jobs, which parse the Snakefile again.
+# False in the jobs, which parse the Snakefile again.
 IS_MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 
 
@@ -45,7 +45,7 @@ def testset_flags(wildcards, input):
     return evaluation.testset_flags(input.specs, input.folders)
 
 
-def files_of_report(kind, name):
+def report_files(kind, name):
     """The inputs of a table or figure."""
     problem = report_inputs.unmet_requirement(config, report_inputs.report_entry(kind, name))
     if problem:
@@ -53,7 +53,7 @@ def files_of_report(kind, name):
     return report_inputs.report_input_files(config, kind, name, WORKFLOW)
 
 
-def stop_if_the_config_is_wrong():
+def stop_if_config_is_invalid():
     """Raise one readable error with every problem of the config; normalize the config."""
     checkout = environment.unusable_checkout(str(SOURCE)) if IS_MAIN_PROCESS else None
     schema = yaml.safe_load((WORKFLOW / "schemas" / "config.schema.yaml").read_text())
@@ -98,8 +98,8 @@ def check_conda():
     return problem
 
 
-def announce():
-    """Report with the plan which inputs the user has to supply, and what training will cost."""
+def report_plan():
+    """Print with the plan the inputs that the user has to supply, and the cost of training."""
     missing = missing_needed_inputs(config)
     if missing:
         logger.warning(missing_inputs_message(config, missing.values()))
@@ -110,7 +110,7 @@ def announce():
         logger.warning("Training runs that are not finished:\n" + "\n".join(f"  - {line}" for line in lines))
 
 
-stop_if_the_config_is_wrong()
+stop_if_config_is_invalid()
 CONDA_PROBLEM = check_conda()
 if IS_MAIN_PROCESS:
-    announce()
+    report_plan()

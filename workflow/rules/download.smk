@@ -7,7 +7,7 @@ localrules:
     summary,
 
 
-# Represents missing inputs that only the user can supply; a run that needs one stops before its first job.
+# Missing inputs that only the user can supply. If a target needs one, Snakemake stops before its first job.
 rule user_inputs:
     output:
         sorted(set(missing_user_inputs(config).values())),
@@ -40,7 +40,7 @@ rule urls:
         " 2>&1 | tee {log:q}"
 
 
-# One part of a URL list. The images are beside the ledger in a directory that is not declared, so that downloads
+# One part of a URL list. The images are next to the ledger in a folder that is not declared, so that downloads
 # survive a failed job.
 rule fetch:
     input:
@@ -94,7 +94,7 @@ rule summary:
         "cloob download summary {params.flags:q} --summary={output:q} 2>&1 | tee {log:q}"
 
 
-# An interrupted download resumes: the incomplete file is beside the output, under a name that is not declared.
+# An interrupted download resumes: the incomplete file is next to the output, under an undeclared name.
 rule released_checkpoint:
     output:
         "<results>/download/released/{released}.pt",

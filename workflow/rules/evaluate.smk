@@ -1,7 +1,7 @@
 # Checkpoints and test sets become small result files, one per (run, epoch, test set, protocol).
 
 
-# Downloads stay in a directory that is not declared, so that a failed job resumes them.
+# Downloads are kept in a folder that is not declared, so that a failed job resumes them.
 rule prepare_testset:
     input:
         spec=lambda wildcards: config["testsets"][wildcards.testset]["spec"],
@@ -22,7 +22,7 @@ rule prepare_testset:
 
 
 # One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features are
-# cached in a directory that is not declared, by the content of checkpoint and data, for all protocols.
+# cached in a folder that is not declared, by the content of checkpoint and data, for all protocols.
 rule zeroshot:
     input:
         **evaluation.testset_inputs(config, config["testsets"]),
@@ -120,7 +120,7 @@ use rule linear_probe as released_linear_probe with:
         probe=lambda wildcards: evaluation.linear_probe_flags(config),
 
 
-# Image-text retrieval and embedding structure in one job: each takes moments, importing the model takes seconds.
+# Image-text retrieval and embedding structure in one job: both are fast, importing the model takes seconds.
 rule image_text:
     input:
         final="<results>/train/{run}/final.pt",

@@ -10,7 +10,7 @@ localrules:
 # Every table: `cloob.report.registry` lists them. `--config allow_missing=True` builds them from existing results.
 rule table:
     input:
-        lambda wildcards: files_of_report("table", wildcards.table),
+        lambda wildcards: report_files("table", wildcards.table),
     output:
         csv="<results>/tables/{table}.csv",
         text=multiext("<results>/tables/{table}", ".md", ".tex"),
@@ -48,7 +48,7 @@ rule table_html:
 # Every figure: as PNG and SVG for screens and PDF for print, with the data behind it.
 rule figure:
     input:
-        lambda wildcards: files_of_report("figure", wildcards.figure),
+        lambda wildcards: report_files("figure", wildcards.figure),
     output:
         png=report(
             "<results>/figures/{figure}.png",

@@ -1,9 +1,9 @@
 # Shards become checkpoints of CLOOB, CLIP and the ablations.
 
 
-# What starts the processes of a run, by the resource `launcher`: torchrun on this machine (called by `cloob train`,
-# which reports the cause of a failure last), srun in a Slurm job. Both forward the signals that ask a run to save and
-# stop. Rendezvous variables inherited from Snakemake's own environment would be shared by all runs.
+# Functions that start the processes of a run, named by the resource `launcher`: torchrun on this machine (called by
+# `cloob train`, which reports the cause of a failure last), srun in a Slurm job. Both forward the signals that ask a
+# run to save and stop. Rendezvous variables inherited from Snakemake's own environment would be shared by all runs.
 LAUNCHERS = """
 unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT ${{!TORCHELASTIC_@}}
 torchrun_processes() {{
@@ -15,7 +15,7 @@ srun_processes() {{
 """
 
 
-# Running checkpoints are in a directory that is not declared, so that a failed run resumes from them.
+# Running checkpoints are in a folder that is not declared, so that a failed run resumes from them.
 rule train:
     input:
         unpack(lambda wildcards: runs.training_shards(config, wildcards.run)),

@@ -32,7 +32,7 @@ def write_outcomes(path: Path, counts: Mapping[str, int], total: int) -> None:
 
 
 def read_outcomes(path: Path) -> dict[str, int]:
-    """Read a file of `write_outcomes`. Raises `InputError` if it is missing or has another format."""
+    """Read a file written by `write_outcomes`. Raises `InputError` if it is missing or has another format."""
     try:
         with io_errors_at(path), path.open(encoding="utf-8-sig", newline="") as file:
             return {row["outcome"]: int(row["rows"]) for row in csv.DictReader(file)}

@@ -29,7 +29,7 @@ _STORAGE_FAILURE = (
 _REMEDIES = {
     errno.ENOSPC: "free space there (`df -h`, `df -i`) or use another disk, then run again",
     errno.EDQUOT: "delete files or ask for a larger quota, then run again",
-    errno.EROFS: "use a directory on a writable file system",
+    errno.EROFS: "use a folder on a writable file system",
     errno.EACCES: "check owner and mode (`ls -ld`), or use another path",
     errno.EPERM: "check owner, mode and attributes (`ls -ld`, `lsattr`), or use another path",
     errno.EFBIG: "raise the file size limit (`ulimit -f`, also in the job), or use another file system",
@@ -93,10 +93,10 @@ _WRITE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def io_errno(error: BaseException) -> int | None:
-    """The system's error number if reading or writing failed; None if the content is to blame.
+    """The system's error number if reading or writing failed; None if the content is damaged.
 
     Pillow, pyarrow, zipfile and torch raise `OSError` or their own exceptions both for damaged files and for
-    failing disks; only errors reported by the system itself say nothing about the content.
+    failing disks; only errors that the system itself reports are independent of the content.
     """
     seen: set[int] = set()
     current: BaseException | None = error
@@ -130,7 +130,7 @@ def _own_errno(error: BaseException) -> int | None:
 
 
 def _system_errno(number: int) -> int | None:
-    """The number if it is one of the system (FFmpeg has its own) and the content is not to blame."""
+    """The number if it is one of the system's (FFmpeg has its own) and damaged content does not cause it."""
     return number if number in errno.errorcode and number not in _CONTENT_ERRNOS else None
 
 
@@ -149,7 +149,7 @@ def io_errors_at(path: str | Path) -> Iterator[None]:
 def raise_if_io_error(error: BaseException, path: str | Path) -> None:
     """Raise an `OSError` of `path` if the system failed to read it; return if it is damaged or missing.
 
-    For `except` clauses that would otherwise take every read error for damaged content.
+    For `except` clauses that would otherwise treat every read error as damaged content.
     """
     number = io_errno(error)
     if number is None or number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
@@ -160,10 +160,10 @@ def raise_if_io_error(error: BaseException, path: str | Path) -> None:
 
 
 def user_message(error: BaseException) -> str | None:
-    """The line to show instead of a traceback; None for a defect, which deserves its traceback."""
+    """The line to show instead of a traceback; None for a bug, which is shown with its traceback."""
     if isinstance(error, InputError):
         return str(error)
-    # A broken pipe that gets here is standard output: errors of connections are handled where they are made.
+    # A broken pipe that is not handled earlier is standard output: callers handle connection errors.
     number = errno.EPIPE if isinstance(error, BrokenPipeError) else io_errno(error)
     if number is None:
         return None

@@ -36,7 +36,7 @@ _TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """The URL of a file, and what it must be.
+    """The URL of a file, its maximum size and its checksum.
 
     `checksum` is `sha256:HEX` or `md5:HEX`, None if unknown; no more than `max_bytes` are written to disk.
     """
@@ -186,7 +186,7 @@ def _expected_size(response: Any, partial: _PartialFile) -> int | None:
         start, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
         if start.partition("-")[0] != str(partial.size):
             partial.delete()
-            raise ConnectionError("the server sent another range than requested")
+            raise ConnectionError("the server did not send the requested range")
         return int(total) if _LENGTH.fullmatch(total) else None
     if response.status not in _STATUS_WITH_CONTENT:
         raise InputError(

@@ -26,7 +26,7 @@ def _open_lock_file(path: Path) -> Iterator[int]:
 
 @contextmanager
 def exclusive_dir_lock(folder: Path) -> Iterator[None]:
-    """Lock a directory for the `with` block; raise `InputError` if another process holds the lock."""
+    """Lock a folder for the `with` block; raise `InputError` if another process holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with _open_lock_file(folder / "lock") as lock:
         try:
@@ -46,11 +46,11 @@ def file_lock(path: Path) -> Iterator[None]:
     """Serialize the creation of `path`: wait for the lock, then hold it for the `with` block.
 
     Temporary files that a killed `atomic_write` of `path` left behind are deleted (not where locks are
-    unsupported). Blocks for files of the same directory must not be nested: leaving the inner block would
+    unsupported). Blocks for files of the same folder must not be nested: leaving the inner block would
     release both locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A single lock file per directory; each path locks one byte of it, at an offset derived from its name.
+    # A single lock file per folder; each path locks one byte of it, at an offset derived from its name.
     offset = int.from_bytes(hashlib.sha256(os.fsencode(path.name)).digest()[:7])
     with _open_lock_file(path.with_name("lock")) as lock:
         try:

@@ -113,7 +113,7 @@ class TarReader:
             except RecursionError:
                 raise tarfile.ReadError(f"too many headers of one member at byte {self.offset:,}") from None
             if member is None:
-                if self._stream.last_read.strip(b"\0"):  # which tarfile takes for the end of the archive
+                if self._stream.last_read.strip(b"\0"):  # which tarfile treats as the end of the archive
                     raise tarfile.ReadError(
                         f"neither a header nor the end-of-archive marker at byte {self.offset:,}"
                     )

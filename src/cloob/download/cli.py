@@ -38,7 +38,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     fetch.add_argument(
         "--num-parts", type=positive_int, required=True, help="number of parts that the table is split into"
     )
-    fetch.add_argument("--folder", type=Path, required=True, help="output directory for img2dataset's tars")
+    fetch.add_argument("--folder", type=Path, required=True, help="output folder for img2dataset's tars")
     fetch.add_argument(
         "--ledger", type=Path, required=True, help="Parquet to write next to the folder: one row per URL"
     )
@@ -55,7 +55,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     outcomes.add_argument("--urls", type=Path, required=True, help="table written by `cloob download urls`")
     outcomes.add_argument(
-        "--ledgers", type=Path, nargs="+", action="extend", required=True, help="of all parts, in order"
+        "--ledgers",
+        type=Path,
+        nargs="+",
+        action="extend",
+        required=True,
+        help="ledgers of all parts, in order",
     )
     outcomes.add_argument("--outcomes", type=Path, required=True, help="CSV to write: URLs by outcome")
     outcomes.set_defaults(run=_outcomes)
@@ -82,7 +87,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         action="extend",
         required=True,
         metavar="SPLIT=PARQUET",
-        help="of all parts of all splits",
+        help="ledgers of all parts of all splits",
     )
     summary.add_argument("--summary", type=Path, required=True, help="CSV to write")
     summary.set_defaults(run=_summary)
@@ -107,7 +112,7 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         "--image-size",
         type=positive_int,
         required=True,
-        help="larger images are scaled down to fit, in pixels",
+        help="longest side in pixels; larger images are scaled down",
     )
     parser.add_argument(
         "--quality", type=positive_int, required=True, help="JPEG quality of images that are re-encoded"
@@ -122,7 +127,7 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-size",
         type=non_negative_int,
         required=True,
-        help="reject images with a smaller shorter side, in pixels",
+        help="reject images whose shorter side is smaller, in pixels",
     )
     parser.add_argument("--samples-per-tar", type=positive_int, required=True, help="URLs per tar")
 
@@ -136,14 +141,14 @@ def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
         "--requests-per-second", type=positive_float, required=True, help="limit per host for this job"
     )
     parser.add_argument(
-        "--timeout", type=positive_int, required=True, help="of a connection without data, in seconds"
+        "--timeout", type=positive_int, required=True, help="seconds without data after which a request fails"
     )
     parser.add_argument("--retries", type=non_negative_int, required=True, help="immediate retries per URL")
     parser.add_argument(
         "--retry-rounds",
         type=positive_int,
         required=True,
-        help="number of rounds; each but the first retries transient failures",
+        help="number of rounds; all but the first retry transient failures",
     )
     parser.add_argument(
         "--seconds-between-rounds",
@@ -169,7 +174,7 @@ def _add_guard_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="non-public IP:port addresses that may be contacted",
     )
-    parser.add_argument("--max-bytes", type=positive_int, required=True, help="reject longer responses")
+    parser.add_argument("--max-bytes", type=positive_int, required=True, help="reject larger responses")
     parser.add_argument("--max-pixels", type=positive_int, required=True, help="reject images of more pixels")
     parser.add_argument(
         "--max-seconds", type=positive_int, required=True, help="reject responses that take longer"

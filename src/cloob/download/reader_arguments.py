@@ -17,30 +17,30 @@ def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reader", choices=list(READERS), required=True, help=_escape(readers))
     options = dict.fromkeys(option for reader in READERS.values() for option in reader.options)
     for option in options:
-        takers = [reader for reader in READERS.values() if option in reader.options]
+        accepting = [reader for reader in READERS.values() if option in reader.options]
         parser.add_argument(
             _flag(option),
             dest=f"option_{option}",
-            nargs="+" if any(reader.takes_list(option) for reader in takers) else None,
-            action="extend" if any(reader.takes_list(option) for reader in takers) else "append",
-            metavar=_metavar(takers[0].options[option]),
-            help=_escape("; ".join(_help(reader, option) for reader in takers)),
+            nargs="+" if any(reader.takes_list(option) for reader in accepting) else None,
+            action="extend" if any(reader.takes_list(option) for reader in accepting) else "append",
+            metavar=_metavar(accepting[0].options[option]),
+            help=_escape("; ".join(_help(reader, option) for reader in accepting)),
         )
 
 
 def reader_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of the chosen reader. Raises `InputError` for missing or foreign options."""
+    """The keyword arguments of the chosen reader. Raises `InputError` for missing and unsupported options."""
     reader = READERS[arguments.reader]
-    given = {
+    options = {
         name.removeprefix("option_"): values
         for name, values in vars(arguments).items()
         if name.startswith("option_") and values is not None
     }
-    if foreign := [_flag(option) for option in given if option not in reader.options]:
-        raise InputError(f"--reader {reader.name} takes no {', '.join(foreign)}")
-    if missing := [_flag(option) for option in reader.required if option not in given]:
-        raise InputError(f"--reader {reader.name} needs {', '.join(missing)}")
-    return {option: _convert(reader, option, values) for option, values in given.items()}
+    if unsupported := [_flag(option) for option in options if option not in reader.options]:
+        raise InputError(f"--reader {reader.name} does not accept {', '.join(unsupported)}")
+    if missing := [_flag(option) for option in reader.required if option not in options]:
+        raise InputError(f"--reader {reader.name} requires {', '.join(missing)}")
+    return {option: _convert(reader, option, values) for option, values in options.items()}
 
 
 def _convert(reader: Reader, option: str, texts: Sequence[str]) -> Any:

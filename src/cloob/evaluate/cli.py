@@ -44,13 +44,13 @@ def _add_prepare_testset(verbs: argparse._SubParsersAction) -> None:
         "--source",
         choices=("processed", "official"),
         required=True,
-        help="distribution of the spec's `source` to use",
+        help="which distribution listed under the spec's `source` to use",
     )
     verb.add_argument(
         "--local-files",
         type=Path,
         metavar="DIR",
-        help="local files in the layout of the distribution, instead of a download",
+        help="folder with local copies of the distribution's files, to use instead of downloading",
     )
     verb.add_argument(
         "--archives",
@@ -74,8 +74,8 @@ def _add_zeroshot(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "zeroshot",
         help="zero-shot classification of test sets",
-        description="Zero-shot classification accuracy of one checkpoint on one or more test sets, one JSON "
-        f"file per test set. {_UP_TO_DATE}",
+        description="Measure the zero-shot classification accuracy of one checkpoint on one or more test "
+        f"sets; writes one JSON file per test set. {_UP_TO_DATE}",
     )
     add_checkpoint(verb)
     add_testsets(verb)
@@ -92,12 +92,12 @@ def _add_linear_probe(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "linear-probe",
         help="logistic regression on frozen image features of test sets with training images",
-        description="CLIP's linear probe of one checkpoint on one or more test sets, one JSON file per test "
-        "set: select the L2 strength on validation images, then refit on training and validation images. "
-        f"{_UP_TO_DATE}",
+        description="Fit CLIP's linear probe for one checkpoint on one or more test sets: select the L2 "
+        "strength on validation images, then refit on training and validation images. Writes one JSON file "
+        f"per test set. {_UP_TO_DATE}",
     )
     add_checkpoint(verb)
-    add_testsets(verb, note=", with training images")
+    add_testsets(verb, note=", which must have training images")
     verb.add_argument(
         "--probe-train-set",
         type=name_and_value("NAME=NAME"),
@@ -105,7 +105,7 @@ def _add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         action="extend",
         default=[],
         metavar="NAME=NAME",
-        help="test sets that use the training images of another test set: imagenetv2=imagenet",
+        help="test sets that use the training images of another test set, such as imagenetv2=imagenet",
     )
     verb.add_argument(
         "--features",
@@ -113,7 +113,7 @@ def _add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         action="extend",
         required=True,
-        help="image features to probe; tables show the first",
+        help="image features to probe; the first is the main result in tables",
     )
     for name, meaning in (("min", "weakest"), ("max", "strongest")):
         verb.add_argument(
@@ -142,8 +142,8 @@ def _add_image_text(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "image-text",
         help="image-text retrieval and embedding structure on captioned images",
-        description="Image-text retrieval metrics and the structure of the embeddings of captioned images, "
-        f"two JSON files per retrieval set. {_UP_TO_DATE}",
+        description="Measure image-text retrieval and the structure of the embeddings on captioned images; "
+        f"writes two JSON files per retrieval set. {_UP_TO_DATE}",
     )
     add_checkpoint(verb)
     verb.add_argument(
@@ -153,14 +153,14 @@ def _add_image_text(verbs: argparse._SubParsersAction) -> None:
         action="extend",
         required=True,
         metavar="NAME=shards.json",
-        help="retrieval sets: a name for the output files, and packed shards",
+        help="retrieval sets: the name of the output files, and the manifest of the packed shards",
     )
     verb.add_argument(
         "--title", nargs="+", action="extend", required=True, help="title of each retrieval set, for tables"
     )
     for name in ("retrieval", "structure"):
         verb.add_argument(
-            f"--{name}-dir", type=Path, required=True, metavar="DIR", help="writes DIR/NAME.json"
+            f"--{name}-dir", type=Path, required=True, metavar="DIR", help="output folder for NAME.json"
         )
     verb.set_defaults(run=_image_text)
 
@@ -169,8 +169,8 @@ def _add_overlap(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "overlap",
         help="near-duplicates between test sets and a training corpus",
-        description="Compare the images of test sets with a packed training corpus by perceptual hash, one "
-        f"JSON file per test set, listing the near-duplicates. {_UP_TO_DATE}",
+        description="Compare the images of test sets with those of a packed training corpus by perceptual "
+        f"hash; writes one JSON file per test set, with its near-duplicates. {_UP_TO_DATE}",
     )
     verb.add_argument("--corpus", required=True, metavar="NAME", help="name of the corpus, for tables")
     verb.add_argument(
@@ -188,13 +188,13 @@ def _add_overlap(verbs: argparse._SubParsersAction) -> None:
         "--near-duplicate-distance",
         type=non_negative_int,
         metavar="BITS",
-        help="maximum Hamming distance of the 256-bit perceptual hashes of near-duplicates",
+        help="maximum Hamming distance between the 256-bit perceptual hashes of near-duplicates",
     )
     verb.add_argument("--processes", type=positive_int, required=True, help="worker processes")
     verb.set_defaults(run=_overlap)
 
 
-# Specs are loaded before the imports that take seconds.
+# Specs are loaded before the slow imports, so that an invalid spec is reported at once.
 
 
 def _prepare_testset(options: argparse.Namespace) -> None:

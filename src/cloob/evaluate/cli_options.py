@@ -22,9 +22,11 @@ def add_testsets(verb: argparse.ArgumentParser, note: str = "") -> None:
         action="extend",
         required=True,
         metavar="SPEC.yaml=FOLDER",
-        help=f"test sets: the spec and the folder of each{note}",
+        help=f"spec and folder of each test set{note}",
     )
-    verb.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="writes DIR/<dataset>.json")
+    verb.add_argument(
+        "--out-dir", type=Path, required=True, metavar="DIR", help="output folder for <dataset>.json"
+    )
 
 
 def add_checkpoint(verb: argparse.ArgumentParser) -> None:

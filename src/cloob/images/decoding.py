@@ -2,7 +2,7 @@
 
 All stages use it: the download, the shards, evaluation and `model.preprocess`.
 
-- Formats: `FORMATS`, detected by content. None that starts another program (EPS). The first frame of several.
+- Formats: `FORMATS`, detected by content; none that starts another program (EPS). Only the first frame.
 - Orientation: the EXIF orientation is applied, in every format. Unreadable EXIF is ignored.
 - Transparency: composed over white, as img2dataset does. (torchvision and open_clip drop the alpha channel,
   which shows arbitrary colors below it. For opaque images there is no difference.)
@@ -162,9 +162,8 @@ def _range_to_uint8(values: np.ndarray, white_values: tuple[int, ...]) -> np.nda
 def _scale_to_uint8(values: np.ndarray, white: float, black: float = 0) -> np.ndarray:
     """Scale values from `black` to `black` + `white` to uint8, rounded."""
     result = np.empty(values.size, dtype=np.uint8)
-    for start in range(
-        0, values.size, _PIXELS_PER_BLOCK
-    ):  # in blocks, so that the float64 values need little memory
+    # In blocks, so that the float64 values need little memory.
+    for start in range(0, values.size, _PIXELS_PER_BLOCK):
         block = values.reshape(-1)[start : start + _PIXELS_PER_BLOCK].astype(np.float64)
         result[start : start + _PIXELS_PER_BLOCK] = np.rint((block - black) / white * 255)
     return result.reshape(values.shape)

@@ -3,8 +3,8 @@
 The hash is pHash with 16 × 16 frequencies: the image in gray at 32 × 32 pixels, its two-dimensional DCT, and,
 for each of the 256 lowest frequencies, whether its coefficient is above their median. Except for the
 resampling filter it equals `imagehash.phash(image, hash_size=16, highfreq_factor=2)`; that package takes
-0.83 ms for an image of 500 × 375 pixels, as long as decoding, and needs SciPy and PyWavelets; this code takes
-0.3 ms. The usual 64 bits are not sufficient; docs/data.md has the measurements.
+0.83 ms for an image of 500 × 375 pixels, as long as decoding, and needs SciPy and PyWavelets; this module
+takes 0.3 ms. The usual 64 bits are not sufficient; docs/data.md has the measurements.
 """
 
 from collections.abc import Iterator

@@ -13,8 +13,8 @@ from torch import Tensor
 from cloob.common.errors import InputError
 from cloob.objectives.tiling import tile_size, tiles
 
-EXPLAINED_VARIANCE = 0.99  # fraction, of the effective eigenvalues
-BINS = 200  # of similarities in [-1, 1]
+EXPLAINED_VARIANCE = 0.99  # fraction of the total variance that the effective eigenvalues explain
+BINS = 200  # of the histograms of similarities in [-1, 1]
 
 
 def embedding_structure(image: Tensor, text: Tensor, image_of_text: Tensor) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def retrieval_metrics(image: Tensor, text: Tensor, image_of_text: Tensor | None 
     """R@1, R@5, R@10 (fractions), mean and median rank in both directions, as the authors report.
 
     image (M, d) and text (N, d) are L2-normalized; `image_of_text` (N,) is the image index of each caption
-    (default: caption i of image i). The rank of an image is that of the best-ranked of its captions.
+    (default: caption i of image i). The rank of an image is that of its best-ranked caption.
     """
     if image_of_text is None:
         image_of_text = torch.arange(len(text), device=text.device)

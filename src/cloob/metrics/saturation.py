@@ -22,7 +22,8 @@ def saturation(
     image, text: (N, d), L2-normalized -> a scalar: near 1 before anything is learned, near 0 when InfoNCE is
     saturated. (a, b) are the vectors that the objective compares: the embeddings, or after Hopfield retrieval
     U_x with U_y and V_y with V_x. The gradient of InfoLOOB has no such factor; for the InfoLOOB objectives,
-    the factor that InfoNCE would have. Computed from the margin, it is exact even where p_i is almost 1.
+    this is the factor that InfoNCE would have. Computed from the margin, it is exact even where p_i is
+    almost 1.
     """
     pairs = (image, text), (text, image)
     if get_objective(objective).hopfield:

@@ -21,7 +21,7 @@ from cloob.models.preprocessing import evaluation_transform, tokenizer_for
 
 
 class CLIPModel(open_clip.CLIP):
-    """open_clip's CLIP, except that the text encoder computes only as many positions as the longest text has.
+    """open_clip's CLIP, but the text encoder computes only as many positions as the longest text has.
 
     Attention is causal and a text's embedding is read at its end-of-text token, so positions after the
     longest text of a batch do not affect the result. (In RN50-CLIP the text encoder accounts for half of all

@@ -28,8 +28,12 @@ def model_config(architecture: str) -> ModelConfig:
     path = Path(architecture) if is_file else _config_folder() / f"{architecture}.json"
     if not is_file and path not in _known_configs():
         names = [known.stem for known in _known_configs()]
-        near = difflib.get_close_matches(architecture, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "give the name of one, or a file NAME.json"
+        similar = difflib.get_close_matches(architecture, names, n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(similar)}?"
+            if similar
+            else "give the name of an open_clip model, or a JSON file"
+        )
         raise InputError(f"{architecture}: not a model of open_clip; {hint}")
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -135,11 +139,11 @@ def _problem(config: Any) -> str | None:
     sizes = {"": ["embed_dim"], "text_cfg": ["context_length", "vocab_size", "width", "heads", "layers"]}
     sizes["vision_cfg"] = ["image_size", "width", *([] if resnet else ["layers", "patch_size"])]
     for part, key in [(part, key) for part, keys in sizes.items() for key in keys]:
-        name, where = f"{part}.{key}".lstrip("."), config[part] if part else config
-        if key not in where:
+        name, section = f"{part}.{key}".lstrip("."), config[part] if part else config
+        if key not in section:
             return f"{name} is missing; give a positive integer"
-        if not _is_positive(where[key]):
-            return f"{name} is {where[key]!r}; give a positive integer"
+        if not _is_positive(section[key]):
+            return f"{name} is {section[key]!r}; give a positive integer"
     if resnet and (len(vision["layers"]) != 4 or not all(map(_is_positive, vision["layers"]))):
         return f"vision_cfg.layers is {vision['layers']!r}; give four integers (ResNet) or one (ViT)"
     if text["width"] % text["heads"]:

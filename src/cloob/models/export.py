@@ -14,8 +14,8 @@ from cloob.models.config import ModelConfig
 def export_open_clip(model: CLIPModel, config: ModelConfig, folder: Path) -> None:
     """Write `open_clip_model.safetensors` and `open_clip_config.json` into `folder`.
 
-    `open_clip.create_model_and_transforms(f"local-dir:{folder}")` restores the same model, with the image
-    transform of the evaluation.
+    `open_clip.create_model_and_transforms(f"local-dir:{folder}")` restores the same model, with the same
+    image transform as in evaluation.
     """
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
     with atomic_write(folder / "open_clip_model.safetensors") as temporary:

@@ -41,7 +41,7 @@ class OpenCLIPModel(nn.Module):
         `self.preprocess` additionally accepts images of any Pillow mode (see `cloob.images.decoding`).
         """
         super().__init__()
-        self.model: Any = model  # towers of open_clip have no common type
+        self.model: Any = model  # open_clip's models have no common type
         self.tokenizer, self.metadata = tokenizer, metadata
         self.preprocess = Compose([to_rgb_image, preprocess])
 
@@ -133,8 +133,10 @@ def _load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
         check_crc(Path(weights))
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="'torch.load' received a zip file")  # rejected anyway
-            # An activation other than the one used in training changes the embeddings: an error here.
+            warnings.filterwarnings(
+                "ignore", message="'torch.load' received a zip file"
+            )  # TorchScript, which is rejected
+            # Another activation function than in training would change the embeddings, so it is an error.
             warnings.filterwarnings("error", message="QuickGELU mismatch")
             model, preprocess = open_clip.create_model_from_pretrained(
                 name, weights or None, weights_only=True

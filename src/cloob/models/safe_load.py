@@ -20,7 +20,9 @@ def read_weights(path: Path) -> dict[str, Any]:
     check_crc(path)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="'torch.load' received a zip file")  # rejected anyway
+            warnings.filterwarnings(
+                "ignore", message="'torch.load' received a zip file"
+            )  # TorchScript, which is rejected
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise_if_io_error(error, path)
@@ -45,7 +47,7 @@ def check_crc(path: Path) -> None:
 
 
 def _is_zip(path: Path) -> bool:
-    """The test that torch.load applies. (`zipfile.is_zipfile` denies unreadable and truncated zip files.)"""
+    """The test that torch.load applies. (`zipfile.is_zipfile` is False for truncated files.)"""
     with io_errors_at(path), path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 

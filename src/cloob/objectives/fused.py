@@ -116,7 +116,7 @@ class FusedHopfieldLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, inv_temp: Tensor, beta: Tensor, loss: MarginLoss):
         needs_grad = any(ctx.needs_input_grad)
-        y = y.view_as(y)  # if Y is X, the retrieval between them must still not be taken for self-retrieval
+        y = y.view_as(y)  # even if Y is X, the retrieval between them is not self-retrieval
         y_from_x = OnlineSoftmaxSum(y)
         v_x, h_v_x = retrieve_tiled(x, y, beta, right_from_left=y_from_x).normalized()
         u_y, h_u_y = y_from_x.normalized()

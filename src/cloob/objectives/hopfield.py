@@ -42,8 +42,8 @@ def retrieve_pairs(
     return (u_x, u_y), (v_y, v_x)
 
 
-def retrieve_pairs_of_small_batch(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Pair, Pair]:
-    """`retrieve_pairs` of a batch from itself, by the plain formula: faster for at most four tiles."""
+def retrieve_pairs_untiled(x: Tensor, y: Tensor, beta: Tensor) -> tuple[Pair, Pair]:
+    """`retrieve_pairs` of a batch from itself, without tiling: faster for at most four tiles."""
     x_x, y_y, x_y = beta * (x @ x.T), beta * (y @ y.T), beta * (x @ y.T)
     u_x = _Normalize.apply(torch.softmax(x_x, dim=1) @ x)
     u_y = _Normalize.apply(torch.softmax(x_y, dim=0).T @ x)

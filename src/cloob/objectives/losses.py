@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cloob.objectives.fused import FusedHopfieldLoss, FusedLoss, OneSidedLoss
 from cloob.objectives.gather import DistributedBatch
-from cloob.objectives.hopfield import retrieve_pairs, retrieve_pairs_of_small_batch
+from cloob.objectives.hopfield import retrieve_pairs, retrieve_pairs_untiled
 from cloob.objectives.margin_losses import MARGIN_LOSSES, MarginLoss
 from cloob.objectives.registry import get_objective
 from cloob.objectives.tiling import Scalar, as_scalar, full_precision, tile_size, without_autocast
@@ -69,7 +69,7 @@ def contrastive_loss(
         if not entry.hopfield:
             pairs = (x, y), (y, x)
         elif batch.is_single:
-            pairs = retrieve_pairs_of_small_batch(x, y, beta_tensor)
+            pairs = retrieve_pairs_untiled(x, y, beta_tensor)
         else:
             pairs = retrieve_pairs(x, y, batch.gather(x), batch.gather(y), beta_tensor)
         image_loss, text_loss = (

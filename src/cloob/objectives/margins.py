@@ -1,4 +1,4 @@
-"""The margin of a pair, the one number per pair that every softmax-based contrastive loss is a function of.
+"""The margin of a pair: every softmax-based contrastive loss is a function of the margins.
 
     m_i = ln Σ_{j≠i} exp(a_i·b_j/τ) − a_i·b_i/τ        anchors a, positives b
 
@@ -16,8 +16,8 @@ def strip_margins(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The margins of a strip of anchors (n, d), whose row i matches row `offset` + i of positives (N, d).
 
-    Returns the margins (n,), the unnormalized softmax over the negatives (n, N), 0 where j = i, and its sum
-    (n,). The second is `buffer` (n, N), overwritten.
+    Returns the margins (n,), the unnormalized softmax over the negatives (n, N), 0 where j = i, and its row
+    sums (n,). The softmax overwrites `buffer` (n, N).
     """
     logits = torch.mm(anchors, positives.T, out=buffer).mul_(inv_temp)
     matched = logits.diagonal(offset)

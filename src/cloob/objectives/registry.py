@@ -1,8 +1,8 @@
-"""The contrastive objectives that a run can train with. Imports neither torch nor any other package.
+"""The contrastive objectives that a run can train with. Imports no third-party package.
 
-An objective is one entry here. Everything else reads it: the loss (`cloob.objectives.losses`), the
-saturation metric, the check of the config, `cloob train --help`, and the names, colors and markers of tables
-and figures. A new loss is, besides, one function of the margins in `cloob.objectives.margin_losses`.
+An objective is one entry here, which everything else reads: the loss (`cloob.objectives.losses`), the
+saturation metric, the config check, `cloob train --help`, and the names, colors and markers in tables and
+figures. A new loss additionally needs a function of the margins in `cloob.objectives.margin_losses`.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class Objective:
         return (*_TEMPERATURE, "hopfield_beta") if self.hopfield else _TEMPERATURE
 
 
-# In the order of tables and legends. Blues for InfoNCE, oranges for InfoLOOB: as far apart as color-blind
-# readers need (seaborn's palette `colorblind`).
+# In the order of tables and legends. Blues for InfoNCE, oranges for InfoLOOB, from seaborn's palette
+# `colorblind`.
 _ENTRIES = (
     Objective(
         name="clip",

@@ -43,7 +43,7 @@ def tile_size(rows: Tensor) -> int:
 
 
 def row_blocks(rows: Tensor, max_size: int) -> list[slice]:
-    """The fewest blocks of at most `max_size` rows, of nearly equal size: a thin last one would be slow."""
+    """The fewest blocks of at most `max_size` rows, of nearly equal size: a thin last block would be slow."""
     number = max(1, math.ceil(len(rows) / max_size))
     size = max(1, math.ceil(len(rows) / number))
     return [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,17 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     table = verbs.add_parser(
         "table",
         help="make a table from result files, logs or row accounting",
-        description="Write all numbers of a table as a long CSV, and the table for readers beside it as .md "
-        "and .tex. With --allow-missing, cells without results are dashes with a footnote that names the "
-        "files to build.",
+        description="Write all numbers of a table as a long CSV, and the formatted table beside it as .md\n"
+        "and .tex. With --allow-missing, cells without results show a dash, and a footnote\n"
+        "names the files to build.",
         epilog=_list_entries("tables", tables()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     table.add_argument("name", choices=tables(), metavar="NAME", help="name of the table, listed below")
     _add_inputs(table, tables().values())
-    table.add_argument("--allow-missing", action="store_true", help="files of --results may be missing")
+    table.add_argument(
+        "--allow-missing", action="store_true", help="accept --results files that do not exist yet"
+    )
     table.add_argument("--csv", type=Path, required=True, help="output; .md and .tex are written beside it")
     table.set_defaults(run=_table)
 
@@ -34,6 +38,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="draw a figure from result files, logs or row accounting",
         description="Write a figure as .png, .svg and .pdf, with its data beside it as .csv.",
         epilog=_list_entries("figures", figures()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     figure.add_argument("name", choices=figures(), metavar="NAME", help="name of the figure, listed below")
     _add_inputs(figure, figures().values())
@@ -53,12 +58,21 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _list_entries(kind: str, entries: dict[str, Entry]) -> str:
-    listed = (f"{name}: {entry.help} (from {', '.join(entry.inputs)})" for name, entry in entries.items())
-    return f"{kind}: {'; '.join(listed)}"
+    """The names with their help and inputs, an indented paragraph each."""
+    paragraphs = [
+        textwrap.fill(
+            f"{name}: {entry.help} (from {', '.join(entry.inputs)})",
+            width=88,
+            initial_indent="  ",
+            subsequent_indent="      ",
+        )
+        for name, entry in entries.items()
+    ]
+    return "\n".join([f"{kind}:", *paragraphs])
 
 
 def _add_inputs(parser: argparse.ArgumentParser, entries: Iterable[Entry]) -> None:
-    """The flags of the inputs of all entries, and the labels."""
+    """Add a flag for each kind of input of the entries, and the flags of the labels."""
     used = {name for entry in entries for name in entry.inputs}
     flags: dict[str, list[str]] = {}
     for name in INPUTS:
@@ -78,7 +92,7 @@ def _add_inputs(parser: argparse.ArgumentParser, entries: Iterable[Entry]) -> No
         "--title-suffix",
         type=_unescape,
         default="",
-        help=r"text appended to every title, such as the origin of the data; \u0041 is read as in JSON",
+        help=r"text appended to every title, for example to mark toy data; \uXXXX escapes are decoded",
     )
     parser.add_argument(
         "--corpus-title",
@@ -91,7 +105,7 @@ def _add_inputs(parser: argparse.ArgumentParser, entries: Iterable[Entry]) -> No
 
 
 def _unescape(text: str) -> str:
-    """Decode escapes, by which workflow rules pass characters that a shell or an HTML report cannot hold."""
+    """Decode the escapes of characters that a shell command or an HTML report of Snakemake cannot contain."""
     return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
 
 
@@ -110,7 +124,7 @@ def _split_file(text: str) -> tuple[tuple[str, str], Path]:
 
 
 def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
-    # The architecture may contain a slash (ViT-B/32), the other parts not.
+    # Only the architecture may contain a slash (ViT-B/32).
     match = re.fullmatch(r"([^/=]+)/([^=]+)/([^/=]+)/(\d+)=(.+)", text)
     if match is None:
         raise argparse.ArgumentTypeError(
@@ -120,7 +134,7 @@ def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
     return (pretraining, architecture, method, int(epoch)), Path(path)
 
 
-# Parsers of flags whose values have a key.
+# Parsers of the flags whose values have the form KEY=FILE.
 _FILES: dict[str, Callable[[str], object]] = {
     "released": _column_file,
     "outcomes": name_and_path("CORPUS/SPLIT/STAGE=FILE"),

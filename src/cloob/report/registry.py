@@ -15,12 +15,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """What the command line and the workflow need to know of a table or figure.
+    """The metadata of a table or figure for the command line and the workflow.
 
-    `category` is its heading in the HTML report, `help` its text in `--help` of the verb, `caption` the text
-    below it in the report, `inputs` what it is made from (keys of `INPUTS`). `requires` says when it can be
-    made: always (""), if a test set has training images ("probe"), if a corpus is downloaded ("download"), or
-    only on request, from released checkpoints ("released").
+    `category` is its heading in the HTML report, `help` its line in `--help`, `caption` the text below it in
+    the report, and `inputs` are its kinds of input (keys of `INPUTS`). `requires` says when it can be made:
+    always (""), if a test set has training images ("probe"), if a corpus is downloaded ("download"), or only
+    on request, from released checkpoints ("released").
     """
 
     category: str
@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Input:
-    """A kind of input: the flag of `cloob report table` and `figure` that takes it, and what it consists of.
+    """A kind of input: its flag in `cloob report table` and `cloob report figure`, and its description.
 
     With `key`, each value of the flag has the form KEY=FILE.
     """

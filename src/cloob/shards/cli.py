@@ -31,9 +31,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         action="extend",
         metavar="FOLDER",
-        help="instead: directories of existing webdataset shards, read in this order",
+        help="instead: folders of existing webdataset shards, read in this order",
     )
-    pack.add_argument("--urls", type=Path, metavar="PARQUET", help="URL list that the ledgers belong to")
+    pack.add_argument("--urls", type=Path, metavar="PARQUET", help="URL table that the ledgers belong to")
     pack.add_argument(
         "--validation",
         type=Path,
@@ -49,9 +49,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         metavar="BITS",
         help="near-duplicates, also excluded: perceptual hashes that differ in at most BITS of 256 bits",
     )
-    pack.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="output directory")
+    pack.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="output folder")
     pack.add_argument(
-        "--outcomes", type=Path, required=True, metavar="CSV", help="number of images by outcome, to write"
+        "--outcomes", type=Path, required=True, metavar="CSV", help="CSV to write: images by outcome"
     )
     pack.add_argument("--samples-per-shard", type=positive_int, required=True, help="images per tar")
     pack.add_argument("--seed", type=non_negative_int, required=True, help="seed of the global order")
@@ -85,7 +85,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verify.add_argument(
         "--outcomes", type=Path, required=True, metavar="CSV", help="outcomes that `cloob shards pack` wrote"
     )
-    verify.add_argument("--out", type=Path, metavar="JSON", help="summary of the verification, to write")
+    verify.add_argument("--out", type=Path, metavar="JSON", help="JSON to write: summary of the verification")
     _add_processes(verify)
     verify.set_defaults(run=_verify)
 
@@ -115,7 +115,7 @@ def _pack(options: argparse.Namespace) -> None:
         policy = replace(policy, **{name: getattr(options, name) for name in limits})
     else:
         if not options.urls:
-            raise InputError("--urls: required with --ledgers; give the URL list that the ledgers belong to")
+            raise InputError("--urls: required with --ledgers; give the URL table that the ledgers belong to")
         source = download_source(options.ledgers, options.urls)
     distance = options.near_duplicate_distance
     distance = DEFAULT_DISTANCE if distance is None else distance

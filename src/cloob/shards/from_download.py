@@ -50,15 +50,15 @@ class _LedgerChunk:
 
 
 def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
-    """The kept images of all parts, in the order of the URL list `urls`.
+    """The kept images of all parts, in the order of the URL table `urls`.
 
-    Raises `InputError` if the ledgers and the URL list do not have the same number of rows.
+    Raises `InputError` if the ledgers and the URL table do not have the same number of rows.
     """
     try:
         num_urls = pq.read_metadata(urls).num_rows
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, urls)
-        raise InputError(f"{urls}: not a URL list ({error}); create it again") from None
+        raise InputError(f"{urls}: not a URL table ({error}); create it again") from None
     urls_sha256 = sha256_file(urls)
     chunks, num_rows, num_kept = [], 0, 0
     for ledger in ledgers:

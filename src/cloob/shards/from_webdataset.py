@@ -102,7 +102,7 @@ class _TarChunk:
 
 
 def webdataset_source(folders: Sequence[Path], max_bytes: int) -> PackSource:
-    """All samples of the tars in and below the directories, in the order of directories and file names.
+    """All samples of the tars in the folders and their subfolders, in the order of folders and file names.
 
     Symbolic links are followed; gzip, bzip2 and xz are read. A sample is rejected if a member has more than
     `max_bytes`, its key occurs twice in a tar or is an unsafe path, the image or the caption is missing, or
@@ -114,7 +114,7 @@ def webdataset_source(folders: Sequence[Path], max_bytes: int) -> PackSource:
         _print_names(f"{shown}: {len(other_files):,} files are not read", other_files)
     if not tars:
         raise InputError(
-            f"{shown}: contains no *.tar (or .tar.gz, …); give the directory of the webdataset shards"
+            f"{shown}: contains no *.tar (or .tar.gz, …); give the folder of the webdataset shards"
         )
     root = common_root(folders)
     chunks = [_TarChunk(root, tar, number, max_bytes) for number, tar in enumerate(tars)]

@@ -35,9 +35,9 @@ from cloob.shards.writer import Sample, ShardEntry, finished_shard, write_shard
 
 MANIFEST = "shards.json"
 LEDGER = "ledger.parquet"
-_WORK = "work"  # directory of intermediate files, from which an interrupted run resumes
+_WORK = "work"  # folder of intermediate files, from which an interrupted run resumes
 _READAHEAD = 64  # images requested from the operating system in advance, so that random reads overlap
-_RESTART_HINT = f"delete the directory {_WORK} next to the shards and run again"
+_RESTART_HINT = f"delete the folder {_WORK} next to the shards and run again"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The input of packing: captioned images from any source, in chunks that are processed in parallel."""
+"""The input of `pack`: captioned images from any source, in chunks that are processed in parallel."""
 
 import os
 from collections.abc import Sequence

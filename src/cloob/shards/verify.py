@@ -37,7 +37,7 @@ class _Task:
 def verify(manifest: Path, outcomes: Path, processes: int, out: Path | None = None) -> str:
     """Verify every byte of a packed corpus; return a one-line summary and write it as JSON to `out`.
 
-    Checked are: the manifest's checksum; size and SHA-256 of every tar and index; the byte ranges of the
+    Checks the manifest's checksum; size and SHA-256 of every tar and index; the byte ranges of the
     index against the members of the tar; that every image decodes to the size and SHA-256 in the index; that
     caption and JSON belong to the image; that keys are unique; the SHA-256 of all content and of the ledger;
     and that manifest, indexes, ledger and outcomes have the same number of samples. Raises `InputError`

@@ -1,4 +1,4 @@
-"""Find and read the tars of other people's webdataset shards, with the semantics of webdataset 0.2.111.
+"""Find and read the tars of existing webdataset shards, with the semantics of webdataset 0.2.111.
 
 Nothing is extracted, so unsafe member names cannot do harm here.
 """
@@ -50,15 +50,15 @@ class TarSample:
 
 
 def common_root(folders: Sequence[Path]) -> Path:
-    """The deepest directory that contains all `folders`; a single folder is its own root."""
+    """The deepest folder that contains all `folders`; a single folder is its own root."""
     return Path(os.path.commonpath([folder.absolute() for folder in folders]))
 
 
 def find_tars(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """All tars in and below the directories, sorted by name within each; and descriptions of all other files.
+    """All tars in the folders and subfolders, sorted by name per folder; and descriptions of all other files.
 
     Symbolic links are followed; a file with several names is listed once. Raises `InputError` for a tar with
-    an unsupported compression and for a broken link, `OSError` for a directory that cannot be listed.
+    an unsupported compression and for a broken link, `OSError` for a folder that cannot be listed.
     """
     root = common_root(folders)
     tars: list[Path] = []
@@ -71,7 +71,7 @@ def find_tars(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
             if name.endswith(_UNSUPPORTED):
                 raise InputError(
                     f"{path}: unsupported compression (supported: gzip, bzip2, xz); decompress the file, or "
-                    "move it away"
+                    "move it to another folder"
                 )
             if name.startswith(_APPLE_DOUBLE) or not name.endswith(_TAR_SUFFIXES):
                 other_files.append(relative)
@@ -95,7 +95,7 @@ def find_tars(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _walk_files(folder: Path) -> Iterator[Path]:
-    """Every file below a directory; a directory that is reachable by several links is visited once."""
+    """Every file below a folder; a folder that is reachable by several links is visited once."""
     visited: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         status = Path(parent).stat()
@@ -232,7 +232,7 @@ def _group_by_key(members: TarReader, tar: Path) -> tuple[list[TarSample], dict[
 def key_and_suffix(name: str) -> tuple[str, str] | None:
     """Split a member name into key and suffix as webdataset does; None if it belongs to no sample.
 
-    One difference: AppleDouble files in directories, which webdataset treats as a sample that interrupts
+    One difference: AppleDouble files in subfolders, which webdataset treats as a sample that interrupts
     others, belong to no sample.
     """
     folder, slash, base = name.rpartition("/")
@@ -249,7 +249,7 @@ def key_and_suffix(name: str) -> tuple[str, str] | None:
 def _check_end_of_archive(tar: Path, offset: int) -> None:
     """Raise `tarfile.ReadError` unless only zeros follow.
 
-    tarfile takes an unreadable header for the end of the archive and ignores data after the marker.
+    tarfile treats an unreadable header as the end of the archive and ignores data after the marker.
     """
     with tar.open("rb") as file:
         file.seek(offset)

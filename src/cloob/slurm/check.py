@@ -26,7 +26,7 @@ DOWNLOADING_RULES = ("fetch", "prepare_testset", "released_checkpoint")
 
 
 def check_request(request: Request, cluster: list[NodeGroup]) -> Iterator[str]:
-    """The lines of the profile to change so that jobs of a rule can run; none if they can."""
+    """The lines of the profile that must change before jobs of a rule can run; none if they can."""
     candidates = _node_groups(request, cluster)
     if not candidates:
         available = ", ".join(sorted({group.partition for group in cluster})) or (
@@ -40,12 +40,12 @@ def check_request(request: Request, cluster: list[NodeGroup]) -> Iterator[str]:
     name = candidates[0].partition
     for key in request.unsupported:
         yield f"{key}: Snakemake's Slurm plugin does not pass it on; write gpu, or gres: gpu:NUMBER"
-    if request.minutes > (most := max(group.minutes for group in candidates)):
+    if request.minutes > (limit := max(group.minutes for group in candidates)):
         remedy = "reduce it (fetch, pack and train resume)"
         if request.group_size > 1:
             remedy = f"for up to {request.group_size} evaluations per job; reduce group-components"
         yield (
-            f"runtime: {request.minutes:.0f} minutes, but partition {name} allows {most:.0f}; {remedy}, or "
+            f"runtime: {request.minutes:.0f} minutes, but partition {name} allows {limit:.0f}; {remedy}, or "
             "set another slurm_partition"
         )
     if request.has_two_models:
@@ -62,17 +62,17 @@ def check_request(request: Request, cluster: list[NodeGroup]) -> Iterator[str]:
             yield f"slurm_partition: no node of {name} has a {kind}; {remedy}"
             return
         candidates = with_gpus
-        if request.gpus > (most := max(_num_gpus(group, request.model) for group in candidates)):
+        if request.gpus > (limit := max(_num_gpus(group, request.model) for group in candidates)):
             yield (
-                f"gres or gpu: {request.gpus} GPUs per node, but nodes of {name} have {most}; also set nodes"
+                f"gres or gpu: {request.gpus} GPUs per node, but nodes of {name} have {limit}; also set nodes"
             )
-    if request.nodes > (most := sum(group.count for group in candidates)):
-        yield f"nodes: {request.nodes}, but {name} has {most} suitable nodes"
-    if request.cpus > (most := max(group.cpus for group in candidates)):
-        yield f"cpus_per_task and set-threads: {request.cpus} CPUs per node, but nodes of {name} have {most}"
-    if request.memory_mb > (most := max(group.memory_mb for group in candidates)):
+    if request.nodes > (limit := sum(group.count for group in candidates)):
+        yield f"nodes: {request.nodes}, but {name} has {limit} suitable nodes"
+    if request.cpus > (limit := max(group.cpus for group in candidates)):
+        yield f"cpus_per_task and set-threads: {request.cpus} CPUs per node, but nodes of {name} have {limit}"
+    if request.memory_mb > (limit := max(group.memory_mb for group in candidates)):
         unit = "" if request.memory_key == "mem_mb" else " MB"
-        yield f"{request.memory_key}: {request.memory_mb}{unit}, but nodes of {name} have {most}"
+        yield f"{request.memory_key}: {request.memory_mb}{unit}, but nodes of {name} have {limit}"
 
 
 def _node_groups(request: Request, cluster: list[NodeGroup]) -> list[NodeGroup]:
@@ -171,7 +171,7 @@ def associations() -> str:
     """The accounts of the user and their job limits, from sacctmgr; empty if there is no such database."""
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}"]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [*command, "format=account,maxsubmitjobs"],
             capture_output=True,
             text=True,
@@ -180,7 +180,7 @@ def associations() -> str:
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""
-    return "" if done.returncode else done.stdout
+    return "" if process.returncode else process.stdout
 
 
 _PROBE = """
@@ -208,8 +208,8 @@ def probe_node(request: Request, host: str) -> Iterator[str]:
     try:
         output = _run_probe(request.partition, request.account, host)
     except InputError as error:
-        where = request.partition or "the default partition"
-        yield f"slurm_partition: a node of {where} could not be probed: {str(error).splitlines()[-1]}"
+        partition = request.partition or "the default partition"
+        yield f"slurm_partition: a node of {partition} could not be probed: {str(error).splitlines()[-1]}"
         return
     if "not shared" in output:
         yield f"{Path.cwd()} is not visible on compute nodes; move the checkout to a shared file system"

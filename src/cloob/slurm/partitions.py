@@ -28,21 +28,21 @@ class NodeGroup:
 def run_command(*command: str) -> str:
     """The output of a Slurm program; raises a one-line `InputError` if it is missing or fails."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, errors="replace", check=False, timeout=300
         )
     except FileNotFoundError:
         raise InputError(f"{command[0]}: program not found; run this where you submit Slurm jobs") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"{command[0]}: no response within 300 s; try again later") from None
-    if done.returncode:
+    if process.returncode:
         # The last line has the cause.
-        [*_, message] = ["", *done.stderr.strip().splitlines()]
-        message = message.removeprefix(f"{command[0]}: ") or f"exit status {done.returncode}"
+        [*_, message] = ["", *process.stderr.strip().splitlines()]
+        message = message.removeprefix(f"{command[0]}: ") or f"exit status {process.returncode}"
         # srun runs after the other programs, so Slurm is reachable.
         remedy = "" if command[0] == "srun" else "; run this where you submit Slurm jobs"
         raise InputError(f"{command[0]}: {message}{remedy}")
-    return done.stdout
+    return process.stdout
 
 
 def partitions() -> list[NodeGroup]:

@@ -19,7 +19,7 @@ class Caption:
 
 
 def write_caption(scene: Scene, rng: random.Random) -> Caption:
-    """Draw a caption of `scene`."""
+    """A random caption of `scene`."""
     mentioned = _mentioned_factors(scene, rng)
     subject = _subject_phrase(scene, mentioned, rng)
     place = _place_phrase(scene, mentioned, rng)

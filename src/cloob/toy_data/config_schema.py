@@ -1,4 +1,4 @@
-"""The JSON Schema of the config's `toy_data` settings, which are the flags of `cloob toy-data generate`."""
+"""The JSON Schema of the `toy_data` settings of the config, the flags of `cloob toy-data generate`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The files of the toy dataset that other parts of the pipeline read, relative to its directory."""
+"""The files of the toy dataset that other parts of the pipeline read, relative to its folder."""
 
 from cloob.toy_data.vocabulary import load_vocabulary
 

@@ -1,4 +1,4 @@
-"""Render scenes into image files."""
+"""Render scenes as image files."""
 
 import io
 import random

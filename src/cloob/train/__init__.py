@@ -1,1 +1,1 @@
-"""Train a run on shards: checkpoints of CLOOB, CLIP and the ablations."""
+"""The train stage: train CLIP, CLOOB and the ablations on shards."""

@@ -1,4 +1,4 @@
-"""The paper's augmentation: a random resized crop, bicubic, without a flip; uint8 in and out."""
+"""The paper's augmentation: a random resized crop (bicubic) without flipping; uint8 in and out."""
 
 import math
 
@@ -18,8 +18,8 @@ class RandomResizedCrop:
     """A crop of a fraction `scale` = (min, max) of an image's area, resized to `size` × `size` pixels.
 
     The crops have the distribution of torchvision's, but are a pure function of (seed, epoch, index) and use
-    no global random generator. All attempts are drawn at once, because torchvision's one draw at a time takes
-    a tenth of the time to load an image.
+    no global random generator. All attempts are drawn at once: drawing them one at a time, as torchvision
+    does, takes a tenth of the time to load an image.
     """
 
     def __init__(self, size: int, scale: tuple[float, float], seed: int) -> None:
@@ -29,7 +29,7 @@ class RandomResizedCrop:
         """uint8 (3, H, W), (epoch, index) -> uint8 (3, size, size)."""
         top, left, height, width = self.box(image.shape[1], image.shape[2], key)
         crop = image[None, :, top : top + height, left : left + width]
-        crop = crop.contiguous(memory_format=torch.channels_last)  # as the decoder's output; faster to resize
+        crop = crop.contiguous(memory_format=torch.channels_last)  # the decoder's layout; faster to resize
         return F.interpolate(crop, (self.size, self.size), mode="bicubic", antialias=True)[0]
 
     def box(self, height: int, width: int, key: SampleKey) -> tuple[int, int, int, int]:

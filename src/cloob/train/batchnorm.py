@@ -11,8 +11,8 @@ class BatchNormStatistics:
 
     Each micro-batch is normalized with its own statistics, as on each GPU in the authors' code. A step moves
     the running statistics r by the layer's momentum m towards the mean over all M micro-batches of the step:
-    r <- (1 - m) r + m/M (s_1 + ... + s_M). (DistributedDataParallel would use those of the first process,
-    that is, of some of the micro-batches.)
+    r <- (1 - m) r + m/M (s_1 + ... + s_M). (DistributedDataParallel would keep the statistics of the first
+    process, which sees only some of the micro-batches.)
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,7 +27,7 @@ class BatchNormStatistics:
             self._num_batches.append(layer.num_batches_tracked)
             self._running += [layer.running_mean, layer.running_var]
             self._momenta += [layer.momentum] * 2
-            layer.momentum = 1.0  # a forward pass stores the statistics of its micro-batch unmixed
+            layer.momentum = 1.0  # a forward pass stores the statistics of its micro-batch alone
 
     def start_step(self) -> None:
         """Call before the first micro-batch of a step."""
@@ -41,7 +41,7 @@ class BatchNormStatistics:
             torch._foreach_add_(self._sums, self._running)
 
     def finish_step(self, micro_batches: int) -> None:
-        """Call after the last forward pass of a step of `micro_batches`, counted over all processes."""
+        """Call after the last forward pass of a step; `micro_batches` is their number over all processes."""
         if not self._running:
             return
         means = torch.cat(self._sums)

@@ -1,4 +1,4 @@
-"""Command line of the train stage: `cloob train …`, without a verb."""
+"""Command line of the train stage: `cloob train …`, which has no subcommands."""
 
 import argparse
 import os
@@ -17,13 +17,13 @@ from cloob.train.signals import StopRequest, graceful_stop
 EXIT_STOPPED = 75
 
 _EPILOG = f"""\
-Starting it by hand, with any number of processes that divides the micro-batches of a batch:
+To start a run manually, with any number of processes that divides the number of micro-batches per batch:
   one process:   cloob train ...
   one node:      cloob train --processes 4 ...   (starts them with torchrun)
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
                      --kill-on-bad-exit=1 python -m cloob train ...
-  The processes of srun connect to the first node of the job step, unless MASTER_ADDR and MASTER_PORT are set.
-  If torchrun is started by hand, the cause of a failure is repeated below its report of some 50 lines.
+  Processes started by srun connect to the first node of the job step, unless MASTER_ADDR and MASTER_PORT are
+  set. If you start torchrun yourself, the cause of a failure is printed again below its long report.
 `snakemake -n -p <results>/train/<run>/final.pt` prints the complete command of a run.
 
 On SIGTERM or SIGUSR1, a run finishes the step, saves a checkpoint and exits with status {EXIT_STOPPED}
@@ -34,7 +34,7 @@ On SIGTERM or SIGUSR1, a run finishes the step, saves a checkpoint and exits wit
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `cloob train`."""
     parser.description = (
-        "Train one run on shards; writes final.pt, metrics.jsonl and open_clip/ to its folder. After an "
+        "Train one run on shards; writes final.pt, metrics.jsonl and open_clip/ to its folder. After an\n"
         "interruption, rerun it with any number of processes; it resumes from the latest valid checkpoint."
     )
     parser.epilog = _EPILOG
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-replaced-fraction",
         type=fraction,
         default=0.02,
-        help="fraction of a batch whose images may fail to decode; the run ends if it is exceeded",
+        help="largest fraction of a batch whose images may fail to decode; above it, the run fails",
     )
     parser.add_argument(
         "--processes",
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node-local-dir",
         default="",
-        help="directory on the node's local disk to copy the shards to first; may contain $VARIABLES",
+        help="folder on the node's local disk to copy the shards to first; may contain $VARIABLES",
     )
     parser.add_argument(
         "--wandb-project", default="", help="also log to this Weights & Biases project (pip install wandb)"
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _main(args: argparse.Namespace) -> None:
     if args.processes > 1:
-        _checked_run_and_recipe(args)  # before the processes start, each of which would report the problem
+        _checked_run_and_recipe(args)  # here, because every process would report the same problem
         launch(args.processes, args.arguments, EXIT_STOPPED)
         return
     die_with_launcher()

@@ -25,10 +25,10 @@ class PairDataset(Dataset[LoadedPair]):
     """The image-text pairs of a packed corpus.
 
     `transform` gets the decoded image and its `SampleKey`, so that a crop does not depend on the process that
-    loads it. The shards were verified, so a pair whose image does not decode, or is not the image of its
-    index, was damaged since: it is reported in a warning and replaced by the first of its fallbacks that
-    decodes. Raises `InputError` if none does, and `OSError` for system errors (a failing disk, too many open
-    files, no memory), which are no fault of the pair.
+    loads it. The shards were verified, so a pair whose image does not decode or does not match the index was
+    damaged afterwards: it is reported in a warning and replaced by the first of its fallbacks that decodes.
+    Raises `InputError` if none does, and `OSError` for system errors (a failing disk, too many open files, no
+    memory), which do not mean that the pair is damaged.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PairDataset(Dataset[LoadedPair]):
                 jpeg, caption, _ = self.shards.sample(index)
                 content = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
                 image = decode_jpeg(content, mode=ImageReadMode.RGB)
-            except (RuntimeError, ValueError, OSError, InputError) as error:  # ValueError: no bytes at all
+            except (RuntimeError, ValueError, OSError, InputError) as error:  # ValueError: an empty file
                 if io_errno(error) is not None:
                     raise
                 self._warn(index, error)
@@ -81,7 +81,7 @@ def collate(pairs: list[LoadedPair]) -> MicroBatch:
 def count_replaced(
     shards: Shards, replaced: list[int], batch_size: int, max_fraction: float, context: DistributedContext
 ) -> int:
-    """The number of replaced pairs of a global batch; `replaced` are those of this process.
+    """The number of replaced pairs of a global batch; `replaced` has the indices of this process.
 
     Raises `InputError`, the same in every process, if they exceed `max_fraction` of the batch, because then
     the shards were changed after packing. The message names the shard with the most replaced pairs.

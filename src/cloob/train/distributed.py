@@ -57,7 +57,7 @@ class DistributedContext:
 
 @contextmanager
 def init_distributed(identity: RunIdentity | None = None) -> Iterator[DistributedContext]:
-    """Join the process group of `torchrun` or `srun` (or a group of one process), and leave it in any case.
+    """Join the process group of `torchrun` or `srun` (or a group of one process), and leave it at the end.
 
     Raises `InputError` if the processes do not connect, or if a process of another run than `identity` joins
     (see `shared_store`), and `PeerLostError` if another process fails within the block.
@@ -68,8 +68,8 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
             os.environ.update(_torchrun_variables(os.environ))
         except KeyError as missing:
             raise InputError(
-                f"SLURM_STEP_NUM_TASKS is set, for several processes, but {missing.args[0]} is not; start "
-                "them with srun, or set RANK and WORLD_SIZE"
+                f"SLURM_STEP_NUM_TASKS is above 1, but {missing.args[0]} is not set; start the processes "
+                "with srun, or set RANK and WORLD_SIZE"
             ) from None
     world_size, local_world_size = _read_int("WORLD_SIZE", 1), _read_int("LOCAL_WORLD_SIZE", 1)
     rank, local_rank = _read_int("RANK", 0), _read_int("LOCAL_RANK", 0)
@@ -89,7 +89,8 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
         if isinstance(error, RuntimeError) and (world_size == 1 or not _is_peer_failure(error)):
             raise
         raise PeerLostError(
-            f"process {rank} of {world_size} lost another process at the start; see its error message"
+            f"process {rank} of {world_size} lost the connection to another process at startup; see its "
+            "error message"
         ) from None
     node = os.environ.get("SLURMD_NODENAME", platform.node())
     print(f"process {rank} of {world_size} on {node}, {_describe_device(device)}", flush=True)
@@ -99,7 +100,8 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
         if world_size > 1 and _is_peer_failure(error):
             reason = str(error).splitlines()[0]
             raise PeerLostError(
-                f"process {rank} of {world_size} lost another process; see its error message ({reason})"
+                f"process {rank} of {world_size} lost the connection to another process; see its error "
+                f"message ({reason})"
             ) from None
         raise
     finally:
@@ -111,7 +113,7 @@ def init_distributed(identity: RunIdentity | None = None) -> Iterator[Distribute
 def _select_device(local_rank: int, local_world_size: int, by_srun: bool) -> torch.device:
     """The GPU of this process, or the CPU with its share of the threads."""
     if not torch.cuda.is_available():
-        # Snakemake grants threads to the job, not to each process, and more threads than cores would spin.
+        # Snakemake assigns threads to the job, not to each process; more threads than cores would be slow.
         torch.set_num_threads(max(1, torch.get_num_threads() // local_world_size))
         return torch.device("cpu")
     visible = torch.cuda.device_count()
@@ -172,11 +174,11 @@ def _step_port(slurm: Mapping[str, str]) -> int:
 def _scontrol(*arguments: str) -> str:
     command = ["scontrol", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip()
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = getattr(error, "strerror", None) or "no response"
     else:
-        return done.stdout
+        return completed.stdout
     raise InputError(f"{' '.join(command)}: {reason}; set MASTER_ADDR and MASTER_PORT")

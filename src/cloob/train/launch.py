@@ -78,9 +78,9 @@ def _recorded_message(failure: "ProcessFailure") -> str | None:
 
 
 def die_with_launcher() -> None:
-    """Die with torchrun, whose processes, in sessions of their own, would otherwise survive its SIGKILL.
+    """Die when torchrun dies: its processes, in sessions of their own, would survive a SIGKILL of torchrun.
 
-    Call it before slow imports.
+    Call this before slow imports.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_parent(int(os.environ.get(_LAUNCHER_PID, os.getppid())), signal.SIGKILL)
@@ -89,7 +89,7 @@ def die_with_launcher() -> None:
 def record_exception(error: BaseException) -> None:
     """Report the exception to torchrun, unless it is the consequence of another process's failure.
 
-    If torchrun was started by hand, the cause is also printed once more below its long report.
+    If torchrun was started manually, the cause is also printed once more below its long report.
     """
     if "TORCHELASTIC_ERROR_FILE" in os.environ and not isinstance(error, PeerLostError):
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler

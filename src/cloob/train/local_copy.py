@@ -32,8 +32,8 @@ def stage_shards_locally(
     The copy is in `node_local_dir`, which may contain environment variables of the node; if it is empty, the
     original manifest is yielded. Yields None if `stop` is requested during the copy. Raises `InputError` if a
     variable is not set, the copy does not fit, or a checksum differs from the manifest. Stale copies of
-    killed processes are deleted. The copy is private to the user; files of others in `node_local_dir` are not
-    touched.
+    killed processes are deleted. Only the user can read the copy; other users' files in `node_local_dir` are
+    not touched.
     """
     if not node_local_dir:
         yield manifest
@@ -41,29 +41,29 @@ def stage_shards_locally(
     parent = resolve_node_local_dir(node_local_dir)
     token = context.broadcast(secrets.token_hex(4))  # distinguishes this start from one still running
     folder = parent / f"{_PREFIX}{token}"
-    copies = context.local_rank == 0
-    if copies:
+    makes_copy = context.local_rank == 0
+    if makes_copy:
         with io_errors_at(parent):
             parent.mkdir(parents=True, exist_ok=True)
             _delete_stale_copies(parent)
             folder.mkdir(mode=0o700)
     try:
-        with exclusive_dir_lock(folder) if copies else nullcontext():
-            if copies:
+        with exclusive_dir_lock(folder) if makes_copy else nullcontext():
+            if makes_copy:
                 with io_errors_at(folder):
                     _copy_shards(manifest, folder, stop)
             [stopped] = context.all_reduce_sum(stop.requested)  # also waits for the copies of all nodes
             yield None if stopped else folder / manifest.name
     finally:
-        if copies:
+        if makes_copy:
             _delete_copy(folder)
 
 
 def resolve_node_local_dir(node_local_dir: str) -> Path:
     """The absolute path of `train.node_local_dir` on this node. Raises `InputError`.
 
-    An unset variable would become a directory of its literal name, an empty one the root or the working
-    directory: a terabyte copied to the wrong place.
+    An unset variable would become a folder of its literal name, and an empty variable the root or the working
+    directory: a terabyte would be copied to the wrong place.
     """
     for match in _VARIABLE.finditer(node_local_dir):
         name = match[1] or match[2]
@@ -71,7 +71,7 @@ def resolve_node_local_dir(node_local_dir: str) -> Path:
             state = "empty" if name in os.environ else "not set"
             raise InputError(
                 f"train.node_local_dir {node_local_dir}: ${name} is {state} in this job on "
-                f"{os.uname().nodename}; set it, or use another directory on the node's local disk, or "
+                f"{os.uname().nodename}; set it, or use another folder on the node's local disk, or "
                 'none: ""'
             )
     if "$" in _VARIABLE.sub("", node_local_dir):
@@ -83,17 +83,17 @@ def resolve_node_local_dir(node_local_dir: str) -> Path:
         path = path.expanduser()
     except RuntimeError:
         raise InputError(
-            f"train.node_local_dir {node_local_dir}: there is no user {path.parts[0]} here; use a directory"
+            f"train.node_local_dir {node_local_dir}: there is no user {path.parts[0]} here; use a folder"
         ) from None
     if not path.is_absolute():
         raise InputError(
-            f"train.node_local_dir {node_local_dir}: not an absolute path; use a directory on the node's disk"
+            f"train.node_local_dir {node_local_dir}: not an absolute path; use a folder on the node's disk"
         )
     return path
 
 
 def _delete_stale_copies(parent: Path) -> None:
-    """Delete this user's copies that no process has locked; never directories of others, nor links."""
+    """Delete this user's copies that no process has locked; never other users' folders or symbolic links."""
     for folder in sorted_glob(parent, f"{_PREFIX}*"):
         try:
             status = folder.lstat()

@@ -140,7 +140,7 @@ def _save_checkpoint(training: Training) -> None:
 
 
 def _write_results(training: Training) -> None:
-    """Write the outputs that the rule of a run declares."""
+    """Write the output files of the Snakemake rule `train`."""
     samples_seen, folder = training.samples_seen, training.paths.folder
     export_open_clip(training.model, training.config, folder / "open_clip")
     weights = training.model.state_dict()
@@ -156,7 +156,7 @@ def _all_finite(weights: dict[str, Tensor]) -> bool:
 
 
 def _not_finite(training: Training, subject: str, step: int) -> InputError:
-    """The error. A checkpoint is good if it is older than the weights that step `step` (0-based) used."""
+    """The error to raise. Good checkpoints are older than the weights used by step `step` (0-based)."""
     checkpointer, order = training.checkpointer, training.order
     suspect = checkpointer.path(*divmod(step, order.steps_per_epoch))
     good = [path.name for path in checkpointer.paths() if path < suspect]

@@ -56,13 +56,13 @@ class MetricsLog:
 
 
 def _ignore_io_errors(failure: threading.ExceptHookArgs) -> None:
-    """Print no traceback of an I/O error in TensorBoard's thread: its next call raises the error."""
+    """Suppress the traceback of an I/O error in TensorBoard's thread; the next call raises the error."""
     if failure.exc_value is None or io_errno(failure.exc_value) is None:
         threading.__excepthook__(failure)
 
 
 def _events_until(path: Path, samples_seen: int) -> list[bytes]:
-    """The lines up to a checkpoint. The last line may be torn, if the process was killed.
+    """The lines up to a checkpoint. The last line may be incomplete, if the process was killed.
 
     Damaged lines before it are reported in a warning and dropped; the original log is copied to `*.damaged`.
     """

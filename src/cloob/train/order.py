@@ -16,9 +16,9 @@ from cloob.train.recipe import Recipe
 SampleKey = tuple[int, int]  # (epoch, index of the pair in the shards)
 SampleWithFallbacks = tuple[int, list[int]]  # (epoch, [index, indices that replace it in turn])
 
-# Pairs to try instead of a pair whose image does not decode.
+# Number of fallbacks to try for a pair whose image does not decode.
 MAX_FALLBACKS = 8
-# Pairs that a stream shuffles at a time: 256 blocks, 0.8 GB of images of 50 KB.
+# Pairs per shuffle window of a stream: 256 blocks, 0.8 GB of images of 50 KB.
 WINDOW = 16384
 # In a small corpus, blocks are made smaller, so that every stream has at least this many.
 MIN_BLOCKS_PER_STREAM = 64
@@ -29,9 +29,9 @@ def epoch_order(pairs: int, batch_size: int, micro_batch_size: int, seed: int, e
 
     Reading single pairs at random would be slow, so blocks of consecutive pairs are shuffled first. Stream m
     consists of the m-th micro-batches of all steps; each stream gets its own blocks and shuffles their pairs
-    within windows. So a micro-batch mixes pairs of some hundred blocks, while each block is read by one
-    process within a short time. The pairs that do not fill the last batch, different ones in every epoch, are
-    left out.
+    within windows. So a micro-batch mixes pairs of several hundred blocks, while each block is read by one
+    process within a short time. The pairs that do not fill the last batch are left out; they differ between
+    epochs.
 
     For example, 26 pairs, batch size 8, micro-batch size 4 (3 steps, 2 streams), blocks of 4, windows of 8:
 

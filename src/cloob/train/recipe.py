@@ -1,4 +1,4 @@
-"""A run and its recipe: the two records that determine every weight of the result. Imports no torch."""
+"""A run and its recipe, which together determine the trained weights. Imports no torch."""
 
 import argparse
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def _option(description: str, *, default: Any = MISSING, **argument: Any) -> Any
 
 @dataclass(frozen=True)
 class Run:
-    """One row of the grid of runs; its name is its folder."""
+    """One training run; its name is also the name of its folder."""
 
     corpus: str = _option("name of the training corpus in the config")
     objective: str = _option(
@@ -83,9 +83,9 @@ def recipe_problems(
 ) -> Iterator[tuple[str, str]]:
     """The violated constraints of a recipe, as (hyperparameter, problem).
 
-    The one place where they are checked: before anything runs by `cloob.workflow`, and by `cloob train`.
-    `objective`, the number of training `processes` and the `model_config` (an open_clip model configuration)
-    add the constraints that depend on them.
+    Used by `cloob.workflow` before any job runs, and by `cloob train`. `objective`, the number of training
+    `processes` and the `model_config` (an open_clip model configuration) add the constraints that depend on
+    them.
     """
     for entry in fields(recipe):
         value = getattr(recipe, entry.name)
@@ -119,11 +119,12 @@ def recipe_problems(
             f"{micro_batches} micro-batches of {recipe.micro_batch_size} pairs cannot be divided equally "
             f"among {processes} processes",
         )
-    if model_config is not None and recipe.micro_batch_size < (least := min_micro_batch_size(model_config)):
+    minimum = 1 if model_config is None else min_micro_batch_size(model_config)
+    if recipe.micro_batch_size < minimum:
         yield (
             "micro_batch_size",
             f"{recipe.micro_batch_size} is too small for the BatchNorm layers of the model; "
-            f"use at least {least}",
+            f"use at least {minimum}",
         )
 
 

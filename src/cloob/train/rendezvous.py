@@ -18,7 +18,7 @@ from cloob.common.errors import InputError
 
 # Launchers start all processes at once, but importing torch from a slow file system takes minutes.
 _TIMEOUT = timedelta(minutes=10)
-_GRACE = timedelta(minutes=1)  # torch's own timeout comes first, because its message is more specific
+_GRACE = timedelta(minutes=1)  # so that torch's own timeout, whose message is more specific, expires first
 _VERDICT_SECONDS = 10.0  # for the others to read the verdict before the process that hosts the store exits
 # Launcher variables that distinguish two starts of the same run: job, step and torchrun instance.
 _LAUNCHER_VARIABLES = {
@@ -43,7 +43,7 @@ def shared_store(rank: int, world_size: int, identity: RunIdentity) -> dist.Stor
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     if not host or not port or not port.isdecimal() or int(port) == 0:
         raise InputError(
-            f"RANK is set, for one of several processes, but MASTER_ADDR is {host!r} and MASTER_PORT "
+            f"RANK is set, as for one of several processes, but MASTER_ADDR is {host!r} and MASTER_PORT "
             f"is {port!r}; set both, or unset RANK"
         )
     endpoint = f"{host}:{port}"
@@ -74,7 +74,7 @@ def shared_store(rank: int, world_size: int, identity: RunIdentity) -> dist.Stor
 
 
 def call_with_timeout(function: Callable[[], T]) -> T:
-    """`function()`; raises `TimeoutError` if it takes longer than a start may.
+    """`function()`; raises `TimeoutError` if it exceeds the timeout of the rendezvous.
 
     It runs in a thread, because torch waits forever for a peer that accepts but does not answer, and ignores
     Ctrl-C meanwhile.
@@ -116,7 +116,7 @@ def _check_port(endpoint: str, port: int) -> None:
 def _compare_identities(
     store: dist.Store, rank: int, world_size: int, identity: RunIdentity, endpoint: str
 ) -> None:
-    """Rank 0 compares the keys that its identity shares with each other one, and publishes the verdict."""
+    """Rank 0 compares its identity with every other rank's (common keys only), and publishes the verdict."""
     attempt = store.add(f"arrived/{rank}", 1)  # a rank that connects again gets a higher number
     store.set(f"{rank}/{attempt}", json.dumps(identity))
     if rank == 0 and attempt == 1:

@@ -1,4 +1,4 @@
-"""Set up a training run: model, optimizer, data and log, at the point of its latest checkpoint."""
+"""Set up a training run: model, optimizer, data and log, restored from its latest checkpoint."""
 
 import math
 import platform
@@ -40,7 +40,7 @@ class RunPaths:
 
     @property
     def checkpoints(self) -> Path:
-        """The running checkpoints, not declared in any Snakemake rule."""
+        """Folder of the checkpoints during training; no Snakemake rule declares it."""
         return self.folder / "checkpoints"
 
     @property
@@ -80,7 +80,7 @@ class Training:
     validation: PairDataset
     order: BatchOrder
     micro_batches: Iterator[Sequence[MicroBatch]]
-    """Those of this process, of one step at a time."""
+    """The micro-batches of this process, one step at a time."""
     checkpointer: Checkpointer
     log: MetricsLog | None
     """Only in the main process."""
@@ -95,7 +95,7 @@ class Training:
 
     @property
     def step(self) -> int:
-        """The number of steps done."""
+        """The number of completed steps."""
         return self.samples_seen // self.recipe.batch_size
 
 
@@ -118,7 +118,7 @@ def set_up(
             f"{max(2, context.world_size)} (2, and one per process); use another validation set"
         )
     image_size = config["vision_cfg"]["image_size"]
-    # The workers of the training loader hold their batches while those of validation work.
+    # The workers of the training loader keep their batches in memory while the validation workers run.
     batch_bytes = 2 * recipe.micro_batch_size * 3 * image_size**2
     check_shared_memory(batch_bytes, options.workers * context.local_world_size)
 
@@ -188,7 +188,7 @@ def init_model(config: ModelConfig, run: Run, recipe: Recipe, context: Distribut
 
 
 def _run_metadata(shards: Shards, context: DistributedContext) -> dict[str, Any]:
-    """What the log records besides the identity of the run, for reproducing it."""
+    """Metadata for reproducing the run, logged in addition to its identity."""
     cuda = context.device.type == "cuda"
     return {
         "pairs": len(shards),

@@ -38,7 +38,7 @@ def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
 
 
 class Checkpointer:
-    """The running checkpoints of a run in its checkpoint folder.
+    """The checkpoints of a run during training, in its checkpoint folder.
 
     A checkpoint is named by its epoch, and by the step within the epoch unless it is at the end of one, so
     that names sort by time. `identity` (run, recipe, model, corpus) is stored in every checkpoint and
@@ -72,12 +72,12 @@ class Checkpointer:
         return None if path is None else read_checkpoint(path, self.identity)
 
     def latest_path(self) -> Path | None:
-        """The newest valid checkpoint, None if there is none; for the process that has locked the folder.
+        """The newest valid checkpoint, or None. Only the process that has locked the folder may call this.
 
         Damaged files (truncated, corrupt, not a checkpoint) are reported in a warning and renamed to
         `*.damaged`; temporary files of a killed process are deleted. If the system cannot read a file
-        (`OSError`, out of memory), its content is not known to be damaged: the error is raised, and nothing
-        is renamed.
+        (`OSError`, out of memory), that does not mean that the file is damaged: the error is raised, and
+        nothing is renamed.
         """
         for temporary in sorted_glob(self.folder, ".epoch_*.pt"):
             temporary.unlink()
@@ -108,8 +108,8 @@ class Checkpointer:
     def register_restart(self, samples_seen: int) -> int:
         """Record that the run starts after `samples_seen` pairs; return the number of earlier starts.
 
-        Raises `InputError` if its last starts were all at the same point: the run ends before its next
-        checkpoint every time, and a scheduler would restart it forever.
+        Raises `InputError` if its last three starts were all at the same point: the run always ends before
+        its next checkpoint, and a scheduler would restart it forever.
         """
         path = self.folder / "starts.json"
         starts = read_json(path) if path.exists() else []

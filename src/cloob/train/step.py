@@ -23,8 +23,8 @@ class TrainStep:
 
     Gradient caching (GradCache, Gao et al. 2021): embed all micro-batches of this rank without grad, compute
     the loss of the global batch and d(loss)/d(embedding), then re-embed each micro-batch with grad and
-    backpropagate. So GPU memory does not bound the batch size. A rank with a single micro-batch embeds it
-    only once. Dropout of a micro-batch is a function of (seed, its global index).
+    backpropagate. So GPU memory does not limit the batch size. A rank with a single micro-batch embeds it
+    only once. The dropout of a micro-batch is a function of (seed, global index of the micro-batch).
 
     The gradients are views of a single tensor, which is all-reduced once per step.
     (DistributedDataParallel reduces buckets whose order changes after the first step, so an interrupted and
@@ -37,7 +37,7 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(context.device.type, enabled=recipe.precision == "float16")
         self.batchnorm = BatchNormStatistics(model)
         for value in model.state_dict().values():
-            dist.broadcast(value, 0)  # the same seed gives different bits on different kinds of processors
+            dist.broadcast(value, 0)  # the same seed may give different bits on different processors
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         sizes = [parameter.numel() for parameter in trained]
         self.gradient = torch.zeros(sum(sizes), dtype=trained[0].dtype, device=context.device)
@@ -45,7 +45,7 @@ class TrainStep:
             parameter.grad = part.as_strided(parameter.shape, parameter.stride())
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of a checkpoint besides the weights."""
+        """The state to save in a checkpoint besides the weights."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, checkpoint: dict[str, Any]) -> None:

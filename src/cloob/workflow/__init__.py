@@ -1,1 +1,1 @@
-"""Functions of the config that the Snakefile and its rules call; they do not import Snakemake."""
+"""Pure functions of the config, which the Snakefile and its rules call; nothing here imports Snakemake."""

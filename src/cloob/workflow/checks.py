@@ -1,4 +1,4 @@
-"""The check of the config before any job runs: every problem as one line with its key and a remedy."""
+"""Check the config before any job runs; every problem is one line with its key and a remedy."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

@@ -72,7 +72,7 @@ def _recipe_problems(config: Config, models: dict[str, ModelConfig]) -> Iterator
 
 
 def _undefined_names(config: Config) -> Iterator[str]:
-    """The corpora, recipes, architectures and objectives' hyperparameters that the grid names in vain."""
+    """Undefined corpora, recipes, architectures and hyperparameters that rows of `runs` refer to."""
     for index, row in enumerate(config["runs"]):
         references = [("corpus", row["corpus"], config["corpora"])]
         references += [("validation", row["validation"], config["corpora"])] if row.get("validation") else []
@@ -103,8 +103,8 @@ def _undefined_splits(config: Config) -> Iterator[str]:
     configured = configured_splits(config)
     for split in needed_splits(config):
         if split not in configured:
-            having = [other.corpus for other in configured if other.split == split.split]
-            remedy = f"corpora with one: {', '.join(having) or 'none'}"
+            alternatives = [other.corpus for other in configured if other.split == split.split]
+            remedy = f"corpora with one: {', '.join(alternatives) or 'none'}"
             if split.split == "validation":
                 remedy += "; choose one as `validation` of the runs"
             yield f"corpora.{split.corpus}: no {split.split} split; {remedy}"
@@ -134,10 +134,10 @@ def _testset_problems(config: Config) -> Iterator[str]:
     probed = probed_testsets(config)
     for name, train_set in probed.items():
         if probed.get(train_set) != train_set:
-            having = [other for other, own in probed.items() if other == own]
+            alternatives = [other for other, own_train_set in probed.items() if other == own_train_set]
             yield (
                 f"testsets.{name}.probe_train_set: {train_set} has no training images of its own; "
-                f"test sets with training images: {', '.join(having) or 'none'}"
+                f"test sets with training images: {', '.join(alternatives) or 'none'}"
             )
     for name, testset in config["testsets"].items():
         key, path = f"testsets.{name}.spec", testset["spec"]
@@ -147,8 +147,8 @@ def _testset_problems(config: Config) -> Iterator[str]:
             yield _no_file(key, path)
             continue
         try:
-            specified = load_spec(path).name
-            if specified != name:
-                yield f"{key}: {path} specifies the test set {specified}; give both the same name"
+            specified_name = load_spec(path).name
+            if specified_name != name:
+                yield f"{key}: {path} specifies the test set {specified_name}; give both the same name"
         except InputError as error:
             yield f"{key}: {error}"

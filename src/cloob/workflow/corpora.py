@@ -112,7 +112,7 @@ def validation_manifests(config: Config, corpus: str) -> list[str]:
 
 
 def pack_inputs(config: Config, split: Split) -> dict[str, str | list[str]]:
-    """What a split is packed from, by the flags of `cloob shards pack`.
+    """The source of a split, by the flags of `cloob shards pack`.
 
     Training pairs whose images are in a validation split of the corpus' runs are dropped.
     """
@@ -127,11 +127,14 @@ def pack_inputs(config: Config, split: Split) -> dict[str, str | list[str]]:
 
 
 def pack_flags(config: Config, split: Split) -> list[str]:
-    """How pairs are packed, as flags of `cloob shards pack`; existing shards by the download's rules."""
-    rules = ["max_bytes", "max_pixels", "quality"]
+    """How pairs are packed, as flags of `cloob shards pack`.
+
+    Existing shards are subject to the size limits of the download, too.
+    """
+    limits = ["max_bytes", "max_pixels", "quality"]
     if existing_shards(config, split):
-        rules += ["image_size", "min_size", "max_aspect_ratio"]
-    return flags(config["shards"] | {key: config["download"][key] for key in rules})
+        limits += ["image_size", "min_size", "max_aspect_ratio"]
+    return flags(config["shards"] | {key: config["download"][key] for key in limits})
 
 
 def manifests(config: Config) -> dict[str, str]:

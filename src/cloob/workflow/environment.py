@@ -1,4 +1,4 @@
-"""Whether jobs can start: conda for their environments, and paths that Snakemake can submit to a cluster."""
+"""Check that jobs can start: that conda works, and that Snakemake can submit jobs with these paths."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def conda_problem(shell: str) -> str | None:
 def unsubmittable_path(paths: Iterable[str]) -> str | None:
     """The first path with which Snakemake cannot submit jobs to a cluster, or None.
 
-    It writes the path of its Python into the job without quotes, and the given ones in double quotes.
+    It writes the path of its Python into the job without quotes, and `paths` in double quotes.
     """
     if shlex.quote(sys.executable) != sys.executable:
         return sys.executable

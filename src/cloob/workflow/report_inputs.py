@@ -1,4 +1,4 @@
-"""The tables and figures that a config can make, and the files that they are made from."""
+"""The tables and figures that can be made with a config, and their input files."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -9,7 +9,7 @@ def toy_files(config: Config) -> list[str]:
     """The URL lists and test-set specs of the toy dataset.
 
     All of them, used by the config or not: Snakemake deletes declared outputs before it runs the rule again,
-    and `cloob toy-data generate` does not write into a directory with other files.
+    and `cloob toy-data generate` does not write into a folder with other files.
     """
     return [f"{config['results']}/toy_data/{path}" for path in generated_files()]
 

@@ -64,12 +64,12 @@ def test_flags_are_converted_to_the_types_of_the_options(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--reader=conceptual_captions"], "--reader conceptual_captions needs --list"),
+        (["--reader=conceptual_captions"], "--reader conceptual_captions requires --list"),
         (["--reader=conceptual_captions", "--list=a", "--list=b"], "--list takes one value, not 2"),
         (["--reader=conceptual_captions", "--list="], "--list is empty"),
         (
             ["--reader=conceptual_captions", "--list=a", "--header=true", "--url-column=1"],
-            "--reader conceptual_captions takes no --header, --url-column",
+            "--reader conceptual_captions does not accept --header, --url-column",
         ),
         (["--reader=url_list", "--list=a", "--header=maybe"], "--header maybe: not one of true, false"),
         (["--reader=url_list", "--list=a", "--format=json"], "--format json: not one of tsv, csv, parquet"),

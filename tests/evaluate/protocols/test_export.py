@@ -32,7 +32,7 @@ def photos(write_spec: Callable, tmp_path: Path) -> LabeledFolder:
 
 
 @pytest.fixture
-def both(checkpoint: Path, tmp_path: Path) -> tuple[FeatureExtractor, FeatureExtractor]:
+def extractors(checkpoint: Path, tmp_path: Path) -> tuple[FeatureExtractor, FeatureExtractor]:
     """Extractors for the checkpoint and for its export."""
     model = load_model(checkpoint)
     export_open_clip(model, MODEL_CONFIG, tmp_path / "exported")
@@ -43,17 +43,17 @@ def both(checkpoint: Path, tmp_path: Path) -> tuple[FeatureExtractor, FeatureExt
 
 
 def test_export_has_bit_identical_image_features(
-    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder
+    extractors: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder
 ) -> None:
-    original, exported = (extractor.image_features(photos) for extractor in both)
+    original, exported = (extractor.image_features(photos) for extractor in extractors)
     assert torch.equal(original.after_projection, exported.after_projection)  # zero-shot, predictions
     assert torch.equal(original.before_projection, exported.before_projection)  # the linear probe's
 
 
 def test_image_features_equal_those_of_open_clip(
-    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder, tmp_path: Path
+    extractors: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder, tmp_path: Path
 ) -> None:
-    original = both[0].image_features(photos).normalized
+    original = extractors[0].image_features(photos).normalized
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'exported'}")
     images = ImageFolder(photos.root, transform)
     with torch.inference_mode():
@@ -62,20 +62,22 @@ def test_image_features_equal_those_of_open_clip(
 
 
 def test_export_has_the_same_zeroshot_metrics(
-    both: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder, tmp_path: Path
+    extractors: tuple[FeatureExtractor, FeatureExtractor], photos: LabeledFolder, tmp_path: Path
 ) -> None:
     results = []
-    for number, extractor in enumerate(both):
+    for number, extractor in enumerate(extractors):
         evaluate_zeroshot(extractor, [(photos.spec, Path(photos.root).parent)], tmp_path / str(number))
         results.append(read_json(tmp_path / str(number) / "colors.json"))
     assert results[0]["metrics"] == results[1]["metrics"]
 
 
 def test_export_has_the_same_pair_features(
-    both: tuple[FeatureExtractor, FeatureExtractor], tmp_path: Path
+    extractors: tuple[FeatureExtractor, FeatureExtractor], tmp_path: Path
 ) -> None:
     shards = shards_of(tmp_path / "shards", [(level, f"caption {level}") for level in range(7)])
-    original, exported = (extractor.pair_features(shards, "cc3m", "CC validation") for extractor in both)
+    original, exported = (
+        extractor.pair_features(shards, "cc3m", "CC validation") for extractor in extractors
+    )
     assert torch.equal(original.image, exported.image)
     torch.testing.assert_close(original.text, exported.text)
 

@@ -162,7 +162,7 @@ def test_logs_without_saturation_are_named_in_a_footnote(claims: Callable, tmp_p
     with pytest.raises(SystemExit):
         main(["report", "table", "claims", "--results", *map(str, results), "--csv", str(tmp_path / "c.csv")])
     assert (
-        "no `saturation` in its files, which an older version wrote; build them again"
+        "no `saturation` in its result files (written by an older version); build them again"
         in (tmp_path / "c.md").read_text()
     )
 

@@ -62,10 +62,10 @@ def test_table_compares_pairs_and_rejected_rows_with_the_paper(inputs: Inputs, t
     assert values["rejected in the URL list"] == 3
     assert values["rejected in the download"] == 5
     assert values["rejected in packing"] == 4
-    assert values["of these, images of the validation split"] == 1
-    assert values["pairs of the URL list (%)"] == 40
+    assert values["rejected in packing: images of the validation split"] == 1
+    assert values["pairs (% of the URL list)"] == 40
     assert values["pairs in the paper"] == 2_890_000
-    assert values["pairs of the URL list in the paper (%)"] == 87.09  # of 3,318,333
+    assert values["pairs in the paper (% of the URL list)"] == 87.09  # of 3,318,333
     assert (values["duplicate images"], values["re-encoded images"], values["gigabytes"]) == (3, 2, 4.56)
     assert values["image width (pixels), median"] == 123.4
     assert text == (tmp_path / "corpus.md").read_text()

@@ -1,1 +1,1 @@
-"""Readers of URL lists, one module per format, and the registry of them."""
+"""Readers of URL lists, one module per format, and their registry."""

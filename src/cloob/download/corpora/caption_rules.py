@@ -1,4 +1,4 @@
-"""How a caption is composed from the title and description of a YFCC100M photo (docs/captions.md).
+"""Rules that compose a caption from the title and description of a YFCC100M photo (docs/captions.md).
 
 Which texts CLOOB was trained on is not published, so the rule is an option.
 """

@@ -32,7 +32,7 @@ def read(urls: Path, outcomes: Path, list: Path) -> Counter[str]:
 
 
 def _actual_form(line: bytes) -> str:
-    """What the first line looks like instead, for the error message."""
+    """The actual form of the first line, for the error message."""
     columns = line.split(b"\t")
     if len(columns) > 1 and columns[0].strip().startswith((b"http://", b"https://")):
         return "the URL comes first: swap the columns, or use `--reader url_list`"

@@ -1,4 +1,4 @@
-"""Streams long text files line by line: plain or bzip2, any line ending, whole or in parts."""
+"""Stream long text files line by line: plain or bzip2, any line ending, whole or in parts."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def read_blocks(
     try:
         total = sum(path.stat().st_size for path in paths)
         if not total:
-            raise InputError(f"{paths[0]}: empty; download it again, or name another")
+            raise InputError(f"{paths[0]}: empty; download it again, or give another file")
         with tqdm(
             total=total,
             unit="B",
@@ -70,7 +70,7 @@ def read_blocks(
                     filled = 0
                 progress.update(before + path.stat().st_size - progress.n)
     except FileNotFoundError as error:
-        raise InputError(f"{error.filename}: no such file; put the list there or name another") from None
+        raise InputError(f"{error.filename}: no such file; copy it there, or give another path") from None
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Every format of URL list that `cloob download urls --reader NAME` can read.
 
 To add a format, write `corpora/NAME.py` with a function `read(urls, outcomes, **options)` and add one entry
-here. The command line and the check of the configuration follow from the entry. Reading this module imports
-none of the readers, so that it costs nothing where only their names and options are needed.
+here. The command line and the check of the configuration follow from the entry. The readers are imported
+only when they are called, so importing this module is cheap.
 """
 
 import importlib
@@ -74,7 +74,7 @@ READERS: dict[str, Reader] = {
                     "description": "which of the user's texts becomes the caption (docs/captions.md)",
                 },
                 "image_base_url": _PATH
-                | {"description": "URL of the folder that holds the images by their hashes"},
+                | {"description": "URL of the folder that contains the images, in folders named by hash"},
             },
             required=("metadata", "subset", "caption", "image_base_url"),
             inputs=("metadata", "subset"),
@@ -86,8 +86,8 @@ READERS: dict[str, Reader] = {
                 "list": _PATHS | {"description": "one file or several, read in order; text plain or .bz2"},
                 "format": {
                     "enum": ["tsv", "csv", "parquet"],
-                    "description": "default: csv or parquet by the file name, else tsv. In tsv quotes mean "
-                    "nothing; csv is quoted as in RFC 4180",
+                    "description": "default: csv or parquet by the file name, else tsv; tsv has no quoting, "
+                    "csv is quoted as in RFC 4180",
                 },
                 "header": {
                     "type": "boolean",

@@ -1,4 +1,4 @@
-"""From rows of a list to the URL table: checks, normalization, deduplication and row accounting."""
+"""Turn the rows of a list into the URL table: validation, normalization, deduplication, row accounting."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def _write_candidates(rows: Iterable[Row], path: Path) -> Counter[str]:
         table = UrlTableWriter(writer)
         for number, row in enumerate(rows, start=1):
             try:
-                url, caption = _checked(row)
+                url, caption = _validate_row(row)
             except RejectedError as rejected:
                 counts[str(rejected)] += 1
                 continue
@@ -78,7 +78,7 @@ def _write_candidates(rows: Iterable[Row], path: Path) -> Counter[str]:
     return counts
 
 
-def _checked(row: Row) -> tuple[str, str]:
+def _validate_row(row: Row) -> tuple[str, str]:
     """The normalized URL and caption. Raises `RejectedError` with the outcome of an unusable row."""
     if row is None:
         raise RejectedError("malformed_row")
@@ -98,7 +98,7 @@ def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
         "memory_limit": _DUCKDB_MEMORY,
         "threads": len(os.sched_getaffinity(0)),  # the cores of this job, not of the machine
         "temp_directory": str(spill_dir),
-        "max_temp_directory_size": "1TB",  # a full disk shall be reported by the system
+        "max_temp_directory_size": "1TB",  # unlimited: the system reports a full disk
         "preserve_insertion_order": False,
     }
     try:

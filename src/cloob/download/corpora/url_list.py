@@ -109,7 +109,7 @@ def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) 
                         yield url or b"", caption or b""
                     progress.update(len(batch))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; put the list there or name another") from None
+        raise InputError(f"{path}: no such file; copy it there, or give another path") from None
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, path)
         raise InputError(f"{path}: not a readable Parquet file ({error}); download it again") from None

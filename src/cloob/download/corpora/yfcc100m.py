@@ -1,7 +1,7 @@
 """OpenAI's subset of YFCC100M joined with the metadata, in one pass over the metadata.
 
-The text form of the metadata has the line numbers that the subset lists; in the SQLite dump, which has none,
-photos are looked up by their ids (method.md section 4 lists the columns).
+The text form of the metadata has the line numbers that the subset lists; the SQLite dump has none, so its
+photos are looked up by their ids.
 """
 
 from collections import Counter
@@ -42,7 +42,7 @@ def read(
     try:
         sqlite = is_sqlite(paths[0])
     except FileNotFoundError:
-        raise InputError(f"{paths[0]}: no such file; put the metadata there or name another") from None
+        raise InputError(f"{paths[0]}: no such file; copy it there, or give another path") from None
     if sqlite and len(paths) > 1:
         raise InputError(f"{paths[0]}: an SQLite dump is one file, but {len(paths)} are given")
     if sqlite:
@@ -67,7 +67,9 @@ def _normalize_base_url(image_base_url: str) -> str:
     try:
         return normalize_url(image_base_url).rstrip("/")
     except RejectedError as error:
-        raise InputError(f"{image_base_url!r}: no base URL of images ({error}); give http(s)://…") from None
+        raise InputError(
+            f"{image_base_url!r}: not a base URL of images ({error}); give http(s)://…"
+        ) from None
 
 
 def _add_urls(
@@ -80,7 +82,7 @@ def _add_urls(
 ) -> None:
     """Add the URL of every subset row whose photo is usable; count the outcomes of all.
 
-    Only the texts of photos that are kept so far are cleaned.
+    Only the texts of photos that are not rejected by then are cleaned.
     """
     kept: list[int] = []
     fields: list[bytes] = []

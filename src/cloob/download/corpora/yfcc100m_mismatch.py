@@ -1,4 +1,4 @@
-"""Explains why OpenAI's subset and YFCC100M's metadata have no photo in common."""
+"""Explain why OpenAI's subset and YFCC100M's metadata have no photo in common."""
 
 from collections import Counter
 from contextlib import closing
@@ -10,7 +10,7 @@ _SUBSET_COLUMNS, _METADATA_COLUMNS, _DUMP_COLUMNS = 3, 25, 23
 
 
 def explain_mismatch(metadata: list[Path], subset: Path, sqlite: bool, counts: Counter[str]) -> str:
-    """What is wrong, from the outcomes of the subset's rows and the first row of each file."""
+    """The probable cause, from the outcomes of the subset's rows and the first row of each file."""
     subset_row = _first_row(subset)
     if counts["malformed_row"] == counts.total():
         reason = f"the subset's rows are `line<TAB>photo id<TAB>hash`, but its first {_describe(subset_row)}"

@@ -19,12 +19,12 @@ from cloob.download.corpora.yfcc100m_subset import Photo, SubsetRows, read_subse
 
 _MAGIC = b"SQLite format 3\x00"
 _COLUMNS = 23
-# Of tools/etc/yfcc100m_dataset.sql in the multimedia-commons bucket.
+# Size and MD5 of tools/etc/yfcc100m_dataset.sql in the multimedia-commons bucket.
 _OFFICIAL_BYTES, _OFFICIAL_MD5 = 65_644_027_904, "b8e3fa7f40ee2f309d63b8de8d755495"
 _PHOTO_ID, _TITLE, _DESCRIPTION, _URL, _MARKER = 0, 6, 7, 14, 22
 _ROWS_PER_BATCH = 5_000
 _HEXADECIMAL = [f"{byte:x}" for byte in range(256)]
-# The longest hash has 32 digits; one more digit is enough to tell a longer one from all.
+# A hash has at most 32 digits; with one more digit, longer ones are never equal to it.
 _HASH = np.dtype("S33")
 
 
@@ -54,7 +54,11 @@ def join_by_photo_id(
         requested = np.flatnonzero(positions >= 0)
         subset_rows = index.rows_at(positions[requested])
         ids = subset_rows.photo_ids.tolist()
-        yield subset_rows, [_parse_photo(ids[i], *records[at][1:]) for i, at in enumerate(requested)]
+        matched = [records[row] for row in requested]
+        photos: list[Photo | None] = [
+            _parse_photo(photo_id, *record[1:]) for photo_id, record in zip(ids, matched, strict=True)
+        ]
+        yield subset_rows, photos
     counts["not_in_metadata"] += index.num_missing
 
 
@@ -89,9 +93,9 @@ class _SubsetIndex:
 
     def rows_at(self, positions: np.ndarray) -> SubsetRows:
         """The subset rows at some positions of `photo_ids`."""
-        at = self._order[positions]
+        indices = self._order[positions]
         ids = self.photo_ids[positions].astype(np.bytes_)
-        return SubsetRows(self._rows[at], self._line_numbers[at], ids, self._hashes[at])
+        return SubsetRows(self._rows[indices], self._line_numbers[indices], ids, self._hashes[indices])
 
     @property
     def num_missing(self) -> int:
@@ -157,7 +161,7 @@ def _parse_int(value: object) -> int:
 
 
 def _find_table(database: Path, connection: sqlite3.Connection) -> tuple[str, list[str]]:
-    """The table with the dump's columns, and these, quoted for SQL. Raises `InputError` if there is none."""
+    """The name and columns of the dump's table, quoted for SQL. Raises `InputError` if there is none."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (name,) in tables:
         quoted = name.replace('"', '""')

@@ -1,1 +1,1 @@
-"""Download of the images in a URL table with img2dataset."""
+"""Download the images of a URL table with img2dataset."""

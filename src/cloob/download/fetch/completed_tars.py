@@ -1,4 +1,4 @@
-"""img2dataset's output directory: preparation, complete tars, and their rows."""
+"""img2dataset's output folder: preparation, complete tars, and their rows."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.tar_reader import open_tar
 from cloob.download.fetch.error_codes import http_status_of, outcome_of
 
-# Not .json: img2dataset reads every *.json in the directory as the statistics of a tar.
+# Not .json: img2dataset reads every *.json in the folder as the statistics of a tar.
 _FINGERPRINT = "fingerprint.txt"
 _STATISTICS = "_stats.json"
 _SCHEMA = pa.schema(
@@ -32,10 +32,10 @@ _SCHEMA = pa.schema(
 
 
 def prepare_output_dir(folder: Path, fingerprint: str) -> bool:
-    """Create the directory, keep its content if the fingerprint is the same, and else delete the content.
+    """Create the folder; keep its content if the fingerprint is the same, otherwise delete the content.
 
     Returns whether an earlier download with the same fingerprint is resumed. Raises `InputError`, and deletes
-    nothing, if the directory holds files but no fingerprint: no download has created it.
+    nothing, if the folder contains files but no fingerprint: no download has created it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / _FINGERPRINT
@@ -66,7 +66,7 @@ def read_completed_tars(folder: Path, completed: dict[str, pa.Table]) -> list[pa
 
     A table has a row per URL in list order: uid, outcome, http_status, and for kept rows the sha256, offset
     and length of the image bytes in the tar. img2dataset considers a tar done once its statistics exist; here
-    its tar and Parquet file must also contain what the statistics say.
+    its tar and Parquet file must also match the statistics.
     """
     added = []
     for statistics_file in sorted_glob(folder, f"*{_STATISTICS}"):

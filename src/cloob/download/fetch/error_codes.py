@@ -1,4 +1,4 @@
-"""Maps img2dataset's error messages to a small, stable set of outcomes.
+"""Map img2dataset's error messages to a small, stable set of outcomes.
 
 img2dataset records the text of any exception, which may contain host names or memory addresses.
 """

@@ -1,4 +1,4 @@
-"""Runs img2dataset in a process of its own: `python -m cloob.download.fetch.img2dataset_job JOB`.
+"""Run img2dataset in its own process: `python -m cloob.download.fetch.img2dataset_job JOB`.
 
 JOB is a JSON object: `options` are the keyword arguments of `img2dataset.download`, `guard` those of
 `guard.Guard`, and `requests_per_second` is the rate limit per host. The process isolates the library's signal
@@ -143,7 +143,7 @@ def _run(options: dict[str, Any], **settings: Any) -> None:
             kill_group()
 
         class WatchedWorker(popen_spawn_posix.Popen):
-            """The pool would wait forever for the task of a killed worker."""
+            """Kills the job if a worker dies: the pool would wait forever for the task of the worker."""
 
             def poll(self, flag: int = os.WNOHANG) -> int | None:
                 status = super().poll(flag)

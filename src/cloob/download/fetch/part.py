@@ -1,4 +1,4 @@
-"""Downloads one part of a URL table in rounds with img2dataset; every URL gets exactly one outcome."""
+"""Download one part of a URL table in rounds with img2dataset; every URL gets exactly one outcome."""
 
 import time
 from collections import Counter
@@ -32,7 +32,7 @@ def fetch_part(
     The images are stored in webdataset tars below `folder`, scaled down to fit `image_size` with their aspect
     ratio preserved; images that fit keep their bytes. Transient failures are retried in the next round. The
     ledger is written last, next to `folder`. Raises `InputError` if the folder is in use or was not created
-    by a download, the part does not exist, img2dataset fails, or a URL has no outcome or two.
+    by a download, the part does not exist, img2dataset fails, or a URL does not have exactly one outcome.
     """
     if ledger.absolute().parent != folder.absolute().parent:
         raise InputError(f"{ledger}: must be next to {folder}: it stores paths relative to its own folder")

@@ -1,4 +1,4 @@
-"""One round: img2dataset tries every URL once, in a process and an output directory of its own."""
+"""One round: img2dataset requests every URL once, in its own process and output folder."""
 
 import json
 import os
@@ -28,7 +28,7 @@ _POLL_SECONDS = 1
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What is stored for a URL. A change of these options, or of the URLs, starts the download over."""
+    """Options that determine the stored bytes. Changing them, or the URLs, starts the download over."""
 
     image_size: int
     quality: int
@@ -63,9 +63,9 @@ def download_round(
 
     Returns a row per URL in the same order: uid, outcome, http_status, sha256, tar (relative to the parent of
     `folder`), offset, length. Raises `InputError` if the folder was not created by a download, img2dataset
-    fails, or a URL has no outcome or two.
+    fails, or a URL does not have exactly one outcome.
     """
-    # Inputs and log of img2dataset, outside of its output directory.
+    # Inputs and log of img2dataset, outside of its output folder.
     url_file, log = folder.with_name(f"{folder.name}_urls.parquet"), folder.with_name(f"{folder.name}.log")
     if prepare_output_dir(folder, _fingerprint(urls, image_options)):
         print(f"{folder}: resuming an earlier download of the same URLs", file=sys.stderr)
@@ -103,7 +103,7 @@ def _fingerprint(urls: pa.Table, image_options: ImageOptions) -> str:
 
 @contextmanager
 def _plain_path(folder: Path) -> Iterator[Path]:
-    """The folder's path, or a link to it if img2dataset would see patterns (`*`) or protocols (`::`)."""
+    """The folder's path, or a link if img2dataset would find a pattern (`*`) or protocol (`::`) in it."""
     path = folder.resolve()
     if re.fullmatch(r"[^*?\[\]{}:]*", str(path)):
         yield path

@@ -1,4 +1,4 @@
-"""A content-addressed cache of tensors on disk: the key has hashes of weights and data, never paths."""
+"""A content-addressed cache of tensors on disk: keys contain hashes of weights and data, never paths."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ def _read(path: Path, key: dict[str, Any]) -> tuple[Tensors | None, str]:
         path.open("rb").close()  # safetensors reports every error on opening as "No such file"
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise_if_io_error(error, path)
         return None, str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -22,7 +22,7 @@ from cloob.models.clip import CLIPModel
 from cloob.models.load import OpenCLIPModel, load_model
 from cloob.shards.reader import Shards
 
-# The decoders, image resizing and layers of these packages determine the features, so the cache key has
+# The image decoders, resizing and layers of these packages determine the features, so the cache key contains
 # their versions.
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "pillow")
 

@@ -53,9 +53,9 @@ def evaluate_linear_probe(
 ) -> None:
     """Probe test sets, each given as (spec, folder), and write `out_dir`/<dataset>.json.
 
-    `probe_train_sets` maps the name of a test set to the name of the one whose training images are used, if
-    that is another (ImageNetV2 is a test set for ImageNet's training images). All test sets are validated
-    before the first is evaluated. Result files that are up to date are not recomputed. Raises `InputError`.
+    `probe_train_sets` maps the name of a test set to the name of another test set whose training images it
+    uses (ImageNetV2 uses ImageNet's). All test sets are validated before the first is evaluated. Result files
+    that are up to date are not recomputed. Raises `InputError`.
     """
     known = {spec.name: (spec, folder) for spec, folder in testsets}
     for name in {*probe_train_sets, *probe_train_sets.values()} - set(known):
@@ -93,7 +93,7 @@ def _probe(
     tests: Mapping[str, LabeledFolder],
     settings: Settings,
 ) -> dict[str, dict[str, Any]]:
-    """Fit one probe per kind of features, evaluate it on all test sets: the content of each result file."""
+    """Fit one probe per kind of features and evaluate it on all test sets; results by test set."""
     train, validation = _train_and_validation(extractor, splits, settings)
     test_features = {name: extractor.image_features(folder) for name, folder in tests.items()}
     classes = len(splits[0].class_names)
@@ -154,7 +154,7 @@ def _training_metadata(
 def _train_and_validation(
     extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
 ) -> tuple[ImageFeatures, ImageFeatures]:
-    """Features of the training and validation images; the latter split off if the test set has none."""
+    """Features of the training and validation images; without a validation split, it is drawn from train."""
     train, *validation = [extractor.image_features(folder) for folder in splits]
     if validation:
         return train, validation[0]

@@ -1,4 +1,4 @@
-"""The common fields of the evaluate stage's result files, and when a result file is up to date."""
+"""The common fields of the evaluate stage's result files, and the check whether a file is up to date."""
 
 from pathlib import Path
 from platform import python_version

@@ -1,12 +1,12 @@
 """Example images of a test set with their top-5 classes, for the figure of sample predictions.
 
-The file `predictions/<dataset>.json` has the common fields of every result file and `samples`, a list of
+The file `predictions/<dataset>.json` contains everything that the figure needs, so the test set itself is not
+required. It has the common fields of every result file and `samples`, a list of
     label         index of the correct class
     class         name of the correct class
     image         path of the image, relative to the test folder
     image_jpeg    the image as a base64-encoded JPEG, its longer side at most 224 pixels
     top           the five most probable classes, in descending order: [{class, probability}, …]
-so that the figure can be drawn without the test set.
 """
 
 import base64
@@ -42,8 +42,8 @@ def sample_predictions(folder: LabeledFolder, logits: Tensor, inv_temperature: f
                 "image": folder.names[index],
                 "image_jpeg": _thumbnail(path),
                 "top": [
-                    {"class": folder.class_names[other], "probability": probabilities[other].item()}
-                    for other in top
+                    {"class": folder.class_names[top_label], "probability": probabilities[top_label].item()}
+                    for top_label in top
                 ],
             }
         )

@@ -1,4 +1,4 @@
-"""Assign labels to class folders, checked against everything that the spec says about their names."""
+"""Assign labels to class folders, and check the folder names against the spec."""
 
 import os
 import re
@@ -24,9 +24,9 @@ def labels_of_folders(
 
     `folders` are the names of the existing class folders in `directory`, sorted. If the spec lists the names
     (`folders`) or the names are the labels (`labels: folder_number`), each class is identified by its name.
-    Otherwise the order of the folders is the order of the classes; then everything that can be checked is:
-    their number, gaps in numbers, names that are those of classes, and that the training images have the same
-    folders as the test images.
+    Otherwise the order of the folders is the order of the classes. Then all possible checks are made: the
+    number of folders, gaps in numbered folders, folders that have the name of another class, and that the
+    training images have the same folders as the test images.
     """
     if spec.folders is not None:
         return _by_name(directory, folders, spec)
@@ -36,7 +36,7 @@ def labels_of_folders(
     if differing := set(map(_key, folders)) ^ set(map(_key, test_folders)):
         raise InputError(
             f"{directory}: the class folders differ from those of the test images (such as "
-            f"{min(differing)}), so the labels would not mean the same classes; unpack the test set again"
+            f"{min(differing)}), so the labels would refer to different classes; unpack the test set again"
         )
     return {name: label for label, name in enumerate(folders)}
 
@@ -74,10 +74,10 @@ def _difference(
 
 def _nested_hint(directory: Path, folders: Sequence[str], expected: Sequence[str]) -> str:
     for name in folders[:10]:
-        inside: set[str] = set()
+        nested: set[str] = set()
         with suppress(OSError):  # only a hint
-            inside = set(subfolders(directory / name))
-        if len(inside & set(expected)) * 2 > len(expected):
+            nested = set(subfolders(directory / name))
+        if len(nested & set(expected)) * 2 > len(expected):
             return f"; they are one level deeper, in {directory / name}: give its parent as the set's folder"
     return ""
 
@@ -99,8 +99,8 @@ def _by_number(directory: Path, folders: Sequence[str], spec: TestSetSpec, count
             f"{abbreviated(invalid)}); remove the folder, number from 0, or correct the spec"
         )
     _check_distinct(directory, folders)
-    may_miss = set(spec.expected.empty or ())
-    missing = sorted(set(range(count)) - set(map(int, folders)) - may_miss)
+    empty_classes = set(spec.expected.empty or ())
+    missing = sorted(set(range(count)) - set(map(int, folders)) - empty_classes)
     if missing:
         raise InputError(
             f"{directory}: {len(missing)} of the {count} class folders are missing "
@@ -113,16 +113,16 @@ def _by_number(directory: Path, folders: Sequence[str], spec: TestSetSpec, count
 def _check_distinct(directory: Path, folders: Sequence[str]) -> None:
     numbers = [int(name) for name in folders if _is_number(name)]
     if len(set(numbers)) != len(numbers):
-        twice = [name for name in folders if _is_number(name) and numbers.count(int(name)) > 1]
+        duplicates = [name for name in folders if _is_number(name) and numbers.count(int(name)) > 1]
         raise InputError(
-            f"{directory}: two folders have the same class number ({abbreviated(twice)}); remove one"
+            f"{directory}: two folders have the same class number ({abbreviated(duplicates)}); remove one"
         )
 
 
 def _check_order(
     directory: Path, folders: Sequence[str], spec: TestSetSpec, class_names: Sequence[str]
 ) -> None:
-    """Raise `InputError` where sorting the folders as text cannot give the order of the classes."""
+    """Raise `InputError` if the order of the folder names as text cannot be the order of the classes."""
     count = len(class_names)
     if len(folders) != count:
         unusual = unusual_names(folders)
@@ -201,7 +201,7 @@ def _check_class_names(
 
 
 def _word_keys(name: str) -> set[str]:
-    """A name without case and punctuation, in its own word order and with its words sorted."""
+    """A name without case and punctuation: with its words in their order, and sorted."""
     words = [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", name).lower()) if word]
     return {"".join(words), "".join(sorted(words))} - {""}
 

@@ -1,4 +1,4 @@
-"""Content hashes of files, cached for as long as no file changes."""
+"""Content hashes of files, cached until a file changes."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from cloob.common.errors import InputError
 from cloob.common.hashing import json_sha256, sha256_file
 from cloob.common.json_files import read_json, write_json
 
-_THREADS, _FILES_PER_TASK = 16, 64  # bound by reading, not by computing
+_THREADS, _FILES_PER_TASK = 16, 64  # I/O-bound
 _DIGITS = 16  # per file: 64 bits distinguish a million files from a million others
 
 
@@ -26,8 +26,8 @@ class Content:
 def content_hash(paths: Sequence[Path], names: Sequence[str], cache: Path) -> Content:
     """The hashes of files, independent of their location; cached in the folder `cache`.
 
-    Cached hashes are valid while all files have the same inode, size and times: every write to a file sets
-    its change time, which programs cannot choose. Raises `InputError` if a file does not exist.
+    Cached hashes are valid while all files have the same inode, size and times: every write to a file updates
+    its change time, which programs cannot set. Raises `InputError` if a file does not exist.
     """
     try:
         stats = [path.stat() for path in paths]

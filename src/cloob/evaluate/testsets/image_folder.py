@@ -36,7 +36,8 @@ class LabeledFolder(ImageFolder):
         self._test_folder = folder / spec.test
         if split != "test" and self._test_folder.resolve() == (folder / split_folder).resolve():
             raise InputError(
-                f"{folder / split_folder}: the folder of the test images; give that of the {split} images"
+                f"{folder / split_folder}: this is the folder of the test images; give the folder of the "
+                f"{split} images"
             )
         super().__init__(str(folder / split_folder), loader=load_image, allow_empty=True)
         self._check_contents()
@@ -47,7 +48,7 @@ class LabeledFolder(ImageFolder):
         return [path[len(self.root) + 1 :] for path, _ in self.samples]
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """Override torchvision's hook: the class folders, and the label of each."""
+        """Override torchvision's hook: the class folders and their labels."""
         spec, directory = self.spec, Path(directory)
         folders = class_folders(directory, spec.path)
         count, expected = len(self.class_names), spec.expected.classes

@@ -38,13 +38,13 @@ def flowers102(spec: TestSetSpec, root: Path, out: Path, workers: int) -> None:
     for split, name in {"train": "train", "validation": "val", "test": "test"}.items():
         dataset = Flowers102(root, name)
         samples = zip(dataset._image_files, dataset._labels, strict=True)
-        _place(samples, out / split, _numbered_folders(spec, 3))
+        _place_images(samples, out / split, _numbered_folders(spec, 3))
 
 
 def gtsrb(spec: TestSetSpec, root: Path, out: Path, workers: int) -> None:
     """`gtsrb/` with the official training images, test images and test labels."""
     _copy(root / "gtsrb" / "GTSRB" / "Training", out / "train")
-    _place(GTSRB(root, "test")._samples, out / "test", _numbered_folders(spec, 5))
+    _place_images(GTSRB(root, "test")._samples, out / "test", _numbered_folders(spec, 5))
 
 
 def country211(spec: TestSetSpec, root: Path, out: Path, workers: int) -> None:
@@ -56,12 +56,12 @@ def country211(spec: TestSetSpec, root: Path, out: Path, workers: int) -> None:
 def stanford_cars(spec: TestSetSpec, root: Path, out: Path, workers: int) -> None:
     """`stanford_cars/` with cars_train, cars_test, devkit and cars_test_annos_withlabels.mat."""
     for split in ("train", "test"):
-        _place(StanfordCars(root, split)._samples, out / split, _numbered_folders(spec, 3))
+        _place_images(StanfordCars(root, split)._samples, out / split, _numbered_folders(spec, 3))
 
 
 def ucf101(spec: TestSetSpec, root: Path, out: Path, workers: int) -> None:
     """`UCF-101/` with the official videos, `ucfTrainTestlist/` with the lists; the first split is used."""
-    from cloob.evaluate.testsets.video import extract_middle_frames  # FFmpeg, for this test set alone
+    from cloob.evaluate.testsets.video import extract_middle_frames  # FFmpeg, needed only here
 
     for split in ("train", "test"):
         path = root / "ucfTrainTestlist" / f"{split}list01.txt"
@@ -73,7 +73,7 @@ def ucf101(spec: TestSetSpec, root: Path, out: Path, workers: int) -> None:
             raise InputError(
                 f"{path}: {len(missing)} of {len(frames)} videos are missing, first {missing[0]}"
             )
-        for folder in spec.folders or ():  # including those that remain empty
+        for folder in spec.folders or ():  # including folders that remain empty
             (out / split / folder).mkdir(parents=True, exist_ok=True)
         extract_middle_frames(frames, workers)
 
@@ -96,17 +96,17 @@ def _copy(folder: Path, out: Path) -> None:
     Leftovers that may stand for missing images are copied, so that the validation of the copy reports them.
     """
     # Hard links take no space, and the user's files stay in place.
-    shutil.copytree(folder, out, ignore=_certain_leftovers, copy_function=_link)
+    shutil.copytree(folder, out, ignore=_safe_to_skip, copy_function=_link)
 
 
-def _certain_leftovers(folder: str, names: list[str]) -> list[str]:
+def _safe_to_skip(folder: str, names: list[str]) -> list[str]:
     return [
         name for name in names if is_leftover(name) and not may_hide_images(name, Path(folder, name).is_dir())
     ]
 
 
-def _place(samples: Samples, split: Path, folders: list[str]) -> None:
-    for folder in folders:  # including those that remain empty: they keep their label
+def _place_images(samples: Samples, split: Path, folders: list[str]) -> None:
+    for folder in folders:  # including folders that remain empty: they keep their label
         (split / folder).mkdir(parents=True, exist_ok=True)
     for path, label in samples:
         _link(str(path), str(split / folders[int(label)] / Path(path).name))

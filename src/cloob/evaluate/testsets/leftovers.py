@@ -1,4 +1,4 @@
-"""Files and folders in a test set that desktops, notebooks, archivers and file servers left behind."""
+"""Leftover files and folders in a test set, created by desktops, notebooks, archivers and file servers."""
 
 import re
 from collections import Counter

@@ -22,7 +22,7 @@ _MAX_EXPANSION = 3  # images are compressed already: a test set's archive does n
 
 @dataclass(frozen=True)
 class Distribution:
-    """A form in which a test set is distributed: its layout, and files with the folder of each."""
+    """A form in which a test set is distributed: its layout, and its files with their target folders."""
 
     layout: str
     files: tuple[tuple[RemoteFile, str], ...] = ()

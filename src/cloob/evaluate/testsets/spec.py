@@ -1,7 +1,7 @@
 """The spec of a test set: `config/datasets/<name>.yaml`, and the same form for the toy dataset's test sets.
 
-A spec defines which class folder has which label, what the classes are called, and what the folders are
-expected to contain. The files in config/datasets/ explain every key; `spec.schema.yaml` is their JSON Schema.
+A spec defines the labels of the class folders, the class names and prompts, and the expected contents of the
+folders. The files in config/datasets/ explain every key; `spec.schema.yaml` is their JSON Schema.
 """
 
 import os
@@ -20,7 +20,7 @@ SPLITS = ("test", "train", "validation")
 
 @dataclass(frozen=True)
 class Expected:
-    """What the folders of the test set must contain; None is unknown and not checked."""
+    """The expected contents of the folders of a test set; None means unknown, and is not checked."""
 
     classes: int | None = None
     images: int | None = None  # of the test split
@@ -136,7 +136,7 @@ def _read_class_names(path: Path, spec_path: Path) -> list[str]:
 
 
 def _inconsistency(content: dict[str, Any]) -> str | None:
-    """The first problem between keys that are each valid by themselves, with the remedy."""
+    """The first contradiction between keys that are valid individually, with the remedy."""
     folders, classes = content.get("folders"), content["classes"]
     if content["labels"] == "folder_number" and classes == "folder_names":
         return "key 'classes' is folder_names, but the folders are numbers; list the names"

@@ -37,7 +37,7 @@ def schema_problem(content: Any) -> str | None:
     return _explain(first) if first else None
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A short representation of a value of any size."""
     text = reprlib.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -70,10 +70,10 @@ def _explain(error: ValidationError) -> str:
         missing = next(key for key in error.validator_value if key not in error.instance)
         return f"key {_dotted([*path, missing])!r} is missing; give {_description([*path, missing])}"
     remedy = _description(path)
-    problem = f"is {shown(error.instance)}"
+    problem = f"is {short_repr(error.instance)}"
     if error.validator == "uniqueItems":
         first, second, value = _duplicate(error.instance)
-        problem = f"is a list whose entries {first} and {second} are both {shown(value)}"
+        problem = f"is a list whose entries {first} and {second} are both {short_repr(value)}"
     elif isinstance(path[-1], int):
         problem = f"is a list whose entry {path.pop() + 1} {problem}"
     if error.validator == "type":

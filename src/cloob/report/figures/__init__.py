@@ -1,1 +1,1 @@
-"""The figures: a module with `FIGURE`, `read(inputs) -> data` and `draw(data, labels) -> Figure` each."""
+"""The figures; each module defines `FIGURE`, `read(inputs) -> data` and `draw(data, labels) -> Figure`."""

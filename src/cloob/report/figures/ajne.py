@@ -1,4 +1,4 @@
-"""Ajne's statistic of the embeddings, as in the paper's bar chart: low values are uniform on the sphere."""
+"""Ajne's statistic of the embeddings, as in the paper's bar chart; low values mean uniform on the sphere."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,9 +12,9 @@ from cloob.report.render.tower_bars import draw_tower_bars
 FIGURE = Entry(
     category="Embeddings",
     help="uniformity of the embeddings (Ajne statistic), compared with the paper",
-    caption="Ajne statistic of the embeddings of held-out pairs; low values mean that they are uniform on "
-    "the sphere. Bars are means over seeds, whiskers 95% confidence intervals (Student's t), dots single "
-    "seeds, crosses the paper's values if it reports the same run.",
+    caption="Ajne statistic of the embeddings of held-out pairs; lower values mean a more uniform "
+    "distribution on the sphere. Bars are means over seeds, whiskers 95% confidence intervals (Student's t), "
+    "dots single seeds, crosses the paper's values where it reports the same run.",
     inputs=("embedding_structure", "paper"),
 )
 

@@ -1,4 +1,4 @@
-"""The corpora: histograms of image sizes, aspect ratios and captions, and the rows rejected by each stage."""
+"""The corpora: histograms of image sizes and caption lengths, and the rows rejected by each stage."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,9 +30,10 @@ from cloob.report.render.style import INK, add_title, figure_text, new_figure
 
 FIGURE = Entry(
     category="Data",
-    help="histograms of image sizes, aspect ratios and captions, and the rejected rows",
-    caption="Image sizes, aspect ratios and captions of the pairs of each corpus, and the percentage of its "
-    "URL list that each stage rejected; vertical lines show the percentage that the paper had.",
+    help="histograms of image sizes, aspect ratios and caption lengths, and the rejected rows",
+    caption="Image sizes, aspect ratios and caption lengths of the pairs of each corpus, and the percentage "
+    "of the URL list that each stage rejected; vertical lines show the percentage that the paper's authors "
+    "obtained.",
     inputs=("manifests", "outcomes"),
 )
 _COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]

@@ -11,11 +11,11 @@ from cloob.report.render.tower_bars import draw_tower_bars
 
 FIGURE = Entry(
     category="Embeddings",
-    help="relative increase of effective eigenvalues, bars, compared with the paper",
-    caption="Relative increase of the number of effective eigenvalues (which make up 99% of the variance of "
-    "the embeddings of held-out pairs) since the first evaluated epoch of a run. Bars are means over seeds, "
-    "whiskers 95% confidence intervals (Student's t), dots single seeds, crosses the paper's values (whose "
-    "reference epoch is unknown) if it reports the same run.",
+    help="relative increase of effective eigenvalues as bars, compared with the paper",
+    caption="Relative increase of the number of effective eigenvalues (the fewest that explain 99% of the "
+    "variance of the embeddings of held-out pairs) since the first evaluated epoch of a run. Bars are means "
+    "over seeds, whiskers 95% confidence intervals (Student's t), dots single seeds, crosses the paper's "
+    "values where it reports the same run (their reference epoch is unknown).",
     inputs=("embedding_structure_first_and_eval", "paper"),
 )
 

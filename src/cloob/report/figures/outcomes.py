@@ -1,4 +1,4 @@
-"""Download outcomes: how many rows of each URL list gave an image, and why the others did not."""
+"""Download outcomes: how many rows of each URL list yielded an image, and why the others did not."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,13 +16,13 @@ from cloob.report.render.style import FAINT, INK, add_title, figure_text, new_fi
 FIGURE = Entry(
     category="Data",
     help="download outcomes of the rows of each URL list",
-    caption="Download outcomes of the rows of each URL list: images that were kept, and the reasons why "
-    "other rows gave none.",
+    caption="Download outcomes of the rows of each URL list: kept images, and the reasons why the other rows "
+    "yielded none.",
     inputs=("download_summaries",),
     requires="download",
 )
 _COLUMNS = ["split", "stage", "outcome", "http_status", "rows"]
-_MAX_BARS = 12  # rejections with a bar of their own; the rarer ones share one
+_MAX_BARS = 12  # reasons with a bar of their own; rarer reasons are combined
 _MAX_REASON = 40  # characters
 _COLORS = {KEPT: "#2b6a4d", "list": "0.72", "fetch": "0.45"}
 

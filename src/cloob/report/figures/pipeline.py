@@ -17,8 +17,8 @@ from cloob.report.render.style import FAINT, INK, add_title, new_figure
 FIGURE = Entry(
     category="Pipeline",
     help="the stages of the pipeline and their rules",
-    caption="The five stages of the pipeline with their rules and the data that flow between them, generated "
-    "from the workflow itself.",
+    caption="The stages of the pipeline with their rules and the data that flow between them, generated from "
+    "the workflow itself.",
     inputs=("workflow_sources",),
 )
 # "#     shards    downloads  ->  verified webdataset shards with an index"
@@ -27,7 +27,7 @@ _RULE = re.compile(r"^ *(?:use rule \w+ as|rule) (\w+)\b", flags=re.MULTILINE)
 
 
 def read(inputs: Inputs) -> pd.DataFrame:
-    """A row per rule: stage, takes, gives, rule. The comment at the top of the Snakefile lists the stages."""
+    """A row per rule: stage, inputs, outputs, rule. A comment in the Snakefile lists the stages."""
     texts = {}
     for path in inputs.sources:
         try:
@@ -39,11 +39,12 @@ def read(inputs: Inputs) -> pd.DataFrame:
     if not stages:
         raise InputError("--sources: no Snakefile that lists the stages as `# NAME  inputs -> outputs`")
     rows = []
-    for stage, takes, gives in stages:
+    for stage, stage_inputs, stage_outputs in stages:
         if f"{stage}.smk" not in texts:
             raise InputError(f"--sources: no {stage}.smk, but the Snakefile lists the stage {stage}")
-        rows += [[stage, takes, gives, rule] for rule in _RULE.findall(texts[f"{stage}.smk"])]
-    return pd.DataFrame(rows, columns=["stage", "takes", "gives", "rule"])
+        rules = _RULE.findall(texts[f"{stage}.smk"])
+        rows += [[stage, stage_inputs, stage_outputs, rule] for rule in rules]
+    return pd.DataFrame(rows, columns=["stage", "inputs", "outputs", "rule"])
 
 
 def draw(data: pd.DataFrame, labels: Labels) -> Figure:
@@ -54,7 +55,7 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     axis = figure.subplots()
     axis.set_axis_off()
     y = 0.0
-    _draw_arrow(axis, stages[0][1].takes.iloc[0], y)
+    _draw_arrow(axis, stages[0][1].inputs.iloc[0], y)
     for (stage, part), lines in zip(stages, wrapped, strict=True):
         height = 0.22 + 0.13 * len(lines)
         y += 0.3
@@ -66,7 +67,7 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
         axis.text(0.15, middle, stage, fontsize=10, fontweight="bold", va="center", color=INK)
         axis.text(1.35, middle, "\n".join(lines), fontsize=7, va="center", family="DejaVu Sans Mono")
         y += height
-        _draw_arrow(axis, part.gives.iloc[0], y)
+        _draw_arrow(axis, part.outputs.iloc[0], y)
     axis.set(xlim=(-0.05, 6.65), ylim=(y + 0.32, -0.05))
     add_title(figure, "The stages of the pipeline and their rules", labels, [])
     return figure

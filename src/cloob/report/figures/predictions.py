@@ -19,7 +19,7 @@ from cloob.report.render.style import FAINT, INK, add_title, figure_text, new_fi
 FIGURE = Entry(
     category="Zero-shot",
     help="sample predictions of one CLOOB run",
-    caption="Two images of each test set, drawn with a fixed seed, with the three most probable classes "
+    caption="Two images of each test set, sampled with a fixed seed, with the three most probable classes "
     "according to one run of CLOOB; the correct class is green.",
     inputs=("predictions_of_cloob",),
 )
@@ -45,7 +45,9 @@ def read(inputs: Inputs) -> pd.DataFrame:
         ]
     runs = {tuple(row[: len(RUN_KEYS) + 1]) for row in rows}
     if len(runs) > 1:
-        raise InputError(f"--results: sample predictions of {len(runs)} runs or epochs; give those of one")
+        raise InputError(
+            f"--results: sample predictions of {len(runs)} runs or epochs; give only one of them"
+        )
     if not rows:
         raise InputError("--results: no sample predictions given; evaluate a run first")
     columns = [*RUN_KEYS, "epoch", "dataset", "sample", "class", "rank", "guess", "probability", "image_jpeg"]

@@ -16,9 +16,10 @@ from cloob.report.render.style import ONE_COLUMN, TWO_COLUMNS, add_title, legend
 FIGURE = Entry(
     category="Training",
     help="the factor 1 − p of InfoNCE's gradient during training",
-    caption="The factor 1 − p of InfoNCE's gradient on held-out pairs after each epoch, for the vectors that "
-    "each objective compares. Lines are means over seeds, bands their 95% confidence intervals (Student's "
-    "t). InfoLOOB's gradient does not have this factor; its lines show the value it would have.",
+    caption="The factor 1 − p of InfoNCE's gradient on held-out pairs after each epoch, computed from the "
+    "vectors that each objective compares (embeddings or retrieved patterns). Lines are means over seeds, "
+    "bands their 95% confidence intervals (Student's t). InfoLOOB's gradient does not have this factor; its "
+    "lines show the value it would have.",
     inputs=("logs",),
 )
 

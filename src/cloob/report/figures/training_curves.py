@@ -30,7 +30,7 @@ FIGURE = Entry(
 )
 _STEP = ("step", "epoch", "loss", "learning_rate")
 RECALLS = ("image_to_text_r1", "text_to_image_r1")
-# Steps are averaged in at most so many bins: more points are indistinguishable at print width.
+# Maximum number of bins that steps are averaged in: more points are indistinguishable at print width.
 MAX_POINTS = 150
 
 
@@ -60,7 +60,7 @@ def _points(log: Log) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, labels: Labels) -> Figure:
-    """A column per corpus and architecture; a row per objective with the loss of each run, one with recalls.
+    """A column per corpus and architecture; a row per objective with all losses, and a row with recalls.
 
     The learning rate, which all runs of a recipe share, is an inset of the first row.
     """

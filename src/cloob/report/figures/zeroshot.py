@@ -22,7 +22,7 @@ FIGURE = Entry(
     inputs=("zeroshot",),
 )
 _MAX_NAME = 32  # characters of a test set's name
-_METRIC = "accuracy"  # what the paper reports for every test set
+_METRIC = "accuracy"  # the metric that the paper reports for every test set
 
 
 def read(inputs: Inputs) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from cloob.report.load.outcomes import StageOutcomes, read_splits
 from cloob.report.load.paper import paper_corpus_size
 
 ROWS, PAIRS, PAPER_PAIRS = "rows of the URL list", "pairs", "pairs in the paper"
-PAPER_SHARE = "pairs of the URL list in the paper (%)"
-# Stage -> the quantity of rows that it rejected.
+PAPER_SHARE = "pairs in the paper (% of the URL list)"
+# Stage -> name of the number of rows that it rejected.
 REJECTED = {
     "urls": "rejected in the URL list",
     "images": "rejected in the download",
@@ -91,9 +91,11 @@ def _quantities(
     for stage in stages:
         quantities[REJECTED.get(stage.stage, stage.stage)] = stage.total - stage.kept
     rejected = stages[-1].rejected
-    quantities["of these, images of the validation split"] = rejected.get("in_validation", 0)
-    quantities["of these, near-duplicates of its images"] = rejected.get("near_duplicate_of_validation", 0)
-    quantities |= {PAIRS: pairs, "pairs of the URL list (%)": round(100 * pairs / rows, 2) if rows else 0}
+    packing = REJECTED["shards"]
+    quantities[f"{packing}: images of the validation split"] = rejected.get("in_validation", 0)
+    near_duplicates = rejected.get("near_duplicate_of_validation", 0)
+    quantities[f"{packing}: near-duplicates of validation images"] = near_duplicates
+    quantities |= {PAIRS: pairs, "pairs (% of the URL list)": round(100 * pairs / rows, 2) if rows else 0}
     if paper:
         quantities |= {PAPER_PAIRS: paper[1], PAPER_SHARE: round(100 * paper[1] / paper[0], 2)}
     quantities |= {

@@ -66,7 +66,7 @@ class Log:
 
     @property
     def config_sha256(self) -> str:
-        """SHA-256 of what determines the run (its identity, recipe and model) as sorted JSON."""
+        """SHA-256 of the run's identity, recipe and model configuration as sorted JSON."""
         config = {key: self.starts[-1][key] for key in ("run", "recipe", "model_config")}
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
@@ -79,7 +79,7 @@ def read_log(
 ) -> Log:
     """Read the log of a run; the arguments name the keys that each kind of event must have.
 
-    Raises `InputError` with the number of the line that `cloob train` cannot have written.
+    Raises `InputError` with the number of the first invalid line.
     """
     events = _read_events(path, {"start": start, "step": step, "validation": validation})
     starts, steps, validations = [], [], []
@@ -107,7 +107,7 @@ def read_timed_log(path: Path, start: Sequence[str] = ("run", "processes", "devi
 def read_logs(
     paths: Sequence[Path], step: Sequence[str] = (), validation: Sequence[str] = ("epoch",)
 ) -> Iterator[Log]:
-    """The logs in the order of their paths; arguments as of `read_log`. Raises `InputError`."""
+    """The logs in the order of their paths; for the arguments see `read_log`. Raises `InputError`."""
     check_logs_given(paths)
     return (read_log(path, step=step, validation=validation) for path in sorted(paths))
 

@@ -28,9 +28,9 @@ _GUESSES = {"accuracy_top5": 5}  # metric -> number of guesses, which multiplies
 def read_long_table(paths: Sequence[Path], protocol: str = "zeroshot") -> pd.DataFrame:
     """Result files of one protocol -> table with columns `COLUMNS`, in the paper's order.
 
-    The metrics of a linear probe's first features keep their name; those of further features get it as a
-    suffix, as in `accuracy_before_projection`. Raises `InputError` if the first features are not the same in
-    all files, if seeds were evaluated differently, or if a result is given twice.
+    The metrics of a linear probe's first features keep their name; the name of other features is appended, as
+    in `accuracy_before_projection`. Raises `InputError` if the first features are not the same in all files,
+    if seeds were evaluated differently, or if a result is given twice.
     """
     results = [(path, read_result(path, protocol)) for path in paths]
     rows = [row for path, result in results for row in _rows(path, result)]
@@ -54,8 +54,8 @@ def sort_rows(table: pd.DataFrame) -> pd.DataFrame:
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV with floats in their shortest exact form: equal numbers give equal bytes.
 
-    Text is not escaped for spreadsheets, the file is for programs. Bytes of file names that are not UTF-8
-    become escapes.
+    Text is not escaped for spreadsheets, because the file is for programs. Bytes of file names that are not
+    UTF-8 become escapes.
     """
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", errors="backslashreplace")

@@ -24,7 +24,7 @@ _METRICS = {
     ("embedding_structure", "ajne_image"): ("ajne_score", "image_embeddings"),
     ("embedding_structure", "ajne_text"): ("ajne_score", "text_embeddings"),
 }
-# Some columns of the tables on YFCC name no epoch; the paper reports epoch 28 there.
+# Some columns of the paper's YFCC tables do not name an epoch; they report epoch 28.
 _DEFAULT_EPOCH = {"YFCC15M": 28}
 # (pretraining, split) -> rows of the URL list, and the pairs that the authors had: for Conceptual Captions
 # the images that were online, for YFCC OpenAI's subset.
@@ -55,7 +55,7 @@ class Published:
     source: str
 
     def contains(self, mean: float) -> bool | None:
-        """Whether a measured mean lies within mean ± std of the paper; None without a std."""
+        """Whether a measured mean is within mean ± std of the paper; None without a std."""
         return None if self.std is None else round(abs(mean - self.mean), 9) <= self.std
 
 
@@ -88,17 +88,17 @@ def read_paper(path: Path) -> pd.DataFrame:
 
 
 def paper_corpus_size(corpus: str, split: str) -> tuple[int, int] | None:
-    """Rows of the URL list and pairs that the paper had of a split; None for other corpora."""
+    """Rows of the URL list, and pairs that the authors obtained, of a split; None for other corpora."""
     return _CORPUS_SIZES.get((corpus.upper(), split))
 
 
 def _pretrainings(corpus: str) -> tuple[str, str]:
-    """The paper's names of a corpus; its figures do not name theirs, which is inferred."""
+    """The paper's names of a corpus; its figures do not name their corpus, so it is inferred."""
     return corpus.upper(), f"{corpus.upper()} (inferred)"
 
 
 class Paper:
-    """Lookup of published numbers. Raises `InputError` if the file is not the table of them."""
+    """Lookup of published numbers. Raises `InputError` if the file has another format."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -46,7 +46,7 @@ def read_result(
 
     The file must have `keys`, and its run `run_keys`.
     """
-    what = f"not a result of `cloob evaluate`{f', {protocol}' if protocol else ''}"
+    description = f"not a result of `cloob evaluate`{f', {protocol}' if protocol else ''}"
     remedy = "delete it and evaluate the run again"
     result = read_json(path, "no such result; evaluate the run", remedy)
     problem = type_error(result, {"run": {"*": ANYTHING}, "*": ANYTHING})
@@ -59,7 +59,7 @@ def read_result(
         run_required = {key: _RUN.get(f"?{key}", (str,)) for key in run_keys}
         problem = type_error(result, _SCHEMA | required | {"run": _RUN | run_required})
     if problem is not None:
-        raise InputError(f"{path}: {what}: {problem}; {remedy}")
+        raise InputError(f"{path}: {description}: {problem}; {remedy}")
     return result
 
 
@@ -85,6 +85,7 @@ def nested(content: dict[str, Any], *keys: str) -> Any:
     value: Any = content
     for key in keys:
         if not isinstance(value, dict) or key not in value:
-            raise InputError(f"{content['path']}: it has no {'.'.join(keys)}; evaluate the checkpoint again")
+            missing = ".".join(keys)
+            raise InputError(f"{content['path']}: key {missing} is missing; evaluate the checkpoint again")
         value = value[key]
     return value

@@ -1,4 +1,4 @@
-"""The results and logs of a table: what is available, what is missing, and the paper's numbers."""
+"""The results and logs of a table, available and missing, and the paper's numbers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class ResultSet:
     ) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame, pd.DataFrame]]:
         """(corpus, architecture, recipe, epoch) with its values and missing targets, in the paper's order.
 
-        Logs (protocol `train`) do not make groups; their values and gaps are added to those of their epoch.
+        Logs (protocol `train`) do not form groups; they are added to the group of their epoch.
         """
         values = self.values[self.values.protocol.isin(protocols)]
         missing = self.missing[self.missing.protocol.isin(protocols)]

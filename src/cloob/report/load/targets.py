@@ -1,4 +1,4 @@
-"""Result files and logs identified by their paths, which also names the targets that are missing."""
+"""Result files and logs identified by their paths, so that missing files are identified too."""
 
 import os
 import re

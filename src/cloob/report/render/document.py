@@ -1,4 +1,4 @@
-"""Tables for readers, rendered as Markdown and LaTeX (booktabs) with Jinja templates, beside a long CSV."""
+"""Formatted tables, rendered as Markdown and LaTeX (booktabs) with Jinja templates, beside a long CSV."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from cloob.report.render.markdown import markdown_prose, markdown_text
 from cloob.report.render.text import MAX_LENGTH, Prose, printable
 
 # Sections with more columns than this span both columns of a two-column page.
-_MAX_COLUMNS_OF_ONE = 5
+_MAX_NARROW_COLUMNS = 5
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Section:
     @property
     def environment(self) -> str:
         """The LaTeX environment: `table*` spans both columns of a page."""
-        return "table*" if len(self.columns) > _MAX_COLUMNS_OF_ONE else "table"
+        return "table*" if len(self.columns) > _MAX_NARROW_COLUMNS else "table"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Text from configs, files and servers as plain text: what all output formats share.
+"""Plain text from configs, files and servers: the normalization that all output formats share.
 
 Escaping per format: `markdown.py`, `latex.py`; HTML is generated from the Markdown (`html.py`); figures use
 `style.figure_text`.

@@ -13,11 +13,11 @@ _RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired differences `first - second`: mean, confidence interval, and the test that they are above 0.
+    """Paired differences `first - second`: mean, confidence interval, and p-value of a test against 0.
 
     `low` and `high` are the 95% percentile bootstrap interval of the mean over pairs (None below two pairs).
-    `p` is of the one-sided Wilcoxon signed-rank test, exact up to 13 pairs; `min_attainable_p` is the
-    smallest p that this number of pairs can give, 2^-pairs.
+    `p` is the p-value of the one-sided Wilcoxon signed-rank test, exact up to 13 pairs; `min_attainable_p` is
+    the smallest p that this number of pairs can attain, 2^-pairs.
     """
 
     pairs: int
@@ -29,7 +29,7 @@ class Comparison:
 
 
 def compare(first: pd.Series, second: pd.Series, sign: int = 1) -> Comparison:
-    """Compare values indexed by seed; seeds that only one of the two has are ignored.
+    """Compare values indexed by seed; seeds that occur in only one of the two are ignored.
 
     `sign` -1 tests whether `first` is below `second`; the effect remains first - second.
     """

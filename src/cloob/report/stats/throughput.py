@@ -1,17 +1,17 @@
-"""Training throughput from the events of a log; also used to estimate the cost of runs that are planned."""
+"""Training throughput from the events of a log; also used to estimate the cost of planned runs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # The plan of a workflow must not wait for this import.
+if TYPE_CHECKING:  # planning the workflow must not wait for this import
     import pandas as pd
 
 
 def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
     """Pairs per second and process of every step that has a rate.
 
-    A run may resume with another number of processes: each step counts those it ran on.
+    A run may resume with another number of processes: each step uses the number that it ran on.
     """
     rates, processes = [], 1
     for event in events:
@@ -23,7 +23,7 @@ def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Medians over steps, and the time of all steps with the part of it spent waiting for data."""
+    """Medians over steps, the total time of all steps, and the time spent waiting for data."""
 
     pairs_per_second: float
     pairs_per_second_and_process: float

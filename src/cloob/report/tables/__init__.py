@@ -1,4 +1,4 @@
-"""The tables: a module with a constant `TABLE` and a function `build(inputs) -> (document, long table)` each.
+"""The tables; each module defines `TABLE` and `build(inputs) -> (document, long table)`.
 
-The other modules here are what several tables share.
+Modules without a constant `TABLE` contain code that several tables share.
 """

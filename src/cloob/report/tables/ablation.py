@@ -1,4 +1,4 @@
-"""The ablation: all objectives side by side, in the metrics by which the paper compares them."""
+"""The ablation: all objectives side by side, in all metrics that the paper uses."""
 
 from collections.abc import Iterator
 
@@ -42,8 +42,8 @@ def build(inputs: Inputs) -> Table:
         grids.append(grid)
         sections.append(grid_section(grid, results.title(group), "Metric"))
     remark = (
-        "Means over test sets: for the seeds that have all of them. 1 − p: the factor of InfoNCE's gradient, "
-        "see the table of claims."
+        "Means over test sets: only seeds with results for all test sets. 1 − p: the saturation factor of "
+        "InfoNCE's gradient."
     )
     title = "Ablation of loss and Hopfield retrieval"
     return (

@@ -36,9 +36,9 @@ _REMARKS = [
     "Effect: mean difference of the two objectives, paired by seed, with its unit in parentheses; 95% CI: "
     "percentile bootstrap over pairs; p: one-sided Wilcoxon signed-rank test, exact, with Holm's correction "
     "over the test sets for claims about single test sets.",
-    f"Verdict: `{TOO_FEW}` if the smallest p that this number of pairs can attain (Min. p, corrected alike) "
-    f"is above {LEVEL}; otherwise `supported` if p ≤ {LEVEL}, else `not supported`. Not supported does not "
-    "mean refuted.",
+    f"Verdict: `{TOO_FEW}` if the smallest p that this number of pairs can attain (Min. p, with the same "
+    f"correction) is above {LEVEL}; otherwise `supported` if p ≤ {LEVEL}, else `not supported`. Not "
+    "supported does not mean refuted.",
 ]
 
 
@@ -132,7 +132,7 @@ def _missing(grid: Grid, hypothesis: Hypothesis) -> list[str]:
         elif not (grid.values.objective == objective).any():
             parts += [*separator, *not_in_grid(objective)]
         elif not grid.block(row)[objective].notna().any():
-            reason = " in its files, which an older version wrote; build them again"
+            reason = " in its result files (written by an older version); build them again"
             parts += [*separator, f"{title}: no ", Code(row.metric), reason]
     return parts
 

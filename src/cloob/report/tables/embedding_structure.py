@@ -21,9 +21,9 @@ _METRICS: Metrics = [
     ("modality_gap", "Modality gap", 1, 3, 0),
 ]
 _REMARK = (
-    "Effective eigenvalues: the fewest whose sum is 99% of the trace of the covariance. The Ajne statistic "
-    "grows with the number of images; the paper's values are read off a figure whose number of images is "
-    "unknown."
+    "Effective eigenvalues: the fewest eigenvalues that sum to at least 99% of the trace of the covariance. "
+    "The Ajne statistic grows with the number of images; the paper's values are read off a figure whose "
+    "number of images is unknown."
 )
 
 

@@ -16,7 +16,7 @@ MEAN = "mean"  # the `dataset` of a row with the mean over test sets
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a grid: which values it shows, and how they are printed."""
+    """A row of a grid: the selection of its values, and their number format."""
 
     protocol: str
     dataset: str

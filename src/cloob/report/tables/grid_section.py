@@ -22,22 +22,22 @@ def grid_section(
 ) -> Section:
     """Print a grid; `chance` adds a last column with the chance level of each dataset."""
     objectives = grid.columns()
-    # The paper's numbers have columns of their own beside two objectives, and rows of their own below more.
-    rows_of_published = len(objectives) > 2
-    columns_of_published = {
+    # The paper's numbers are in extra columns for up to two objectives, and in extra rows for more.
+    has_published_rows = len(objectives) > 2
+    published_columns = {
         objective
         for objective in objectives
-        if not rows_of_published and any(grid.published(row, objective) for row in grid.rows)
+        if not has_published_rows and any(grid.published(row, objective) for row in grid.rows)
     }
-    compares = {CLOOB, CLIP} <= set(objectives)
+    has_comparison = {CLOOB, CLIP} <= set(objectives)
     pairs = [grid.comparison(row).pairs for row in grid.all_rows]
-    tests = compares and max(pairs, default=0) > 1
+    has_tests = has_comparison and max(pairs, default=0) > 1
     header = [first_header]
     for objective in objectives:
         header.append(OBJECTIVE_TITLES[objective])
-        header += [_PUBLISHED] if objective in columns_of_published else []
-    header += [f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}"] if compares else []
-    header += ["95% CI", "p", *(["p (Holm)"] if grid.has_family else [])] if tests else []
+        header += [_PUBLISHED] if objective in published_columns else []
+    header += [f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}"] if has_comparison else []
+    header += ["95% CI", "p", *(["p (Holm)"] if grid.has_family else [])] if has_tests else []
     header += ["Chance"] if chance else []
     footnotes, marks = _missing_footnotes(grid)
     lines: list[list[Cell | str]] = []
@@ -47,17 +47,17 @@ def grid_section(
         for objective in objectives:
             text = mean_std(block[objective], row.decimals)
             line.append(Cell(text, objective == best, _marks_of(marks, objective, row)))
-            if objective in columns_of_published:
+            if objective in published_columns:
                 line.append(_published_cell(block[objective], grid.published(row, objective), row))
         comparison = grid.comparison(row)
-        line += [number(comparison.effect, row.decimals, signed=True)] if compares else []
-        if tests:
+        line += [number(comparison.effect, row.decimals, signed=True)] if has_comparison else []
+        if has_tests:
             line.append(interval(comparison.low, comparison.high, row.decimals))
             line.append(probability(comparison.p if row.better else None))
             line += [probability(p_holm)] if grid.has_family else []
         line += [number(100 * chance[row.dataset])] if chance and row.dataset in chance else []
         lines.append(line + [MISSING] * (len(header) - len(line)))
-        if rows_of_published and any(grid.published(row, objective) for objective in objectives):
+        if has_published_rows and any(grid.published(row, objective) for objective in objectives):
             cells = [
                 _published_cell(block[objective], grid.published(row, objective), row)
                 for objective in objectives
@@ -65,7 +65,7 @@ def grid_section(
             lines.append([_PUBLISHED, *cells, *[""] * (len(header) - 1 - len(cells))])
     seeds = ", ".join(f"{OBJECTIVE_TITLES[objective]} {grid.seeds(objective)}" for objective in objectives)
     remarks = [f"Seeds: {seeds}."]
-    remarks += [_attainable_p(pairs, len(grid.rows) if grid.has_family else 0)] if tests else []
+    remarks += [_attainable_p(pairs, len(grid.rows) if grid.has_family else 0)] if has_tests else []
     columns = "l" + "r" * (len(header) - 1)
     return Section(title, columns, header, lines, footnotes, len(grid.means), remarks)
 

@@ -1,4 +1,4 @@
-"""What the tables of grids share: documents, long CSVs, accuracies per test set, and lists of metrics."""
+"""Code that the grid tables share: documents, long CSVs, accuracies per test set, and lists of metrics."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from cloob.report.tables.grid_section import grid_section
 Table = tuple[Document, pd.DataFrame]
 Metrics = Sequence[tuple[str, str, float, int, int]]  # metric, label, scale, decimals, better
 
-ACCURACY = "accuracy"  # what the paper reports for every test set
+ACCURACY = "accuracy"  # the metric that the paper reports for every test set
 _SIDES = ("image", "text")
 EIGENVALUES: Metrics = [
     (f"effective_eigenvalues_{side}", f"Effective eigenvalues, {side} ↑", 1, 1, 1) for side in _SIDES
@@ -73,7 +73,8 @@ def accuracy_table(
             sections.append(grid_section(grid, results.title(group) + suffix, "Test set", chance))
     remarks = [
         SEEDS_REMARK,
-        "Chance: 1 / number of classes. Mean: over all test sets above, for the seeds that have all of them.",
+        "Chance: 1 / number of classes. Mean: over all test sets above; only seeds with results for all of "
+        "them.",
         TEST_REMARK,
         *remarks,
     ]

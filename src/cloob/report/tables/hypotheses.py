@@ -14,7 +14,7 @@ from cloob.report.tables.grid import MEAN, Row
 
 SUPPORTED, NOT_SUPPORTED, TOO_FEW = "supported", "not supported", "not enough runs"
 _LOSS_TITLES = {"infonce": "InfoNCE", "infoloob": "InfoLOOB"}
-# (loss, Hopfield retrieval) -> objective of the ablation; the first registered one.
+# (loss, Hopfield retrieval) -> objective of the ablation (the first one registered with this combination).
 _ABLATION: dict[tuple[str, bool], str] = {}
 for _name, _objective in OBJECTIVES.items():
     _ABLATION.setdefault((_objective.loss, _objective.hopfield), _name)

@@ -88,6 +88,6 @@ def _document(table: pd.DataFrame, labels: Labels) -> Document:
         "In the training corpus: near-duplicates, whose 256-bit perceptual hashes differ in at most "
         f"{distances} bits. This detects re-encoded and resized copies, but not mirrored ones or crops of "
         "more than 1%. Not comparable: images without structure, such as a single color.",
-        "The images are listed in evaluate/overlap in the results folder.",
+        "The image names are listed in the folder evaluate/overlap of the results.",
     ]
     return Document("Train-test overlap", sections, remarks)

@@ -25,7 +25,7 @@ _COLUMNS = [
 ]
 _REMARK = (
     "Config: SHA-256 of the run's identity, recipe and model. Data: SHA-256 of the content of the training "
-    "shards. Both hashes and the commit are in full in the CSV. Hours without start-up and validation."
+    "shards. The CSV contains both hashes and the commit in full. Hours exclude start-up and validation."
 )
 
 

@@ -18,7 +18,7 @@ from cloob.report.stats.throughput import throughput
 TABLE = Entry(
     category="Training",
     help="training throughput by hardware",
-    caption="Training throughput of each kind of run, by hardware, and the fraction of the time spent "
+    caption="Training throughput of each kind of run, by hardware, and the percentage of the time spent "
     "waiting for data.",
     inputs=("logs",),
 )
@@ -35,7 +35,7 @@ _KIND = ["corpus", "architecture", "objective", "recipe"]
 _GROUP = [*_KIND, "processes", "device"]
 _REMARK = (
     "Medians over the steps of a run and the fraction of the time spent waiting for data; mean ± sample "
-    "standard deviation over seeds. Hours without start-up and validation."
+    "standard deviation over seeds. Hours exclude start-up and validation."
 )
 
 
