@@ -157,6 +157,15 @@ def test_names_that_cannot_be_directories_or_wildcards_are_rejected(key):
             "corpora.yfcc15m: no validation split; corpora with one: cc3m; choose one as `validation`",
         ),
         (
+            {"corpora": {"yfcc15m": {"train": None, "validation": {"shards": "data/v"}}}},
+            "corpora.yfcc15m: no train split; corpora with one: cc3m; choose one as `corpus` of the runs, or",
+        ),
+        (
+            {"evaluate": {"retrieval_sets": {"x": {"title": "X", "shards": "yfcc15m/validation"}}}},
+            "corpora.yfcc15m: no validation split; corpora with one: cc3m; choose one in "
+            "evaluate.retrieval_sets, or add the split",
+        ),
+        (
             {"testsets": {"gtsrb": {"probe_train_set": "birdsnap"}}},
             "testsets.gtsrb.probe_train_set: birdsnap has no training images of its own; test sets with "
             "training images: country211",
