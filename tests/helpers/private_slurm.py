@@ -114,7 +114,7 @@ class PrivateSlurm:
                 daemon.wait()
 
     def _steps(self, node: str) -> list[int]:
-        """The slurmstepd processes of a node: those that have the log of its daemon open."""
+        """The slurmstepd processes of a node, identified by the log file that they have open."""
         log = self.folder / "log" / f"slurmd.{node}.log"
         steps = []
         for process in Path("/proc").glob("[0-9]*"):

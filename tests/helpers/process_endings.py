@@ -13,7 +13,7 @@ import torch
 
 from cloob.__main__ import run
 
-END_SECONDS = 90  # in which a failed run has to end on a busy machine
+END_SECONDS = 90  # within this time, a failed run has to exit on a busy machine
 
 
 def process_tree(pid):

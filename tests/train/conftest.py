@@ -1,3 +1,5 @@
+"""Tiny shards, models and runs for the tests of training."""
+
 import io
 import json
 from hashlib import sha256

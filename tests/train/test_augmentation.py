@@ -1,3 +1,5 @@
+"""The random resized crop has torchvision's distribution and open_clip's pixels."""
+
 import io
 
 import numpy as np

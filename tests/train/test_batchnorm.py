@@ -1,3 +1,5 @@
+"""BatchNorm running statistics over the micro-batches of a step."""
+
 import torch
 from torch import nn
 

@@ -1,3 +1,5 @@
+"""Loading of image-text pairs: decoding, tokens, fallbacks for damaged images, system errors."""
+
 import errno
 import os
 import re

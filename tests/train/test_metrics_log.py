@@ -1,3 +1,5 @@
+"""The log of a run: truncation on resume, damaged lines, TensorBoard, W&B, a full disk."""
+
 import errno
 import json
 import resource

@@ -1,3 +1,5 @@
+"""AdamW's parameter groups and hyperparameters."""
+
 from cloob.models.clip import build_model
 from cloob.models.config import model_config
 from cloob.train.optimizer import make_optimizer

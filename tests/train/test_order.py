@@ -1,3 +1,5 @@
+"""The order of samples: permutations, blocks and windows, fallbacks, any number of processes."""
+
 import itertools
 import re
 

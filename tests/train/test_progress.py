@@ -1,3 +1,5 @@
+"""Console progress of a run."""
+
 import re
 
 from cloob.train import progress

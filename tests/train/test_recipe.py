@@ -1,3 +1,5 @@
+"""Recipes: command-line flags, constraints and run names."""
+
 import argparse
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""The learning-rate schedules."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Checkpoints: atomic, pruned, rejected if they belong to another run, skipped if damaged."""
+
 import errno
 import os
 import re

@@ -32,7 +32,7 @@ def model_config(architecture: str) -> ModelConfig:
         hint = (
             f"did you mean {' or '.join(similar)}?"
             if similar
-            else "give the name of an open_clip model, or a file NAME.json"
+            else "give the name of an open_clip model, or a JSON file"
         )
         raise InputError(f"{architecture}: not a model of open_clip; {hint}")
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     table = verbs.add_parser(
         "table",
         help="make a table from result files, logs or row accounting",
-        description="Write all numbers of a table as a long CSV, and the formatted table beside it as .md "
-        "and .tex. With --allow-missing, cells without results show a dash, and a footnote names the files "
-        "to build.",
+        description="Write all numbers of a table as a long CSV, and the formatted table beside it as .md\n"
+        "and .tex. With --allow-missing, cells without results show a dash, and a footnote\n"
+        "names the files to build.",
         epilog=_list_entries("tables", tables()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     table.add_argument("name", choices=tables(), metavar="NAME", help="name of the table, listed below")
     _add_inputs(table, tables().values())
@@ -36,6 +38,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="draw a figure from result files, logs or row accounting",
         description="Write a figure as .png, .svg and .pdf, with its data beside it as .csv.",
         epilog=_list_entries("figures", figures()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     figure.add_argument("name", choices=figures(), metavar="NAME", help="name of the figure, listed below")
     _add_inputs(figure, figures().values())
@@ -55,8 +58,17 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _list_entries(kind: str, entries: dict[str, Entry]) -> str:
-    listed = (f"{name}: {entry.help} (from {', '.join(entry.inputs)})" for name, entry in entries.items())
-    return f"{kind}: {'; '.join(listed)}"
+    """The names with their help and inputs, an indented paragraph each."""
+    paragraphs = [
+        textwrap.fill(
+            f"{name}: {entry.help} (from {', '.join(entry.inputs)})",
+            width=88,
+            initial_indent="  ",
+            subsequent_indent="      ",
+        )
+        for name, entry in entries.items()
+    ]
+    return "\n".join([f"{kind}:", *paragraphs])
 
 
 def _add_inputs(parser: argparse.ArgumentParser, entries: Iterable[Entry]) -> None:

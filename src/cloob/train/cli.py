@@ -17,7 +17,7 @@ from cloob.train.signals import StopRequest, graceful_stop
 EXIT_STOPPED = 75
 
 _EPILOG = f"""\
-To start a run by hand, with any number of processes that divides the number of micro-batches per batch:
+To start a run manually, with any number of processes that divides the number of micro-batches per batch:
   one process:   cloob train ...
   one node:      cloob train --processes 4 ...   (starts them with torchrun)
   two nodes:     srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1 --cpus-per-task 9 \\
@@ -34,7 +34,7 @@ On SIGTERM or SIGUSR1, a run finishes the step, saves a checkpoint and exits wit
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `cloob train`."""
     parser.description = (
-        "Train one run on shards; writes final.pt, metrics.jsonl and open_clip/ to its folder. After an "
+        "Train one run on shards; writes final.pt, metrics.jsonl and open_clip/ to its folder. After an\n"
         "interruption, rerun it with any number of processes; it resumes from the latest valid checkpoint."
     )
     parser.epilog = _EPILOG

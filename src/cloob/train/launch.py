@@ -89,7 +89,7 @@ def die_with_launcher() -> None:
 def record_exception(error: BaseException) -> None:
     """Report the exception to torchrun, unless it is the consequence of another process's failure.
 
-    If torchrun was started by hand, the cause is also printed once more below its long report.
+    If torchrun was started manually, the cause is also printed once more below its long report.
     """
     if "TORCHELASTIC_ERROR_FILE" in os.environ and not isinstance(error, PeerLostError):
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler

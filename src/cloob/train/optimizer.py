@@ -7,7 +7,7 @@ from torch import nn
 
 from cloob.train.recipe import Recipe
 
-# No weight decay for parameters whose name contains one of these. The authors' list lacks `downsample.1`, so
+# No weight decay for parameters whose name contains any of these. The authors' list lacks `downsample.1`, so
 # the BatchNorm weights of the ResNet's shortcuts are decayed, there and here.
 NO_WEIGHT_DECAY = ("bn", "ln", "bias", "logit_scale")
 

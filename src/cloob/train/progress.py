@@ -24,14 +24,14 @@ class Progress:
         now, step, steps = time.monotonic(), int(values["step"]), int(values["steps"])
         if now - self._printed < _SECONDS_BETWEEN_LINES and step < steps:
             return
-        done, elapsed = step - self._step, max(now - self._printed, 1e-9)
-        speed = done * self.batch_size / elapsed  # including validation and checkpoints
-        remaining = timedelta(seconds=round((steps - step) * elapsed / done))
+        steps_done, elapsed = step - self._step, max(now - self._printed, 1e-9)
+        speed = steps_done * self.batch_size / elapsed  # including validation and checkpoints
+        remaining = timedelta(seconds=round((steps - step) * elapsed / steps_done))
         print(
             f"{self.name}: step {step:,}/{steps:,} epoch {values['epoch']:.2f}"
             f" | loss {values['loss']:.4f} 1/tau {values['inv_temperature']:.2f}"
             f" lr {values['learning_rate']:.2e}"
-            f" | data {self._data_seconds / done:.3f} s batch {self._batch_seconds / done:.3f} s"
+            f" | data {self._data_seconds / steps_done:.3f} s batch {self._batch_seconds / steps_done:.3f} s"
             f" | {speed:,.0f} samples/s ({speed / self.processes:,.0f} per process) | {remaining} left",
             flush=True,
         )

@@ -120,17 +120,19 @@ def test_testset_can_use_the_training_images_of_another(
     write_spec: Callable, tmp_path: Path, checkpoint: Path
 ) -> None:
     folder = colors(tmp_path / "set", train=[6] * 6, test=[3] * 6, shifted=[3] * 6)
-    one = write_spec(tmp_path / "one.yaml", name="one", train="train", classes=NAMES)
+    source = write_spec(tmp_path / "source.yaml", name="source", train="train", classes=NAMES)
     other = write_spec(tmp_path / "other.yaml", name="other", test="shifted", classes=NAMES)
-    assert run(checkpoint, tmp_path / "out", (one, folder), (other, folder), training=("other=one",)) == 0
-    results = [result_of(tmp_path / "out" / f"{name}.json") for name in ("one", "other")]
+    assert (
+        run(checkpoint, tmp_path / "out", (source, folder), (other, folder), training=("other=source",)) == 0
+    )
+    results = [result_of(tmp_path / "out" / f"{name}.json") for name in ("source", "other")]
     assert results[0]["training"] == results[1]["training"]
     assert results[0]["probes"][0]["sweep"] == results[1]["probes"][0]["sweep"]
     assert results[0]["dataset_sha256"] != results[1]["dataset_sha256"]
 
-    again, before = tmp_path / "again", (tmp_path / "out" / "one.json").read_bytes()
-    assert run(checkpoint, again, (one, folder)) == 0
-    assert (again / "one.json").read_bytes() == before
+    again, before = tmp_path / "again", (tmp_path / "out" / "source.json").read_bytes()
+    assert run(checkpoint, again, (source, folder)) == 0
+    assert (again / "source.json").read_bytes() == before
 
 
 def test_up_to_date_result_is_not_recomputed(write_spec: Callable, tmp_path: Path, checkpoint: Path) -> None:

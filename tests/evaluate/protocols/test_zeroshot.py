@@ -214,13 +214,13 @@ def test_sample_predictions_have_the_top_five_classes(
     Image.new("RGB", (600, 300)).save(folder / "test" / "red" / "0.png")
     spec_path = write_spec(tmp_path / "d.yaml", classes=names, prompts=PROMPTS)
     assert evaluate(checkpoint, tmp_path / "out", (spec_path, folder)) == 0
-    shown = json.loads((tmp_path / "out" / "predictions" / "colors.json").read_text())
-    assert (shown["protocol"], shown["dataset"], shown["images"]) == ("predictions", "colors", 12)
-    assert len({sample["image"] for sample in shown["samples"]}) == len(shown["samples"]) == 8
+    content = json.loads((tmp_path / "out" / "predictions" / "colors.json").read_text())
+    assert (content["protocol"], content["dataset"], content["images"]) == ("predictions", "colors", 12)
+    assert len({sample["image"] for sample in content["samples"]}) == len(content["samples"]) == 8
     model = load_model(checkpoint)
     weights, model = oracle_weights(checkpoint, names, PROMPTS), model.double()
     scale = model.logit_scale.exp().item()
-    for sample in shown["samples"]:
+    for sample in content["samples"]:
         assert names[sample["label"]] == sample["image"].split("/")[0]
         assert sample["class"] == names[sample["label"]]
         thumbnail = Image.open(io.BytesIO(base64.b64decode(sample["image_jpeg"])))

@@ -337,9 +337,9 @@ LEFTOVERS += ["desktop.ini", ".nfs000000000001", ".Trash-1000", "$RECYCLE.BIN", 
 
 @pytest.mark.parametrize("split", ["test", "train", "validation"])
 @pytest.mark.parametrize("kind", ["file", "folder"])
-@pytest.mark.parametrize("where", ["beside the classes", "in a class"])
+@pytest.mark.parametrize("location", ["beside the classes", "in a class"])
 def test_leftovers_are_neither_classes_nor_images(
-    write_spec: Callable, tmp_path: Path, make_testset: Callable, split: str, kind: str, where: str
+    write_spec: Callable, tmp_path: Path, make_testset: Callable, split: str, kind: str, location: str
 ) -> None:
     folder = make_testset({"a": 1, "b": 1, "c": 1})
     for other in ("train", "validation"):
@@ -349,7 +349,7 @@ def test_leftovers_are_neither_classes_nor_images(
     clean = read(write_spec, tmp_path, folder, split, **changes)
     expected = clean.names, clean.targets, clean.content_sha256(tmp_path / "cache")
     for name in [*LEFTOVERS, "0.png.part", ".old"]:
-        path = folder / split / ("b" if where == "in a class" else "") / name
+        path = folder / split / ("b" if location == "in a class" else "") / name
         if kind == "folder":
             path.mkdir()
             shutil.copy(folder / "test" / "a" / "0.png", path / "1.png")

@@ -388,10 +388,10 @@ def test_missing_training_class_of_gtsrb_is_rejected(tmp_path: Path, capfd) -> N
     assert "1 of the 43 class folders are missing ('7')" in error_of(capfd)
 
 
-@pytest.mark.parametrize("where", ["", "00000"])
-def test_leftovers_in_official_files_are_ignored(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("location", ["", "00000"])
+def test_leftovers_in_official_files_are_ignored(tmp_path: Path, location: str) -> None:
     root = gtsrb_local_files(tmp_path / "local_files", [f"{label:05d}" for label in range(43)])
-    training = root / "gtsrb" / "GTSRB" / "Training" / where
+    training = root / "gtsrb" / "GTSRB" / "Training" / location
     (training / ".ipynb_checkpoints").mkdir()
     (training / ".ipynb_checkpoints" / "1-checkpoint.ppm").write_bytes(image_bytes(form="PPM"))
     (training / "._00000_00000.ppm").write_bytes(b"resource fork")

@@ -64,16 +64,16 @@ def fit_probe(
         if correct > best_correct:
             best, best_correct = fit, correct
     assert best is not None
-    both = (torch.cat([train[0], validation[0]]), torch.cat([train[1], validation[1]]))
-    [refit] = _fit_present_classes(both, classes, [best.l2_strength], title, best)
+    combined = (torch.cat([train[0], validation[0]]), torch.cat([train[1], validation[1]]))
+    [refit] = _fit_present_classes(combined, classes, [best.l2_strength], title, best)
     converged &= refit.converged
     # Individual predictions depend on the last digits of the final fit, and must equal scikit-learn's.
     [final] = _fit_present_classes(
-        both, classes, [best.l2_strength], title, refit, FINAL_TOLERANCE, torch.float64
+        combined, classes, [best.l2_strength], title, refit, FINAL_TOLERANCE, torch.float64
     )
     if not converged:
-        print(f"warning: {title}: not all fits converged; {len(both[1])} images", flush=True)
-    absent_classes = classes - len(both[1].unique())
+        print(f"warning: {title}: not all fits converged; {len(combined[1])} images", flush=True)
+    absent_classes = classes - len(combined[1].unique())
     return Probe(final, sweep[::-1], converged, absent_classes)
 
 

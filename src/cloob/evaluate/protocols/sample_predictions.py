@@ -42,8 +42,8 @@ def sample_predictions(folder: LabeledFolder, logits: Tensor, inv_temperature: f
                 "image": folder.names[index],
                 "image_jpeg": _thumbnail(path),
                 "top": [
-                    {"class": folder.class_names[other], "probability": probabilities[other].item()}
-                    for other in top
+                    {"class": folder.class_names[top_label], "probability": probabilities[top_label].item()}
+                    for top_label in top
                 ],
             }
         )

@@ -55,7 +55,7 @@ class Published:
     source: str
 
     def contains(self, mean: float) -> bool | None:
-        """Whether a measured mean lies within mean ± std of the paper; None without a std."""
+        """Whether a measured mean is within mean ± std of the paper; None without a std."""
         return None if self.std is None else round(abs(mean - self.mean), 9) <= self.std
 
 

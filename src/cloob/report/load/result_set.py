@@ -1,4 +1,4 @@
-"""The results and logs of a table: what is available, what is missing, and the paper's numbers."""
+"""The results and logs of a table, available and missing, and the paper's numbers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

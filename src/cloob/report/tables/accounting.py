@@ -15,7 +15,7 @@ from cloob.report.render.text import printable
 
 TABLE = Entry(
     category="Data",
-    help="row accounting: how many rows of each URL list were kept, and why the others were rejected",
+    help="how many rows of each URL list were kept, and why the others were rejected",
     caption="Row accounting: how many rows of each URL list were kept, and why the others were rejected.",
     inputs=("outcomes",),
 )

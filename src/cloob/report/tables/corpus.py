@@ -10,9 +10,9 @@ from cloob.report.render.numbers import MISSING
 
 TABLE = Entry(
     category="Data",
-    help="statistics of each corpus: pairs, rejected rows, image sizes, captions and duplicates",
-    caption="Statistics of each corpus: pairs and rejected rows compared with the paper's, image sizes, "
-    "aspect ratios, captions and duplicates.",
+    help="statistics of each corpus: pairs, rejected rows, image sizes, caption lengths and duplicates",
+    caption="Statistics of each corpus: pairs and rejected rows (compared with the paper), image sizes, "
+    "aspect ratios, caption lengths and duplicates.",
     inputs=("manifests", "outcomes"),
 )
 
