@@ -151,7 +151,7 @@ rule image_text:
         " 2>&1 | tee {log:q}"
 
 
-# Test images that are in a training corpus. One job for all test sets, so that the corpus' index is read once.
+# Test images that are in a training corpus. One job for all test sets, so that the corpus's index is read once.
 rule overlap:
     input:
         **evaluation.testset_inputs(config, config["testsets"]),
