@@ -113,7 +113,7 @@ def test_a_download_summary_reads_all_splits_of_a_corpus():
 
 
 @pytest.mark.usefixtures("tmp_path")
-def test_user_inputs_are_lists_existing_shards_and_test_sets_outside_the_output_directory(tmp_path):
+def test_user_inputs_are_lists_existing_shards_and_test_sets_outside_the_output_folder(tmp_path):
     present = tmp_path / "validation.tsv"
     present.touch()
     config = config_from(

@@ -1,4 +1,4 @@
-"""Check the config, report missing inputs and training costs with the plan, and stop before jobs that must fail."""
+"""Check the config, print missing inputs and training costs with the plan, stop before jobs that must fail."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from snakemake.shell import shell
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 WORKFLOW = Path(workflow.basedir)
-# Every job calls `cloob` from this checkout, whatever environment it runs in.
+# Every job, in any environment, calls `cloob` from this checkout.
 SOURCE = WORKFLOW.parent / "src"
 sys.path.insert(0, str(SOURCE))
 shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
@@ -74,15 +74,15 @@ def stop_if_user_inputs_are_missing(dag):
 
 
 def stop_if_jobs_cannot_start():
-    """Stop before the first job if conda does not work, or if Snakemake cannot submit jobs with these paths."""
+    """Stop before the first job if conda does not work, or Snakemake cannot submit jobs with these paths."""
     if CONDA_PROBLEM:
         raise WorkflowError(CONDA_PROBLEM + environment.CONDA_REMEDY)
     paths = [workflow.main_snakefile, *workflow.overwrite_configfiles]
     path = environment.unsubmittable_path(paths) if workflow.non_local_exec else None
     if path:
         raise WorkflowError(
-            f"Snakemake cannot submit jobs with the path {path}: on a cluster, move checkout, .venv and config "
-            "to paths of letters, digits and - _ . /, or run without --profile"
+            f"Snakemake cannot submit jobs with the path {path}: on a cluster, move checkout, .venv and "
+            "config to paths of letters, digits and - _ . /, or run without --profile"
         )
 
 
