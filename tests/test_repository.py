@@ -44,6 +44,15 @@ def test_ci_lints_tests_and_runs_the_demo() -> None:
         assert re.fullmatch(r"[\w.-]+/[\w./-]+@v\d+", step.get("uses", "a/b@v1"))
 
 
+def test_ci_does_not_rebuild_a_cached_environment() -> None:
+    steps = workflow_steps()
+    cached = [index for index, step in enumerate(steps) if "cache@" in step.get("uses", "")]
+    assert len(cached) == 3
+    for index in cached:
+        assert steps[index + 1]["if"] == f"steps.{steps[index]['id']}.outputs.cache-hit == 'true'"
+        assert steps[index + 1]["run"] == "touch .venv/ready"
+
+
 @pytest.mark.parametrize("name", shell_scripts())
 def test_ci_scripts_are_valid_bash_and_call_existing_targets(name: str) -> None:
     script = shell_scripts()[name]

@@ -1,4 +1,4 @@
-"""User-facing errors: I/O errors become one line with path and remedy, defects keep their traceback."""
+"""User-facing errors: I/O errors become one line with path and remedy, bugs keep their traceback."""
 
 import errno
 import os
@@ -118,7 +118,7 @@ def test_damaged_content_is_not_an_io_error(tmp_path: Path, read: Callable[[Path
     with pytest.raises((OSError, RuntimeError, pa.ArrowException, UnidentifiedImageError)) as raised:
         read(tmp_path)
     assert io_errno(raised.value) is None
-    assert user_message(raised.value) is None  # callers handle it; uncaught, it is a defect with a traceback
+    assert user_message(raised.value) is None  # callers handle it; uncaught, it is a bug with a traceback
 
 
 def test_out_of_memory_is_an_io_error(tmp_path: Path) -> None:

@@ -32,5 +32,5 @@ def test_other_formats_raise_input_error_with_a_remedy(tmp_path: Path, content: 
 
 
 @pytest.mark.parametrize("content", [b"", b"a", b"a\tb", b"BZ", "\u00e9\u00e9".encode(), b"<3 you\thttp://x"])
-def test_text_is_not_taken_for_another_format(content: bytes) -> None:
+def test_text_is_not_recognized_as_another_format(content: bytes) -> None:
     assert describe_non_text(content) is None

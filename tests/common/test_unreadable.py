@@ -1,6 +1,6 @@
-"""Every reader of a file reports an I/O error of the system as such, and does not take the file for damaged.
+"""Every reader of a file reports an I/O error of the system as such, not as a damaged file.
 
-A stage that took an intact file for damaged would delete it, recompute it for days, or start from scratch.
+A stage that mistook an intact file for a damaged one would delete it, recompute it for days, or start over.
 """
 
 import encodings.utf_8_sig  # noqa: F401 (otherwise imported when no file can be opened)

@@ -27,7 +27,7 @@ NUM_IMAGES = 23
 
 def caption(number: int) -> str:
     """The caption of image `number` (0-based)."""
-    return f"picture {number} of „Köln“"
+    return f"image {number} of „Köln“"
 
 
 def uid(row: int) -> str:
@@ -42,7 +42,7 @@ def write_download(folder: Path, rows: Sequence[UrlRow], parts: int = 2) -> tupl
     numbers = range(1, len(rows) + 1)
     table = {
         "uid": [uid(number) for number in numbers],
-        "url": [f"http://pictures.example/{number}.jpg" for number in numbers],
+        "url": [f"http://images.example/{number}.jpg" for number in numbers],
         "caption": [caption for caption, _ in rows],
         "row": list(numbers),
     }

@@ -19,8 +19,8 @@ def flip_bits(hash: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarr
 
 
 def search(first: np.ndarray, second: np.ndarray, distance: int) -> list[Pair]:
-    found = [np.stack(pairs, axis=1) for pairs in find_near_duplicates(first, second, distance)]
-    return sorted(map(tuple, np.concatenate([np.empty((0, 3), int), *found]).tolist()))
+    matches = [np.stack(pairs, axis=1) for pairs in find_near_duplicates(first, second, distance)]
+    return sorted(map(tuple, np.concatenate([np.empty((0, 3), int), *matches]).tolist()))
 
 
 def brute_force(first: np.ndarray, second: np.ndarray, distance: int) -> list[Pair]:

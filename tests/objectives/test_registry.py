@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +34,11 @@ def test_an_unknown_objective_lists_the_known_ones():
         ValueError, match="objective 'siglip' is unknown; choose from clip, infonce_hopfield,"
     ):
         get_objective("siglip")
+
+
+def test_a_name_that_would_break_run_names_is_rejected():
+    with pytest.raises(ValueError, match="objective 'my-loss': use letters, digits"):
+        replace(OBJECTIVES["clip"], name="my-loss")
 
 
 def squared_hinge(values):

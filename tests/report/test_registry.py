@@ -26,7 +26,7 @@ def test_entry_equals_that_of_its_imported_module_and_is_complete(package: str, 
     assert entry.caption.endswith(".") and "\n" not in entry.caption
     assert entry.help and not entry.help.endswith(".")
     assert entry.inputs and set(entry.inputs) <= set(INPUTS)
-    assert entry.requires in ("", "probe", "download", "released")
+    assert entry.requires in registry.REQUIREMENTS
     functions = ["build"] if package == "tables" else ["read", "draw"]
     assert all(callable(getattr(module, function)) for function in functions)
 
@@ -45,6 +45,10 @@ def test_registry_imports_neither_pandas_nor_matplotlib() -> None:
         ("category='A', help=NAME, caption='c.', inputs=()", "malformed node"),
         ("category='A', help='h', inputs=()", "missing 1 required .* 'caption'"),
         ("category='A', help='h', caption='c.', inputs=('surveys',)", "unknown inputs surveys"),
+        (
+            "category='A', help='h', caption='c.', inputs=(), requires='gpu'",
+            "requires='gpu'; known are probe",
+        ),
     ],
 )
 def test_invalid_entry_is_an_error_that_names_the_module(
@@ -55,6 +59,17 @@ def test_invalid_entry_is_an_error_that_names_the_module(
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "registry.py"))
     with pytest.raises(ValueError, match=rf"tables/mine\.py, line 3: .*{message}"):
         registry.tables.__wrapped__()
+
+
+@pytest.mark.parametrize("assignment", ["FIGURE=", "FIGURE: Entry = ", "FIGURE  = "])
+def test_the_form_of_the_assignment_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assignment: str
+) -> None:
+    (tmp_path / "figures").mkdir()
+    arguments = "category='A', help='h', caption='c.', inputs=('logs',)"
+    (tmp_path / "figures" / "mine.py").write_text(f"{assignment}Entry({arguments})\n")
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "registry.py"))
+    assert registry.figures.__wrapped__()["mine"].inputs == ("logs",)
 
 
 def test_module_without_an_entry_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

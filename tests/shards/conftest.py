@@ -1,4 +1,4 @@
-"""A small download for the tests of this directory."""
+"""A small download for the tests of this folder."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.helpers.sample_images import jpeg
 
 @pytest.fixture
 def download(tmp_path: Path) -> tuple[list[Path], Path]:
-    """Ledgers and URL list of 23 images in two parts; row 6 is a failed download."""
+    """Ledgers and URL table of 23 images in two parts; row 6 is a failed download."""
     rows: list[UrlRow] = [
         (caption(number), jpeg(number, mode="L" if number % 3 else "RGB", width=40 + number))
         for number in range(NUM_IMAGES)

@@ -113,7 +113,7 @@ def test_hostile_samples_are_rejected_with_their_outcome(tmp_path: Path) -> None
 
 def test_same_key_in_two_tars_gives_two_samples(tmp_path: Path) -> None:
     for number in range(2):
-        members: list[Member] = [("0.jpg", jpeg(number)), ("0.txt", f"picture {number}".encode())]
+        members: list[Member] = [("0.jpg", jpeg(number)), ("0.txt", f"image {number}".encode())]
         write_tar(tmp_path / "existing" / f"{number}.tar", members)
     assert manifest_outcomes(pack_webdataset(tmp_path / "existing", tmp_path / "shards")) == {"kept": 2}
 
@@ -150,7 +150,7 @@ def test_cli_packs_several_folders_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("existing", "out"), [("a", "a"), ("a", "a/x"), ("x/work", "x")])
-def test_output_directory_may_not_overlap_the_existing_shards(
+def test_output_folder_may_not_overlap_the_existing_shards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], existing: str, out: str
 ) -> None:
     folder = write_tar(tmp_path / existing / "7.tar", [("a.jpg", jpeg(1)), ("a.txt", b"one")])

@@ -19,7 +19,7 @@ Download = tuple[list[Path], Path]
 
 
 def test_run_killed_at_any_rename_resumes_to_identical_files(tmp_path: Path) -> None:
-    rows = [(f"picture {number}", jpeg(number)) for number in range(25)]
+    rows = [(f"image {number}", jpeg(number)) for number in range(25)]
     rows += [("png", encode_image(noise_image(99), "PNG")), ("not an image", b"<html>"), ("gone", "http_404")]
     download = write_download(tmp_path / "download", rows)
     reference = file_contents(pack_download(download, tmp_path / "reference").parent)
@@ -44,13 +44,13 @@ def run_timed(arguments: list[str]) -> float:
 
 @pytest.mark.slow
 def test_ten_kills_at_random_times_do_not_change_the_output(tmp_path: Path) -> None:
-    rows = [(f"picture {number}", jpeg(number, width=640, height=480)) for number in range(1500)]
+    rows = [(f"image {number}", jpeg(number, width=640, height=480)) for number in range(1500)]
     download = write_download(tmp_path / "download", rows, parts=6)
     reference, out = tmp_path / "reference", tmp_path / "shards"
     seconds = run_timed(pack_arguments(download, reference))
     rng, kills = random.Random(1), 0
     while kills < 10:
-        # Later runs get more time, so that they get further whatever was already finished.
+        # Later runs get more time, so that each one makes progress.
         command = [sys.executable, "-m", "cloob", *pack_arguments(download, out)]
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -67,7 +67,7 @@ def test_ten_kills_at_random_times_do_not_change_the_output(tmp_path: Path) -> N
     assert file_contents(out) == file_contents(reference)
 
 
-def test_second_process_in_the_same_output_directory_is_rejected(
+def test_second_process_in_the_same_output_folder_is_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     download = write_download(tmp_path / "download", [("one", jpeg(1))], parts=1)

@@ -202,7 +202,7 @@ def test_validation_shards_of_an_older_version_raise_input_error(tmp_path: Path,
 
 
 def test_shards_of_an_older_version_are_rewritten(tmp_path: Path) -> None:
-    rows = [(f"picture {number}", original(number)) for number in range(12)]
+    rows = [(f"image {number}", original(number)) for number in range(12)]
     download = write_download(tmp_path / "download", rows)
     manifest = pack_download(download, tmp_path / "shards")
     fresh = file_contents(manifest.parent)

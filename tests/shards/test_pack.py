@@ -95,7 +95,7 @@ def test_json_record_contains_provenance_and_original_caption(tmp_path: Path) ->
     assert record == {
         "uid": uid(1),
         "caption": original_caption,
-        "url": "http://pictures.example/1.jpg",
+        "url": "http://images.example/1.jpg",
         "row": 1,
         "width": 50,
         "height": 32,
@@ -133,9 +133,9 @@ def test_ledger_contains_every_downloaded_row(download: Download, tmp_path: Path
 
 
 def test_number_of_processes_does_not_change_the_output(download: Download, tmp_path: Path) -> None:
-    one = pack_download(download, tmp_path / "one").parent
-    two = pack_download(download, tmp_path / "two", processes=2).parent
-    assert file_contents(one) == file_contents(two)
+    sequential = pack_download(download, tmp_path / "one").parent
+    parallel = pack_download(download, tmp_path / "two", processes=2).parent
+    assert file_contents(sequential) == file_contents(parallel)
 
 
 def test_images_of_the_validation_split_are_excluded_from_training(

@@ -25,7 +25,7 @@ from tests.helpers.sample_images import jpeg
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed")
-    rows = [(f"picture {number}", jpeg(number)) for number in range(13)] + [("not an image", b"<html>")]
+    rows = [(f"image {number}", jpeg(number)) for number in range(13)] + [("not an image", b"<html>")]
     return pack_download(write_download(folder / "download", rows), folder / "shards").parent
 
 

@@ -1,3 +1,5 @@
+"""`cloob slurm check`: every request that does not fit the cluster is reported with the line to change."""
+
 import subprocess
 import sys
 from dataclasses import replace

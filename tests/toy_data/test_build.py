@@ -1,3 +1,5 @@
+"""Generation of the toy dataset: reproducible bytes, replaced as a whole, never over other files."""
+
 import bz2
 import hashlib
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The toy corpora have the formats and the recorded defects of the real URL lists."""
+
 import bz2
 import hashlib
 import io

@@ -1,3 +1,5 @@
+"""Images and captions of random scenes."""
+
 import io
 import random
 from collections import Counter

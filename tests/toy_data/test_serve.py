@@ -1,3 +1,5 @@
+"""`cloob toy-data serve`: the server runs while the command runs; exit status and signals are forwarded."""
+
 import os
 import signal
 import socket

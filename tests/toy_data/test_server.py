@@ -1,3 +1,5 @@
+"""The web server of the toy dataset: files, redirects, stalled and persistent connections."""
+
 import http.client
 import socket
 import threading

@@ -1,3 +1,5 @@
+"""The toy test sets have the folder layouts of the real ones and match their specs."""
+
 from pathlib import Path
 
 import pytest

@@ -14,8 +14,10 @@ from functools import partial
 
 import pytest
 
+from cloob.common.errors import InputError
 from cloob.train import loop
 from cloob.train.distributed import init_distributed
+from cloob.train.metrics_log import MetricsLog
 from cloob.train.recipe import Recipe, Run
 from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
@@ -217,6 +219,20 @@ def test_training_works_without_git(shards, model, tmp_path, monkeypatch):
     with init_distributed() as context:
         assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
     assert '"commit": null' in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_log_that_cannot_be_completed_leaves_no_final_checkpoint(shards, model, tmp_path, monkeypatch):
+    complete = MetricsLog.close
+
+    def close(log):
+        complete(log)
+        raise InputError("TensorBoard's thread could not write")
+
+    monkeypatch.setattr(MetricsLog, "close", close)
+    paths, recipe = RunPaths(shards, shards, tmp_path), Recipe(**BASE | {"epochs": 1})
+    with init_distributed() as context, pytest.raises(InputError, match="could not write"):
+        loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
+    assert not (tmp_path / "final.pt").exists() and not (tmp_path / "open_clip").exists()
 
 
 def with_shared_memory(command, size):

@@ -110,7 +110,7 @@ BAD_NAMES = ["a/b", "a b", "a{run}", "..", ".", ".a", "", "a\nb", "a\n", "é", "
     "key",
     ["architectures", "testsets", "released_checkpoints", "recipes", "corpora", "evaluate.retrieval_sets"],
 )
-def test_names_that_cannot_be_directories_or_wildcards_are_rejected(key):
+def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
     values = {
         "architectures": "RN50",
         "recipes": CONFIG["recipes"]["cc3m"],
@@ -155,6 +155,15 @@ def test_names_that_cannot_be_directories_or_wildcards_are_rejected(key):
         (
             {"runs": [CONFIG["runs"][1] | {"validation": None}]},
             "corpora.yfcc15m: no validation split; corpora with one: cc3m; choose one as `validation`",
+        ),
+        (
+            {"corpora": {"yfcc15m": {"train": None, "validation": {"shards": "data/v"}}}},
+            "corpora.yfcc15m: no train split; corpora with one: cc3m; choose one as `corpus` of the runs, or",
+        ),
+        (
+            {"evaluate": {"retrieval_sets": {"x": {"title": "X", "shards": "yfcc15m/validation"}}}},
+            "corpora.yfcc15m: no validation split; corpora with one: cc3m; choose one in "
+            "evaluate.retrieval_sets, or add the split",
         ),
         (
             {"testsets": {"gtsrb": {"probe_train_set": "birdsnap"}}},
@@ -237,6 +246,6 @@ def test_a_split_is_checked_by_the_options_of_its_reader(split, expected):
 
 
 @pytest.mark.parametrize("results", ["a{run}", "{", "a<tables>b", "a\nb", "a\n", "-a", "./-a", "a/", ".", ""])
-def test_an_output_directory_that_snakemake_cannot_use_is_rejected(results):
+def test_an_output_folder_that_snakemake_cannot_use_is_rejected(results):
     lines = config_problems(results=results)
     assert len(lines) == 1 and lines[0].startswith("results: "), lines

@@ -4,7 +4,12 @@ import pytest
 
 from cloob.workflow import corpora
 from cloob.workflow.corpora import Split
-from cloob.workflow.user_inputs import missing_inputs_message, missing_user_inputs, user_inputs
+from cloob.workflow.user_inputs import (
+    missing_inputs_message,
+    missing_needed_inputs,
+    missing_user_inputs,
+    user_inputs,
+)
 from tests.helpers.configs import config_from
 
 CC3M_TRAIN, CC3M_VALIDATION = Split("cc3m", "train"), Split("cc3m", "validation")
@@ -108,7 +113,7 @@ def test_a_download_summary_reads_all_splits_of_a_corpus():
 
 
 @pytest.mark.usefixtures("tmp_path")
-def test_user_inputs_are_lists_existing_shards_and_test_sets_outside_the_output_directory(tmp_path):
+def test_user_inputs_are_lists_existing_shards_and_test_sets_outside_the_output_folder(tmp_path):
     present = tmp_path / "validation.tsv"
     present.touch()
     config = config_from(
@@ -140,3 +145,16 @@ def test_user_inputs_are_lists_existing_shards_and_test_sets_outside_the_output_
         "  - data/a  (key corpora.mine.train.shards.0)",
         "  - data/b  (key corpora.mine.train.shards.1)",
     ]
+
+
+def test_inputs_of_corpora_that_no_run_uses_are_not_requested():
+    rows = config_from()["runs"]
+    config = config_from(corpora={"mine": EXISTING}, runs=[rows[0] | {"corpus": "mine"}])
+    config["testsets"] = {}
+    assert set(missing_needed_inputs(config)) == {
+        "corpora.mine.train.shards.0",
+        "corpora.mine.train.shards.1",
+        "corpora.mine.validation.shards",
+        "corpora.cc3m.validation.list",  # of the retrieval set
+    }
+    assert missing_needed_inputs(config).keys() < missing_user_inputs(config).keys()

@@ -152,7 +152,7 @@ def test_the_report_opens_in_a_browser_without_errors_or_network(report, tmp_pat
         top = browser.evaluate("document.querySelector('.prose h1').getBoundingClientRect().top")
         assert 0 <= top < height
         left = "document.querySelector('.prose h1').getBoundingClientRect().left"
-        if width > 700:  # beside the menu, not below it
+        if width > 700:  # next to the menu, not below it
             assert browser.evaluate(f"{left} >= document.querySelector('nav').getBoundingClientRect().right")
         browser.wait_for("!!document.querySelector('#rulegraph svg, #rulegraph canvas')")
         assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -229,6 +229,22 @@ def test_a_real_run_stops_before_its_first_job_if_user_inputs_are_missing(snakem
     assert "Finished jobid" not in run.stdout + run.stderr
 
 
+def test_only_missing_inputs_that_a_job_needs_stop_a_run(snakemake, config_with, tmp_path):
+    mine = {
+        "title": "Mine",
+        "requests_per_second": 1,
+        "train": {"reader": "url_list", "list": "data/mine.tsv", "num_jobs": 1},
+    }
+    row = CONFIG["runs"][0] | {"corpus": "mine", "validation": "cc3m"}
+    changed = config_with({"results": f"{tmp_path}/results", "corpora": {"mine": mine}, "runs": [row]})
+    target = f"{tmp_path}/results/download/mine/train/urls.parquet"
+    run = snakemake(target, "--cores", 1, "--nolock", "--configfile", changed)
+    announced, stopped = (run.stdout + run.stderr).split("These inputs are missing")[1:]
+    assert run.returncode != 0
+    assert "corpora.mine.train.list" in announced and "corpora.yfcc15m" not in announced
+    assert "corpora.mine.train.list" in stopped and "corpora.cc3m" not in stopped
+
+
 def test_all_problems_of_a_config_are_printed_without_a_traceback(snakemake, config_with):
     changes = {"download": {"timeout": "soon"}, "results": "a{b}"}
     run = snakemake("-n", "--configfile", config_with(changes), "--config", "title_suffix=7")

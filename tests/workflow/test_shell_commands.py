@@ -1,4 +1,4 @@
-"""Paths and texts of the config reach the programs unchanged, whatever a shell would make of them."""
+"""Paths and texts of the config reach the programs unchanged, even if they contain shell syntax."""
 
 import ast
 import re
@@ -156,7 +156,7 @@ def test_model_configs_and_test_set_specs_may_have_any_path(snakemake, config_wi
     assert f"--spec={spec}" in arguments_of(plan, "cloob evaluate prepare-testset")
 
 
-def test_jobs_run_with_any_output_directory(snakemake, config_with, tmp_path):
+def test_jobs_run_with_any_output_folder(snakemake, config_with, tmp_path):
     results = tmp_path / HOSTILE
     title_suffix = "what $(touch made) `touch made`; {run}"
     config = config_with({"results": str(results), "allow_missing": True, "title_suffix": title_suffix})

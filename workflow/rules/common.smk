@@ -1,4 +1,4 @@
-"""Check the config, report missing inputs and training costs with the plan, and stop before jobs that must fail."""
+"""Check the config, print missing inputs and training costs with the plan, stop before jobs that must fail."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from snakemake.shell import shell
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 WORKFLOW = Path(workflow.basedir)
-# Every job calls `cloob` from this checkout, whatever environment it runs in.
+# Every job, in any environment, calls `cloob` from this checkout.
 SOURCE = WORKFLOW.parent / "src"
 sys.path.insert(0, str(SOURCE))
 shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
@@ -24,7 +24,7 @@ from cloob.workflow.flags import flags
 from cloob.workflow.report_inputs import report_names
 from cloob.workflow.toy_data import toy_files, toy_flags, toy_folders
 from cloob.workflow.training_cost import training_cost
-from cloob.workflow.user_inputs import missing_inputs_message, missing_user_inputs
+from cloob.workflow.user_inputs import missing_inputs_message, missing_needed_inputs, missing_user_inputs
 
 # False in the jobs, which parse the Snakefile again.
 IS_MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
@@ -65,21 +65,24 @@ def stop_if_config_is_invalid():
 
 def stop_if_user_inputs_are_missing(dag):
     """Stop before the first job if an input that only the user can supply is missing."""
-    paths = {str(path) for job in dag.needrun_jobs() if job.rule.name == "user_inputs" for path in job.output}
+    jobs = list(dag.needrun_jobs())
+    paths = {str(path) for job in jobs if job.rule.name == "user_inputs" for path in job.output}
     if paths:
+        # The rule's outputs are the inputs of all corpora and test sets; report those that jobs wait for.
+        paths = paths & {str(path) for job in jobs for path in job.input} or paths
         raise WorkflowError(missing_inputs_message(config, paths))
 
 
 def stop_if_jobs_cannot_start():
-    """Stop before the first job if conda does not work, or if Snakemake cannot submit jobs with these paths."""
+    """Stop before the first job if conda does not work, or Snakemake cannot submit jobs with these paths."""
     if CONDA_PROBLEM:
         raise WorkflowError(CONDA_PROBLEM + environment.CONDA_REMEDY)
     paths = [workflow.main_snakefile, *workflow.overwrite_configfiles]
     path = environment.unsubmittable_path(paths) if workflow.non_local_exec else None
     if path:
         raise WorkflowError(
-            f"Snakemake cannot submit jobs with the path {path}: on a cluster, move checkout, .venv and config "
-            "to paths of letters, digits and - _ . /, or run without --profile"
+            f"Snakemake cannot submit jobs with the path {path}: on a cluster, move checkout, .venv and "
+            "config to paths of letters, digits and - _ . /, or run without --profile"
         )
 
 
@@ -97,7 +100,7 @@ def check_conda():
 
 def report_plan():
     """Print with the plan the inputs that the user has to supply, and the cost of training."""
-    missing = missing_user_inputs(config)
+    missing = missing_needed_inputs(config)
     if missing:
         logger.warning(missing_inputs_message(config, missing.values()))
     lines, warnings = training_cost(config)

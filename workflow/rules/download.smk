@@ -40,7 +40,7 @@ rule urls:
         " 2>&1 | tee {log:q}"
 
 
-# One part of a URL list. The images are next to the ledger in a folder that is not declared, so that downloads
+# One part of a URL list. The images are next to the ledger in a folder that is not declared, so that they
 # survive a failed job.
 rule fetch:
     input:

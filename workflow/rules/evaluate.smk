@@ -17,12 +17,12 @@ rule prepare_testset:
         local_files=lambda wildcards, input: flags({"local_files": input.local_files or None}),
         flags=lambda wildcards: evaluation.prepare_testset_flags(config, wildcards.testset),
     shell:
-        "cloob evaluate prepare-testset --spec={input.spec:q} {params.local_files:q} {params.flags:q} --out={output:q}"
-        " 2>&1 | tee {log:q}"
+        "cloob evaluate prepare-testset --spec={input.spec:q} {params.local_files:q} {params.flags:q}"
+        " --out={output:q} 2>&1 | tee {log:q}"
 
 
-# One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features are
-# cached in a folder that is not declared, by the content of checkpoint and data, for all protocols.
+# One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features
+# are cached in a folder that is not declared, by the content of checkpoint and data, for all protocols.
 rule zeroshot:
     input:
         **evaluation.testset_inputs(config, config["testsets"]),
@@ -146,11 +146,12 @@ rule image_text:
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),
     shell:
-        "cloob evaluate image-text --checkpoint={params.checkpoint:q} {params.retrieval_sets:q} {params.flags:q}"
-        " --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q} 2>&1 | tee {log:q}"
+        "cloob evaluate image-text --checkpoint={params.checkpoint:q} {params.retrieval_sets:q}"
+        " {params.flags:q} --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q}"
+        " 2>&1 | tee {log:q}"
 
 
-# Test images that are in a training corpus. One job for all test sets, because the corpus' index is read once.
+# Test images that are in a training corpus. One job for all test sets, so that the corpus's index is read once.
 rule overlap:
     input:
         **evaluation.testset_inputs(config, config["testsets"]),

@@ -7,7 +7,7 @@ localrules:
     figure,
 
 
-# Every table: `cloob.report.registry` lists them. `--config allow_missing=True` builds them from existing results.
+# Every table of `cloob.report.registry`; `--config allow_missing=True` builds it from existing results.
 rule table:
     input:
         lambda wildcards: report_files("table", wildcards.table),

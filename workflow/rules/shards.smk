@@ -21,7 +21,7 @@ rule pack:
         " {params.flags:q} 2>&1 | tee {log:q}"
 
 
-# Every byte is read and every image decoded again: after packing, and by hand after a corpus was moved or copied.
+# Every byte is read and every image decoded again. Run it again by hand after moving or copying a corpus.
 rule verify:
     input:
         shards="<results>/shards/{corpus}/{split}/shards.json",

@@ -1,9 +1,10 @@
 # Shards become checkpoints of CLOOB, CLIP and the ablations.
 
 
-# Functions that start the processes of a run, named by the resource `launcher`: torchrun on this machine (called by
-# `cloob train`, which reports the cause of a failure last), srun in a Slurm job. Both forward the signals that ask a
-# run to save and stop. Rendezvous variables inherited from Snakemake's own environment would be shared by all runs.
+# Functions that start the processes of a run, named by the resource `launcher`: torchrun on this machine
+# (called by `cloob train`, which reports the cause of a failure last), srun in a Slurm job. Both forward the
+# signals at which a run saves a checkpoint and stops. Rendezvous variables inherited from Snakemake's own
+# environment would be shared by all runs.
 LAUNCHERS = """
 unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT ${{!TORCHELASTIC_@}}
 torchrun_processes() {{
@@ -41,5 +42,5 @@ rule train:
         + "{resources.launcher:q}_processes {params.processes:q} $((1 + {params.workers:q})) {resources.nodes:q}"
         " -m cloob train --shards={input.shards:q} --validation={input.validation:q}"
         " --folder={params.folder:q} {params.flags:q} --workers={params.workers:q}"
-        # A run that is asked to stop still logs; tee has to survive the signal.
+        # A run still logs after a stop signal, so tee has to survive the signal.
         " 2>&1 | (trap '' TERM USR1; tee {log:q})"

@@ -192,7 +192,7 @@ def _expected_size(response: Any, partial: _PartialFile) -> int | None:
         raise InputError(
             f"{response.url}: the server responded {response.status} {response.reason}, without content"
         )
-    return response.length  # None for a chunked response, whatever its headers say
+    return response.length  # None for a chunked response, regardless of its headers
 
 
 def _version_of(response: Any) -> str:

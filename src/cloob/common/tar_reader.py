@@ -1,4 +1,4 @@
-"""Read untrusted tar files in order and in bounded memory, whatever their headers declare.
+"""Read untrusted tar files in order and in bounded memory, regardless of the sizes in their headers.
 
 tarfile keeps every member in memory, and reads headers of any declared size (pax records, long names, sparse
 maps) before the caller can inspect them: 1.5 GB of zeros compress to 1.5 MB.

@@ -67,9 +67,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
     summary = verbs.add_parser(
         "summary",
-        help="download outcomes of a corpus by split, stage, outcome and HTTP status",
-        description="Write the download outcomes of all rows of a corpus's URL lists, by split, stage, "
-        "outcome and HTTP status.",
+        help="count the rows of a corpus by split, stage, outcome and HTTP status",
+        description="Count all rows of a corpus' URL lists by split, stage, outcome and HTTP status.",
     )
     summary.add_argument(
         "--list-outcomes",
@@ -99,7 +98,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "confirms that the file has not changed. The file gets its final name once it is complete and "
         "verified.",
     )
-    file.add_argument("--url", required=True, help="http or https")
+    file.add_argument("--url", required=True, help="an http or https URL")
     file.add_argument("--out", type=Path, required=True, help="file to write")
     file.add_argument("--max-bytes", type=positive_int, required=True, help="larger files are rejected")
     file.add_argument("--checksum", help="sha256:HEX or md5:HEX; without it the file is not verified")

@@ -1,7 +1,7 @@
 """Limits on the structure of image files, checked on the bytes before any decoder sees them.
 
-Decoders process whatever a file declares: a progressive JPEG of half a megabyte can contain 20,000 scans, and
-each is a pass over all pixels. The limits are far above what encoders write.
+Decoders process everything that a file declares: a progressive JPEG of half a megabyte can contain 20,000
+scans, and each is a pass over all pixels. The limits are far above what encoders write.
 """
 
 import re

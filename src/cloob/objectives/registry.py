@@ -5,6 +5,7 @@ saturation metric, the config check, `cloob train --help`, and the names, colors
 figures. A new loss additionally needs a function of the margins in `cloob.objectives.margin_losses`.
 """
 
+import re
 from dataclasses import dataclass
 
 _TEMPERATURE = ("inv_temperature", "learnable_temperature")
@@ -15,7 +16,7 @@ class Objective:
     """A contrastive objective: a loss of the margins, with or without Hopfield retrieval before it."""
 
     name: str
-    """Name in the config, in run names and in result files."""
+    """Name in the config, in run names and in result files; letters, digits, _ and `.`."""
     title: str
     """Name in tables and legends."""
     description: str
@@ -30,6 +31,10 @@ class Objective:
     """Color in figures, as #RRGGBB."""
     marker: str
     """Matplotlib marker of lines with few points."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.]+", self.name):  # run names are joined by hyphens
+            raise ValueError(f"objective {self.name!r}: use letters, digits, _ and . in its name")
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:

@@ -8,9 +8,12 @@ pandas and matplotlib.
 
 import ast
 import pkgutil
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+REQUIREMENTS = ("", "probe", "download", "released")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _entries(package: str, constant: str) -> dict[str, Entry]:
     entries = {}
     for module in sorted(info.name for info in pkgutil.iter_modules([str(folder)])):
         source = (folder / f"{module}.py").read_text(encoding="utf-8")
-        if f"\n{constant} = " in source:
+        if re.search(rf"^{constant}\b", source, re.MULTILINE):
             entries[module] = _entry(module, source, constant, folder)
     return entries
 
@@ -103,7 +106,10 @@ def _entries(package: str, constant: str) -> dict[str, Entry]:
 def _entry(module: str, source: str, constant: str, folder: Path) -> Entry:
     """The literal arguments of `CONSTANT = Entry(...)`. Raises `ValueError` naming the module."""
     for node in ast.parse(source).body:
-        if not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) != constant:
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        if ast.unparse(target) != constant:
             continue
         try:
             if not isinstance(node.value, ast.Call):
@@ -112,6 +118,8 @@ def _entry(module: str, source: str, constant: str, folder: Path) -> Entry:
             entry = Entry(**{**arguments, "name": module})
             if unknown := set(entry.inputs) - set(INPUTS):
                 raise ValueError(f"unknown inputs {', '.join(sorted(unknown))}")
+            if entry.requires not in REQUIREMENTS:
+                raise ValueError(f"requires={entry.requires!r}; known are {', '.join(REQUIREMENTS[1:])}")
             return entry
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder / module}.py, line {node.lineno}: {error}") from None

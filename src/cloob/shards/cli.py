@@ -23,7 +23,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         action="extend",
         metavar="PARQUET",
-        help="ledgers of all parts that `cloob download` wrote",
+        help="ledgers of all parts, written by `cloob download fetch`",
     )
     source.add_argument(
         "--webdataset",
@@ -60,17 +60,22 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     pack.add_argument(
         "--quality", type=positive_int, required=True, help="JPEG quality of images that are re-encoded"
     )
-    limits = pack.add_argument_group("for --webdataset, where no download has applied these limits")
-    limits.add_argument(
-        "--image-size", type=positive_int, help="longest side in pixels; larger images are downscaled"
+    limits = pack.add_argument_group(
+        "size limits, for --webdataset only (the download has already applied them to its images)"
     )
     limits.add_argument(
-        "--min-size", type=non_negative_int, default=0, help="images with a shorter side are rejected"
+        "--image-size", type=positive_int, help="longest side in pixels; larger images are scaled down"
+    )
+    limits.add_argument(
+        "--min-size",
+        type=non_negative_int,
+        default=0,
+        help="reject images whose shorter side is smaller, in pixels",
     )
     limits.add_argument(
         "--max-aspect-ratio",
         type=positive_float,
-        help="images with a larger ratio of longest to shortest side are rejected",
+        help="reject images with a higher ratio of longer to shorter side",
     )
     _add_processes(pack)
     pack.set_defaults(run=_pack)

@@ -16,7 +16,7 @@ _SHARD_FIELDS = {"name": str, "samples": int, "bytes": int, "sha256": str, "inde
 
 
 class ContentHash:
-    """The SHA-256 over key, image SHA-256 and caption of all samples in order, whatever the shards' size."""
+    """The SHA-256 over keys, image SHA-256s and captions in order, independent of the shard size."""
 
     def __init__(self) -> None:
         self._hash = sha256()

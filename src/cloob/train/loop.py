@@ -14,7 +14,6 @@ from cloob.common.errors import InputError
 from cloob.models.export import export_open_clip
 from cloob.train.data import MicroBatch, count_replaced
 from cloob.train.distributed import DistributedContext
-from cloob.train.metrics_log import MetricsLog
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.setup import RunPaths, Training, TrainOptions, set_up
@@ -47,8 +46,10 @@ def train(
         finished = _train_epoch(training, stop)
     if training.log:
         if finished:
-            _write_results(training, training.log)
+            training.log.write("end", training.samples_seen, seconds_in_steps=training.seconds_in_steps)
         training.log.close()
+        if finished:  # only with a complete log: closing it raises the write errors of TensorBoard's thread
+            _write_results(training)
     if not finished:
         context.barrier()  # launchers kill all processes as soon as one exits with an error status
     return finished
@@ -138,10 +139,9 @@ def _save_checkpoint(training: Training) -> None:
     training.checkpointer.save(epoch, step_in_epoch, checkpoint | training.train_step.state_dict())
 
 
-def _write_results(training: Training, log: MetricsLog) -> None:
+def _write_results(training: Training) -> None:
     """Write the output files of the Snakemake rule `train`."""
     samples_seen, folder = training.samples_seen, training.paths.folder
-    log.write("end", samples_seen, seconds_in_steps=training.seconds_in_steps)
     export_open_clip(training.model, training.config, folder / "open_clip")
     weights = training.model.state_dict()
     final = {"epoch": training.recipe.epochs, "samples_seen": samples_seen, "state_dict": weights}

@@ -7,9 +7,9 @@ from cloob.common.errors import InputError
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.models.config import ModelConfig, model_config
 from cloob.train.recipe import Recipe, recipe_problems
-from cloob.workflow.corpora import configured_splits, existing_shards, needed_splits
+from cloob.workflow.corpora import Split, configured_splits, existing_shards, needed_splits
 from cloob.workflow.evaluation import probed_testsets
-from cloob.workflow.runs import Config, expand_row, recipe_arguments
+from cloob.workflow.runs import Config, expand_row, planned_runs, recipe_arguments
 from cloob.workflow.user_inputs import file_exists, is_result
 
 
@@ -101,12 +101,17 @@ def _repeated_runs(config: Config) -> Iterator[str]:
 def _undefined_splits(config: Config) -> Iterator[str]:
     """The splits that runs and retrieval sets need and that no corpus has."""
     configured = configured_splits(config)
+    validated = {Split(run.validation, "validation") for run in planned_runs(config).values()}
     for split in needed_splits(config):
         if split not in configured:
             alternatives = [other.corpus for other in configured if other.split == split.split]
             remedy = f"corpora with one: {', '.join(alternatives) or 'none'}"
-            if split.split == "validation":
+            if split.split == "validation" and split in validated:
                 remedy += "; choose one as `validation` of the runs"
+            elif split.split == "validation":
+                remedy += "; choose one in evaluate.retrieval_sets, or add the split"
+            else:
+                remedy += "; choose one as `corpus` of the runs, or add the split"
             yield f"corpora.{split.corpus}: no {split.split} split; {remedy}"
 
 

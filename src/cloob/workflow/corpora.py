@@ -103,7 +103,7 @@ def fetch_flags(config: Config, corpus: str) -> list[str]:
 
 
 def validation_manifests(config: Config, corpus: str) -> list[str]:
-    """The manifests of the validation splits that a corpus' runs use, or of its own if it has no runs."""
+    """The manifests of the validation splits that a corpus's runs use, or of its own if it has no runs."""
     validation = {
         planned.validation for planned in planned_runs(config).values() if planned.run.corpus == corpus
     }
@@ -114,7 +114,7 @@ def validation_manifests(config: Config, corpus: str) -> list[str]:
 def pack_inputs(config: Config, split: Split) -> dict[str, str | list[str]]:
     """The source of a split, by the flags of `cloob shards pack`.
 
-    Training pairs whose images are in a validation split of the corpus' runs are dropped.
+    Training pairs whose images are in a validation split of the corpus's runs are dropped.
     """
     folders = existing_shards(config, split)
     inputs: dict[str, str | list[str]] = {"webdataset": folders}
@@ -157,7 +157,7 @@ def outcome_files(config: Config) -> dict[str, str]:
 
 
 def summary_inputs(config: Config, corpus: str) -> dict[str, list[str]]:
-    """The files of a corpus' download summary: the URL lists' outcomes and the ledgers of all its splits."""
+    """The files of a corpus's download summary: the URL lists' outcomes and the ledgers of all its splits."""
     splits = [split for split in downloaded_splits(config) if split.corpus == corpus]
     return {
         "url_outcomes": [f"{config['results']}/download/{split.name}/urls_outcomes.csv" for split in splits],

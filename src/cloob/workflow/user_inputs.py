@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from cloob.workflow.corpora import configured_splits, existing_shards, reader_inputs
+from cloob.workflow.corpora import configured_splits, existing_shards, needed_splits, reader_inputs
 from cloob.workflow.runs import Config
 
 
@@ -38,6 +38,16 @@ def user_inputs(config: Config) -> dict[str, str]:
 def missing_user_inputs(config: Config) -> dict[str, str]:
     """The user-supplied paths that do not exist yet: {config key: path}."""
     return {key: path for key, path in user_inputs(config).items() if not Path(path).exists()}
+
+
+def missing_needed_inputs(config: Config) -> dict[str, str]:
+    """The missing inputs without those of corpora that neither runs nor retrieval sets use."""
+    needed = {f"corpora.{split.name.replace('/', '.')}." for split in needed_splits(config)}
+    return {
+        key: path
+        for key, path in missing_user_inputs(config).items()
+        if not key.startswith("corpora.") or key.startswith(tuple(needed))
+    }
 
 
 def missing_inputs_message(config: Config, paths: Iterable[str]) -> str:

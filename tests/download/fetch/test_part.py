@@ -168,7 +168,9 @@ def test_only_transient_failures_are_retried(resumed: ResumedDownload) -> None:
             assert resumed.requests[path] == num_requests, (url, outcome)
 
 
-def test_the_ledger_has_the_deciding_round_and_the_http_status(resumed: ResumedDownload) -> None:
+def test_the_ledger_has_the_round_that_produced_the_outcome_and_the_http_status(
+    resumed: ResumedDownload,
+) -> None:
     assert pq.read_schema(resumed.ledger).equals(SCHEMA)
     retried = {f"/first/{status}/" for status in (503, 429)}
     for row, url in zip(resumed.rows(), read_rows(resumed.url_table), strict=True):
@@ -236,7 +238,7 @@ def test_output_is_checked_once_more_after_img2dataset_has_ended(
     next(checks)
 
 
-def test_another_fingerprint_empties_the_output_directory(tmp_path: Path) -> None:
+def test_another_fingerprint_empties_the_output_folder(tmp_path: Path) -> None:
     (tmp_path / ".fingerprint.17.txt").touch()  # left behind by a process killed while writing it
     assert prepare_output_dir(tmp_path, "one") is False
     (tmp_path / "00000_stats.json").touch()

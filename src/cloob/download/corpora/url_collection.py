@@ -21,7 +21,7 @@ from cloob.download.corpora.url_table import ROWS_PER_GROUP, UrlTableWriter, nor
 # A URL and its caption as bytes, or None for a malformed row.
 Row = tuple[bytes, bytes] | None
 _DUCKDB_MEMORY = "512MB"
-# The rows whose URL an earlier row has, by a 128-bit digest of the URL.
+# Rows that repeat the URL of an earlier row, compared by a 128-bit digest.
 _FIND_DUPLICATES = (
     'CREATE TABLE candidates AS SELECT "row", md5_number(url) AS digest FROM urls',
     """CREATE TABLE repeated AS
@@ -93,7 +93,7 @@ def _validate_row(row: Row) -> tuple[str, str]:
 
 
 def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
-    """The row numbers, ascending, whose URL an earlier row has. DuckDB spills to disk above 512 MB."""
+    """The numbers, ascending, of rows that repeat an earlier URL. DuckDB spills to disk above 512 MB."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _DUCKDB_MEMORY,
         "threads": len(os.sched_getaffinity(0)),  # the cores of this job, not of the machine
