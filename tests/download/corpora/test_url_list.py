@@ -171,6 +171,21 @@ def test_a_parquet_column_that_is_not_text_is_an_error(tmp_path: Path) -> None:
         read(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize("column", ["url", 1])
+def test_a_parquet_column_whose_name_is_not_unique_is_an_error(tmp_path: Path, column: str | int) -> None:
+    table = pa.table([[DOG], [CAT], ["a dog"]], names=["url", "url", "caption"])
+    pq.write_table(table, tmp_path / "list.parquet")
+    with pytest.raises(InputError, match=r"list\.parquet: several columns are named 'url'; rename all but"):
+        read(tmp_path / "list.parquet", url_column=column)
+
+
+def test_a_text_column_whose_name_is_not_unique_is_given_by_its_number(tmp_path: Path) -> None:
+    path = written(tmp_path / "list.tsv", f"url\turl\tcaption\n{DOG}\t{CAT}\ta cat\n")
+    with pytest.raises(InputError, match=r"list\.tsv: several columns are named 'url'"):
+        read(path)
+    assert read(path, url_column=1)[0] == [(1, CAT, "a cat")]
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     for name in ("list.tsv", "list.parquet"):
         with pytest.raises(InputError, match="no such file"):

@@ -99,6 +99,8 @@ def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) 
                 for index in _column_indices(path, (url_column, caption_column), schema.names)
             ]
             for name in names:
+                if schema.names.count(name) > 1:
+                    raise _ambiguous_column(path, name)
                 if not _is_text(schema.field(name).type):
                     raise InputError(f"{path}: column {name} holds {schema.field(name).type}, not text")
             with tqdm(total=file.metadata.num_rows, unit=" rows", desc=path.name, mininterval=1) as progress:
@@ -113,6 +115,10 @@ def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) 
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, path)
         raise InputError(f"{path}: not a readable Parquet file ({error}); download it again") from None
+
+
+def _ambiguous_column(path: Path, name: str) -> InputError:
+    return InputError(f"{path}: several columns are named {name!r}; rename all but one")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -138,6 +144,8 @@ def _column_indices(
     indices = []
     for column in columns:
         if names is not None and str(column) in names:
+            if [*names].count(str(column)) > 1:
+                raise _ambiguous_column(path, str(column))
             indices.append([*names].index(str(column)))
         elif isinstance(column, int) and column < width:
             indices.append(column)
