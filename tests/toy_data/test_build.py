@@ -64,6 +64,14 @@ def test_a_folder_with_other_files_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+def test_a_file_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "thesis.txt"
+    path.write_text("chapter 1")
+    with pytest.raises(InputError, match=r"thesis\.txt: not a folder; set --out to an empty or new folder"):
+        build(path, seed=3, sizes=TINY, port=8765, processes=1)
+    assert path.read_text() == "chapter 1" and [*tmp_path.iterdir()] == [path]
+
+
 def test_a_failed_build_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloob.toy_data.build.write_image", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):

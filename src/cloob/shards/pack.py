@@ -78,7 +78,8 @@ def pack(
                 f"{counts.total():,} outcomes; {_RESTART_HINT}"
             )
         if not counts[KEPT]:
-            raise InputError(f"{out}: none of {counts.total():,} images can be packed: {dict(counts)}")
+            listed = ", ".join(f"{outcome} {number:,}" for outcome, number in counts.most_common())
+            raise InputError(f"{out}: none of {counts.total():,} images can be packed ({listed})")
         num_shards = pq.read_metadata(plan).num_row_groups
         _remove_leftovers(out, num_shards)
         tasks = [(plan, index, out / f"{index:06d}.tar") for index in range(num_shards)]

@@ -38,8 +38,8 @@ class Sizes:
 def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict[str, Any]:
     """Generate the toy dataset in `out`, replacing an older one; returns the content of `toy_data.json`.
 
-    The same arguments give the same bytes on the same machine. Raises `InputError` if `out` contains files
-    that are not a toy dataset.
+    The same arguments give the same bytes on the same machine. Raises `InputError` if `out` is a file,
+    or contains files that are not a toy dataset.
     """
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +62,8 @@ def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict
 
 def _check_replaceable(out: Path) -> None:
     """Accept an older toy dataset, and empty folders: Snakemake creates the parents of outputs."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: not a folder; set --out to an empty or new folder")
     if out.exists() and not (out / METADATA_FILE).is_file():
         other = next(
             (path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")), None
