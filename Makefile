@@ -5,9 +5,9 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV := uv==0.13.9 --disable-pip-version-check
 DEMO := snakemake --configfile config/demo.yaml --cores 2
-# Three test processes with one torch thread each, because the Slurm tests mostly wait. Tests of a file share
-# fixtures and run in one process; tests/conftest.py starts the longest files first.
-PYTEST := OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Two test processes with one torch thread each. Tests of a file share fixtures and run in one process;
+# tests/conftest.py starts the longest files first.
+PYTEST := OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
 .PHONY: help demo figures-readme test test-fast test-slow slurm cluster browser lint lint-workflow format bench lock clean

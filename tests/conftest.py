@@ -1,5 +1,6 @@
 """Tiers of the tests: everything, or without the marker `integration` (`make test-fast`)."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ INTEGRATION = (
     "train/test_start.py",
     "slurm/test_faults.py",
 )
+
+# A shell that starts the tests in the background ignores SIGINT for all its children; tests send it to theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
