@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-# Files whose tests train models, start Snakemake or whole downloads, or need large models or much memory.
+# Files whose tests train models, start Snakemake, linters or downloads, or need large models or much memory.
 # In this order they run first: the longest must not start last.
 INTEGRATION = (
     "slurm/test_pipeline.py",
@@ -23,6 +23,8 @@ INTEGRATION = (
     "download/fetch/test_part.py",
     "download/fetch/test_kill.py",
     "report/test_hostile_text.py",
+    "report/figures/test_figures.py",
+    "workflow/test_sources.py",
     "workflow/test_released.py",
     "workflow/test_hostile_report.py",
     "workflow/test_plan.py",
@@ -38,7 +40,7 @@ INTEGRATION = (
     "slurm/test_faults.py",
 )
 
-# A shell that starts the tests in the background ignores SIGINT for all its children; tests send it to theirs.
+# The children of a shell's background job ignore SIGINT, which tests send to processes that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

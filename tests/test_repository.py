@@ -66,7 +66,8 @@ def test_ci_scripts_are_valid_bash_and_call_existing_targets(name: str) -> None:
 
 def test_make_help_lists_every_documented_target() -> None:
     documented = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
-    output = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--no-print-directory", "help"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {line.split()[0] for line in output.splitlines()} == documented
     assert TARGETS - documented == {"lint-workflow"}
 
