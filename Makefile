@@ -29,7 +29,7 @@ results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/a
 figures-readme: .venv/ready ## copy the README's figure from the results of `make demo`, with its provenance
 	python docs/figures/update.py results/demo
 
-test-fast: .venv/ready ## tests without training, workflow runs, linters and large models (4 minutes)
+test-fast: .venv/ready ## tests without training, workflow runs, linters and large models (5 minutes)
 	$(PYTEST) -m "not slow and not integration"
 
 test: .venv/ready ## all tests except the slow ones (about 20 minutes)
