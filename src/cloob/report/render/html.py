@@ -19,8 +19,8 @@ _DISABLED = (
     *("autolink", "automail", "html"),
 )
 # A table with less room than it needs becomes a list of rows, each a list of its cells. Widths in rem: the
-# smallest one that a table fits is its class.
-_WIDTHS = (20, 26, 32, 38, 44, 50, 56, 62, 70, 80)
+# smallest one that a table fits is its class; no window is as wide as the last one.
+_WIDTHS = (20, 26, 32, 38, 44, 50, 56, 62, 70, 80, 1000)
 _CHARACTER = 0.56  # rem; a digit of the widest common sans-serif font at the size of tables
 _PADDING = 0.8  # rem; of both sides of a cell
 _SENTENCE = 36  # characters; longer texts are shown without the name of their column if rows are lists
@@ -75,6 +75,9 @@ class _ResponsiveTables(Treeprocessor):
     def run(self, root: Element) -> None:
         for table in root.iter("table"):
             header = [_text(cell) for cell in table.iter("th")]
+            for cell in table.iter("th"):
+                if _has_long_word(_text(cell)):
+                    cell.set("class", "long")
             rows = [list(row) for row in table.iter("tr") if row.find("td") is not None]
             groups = [cells for cells in rows if _is_group(cells)]
             rows = [cells for cells in rows if not _is_group(cells)]
@@ -114,11 +117,14 @@ def _mark_cells(cells: Sequence[Element], header: Sequence[str]) -> None:
         if not _is_number(cell):
             classes += ["sentence"] if len(text) > _SENTENCE else []
             classes += ["short"] if len(text) <= _MIN_TEXT else []
-        if any(len(word) > _LONG_WORD for word in text.split()):
-            classes.append("long")
+        classes += ["long"] if _has_long_word(text) else []
         if classes:
             cell.set("class", " ".join(classes))
         cell.set("data-column", name)
+
+
+def _has_long_word(text: str) -> bool:
+    return any(len(word) > _LONG_WORD for word in text.split())
 
 
 def _is_number(cell: Element) -> bool:
