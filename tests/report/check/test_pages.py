@@ -8,7 +8,7 @@ import pytest
 from cloob.cli import main
 from cloob.common.errors import InputError
 from cloob.report.check import browser, pages
-from cloob.report.render.document import Cell, Document, Group, Section, to_markdown
+from cloob.report.render.document import Cell, Document, Heading, Section, to_markdown
 from cloob.report.render.html import convert_to_html
 
 needs_browser = pytest.mark.skipif(
@@ -84,7 +84,7 @@ def test_tables_fit_every_window_whatever_they_contain(check: Callable, tmp_path
     for columns in (1, 2, 3, 5, 8, 13, 21):
         numbers = ["−11.23 to +10.45", "20.33 ± 0.28 (+0.07 out)"] * columns
         rows = [
-            Group(f"A group of {columns} {'w' * 200}"),
+            Heading(f"A group of {columns} {'w' * 200}"),
             ["not enough runs", *numbers[: columns - 1]],
             [sentence, *[Cell(text, True, "a") for text in numbers[: columns - 1]]],
             ["x" * 300, *["y" * 300] * (columns - 1)],

@@ -79,12 +79,12 @@ class _ResponsiveTables(Treeprocessor):
                 if _has_long_word(_text(cell)):
                     cell.set("class", "long")
             rows = [list(row) for row in table.iter("tr") if row.find("td") is not None]
-            groups = [cells for cells in rows if _is_group(cells)]
-            rows = [cells for cells in rows if not _is_group(cells)]
+            headings = [cells for cells in rows if _is_heading(cells)]
+            rows = [cells for cells in rows if not _is_heading(cells)]
             for cells in rows:
                 _mark_cells(cells, header)
-            # Intervals are broken only where the table would be too wide otherwise.
-            for text in (_keep_intervals, _keep_numbers):
+            # A number and its interval share a line unless the table would be too wide.
+            for text in (_keep_cells, _keep_numbers):
                 width = _needed_width(header, rows, text)
                 if width <= _DESKTOP:
                     break
@@ -92,7 +92,7 @@ class _ResponsiveTables(Treeprocessor):
                 _replace_spaces(cells, text)
             table.set("class", f"fits-{next((limit for limit in _WIDTHS if limit >= width), _WIDTHS[-1])}")
             for row in table.iter("tr"):
-                if list(row) in groups:
+                if list(row) in headings:
                     _merge_cells(row)
 
 
@@ -102,7 +102,7 @@ def _text(element: Element) -> str:
     return re.sub("\x02(\\d+)\x03", lambda match: chr(int(match[1])), text).strip()
 
 
-def _is_group(cells: Sequence[Element]) -> bool:
+def _is_heading(cells: Sequence[Element]) -> bool:
     """Whether a row is a heading of the rows below it: a first cell in bold, and no other."""
     first, *others = cells
     if first.tag != "td" or len(first) != 1 or first[0].tag != "strong" or not others:
@@ -158,15 +158,14 @@ def _replace_spaces(cells: Sequence[Element], keep_together: Callable[[str], str
 
 
 def _keep_numbers(text: str) -> str:
-    """Non-breaking spaces within numbers: `1.5 ± 0.2`, `(+0.3 in)`, and the end of `−1 to +2`."""
+    """Non-breaking spaces within `1.5 ± 0.2`, `[−1.0, +2.0]`, `(1.0 to 2.0)` and `(+0.3, p 0.612)`."""
     text = re.sub(r"(?<=\d) ± (?=\d)", "\u00a0±\u00a0", text)
-    text = re.sub(r"(?<=\d) to (?=[+−\d])", " to\u00a0", text)
-    return re.sub(r"(?<=\d) (?=(?:in|out)\))", "\u00a0", text)
+    return re.sub(r"[(\[][+−\d][^()\[\]]{1,24}[)\]]", lambda match: match[0].replace(" ", "\u00a0"), text)
 
 
-def _keep_intervals(text: str) -> str:
-    """Non-breaking spaces also within `−1 to +2`."""
-    return _keep_numbers(text).replace(" to\u00a0", "\u00a0to\u00a0")
+def _keep_cells(text: str) -> str:
+    """Non-breaking spaces also between a number and its interval: `+1.5 [−1.0, +4.0]`."""
+    return re.sub(r"(?<=\d) (?=[(\[])", "\u00a0", _keep_numbers(text))
 
 
 def _merge_cells(row: Element) -> None:
