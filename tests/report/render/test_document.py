@@ -8,7 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cloob.report.render.document import Cell, Document, Section, to_latex, to_markdown, write_document
+from cloob.report.render.document import (
+    Cell,
+    Document,
+    Heading,
+    Section,
+    to_latex,
+    to_markdown,
+    write_document,
+)
 from cloob.report.render.latex import latex_text
 
 DOCUMENT = Document(
@@ -135,6 +143,13 @@ def compile_latex(text: str, folder: Path) -> str:
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return (folder / "paper.log").read_text(encoding="latin-1")
+
+
+def test_heading_of_rows_spans_all_columns() -> None:
+    section = Section("", "lrr", ["a", "b", "c"], [Heading("A & B"), ["1", "2", "3"]])
+    assert "| **A & B** | | |\n| 1 | 2 | 3 |\n" in to_markdown(Document("t", [section]), "")
+    latex = to_latex(Document("t", [section]), "", "t")
+    assert r"\multicolumn{3}{@{}l@{}}{\textit{A \& B}} \\" in latex
 
 
 def test_vertical_bar_does_not_split_a_markdown_cell() -> None:
