@@ -84,6 +84,7 @@ EXPECTED = f"""\
 | Mean | 5.10 ± 0.44 | — | **5.77 ± 0.46** | — | +0.67 [+0.34, +1.00] | 0.062 | 1.26 |
 
 Seeds: CLIP 5, CLOOB 5.
+
 5 pairs of seeds that differ attain p = 0.062 at best, two-sided, and 0.125 after Holm's correction over 2 \
 rows: they cannot decide any single row of it.
 

@@ -65,11 +65,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The sections of one table file, and remarks on all of them."""
+    """The sections of one table file, what they show in a few lines, and remarks on all of them."""
 
     title: str
     sections: Sequence[Section]
     remarks: Sequence[Prose] = ()
+    summary: Sequence[Prose] = ()
 
 
 def write_document(document: Document, long: pd.DataFrame, title_suffix: str, csv: Path) -> list[Path]:
