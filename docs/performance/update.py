@@ -1,7 +1,8 @@
 """Put the measurements of `make gpu` on docs/performance.md.
 
-`python docs/performance/update.py results/gpu.json`: the file is copied to docs/performance/gpu.json, and the tables between the comments `<!-- NAME -->` and
-`<!-- end -->` of the page are written from it. `--show` prints the tables instead.
+`python docs/performance/update.py results/gpu.json` copies the file to docs/performance/gpu.json, and writes
+the tables between the comments `<!-- NAME -->` and `<!-- end -->` of the page from it. `--show` prints the
+tables instead.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def steps(report: Report) -> str:
     header = [
         "step",
         "model",
-        "batch / micro-batch",
+        "batch / micro",
         "precision",
         "pairs/s",
         "ms",
