@@ -43,8 +43,8 @@ test-slow: .venv/ready ## the slow tests, such as building the environment from 
 
 gpu: .venv/ready ## tests and measurements on the GPUs of this machine (at most 10 minutes); results/gpu.json
 	rm -f $(GPU_REPORT)
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m gpu tests/gpu/performance
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m gpu -n 4 tests/gpu --ignore=tests/gpu/performance
+	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' tests/gpu/performance
+	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' -n 4 tests/gpu --ignore=tests/gpu/performance
 	python docs/performance/update.py --show $(GPU_REPORT)
 
 slurm: ## install Debian's Slurm for the Slurm tests; needs root
