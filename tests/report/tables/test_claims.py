@@ -227,3 +227,45 @@ def test_each_retrieval_set_is_tested_separately(tmp_path: Path) -> None:
     ]
     assert table.hypothesis.is_unique
     assert set(table.p_for_holm) == {4 / 32}  # both directions on both sets are one family
+
+
+def summary(text: str) -> list[str]:
+    return [line.removeprefix("- ") for line in text.split("\n\n")[1].splitlines()]
+
+
+def test_the_summary_has_the_main_comparison_and_the_claims_by_verdict_in_five_lines(
+    claims: Callable,
+) -> None:
+    _, text = claims(TRUE, seeds=7)
+    assert summary(text) == [
+        "Main comparison, zero-shot accuracy averaged over the test sets (cc3m, RN50, epoch 31): CLOOB "
+        "30.1%, CLIP 20.1%; difference +10.0 points [+10.0, +10.1], 7 pairs: supported.",
+        "19 claims in 1 section: 19 supported.",
+        "Supported: Zero-shot accuracy, mean over the test sets (1 of 1); Zero-shot accuracy on single test "
+        "sets (2 of 2); Linear probe, mean over the test sets (1 of 1); Linear probe on single test sets "
+        "(2 of 2); Ablation: CLOOB without one of its two parts (2 of 2); Image-text retrieval (2 of 2); "
+        "Effective eigenvalues (4 of 4); Uniformity (4 of 4); Saturation (1 of 1).",
+        "Contradicted: none.",
+        "Undecided, or not enough runs: none.",
+    ]
+
+
+def test_the_summary_says_what_is_contradicted_and_what_two_seeds_cannot_decide(claims: Callable) -> None:
+    opposite = {metric: tuple(reversed(numbers)) for metric, numbers in TRUE.items()}
+    _, text = claims(opposite, seeds=7)
+    main_comparison, counts, _, contradicted, _ = summary(text)
+    assert main_comparison.endswith("difference −10.0 points [−10.1, −10.0], 7 pairs: contradicted.")
+    assert "contradicted" in counts
+    assert contradicted.startswith("Contradicted: Zero-shot accuracy, mean over the test sets (1 of 1); ")
+    _, text = claims(TRUE, seeds=2)
+    main_comparison, counts, supported, _, open_claims = summary(text)
+    assert "+10.0 points (+10.0 to +10.0), 2 pairs: not enough runs." in main_comparison
+    assert (counts, supported) == ("19 claims in 1 section: 19 not enough runs.", "Supported: none.")
+    assert "Uniformity (4 of 4)" in open_claims
+
+
+def test_the_summary_says_if_the_main_comparison_has_no_results(claims: Callable) -> None:
+    _, text = claims(
+        TRUE, seeds=1, is_missing=lambda path: "cloob" in str(path) and path.parent.name == "zeroshot"
+    )
+    assert summary(text)[0] == "Main comparison: no zero-shot results of both objectives yet."

@@ -15,6 +15,7 @@ from cloob.report.render.document import Cell, Document, Heading, Section
 from cloob.report.render.numbers import MISSING, footnote_mark, interval, number, probability
 from cloob.report.render.text import Code, Prose, code_list
 from cloob.report.stats.significance import LEVEL
+from cloob.report.tables.findings import SectionClaims, findings
 from cloob.report.tables.grid import MEAN, Grid
 from cloob.report.tables.grid_section import decidable, not_in_grid
 from cloob.report.tables.hypotheses import FAMILIES, Hypothesis
@@ -56,13 +57,16 @@ _REMARKS = [
 def build(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """A section per corpus, architecture and epoch that has or expects a result, a row per hypothesis."""
     results = load_results(inputs)
-    sections, records = [], []
+    sections, records, tested = [], [], []
     for group, values, missing in results.groups((*PROTOCOLS, "train")):
         grid = Grid(group, values, missing, [], None, objectives=list(OBJECTIVES))
         claims = tested_claims(grid)
         records += [group.identity | _record(claim) for claim in claims]
-        sections.append(_section(results.title(group), grid, claims, results.recipe_remark(group)))
-    return Document("The claims of the paper", sections, _REMARKS), pd.DataFrame(records, columns=_COLUMNS)
+        title = results.title(group)
+        tested.append(SectionClaims(title, grid, claims))
+        sections.append(_section(title, grid, claims, results.recipe_remark(group)))
+    document = Document("The claims of the paper", sections, _REMARKS, findings(tested))
+    return document, pd.DataFrame(records, columns=_COLUMNS)
 
 
 def _record(claim: TestedClaim) -> dict[str, Any]:
