@@ -24,7 +24,7 @@ _WIDTHS = (20, 26, 32, 38, 44, 50, 56, 62, 70, 80, 1000)
 _CHARACTER = 0.56  # rem; a digit of the widest common sans-serif font at the size of tables
 _PADDING = 0.8  # rem; of both sides of a cell
 _SENTENCE = 36  # characters; longer texts are shown without the name of their column if rows are lists
-_MIN_TEXT = 18  # characters that a column of texts should have in a line
+_MIN_TEXT = 20  # characters that a column of texts should have in a line
 _DESKTOP = 56.0  # rem; beside the menu of the report in a window of 1280 pixels
 _LONG_WORD = 26  # characters; longer words may break anywhere
 
