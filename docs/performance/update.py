@@ -161,10 +161,11 @@ def loader(report: Report) -> str:
         [[entry["workers"], number(entry["pairs_per_second"])] for entry in report.get("loader", [])],
     )
     runs = table(
-        ["run", "workers", "pairs/s", "waiting for data", "pairs/s in memory"],
+        ["run", "GPUs", "workers per GPU", "pairs/s", "waiting for data", "pairs/s of a step in memory"],
         [
             [
                 f"{entry['architecture']}, {TITLES[entry['objective']]}",
+                entry["processes"],
                 entry["workers"],
                 number(entry["pairs_per_second"]),
                 percent(entry["data_wait"]),

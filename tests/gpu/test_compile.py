@@ -6,7 +6,6 @@ from cloob.train.distributed import DistributedContext
 from tests.gpu.small_training import relative_error, train_steps
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("default")  # the compiler's own
 @pytest.mark.usefixtures("no_tf32")
 def test_compiled_encoders_give_the_same_gradient(contexts: dict[str, DistributedContext]) -> None:
