@@ -145,6 +145,13 @@ def compile_latex(text: str, folder: Path) -> str:
     return (folder / "paper.log").read_text(encoding="latin-1")
 
 
+def test_heading_of_rows_spans_all_columns() -> None:
+    section = Section("", "lrr", ["a", "b", "c"], [Heading("A & B"), ["1", "2", "3"]])
+    assert "| **A & B** | | |\n| 1 | 2 | 3 |\n" in to_markdown(Document("t", [section]), "")
+    latex = to_latex(Document("t", [section]), "", "t")
+    assert r"\multicolumn{3}{@{}l@{}}{\textbf{A \& B}} \\" in latex
+
+
 def test_vertical_bar_does_not_split_a_markdown_cell() -> None:
     assert r"| a\|b |" in to_markdown(Document("t", [Section("", "l", ["x"], [["a|b"]])]), "")
 
