@@ -196,6 +196,28 @@ def work(report: Report) -> str:
     return table([*header, "collectives"], rows)
 
 
+def waits(report: Report) -> str:
+    """The lines of the sources at which the host waits for the device."""
+    rows = [
+        [TITLES[entry["objective"]], f"`{place}`", number(count)]
+        for entry in report.get("work_per_step", [])
+        for place, count in list(entry["synchronizations"].items())[:10]
+    ]
+    return table(["objective", "line", "waits per step"], rows)
+
+
+def repeats(report: Report) -> str:
+    """Whether repeated steps have the same bits with PyTorch's default algorithms."""
+    lines = [
+        f"Of {entry['parameters']} parameters, {entry['bit_identical_parameters']} have the same bits after "
+        f"{entry['steps']} steps from the same seed, repeated with PyTorch's default algorithms; the largest "
+        f"difference is {number(entry['largest_difference'])}. With `torch.use_deterministic_algorithms`, a "
+        "resumed run has the same bits (`tests/gpu/test_resume.py`)."
+        for entry in report.get("repeated_steps", [])
+    ]
+    return wrap(" ".join(lines))
+
+
 def workers(report: Report) -> str:
     """The number of workers whose rate suffices for the fastest objective."""
     needed = max((entry["pairs_per_second"] for entry in main_steps(report).values()), default=0.0)
@@ -258,11 +280,13 @@ def rate_of(report: Report, architecture: str, recipe: dict[str, Any]) -> tuple[
 SECTIONS: dict[str, Callable[[Report], str]] = {
     "machine": machine,
     "steps": steps,
+    "repeats": repeats,
     "losses": losses,
     "loader": loader,
     "workers": workers,
     "gpu-hours": gpu_hours,
     "work": work,
+    "waits": waits,
     "objective": objective,
 }
 
