@@ -215,7 +215,7 @@ def repeats(report: Report) -> str:
         "resumed run has the same bits (`tests/gpu/test_resume.py`)."
         for entry in report.get("repeated_steps", [])
     ]
-    return wrap(" ".join(lines))
+    return wrap(" ".join(lines) or "Repeated steps: not measured.")
 
 
 def workers(report: Report) -> str:
