@@ -6,6 +6,7 @@ Images have 500 × 375 pixels and are cropped to 224.
 """
 
 import argparse
+import hashlib
 import io
 import statistics
 import tempfile
@@ -46,10 +47,10 @@ def photo(generator: np.random.Generator) -> bytes:
 def make_shards(folder: Path, pairs: int) -> tuple[Path, float]:
     """Write four shards; return their manifest and the mean image size in KB."""
     generator = np.random.default_rng(0)
-    samples = [
-        Sample(f"{i:06d}", photo(generator), f"a photo of {i} things on a table", "0", 500, 375)
-        for i in range(pairs)
-    ]
+    samples = []
+    for i in range(pairs):
+        image, caption = photo(generator), f"a photo of {i} things on a table"
+        samples.append(Sample(f"{i:06d}", image, caption, hashlib.sha256(image).hexdigest(), 500, 375))
     entries = [
         write_shard(folder / f"{n:06d}.tar", samples[n * pairs // 4 :][: pairs // 4]) for n in range(4)
     ]
