@@ -237,7 +237,7 @@ def _initialization(modules: types.SimpleNamespace) -> Iterator[Row]:
         if value.is_floating_point() and value.numel() >= 4096 and value.std() > 0
     }
     worst = max(ratios, key=lambda name: abs(np.log(ratios[name])))
-    listed = f"standard deviations within {100 * abs(ratios[worst] - 1):.1f}% ({worst})"
+    listed = f"standard deviations within {100 * abs(ratios[worst] - 1):.1f}%"
     yield "initial weights", f"{len(ratios)} tensors of at least 4,096 weights", listed
     names = [name for name, value in rounded.items() if value.dtype == torch.float16]
     before, after = (

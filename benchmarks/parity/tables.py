@@ -1,4 +1,4 @@
-"""The Markdown tables of the comparison."""
+"""The Markdown tables of the comparison, at most 110 columns wide."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,44 +6,55 @@ from benchmarks.parity.cases import CASES, SETTINGS, Case, Setting
 from benchmarks.parity.history import Difference, History, difference
 
 _METHODS = {"cloob": "CLOOB", "clip": "CLIP"}
-_COLUMNS = ("loss", "weights", "batchnorm", "learning_rate", "temperature")
+_SETTING = ["objective", "processes", "precision"]
+_DIFFERENCE = ["loss", "weights", "BatchNorm", "learning rate", "1/τ"]
 
 
 def training_table(histories: Mapping[Setting | Case, History], steps: int) -> str:
-    """A row per run of ours; below, how far their own float32 is from their float64."""
-    rows = [_row("ours", case, difference(histories[case.setting], histories[case])) for case in CASES]
+    """A row per run of ours; in a second table, how far their float32 is from their float64."""
+    rows = [
+        [*_setting_cells(case.setting), _options(case), *_cells(histories[case.setting], histories[case])]
+        for case in CASES
+    ]
+    title = f"Ours against theirs, largest relative difference over {steps} steps:"
+    tables = [_markdown(title, [*_SETTING, "options of ours", *_DIFFERENCE], rows)]
+    rows = []
     for setting in SETTINGS:
         exact = Setting(setting.method, setting.processes, "float64")
         if setting != exact:
-            apart = difference(histories[exact], histories[setting])
-            rows.append(_row("theirs in float64", Case(setting), apart))
-    header = "objective | processes | precision | compared with theirs | options of ours | loss | weights | "
-    header += "BatchNorm | learning rate | 1/τ"
-    return _markdown(f"Largest relative difference over {steps} steps:", header.split(" | "), rows)
+            rows.append([*_setting_cells(setting), *_cells(histories[exact], histories[setting])])
+    tables.append(_markdown("Theirs against theirs in float64:", [*_SETTING, *_DIFFERENCE], rows))
+    return "\n\n".join(tables)
 
 
-def _row(compared: str, case: Case, apart: Difference) -> list[str]:
+def _setting_cells(setting: Setting) -> list[str]:
+    return [_METHODS[setting.method], str(setting.processes), setting.precision]
+
+
+def _options(case: Case) -> str:
+    """Those of our options that matter in the setting."""
     options = []
-    if compared == "ours" and case.setting.method == "clip":
+    if case.setting.method == "clip":
         options.append(f"decay_temperature {str(case.decay_temperature).lower()}")
-    if compared == "ours" and case.setting.processes > 1:
+    if case.setting.processes > 1:
         options.append(f"adam_eps {case.adam_eps:.0e}")
-    setting = case.setting
-    cells = [
-        _METHODS[setting.method],
-        str(setting.processes),
-        setting.precision,
-        compared,
-        ", ".join(options),
-    ]
-    return [*cells, *(f"{getattr(apart, name):.0e}" for name in _COLUMNS)]
+    return ", ".join(options)
+
+
+def _cells(theirs: History, ours: History) -> list[str]:
+    apart: Difference = difference(theirs, ours)
+    values = (apart.loss, apart.weights, apart.batchnorm, apart.learning_rate, apart.temperature)
+    return [_number(value) for value in values]
+
+
+def _number(value: float) -> str:
+    return f"{value:.0e}" if value else "0"
 
 
 def conversion_table(result: Mapping[str, float | str]) -> str:
     """Differences of the embeddings of a converted checkpoint."""
-    architecture = result["architecture"]
-    rows = [[name, f"{value:.1g}"] for name, value in result.items() if not isinstance(value, str)]
-    title = f"A checkpoint of {architecture} saved by their code, loaded by ours (float32):"
+    rows = [[name, _number(value)] for name, value in result.items() if not isinstance(value, str)]
+    title = f"A checkpoint of {result['architecture']} saved by theirs, loaded by ours (float32):"
     return _markdown(title, ["", "largest difference"], rows)
 
 
