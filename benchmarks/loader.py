@@ -6,12 +6,12 @@ Images have 500 × 375 pixels and are cropped to 224.
 """
 
 import argparse
+import hashlib
 import io
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +48,10 @@ def photo(generator: np.random.Generator) -> bytes:
 def make_shards(folder: Path, pairs: int) -> tuple[Path, float]:
     """Write four shards; return their manifest and the mean image size in KB."""
     generator = np.random.default_rng(0)
-    photos = [photo(generator) for _ in range(pairs)]
-    samples = [
-        Sample(f"{i:06d}", image, f"a photo of {i} things on a table", sha256(image).hexdigest(), 500, 375)
-        for i, image in enumerate(photos)
-    ]
+    samples = []
+    for i in range(pairs):
+        image, caption = photo(generator), f"a photo of {i} things on a table"
+        samples.append(Sample(f"{i:06d}", image, caption, hashlib.sha256(image).hexdigest(), 500, 375))
     entries = [
         write_shard(folder / f"{n:06d}.tar", samples[n * pairs // 4 :][: pairs // 4]) for n in range(4)
     ]
