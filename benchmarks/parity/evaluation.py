@@ -123,7 +123,7 @@ def _long_captions(modules: types.SimpleNamespace) -> Iterator[Row]:
         unit = F.normalize(embedding, dim=1)
         distinct = int((unit @ unit.T < 1 - 1e-6).any(dim=1).sum()) or 1
         yield (
-            f"captions above the context, {name}",
+            f"captions longer than the context, {name}",
             "40 captions of 100 words",
             f"{distinct} distinct embeddings",
         )
