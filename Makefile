@@ -42,10 +42,7 @@ test-slow: .venv/ready ## the slow tests, such as building the environment from 
 	pytest -m slow
 
 gpu: .venv/ready ## tests and measurements on the GPUs of this machine (at most 10 minutes); results/gpu.json
-	rm -f $(GPU_REPORT)
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' tests/gpu/performance
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' -n 4 tests/gpu --ignore=tests/gpu/performance
-	python docs/performance/update.py --show $(GPU_REPORT)
+	CLOOB_GPU_REPORT=$(GPU_REPORT) python -m tests.gpu
 
 slurm: ## install Debian's Slurm for the Slurm tests; needs root
 	command -v slurmctld munged || (apt-get update && $(INSTALL) slurm-wlm munge)

@@ -113,6 +113,8 @@ def set_up(
     config = model_config(architecture)
     check_recipe(recipe, objective=run.objective, processes=context.world_size, model_config=config)
     shards, held_out = Shards(paths.shards), Shards(paths.validation)
+    if context.is_main and (note := shards.open_files_note()):
+        print(note, flush=True)
     if len(held_out) < max(2, context.world_size):
         raise InputError(
             f"{paths.validation}: {len(held_out)} pairs, but validation needs at least "
