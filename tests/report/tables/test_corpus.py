@@ -29,7 +29,7 @@ def statistics(scale: float) -> dict[str, Any]:
 def write_manifest(path: Path, samples: int = 8) -> Path:
     measures = ("width", "height", "aspect_ratio", "image_kilobytes", "caption_words")
     content = {measure: statistics(100 if measure == "width" else 1) for measure in measures}
-    content |= {"duplicates": 3, "reencoded": 2, "without_perceptual_hash": 1}
+    content |= {"captions_above_context": 4, "duplicates": 3, "reencoded": 2, "without_perceptual_hash": 1}
     write_json(path, {"samples": samples, "bytes": 4_560_000_000, "statistics": content})
     return path
 
