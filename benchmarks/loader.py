@@ -28,6 +28,7 @@ from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import PairDataset, training_loader
+from cloob.train.order import SampledMicroBatch
 
 CONFIG = model_config("RN50-quickgelu")
 BATCH_SIZE, CROP_SCALE = 32, (0.9, 1.0)
@@ -64,7 +65,7 @@ def load_with_cloob(manifest: Path, workers: int) -> Iterator:
     shards = Shards(manifest)
     pairs = PairDataset(shards, RandomResizedCrop(224, CROP_SCALE, 0), tokenizer_for(CONFIG))
     batches = [
-        [(0, [i]) for i in range(start, start + BATCH_SIZE)]
+        SampledMicroBatch([(0, [i]) for i in range(start, start + BATCH_SIZE)], [])
         for start in range(0, len(shards) - BATCH_SIZE + 1, BATCH_SIZE)
     ]
     return iter(training_loader(pairs, batches, workers))
