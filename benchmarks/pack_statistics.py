@@ -53,6 +53,7 @@ def write_plan(path: Path, rows: int) -> None:
                 "height": generator.integers(64, 513, count),
                 "perceptual_hash": hashes,
                 "words": generator.poisson(10, count),
+                "exceeds_context": generator.random(count) < 0.01,
                 "reencoded": generator.random(count) < 0.1,
                 "length": generator.lognormal(10.5, 0.5, count).astype(np.int64),
             }

@@ -25,6 +25,7 @@ _BIN_EDGES = {
 def corpus_statistics(plan: Path) -> dict[str, Any]:
     """Minimum, median, mean, maximum and histogram of caption words, pixels, width / height and kilobytes.
 
+    `captions_above_context`: captions that CLIP's tokenizer truncates (`caption_tokens.exceeds_context`).
     `duplicates`: images in excess of the first with the same bytes. `reencoded`: images whose bytes differ
     from the input. `without_perceptual_hash`: images that are compared by their bytes only. Needs about 24
     bytes of memory per sample, because one column at a time is read.
@@ -38,13 +39,15 @@ def corpus_statistics(plan: Path) -> dict[str, Any]:
             "aspect_ratio": _summarize(_read_aspect_ratios(file), "aspect_ratio"),
             "image_kilobytes": _summarize(_read_column(file, "length", np.float64, 1000), "image_kilobytes"),
         }
-        reencoded = without_hash = 0
-        for batch in file.iter_batches(columns=["reencoded", "perceptual_hash"], use_threads=False):
+        above_context = reencoded = without_hash = 0
+        for _, batch in _batches(file, ["exceeds_context", "reencoded", "perceptual_hash"]):
+            above_context += batch["exceeds_context"].true_count
             reencoded += batch["reencoded"].true_count
             without_hash += batch["perceptual_hash"].null_count
         duplicates = samples - _count_distinct_images(file)
     return {
         **summaries,
+        "captions_above_context": above_context,
         "duplicates": duplicates,
         "reencoded": reencoded,
         "without_perceptual_hash": without_hash,

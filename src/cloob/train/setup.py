@@ -25,6 +25,7 @@ from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run, check_recipe
 from cloob.train.state import Checkpointer
 from cloob.train.step import TrainStep
+from cloob.train.token_rows import corpus_tokens
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def set_up(
     check_shared_memory(batch_bytes, options.workers * context.local_world_size)
 
     model = init_model(config, run, recipe, context)
-    train_step = TrainStep(model, run, recipe, context)
+    tokenizer = tokenizer_for(config)
+    tokens = corpus_tokens(shards, tokenizer) if context.device.type == "cpu" else None
+    train_step = TrainStep(model, run, recipe, context, tokens)
     identity = {
         "run": {"name": run.name, **asdict(run)},
         "recipe": asdict(recipe),
@@ -142,7 +145,6 @@ def set_up(
         del checkpoint
     restarts = checkpointer.register_restart(samples_seen) if context.is_main else 0
 
-    tokenizer = tokenizer_for(config)
     crop = RandomResizedCrop(image_size, (recipe.crop_scale, 1.0), run.seed)
     dataset = PairDataset(shards, crop, tokenizer)
     center_crop = center_crop_transform(config)
