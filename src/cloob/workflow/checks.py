@@ -56,7 +56,8 @@ def normalize(config: Config) -> None:
     gets the one that it is downloaded to, and paths are written as Snakemake compares them.
     """
     all_testsets, selected = config["testsets"], config["evaluate"]["testsets"]
-    for key in ("corpora", "testsets", "released_checkpoints"):
+    config["search"] = config.get("search") or {}
+    for key in ("corpora", "search", "testsets", "released_checkpoints"):
         config[key] = {name: value for name, value in config[key].items() if value is not None}
     if selected != "all":
         config["testsets"] = {
