@@ -8,9 +8,11 @@ DEMO := snakemake --configfile config/demo.yaml --cores 2
 # Two test processes with one torch thread each. Tests of a file share fixtures and run in one process;
 # tests/conftest.py starts the longest files first.
 PYTEST := OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+# The measurements of `make gpu`; `python docs/performance/update.py` puts them on docs/performance.md.
+GPU_REPORT ?= results/gpu.json
 INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
-.PHONY: help demo figures-readme test test-fast test-slow slurm cluster browser lint lint-workflow format bench lock clean
+.PHONY: help demo figures-readme test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -30,13 +32,19 @@ figures-readme: .venv/ready ## copy the README's figure from the results of `mak
 	python docs/figures/update.py results/demo
 
 test-fast: .venv/ready ## tests without training, workflow runs, linters and large models (5 minutes)
-	$(PYTEST) -m "not slow and not integration"
+	$(PYTEST) -m "not slow and not gpu and not integration"
 
 test: .venv/ready ## all tests except the slow ones (about 20 minutes)
 	$(PYTEST)
 
 test-slow: .venv/ready ## the slow tests, such as building the environment from scratch
 	pytest -m slow
+
+gpu: .venv/ready ## tests and measurements on the GPUs of this machine (at most 10 minutes); results/gpu.json
+	rm -f $(GPU_REPORT)
+	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m gpu tests/gpu/performance
+	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m gpu -n 4 tests/gpu --ignore=tests/gpu/performance
+	python docs/performance/update.py --show $(GPU_REPORT)
 
 slurm: ## install Debian's Slurm for the Slurm tests; needs root
 	command -v slurmctld munged || (apt-get update && $(INSTALL) slurm-wlm munge)

@@ -182,11 +182,11 @@ def init_model(config: ModelConfig, run: Run, recipe: Recipe, context: Distribut
     """The encoders initialized from the run's seed, with the recipe's temperature, precision and layout."""
     torch.manual_seed(run.seed)
     model = build_model(config)
+    if recipe.precision == "float64":
+        model = model.double()
     with torch.no_grad():
         model.logit_scale.fill_(math.log(recipe.inv_temperature))
     model.logit_scale.requires_grad_(recipe.learnable_temperature)
-    if recipe.precision == "float64":
-        model = model.double()
     if recipe.gradient_checkpointing:
         checkpoint_activations(model)
     if recipe.compile:

@@ -84,6 +84,7 @@ EXPECTED = f"""\
 | Mean | 5.10 ± 0.44 | — | **5.77 ± 0.46** | — | +0.67 | +0.45 to +0.85 | 0.031 | — | 1.26 |
 
 Seeds: CLIP 5, CLOOB 5.
+
 5 pairs: the smallest attainable p is 0.031, 0.062 after Holm's correction over 2 sets.
 
 """
