@@ -10,9 +10,10 @@ DEMO := snakemake --configfile config/demo.yaml --cores 2
 PYTEST := OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 # The measurements of `make gpu`; `python docs/performance/update.py` puts them on docs/performance.md.
 GPU_REPORT ?= results/gpu.json
+RESULTS ?= results/demo
 INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
-.PHONY: help demo figures-readme test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench lock clean
+.PHONY: help demo figures-readme report-check test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -42,8 +43,8 @@ test-slow: .venv/ready ## the slow tests, such as building the environment from 
 
 gpu: .venv/ready ## tests and measurements on the GPUs of this machine (at most 10 minutes); results/gpu.json
 	rm -f $(GPU_REPORT)
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m gpu tests/gpu/performance
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m gpu -n 4 tests/gpu --ignore=tests/gpu/performance
+	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' tests/gpu/performance
+	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' -n 4 tests/gpu --ignore=tests/gpu/performance
 	python docs/performance/update.py --show $(GPU_REPORT)
 
 slurm: ## install Debian's Slurm for the Slurm tests; needs root
@@ -51,6 +52,9 @@ slurm: ## install Debian's Slurm for the Slurm tests; needs root
 
 cluster: .venv/ready slurm ## the Slurm tests, including fault injection, on a private Slurm cluster
 	pytest tests/slurm -m cluster
+
+report-check: .venv/ready ## open the report of RESULTS (results/demo) in Chromium: overflow, missing images, errors
+	cloob report check $(RESULTS)
 
 browser: .venv/ready ## run a tenth of the demo and open its report in Chromium; installs it if run as root
 	command -v chromium || (apt-get update && $(INSTALL) chromium)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,26 @@ def contexts(device: torch.device) -> Iterator[dict[str, DistributedContext]]:
     dist.destroy_process_group()
 
 
+@contextmanager
+def backend_flags_restored() -> Iterator[None]:
+    """Restore TF32 and cuDNN's choice of algorithms at the end of the `with` block."""
+    flags = [
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cudnn, "deterministic"),
+        (torch.backends.cudnn, "benchmark"),
+        (torch.backends.cuda.matmul, "allow_tf32"),
+    ]
+    values = [getattr(backend, name) for backend, name in flags]
+    try:
+        yield
+    finally:
+        for (backend, name), value in zip(flags, values, strict=True):
+            setattr(backend, name, value)
+
+
 @pytest.fixture
-def no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_tf32() -> Iterator[None]:
     """Full float32 products and convolutions, for comparisons with the CPU."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    with backend_flags_restored():
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        yield

@@ -30,8 +30,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The heading of the rows below it, in place of a row."""
+class Heading:
+    """A row of a section that is the heading of the rows below it, across all columns."""
 
     text: str
 
@@ -47,7 +47,7 @@ class Section:
     title: str
     columns: Sequence[str]
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell | str] | Group]
+    rows: Sequence[Sequence[Cell | str] | Heading]
     footnotes: dict[str, Prose] = field(default_factory=dict)  # by mark
     summary_rows: int = 0
     remarks: Sequence[Prose] = ()
@@ -123,5 +123,5 @@ def _template(name: str) -> Template:
         "with_suffix": with_suffix,
     }
     environment.tests["cell"] = lambda value: isinstance(value, Cell)
-    environment.tests["group"] = lambda value: isinstance(value, Group)
+    environment.tests["heading"] = lambda value: isinstance(value, Heading)
     return environment.get_template(name)

@@ -19,8 +19,8 @@ _DISABLED = (
     *("autolink", "automail", "html"),
 )
 # A table with less room than it needs becomes a list of rows, each a list of its cells. Widths in rem: the
-# smallest one that a table fits is its class.
-_WIDTHS = (20, 26, 32, 38, 44, 50, 56, 62, 70, 80)
+# smallest one that a table fits is its class; no window is as wide as the last one.
+_WIDTHS = (20, 26, 32, 38, 44, 50, 56, 62, 70, 80, 1000)
 _CHARACTER = 0.56  # rem; a digit of the widest common sans-serif font at the size of tables
 _PADDING = 0.8  # rem; of both sides of a cell
 _SENTENCE = 36  # characters; longer texts are shown without the name of their column if rows are lists
@@ -75,13 +75,16 @@ class _ResponsiveTables(Treeprocessor):
     def run(self, root: Element) -> None:
         for table in root.iter("table"):
             header = [_text(cell) for cell in table.iter("th")]
+            for cell in table.iter("th"):
+                if _has_long_word(_text(cell)):
+                    cell.set("class", "long")
             rows = [list(row) for row in table.iter("tr") if row.find("td") is not None]
-            groups = [cells for cells in rows if _is_group(cells)]
-            rows = [cells for cells in rows if not _is_group(cells)]
+            headings = [cells for cells in rows if _is_heading(cells)]
+            rows = [cells for cells in rows if not _is_heading(cells)]
             for cells in rows:
                 _mark_cells(cells, header)
-            # Intervals are broken only where the table would be too wide otherwise.
-            for text in (_keep_intervals, _keep_numbers):
+            # A number and its interval share a line unless the table would be too wide.
+            for text in (_keep_cells, _keep_numbers):
                 width = _needed_width(header, rows, text)
                 if width <= _DESKTOP:
                     break
@@ -89,7 +92,7 @@ class _ResponsiveTables(Treeprocessor):
                 _replace_spaces(cells, text)
             table.set("class", f"fits-{next((limit for limit in _WIDTHS if limit >= width), _WIDTHS[-1])}")
             for row in table.iter("tr"):
-                if list(row) in groups:
+                if list(row) in headings:
                     _merge_cells(row)
 
 
@@ -99,7 +102,7 @@ def _text(element: Element) -> str:
     return re.sub("\x02(\\d+)\x03", lambda match: chr(int(match[1])), text).strip()
 
 
-def _is_group(cells: Sequence[Element]) -> bool:
+def _is_heading(cells: Sequence[Element]) -> bool:
     """Whether a row is a heading of the rows below it: a first cell in bold, and no other."""
     first, *others = cells
     if first.tag != "td" or len(first) != 1 or first[0].tag != "strong" or not others:
@@ -114,11 +117,14 @@ def _mark_cells(cells: Sequence[Element], header: Sequence[str]) -> None:
         if not _is_number(cell):
             classes += ["sentence"] if len(text) > _SENTENCE else []
             classes += ["short"] if len(text) <= _MIN_TEXT else []
-        if any(len(word) > _LONG_WORD for word in text.split()):
-            classes.append("long")
+        classes += ["long"] if _has_long_word(text) else []
         if classes:
             cell.set("class", " ".join(classes))
         cell.set("data-column", name)
+
+
+def _has_long_word(text: str) -> bool:
+    return any(len(word) > _LONG_WORD for word in text.split())
 
 
 def _is_number(cell: Element) -> bool:
@@ -152,15 +158,14 @@ def _replace_spaces(cells: Sequence[Element], keep_together: Callable[[str], str
 
 
 def _keep_numbers(text: str) -> str:
-    """Non-breaking spaces within numbers: `1.5 ± 0.2`, `(+0.3 in)`, and the end of `−1 to +2`."""
+    """Non-breaking spaces within `1.5 ± 0.2`, `[−1.0, +2.0]`, `(1.0 to 2.0)` and `(+0.3, p 0.612)`."""
     text = re.sub(r"(?<=\d) ± (?=\d)", "\u00a0±\u00a0", text)
-    text = re.sub(r"(?<=\d) to (?=[+−\d])", " to\u00a0", text)
-    return re.sub(r"(?<=\d) (?=(?:in|out)\))", "\u00a0", text)
+    return re.sub(r"[(\[][+−\d][^()\[\]]{1,24}[)\]]", lambda match: match[0].replace(" ", "\u00a0"), text)
 
 
-def _keep_intervals(text: str) -> str:
-    """Non-breaking spaces also within `−1 to +2`."""
-    return _keep_numbers(text).replace(" to\u00a0", "\u00a0to\u00a0")
+def _keep_cells(text: str) -> str:
+    """Non-breaking spaces also between a number and its interval: `+1.5 [−1.0, +4.0]`."""
+    return re.sub(r"(?<=\d) (?=[(\[])", "\u00a0", _keep_numbers(text))
 
 
 def _merge_cells(row: Element) -> None:
