@@ -12,6 +12,7 @@ from cloob.download.corpora.registry import READERS
 from cloob.workflow.consistency import inconsistencies
 from cloob.workflow.runs import Config
 from cloob.workflow.schema import Schema, complete_schema, schema_problems
+from cloob.workflow.toy_data import use_toy_dataset
 
 
 def check_config(config: Config, schema: Schema, files: Sequence[str] = ()) -> list[str]:
@@ -64,6 +65,7 @@ def normalize(config: Config) -> None:
             name: testset for name, testset in config["testsets"].items() if name in selected
         }
     left_out = set(all_testsets) - set(config["testsets"])
+    use_toy_dataset(config)
     _simplify_paths(config)
     for name, testset in config["testsets"].items():
         testset["folder"] = testset.get("folder") or f"{config['results']}/evaluate/testsets/{name}"

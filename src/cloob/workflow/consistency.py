@@ -19,11 +19,11 @@ def inconsistencies(config: Config) -> Iterator[str]:
     """One line per problem of a normalized config that the schema accepts."""
     models, problems = _load_models(config)
     yield from problems
-    yield from dict.fromkeys(_recipe_problems(config, models))
     undefined = [*_undefined_names(config), *undefined_names(config)]
+    of_searches = search_problems(config, models) if not undefined else ()
+    yield from dict.fromkeys([*_recipe_problems(config, models), *of_searches])
     yield from undefined
     if not undefined:
-        yield from dict.fromkeys(search_problems(config, models))
         yield from _repeated_runs(config)
         yield from _undefined_splits(config)
     yield from _missing_request_rates(config)

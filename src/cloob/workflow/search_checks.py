@@ -1,6 +1,7 @@
 """Problems of the hyperparameter searches of a config that its schema accepts."""
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from cloob.models.config import ModelConfig
 from cloob.train.recipe import Recipe, recipe_problems
@@ -75,12 +76,13 @@ def _problems_of_runs(config: Config, models: Mapping[str, ModelConfig]) -> Iter
                 "so that no reported run has decided the search"
             )
         recipe = recipe_arguments(config["recipes"][planned.recipe], planned.run.objective)
+        setup: dict[str, Any] = {
+            "objective": planned.run.objective,
+            "processes": planned.processes or config["train"]["processes"],
+            "model_config": models.get(planned.run.architecture),
+        }
+        of_recipe = set(recipe_problems(Recipe(**recipe), **setup))  # reported already
         for trial in planned_trials(config, planned.search, planned.run.objective).values():
-            problems = recipe_problems(
-                Recipe(**recipe | trial.values),
-                objective=planned.run.objective,
-                processes=planned.processes or config["train"]["processes"],
-                model_config=models.get(planned.run.architecture),
-            )
-            for key, problem in problems:
-                yield f"recipes.{planned.recipe} with search {planned.search}: {key}: {problem}"
+            for key, problem in recipe_problems(Recipe(**recipe | trial.values), **setup):
+                if (key, problem) not in of_recipe:
+                    yield f"recipes.{planned.recipe} with search {planned.search}: {key}: {problem}"

@@ -11,7 +11,7 @@ from cloob.report.load.inputs import Inputs
 from cloob.report.load.rankings import Ranking, read_ranking
 from cloob.report.names import OBJECTIVE_TITLES, ordered
 from cloob.report.registry import Entry
-from cloob.report.render.document import Cell, Document, Group, Section
+from cloob.report.render.document import Cell, Document, Heading, Section
 from cloob.report.render.numbers import MISSING, footnote_mark, number
 from cloob.report.render.text import Code, Prose
 
@@ -76,9 +76,9 @@ def _choices(search: str, rankings: list[Ranking], missing: list[Path]) -> Secti
 
 def _settings(search: str, rankings: list[Ranking]) -> Section:
     """A row per setting, best first, grouped by objective."""
-    rows: list[list[Cell | str] | Group] = []
+    rows: list[list[Cell | str] | Heading] = []
     for ranking in rankings:
-        rows.append(Group(OBJECTIVE_TITLES[ranking.objective]))
+        rows.append(Heading(OBJECTIVE_TITLES[ranking.objective]))
         varied = {key for key in ranking.winner.values if len(_values(ranking, key)) > 1}
         for trial in ranking.trials:
             text = _text({key: value for key, value in trial.values.items() if key in varied or not varied})
