@@ -13,7 +13,7 @@ GPU_REPORT ?= results/gpu.json
 RESULTS ?= results/demo
 INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
-.PHONY: help demo figures-readme report-check test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench lock clean
+.PHONY: help demo figures-readme report-check test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench parity lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -42,10 +42,7 @@ test-slow: .venv/ready ## the slow tests, such as building the environment from 
 	pytest -m slow
 
 gpu: .venv/ready ## tests and measurements on the GPUs of this machine (at most 10 minutes); results/gpu.json
-	rm -f $(GPU_REPORT)
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' tests/gpu/performance
-	CLOOB_GPU_REPORT=$(GPU_REPORT) pytest -m 'gpu and not slow' -n 4 tests/gpu --ignore=tests/gpu/performance
-	python docs/performance/update.py --show $(GPU_REPORT)
+	CLOOB_GPU_REPORT=$(GPU_REPORT) python -m tests.gpu
 
 slurm: ## install Debian's Slurm for the Slurm tests; needs root
 	command -v slurmctld munged || (apt-get update && $(INSTALL) slurm-wlm munge)
@@ -77,6 +74,11 @@ format: .venv/ready ## format all Python and Snakemake files
 
 bench: .venv/ready ## compare speed and memory with peer projects (benchmarks/README.md)
 	for file in benchmarks/*.py; do python $$file || exit 1; done
+
+parity: .venv/ready ## compare with the authors' code: make parity AUTHORS=CHECKOUT HOPFIELD=CHECKOUT (docs/fidelity.md)
+	@test -n "$(AUTHORS)" -a -n "$(HOPFIELD)" || { echo "usage: make parity AUTHORS=CHECKOUT HOPFIELD=CHECKOUT," \
+	    "checkouts of ml-jku/cloob and ml-jku/hopfield-layers (docs/fidelity.md)" >&2; exit 2; }
+	python -m benchmarks.parity --authors "$(AUTHORS)" --hopfield "$(HOPFIELD)"
 
 lock: .venv/ready ## resolve pyproject.toml into envs/lock.txt and the pins of envs/*.yaml
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

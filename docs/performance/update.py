@@ -161,10 +161,11 @@ def loader(report: Report) -> str:
         [[entry["workers"], number(entry["pairs_per_second"])] for entry in report.get("loader", [])],
     )
     runs = table(
-        ["run", "workers", "pairs/s", "waiting for data", "pairs/s in memory"],
+        ["run", "GPUs", "workers per GPU", "pairs/s", "waiting for data", "pairs/s of a step in memory"],
         [
             [
                 f"{entry['architecture']}, {TITLES[entry['objective']]}",
+                entry["processes"],
                 entry["workers"],
                 number(entry["pairs_per_second"]),
                 percent(entry["data_wait"]),
@@ -193,6 +194,28 @@ def work(report: Report) -> str:
         )
     header = ["run", "kernels", "under 10 µs", "ms in kernels", "blocking calls", "copies to the host"]
     return table([*header, "collectives"], rows)
+
+
+def waits(report: Report) -> str:
+    """The lines of the sources at which the host waits for the device."""
+    rows = [
+        [TITLES[entry["objective"]], f"`{place}`", number(count)]
+        for entry in report.get("work_per_step", [])
+        for place, count in list(entry["synchronizations"].items())[:10]
+    ]
+    return table(["objective", "line", "waits per step"], rows)
+
+
+def repeats(report: Report) -> str:
+    """Whether repeated steps have the same bits with PyTorch's default algorithms."""
+    lines = [
+        f"Of {entry['parameters']} parameters, {entry['bit_identical_parameters']} have the same bits after "
+        f"{entry['steps']} steps from the same seed, repeated with PyTorch's default algorithms; the largest "
+        f"difference is {number(entry['largest_difference'])}. With `torch.use_deterministic_algorithms`, a "
+        "resumed run has the same bits (`tests/gpu/test_resume.py`)."
+        for entry in report.get("repeated_steps", [])
+    ]
+    return wrap(" ".join(lines) or "Repeated steps: not measured.")
 
 
 def workers(report: Report) -> str:
@@ -257,11 +280,13 @@ def rate_of(report: Report, architecture: str, recipe: dict[str, Any]) -> tuple[
 SECTIONS: dict[str, Callable[[Report], str]] = {
     "machine": machine,
     "steps": steps,
+    "repeats": repeats,
     "losses": losses,
     "loader": loader,
     "workers": workers,
     "gpu-hours": gpu_hours,
     "work": work,
+    "waits": waits,
     "objective": objective,
 }
 

@@ -1,7 +1,5 @@
 """A training step on the device: like the CPU's, in every precision and memory format."""
 
-import math
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -99,16 +97,3 @@ def test_gradient_caching_gives_the_gradient_of_a_single_pass(contexts: Contexts
     gradients = [parameter.grad.flatten() for parameter in model.parameters() if parameter.requires_grad]
     assert cached.losses == pytest.approx([float(loss.detach())], rel=1e-5)
     assert relative_error(cached.gradients, torch.cat(gradients)) < 1e-3
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("default")  # the compiler's own
-@pytest.mark.usefixtures("no_tf32")
-def test_compiled_encoders_give_the_same_gradient(contexts: Contexts) -> None:
-    compiled, eager = (
-        train_steps(contexts["device"], compile=choice, batch_size=8, micro_batch_size=8)
-        for choice in (True, False)
-    )
-    assert math.isfinite(compiled.losses[0])
-    assert compiled.losses == pytest.approx(eager.losses, rel=1e-4)
-    assert relative_error(compiled.gradients, eager.gradients) < 1e-3

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from cloob.train.recipe import Recipe
 
@@ -13,11 +13,11 @@ from cloob.train.recipe import Recipe
 NO_WEIGHT_DECAY = ("bn", "ln", "bias")
 
 
-def make_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> torch.optim.AdamW:
+def make_optimizer(parameters: Iterable[tuple[str, Tensor]], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW over the named parameters that require grad, with weight decay as in the authors' code."""
     exceptions = NO_WEIGHT_DECAY if recipe.decay_temperature else (*NO_WEIGHT_DECAY, "logit_scale")
-    decayed: list[nn.Parameter] = []
-    undecayed: list[nn.Parameter] = []
+    decayed: list[Tensor] = []
+    undecayed: list[Tensor] = []
     for name, parameter in parameters:
         if parameter.requires_grad:
             (undecayed if any(part in name for part in exceptions) else decayed).append(parameter)

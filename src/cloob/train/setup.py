@@ -25,6 +25,7 @@ from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run, check_recipe
 from cloob.train.state import Checkpointer
 from cloob.train.step import TrainStep
+from cloob.train.token_rows import corpus_tokens
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def set_up(
     config = model_config(architecture)
     check_recipe(recipe, objective=run.objective, processes=context.world_size, model_config=config)
     shards, held_out = Shards(paths.shards), Shards(paths.validation)
+    if context.is_main and (note := shards.open_files_note()):
+        print(note, flush=True)
     if len(held_out) < max(2, context.world_size):
         raise InputError(
             f"{paths.validation}: {len(held_out)} pairs, but validation needs at least "
@@ -127,7 +130,9 @@ def set_up(
     check_shared_memory(batch_bytes, options.workers * context.local_world_size)
 
     model = init_model(config, run, recipe, context)
-    train_step = TrainStep(model, run, recipe, context)
+    tokenizer = tokenizer_for(config)
+    tokens = corpus_tokens(shards, tokenizer) if context.device.type == "cpu" else None
+    train_step = TrainStep(model, run, recipe, context, tokens)
     identity = {
         "run": {"name": run.name, **asdict(run)},
         "recipe": asdict(recipe),
@@ -148,7 +153,6 @@ def set_up(
         del checkpoint
     restarts = checkpointer.register_restart(samples_seen) if context.is_main else 0
 
-    tokenizer = tokenizer_for(config)
     crop = RandomResizedCrop(image_size, (recipe.crop_scale, 1.0), run.seed)
     dataset = PairDataset(shards, crop, tokenizer)
     center_crop = center_crop_transform(config)

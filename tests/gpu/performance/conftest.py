@@ -45,7 +45,7 @@ TRUE_SIZE = Size(
     matrix=8192,
     pairs=16384,  # 32 steps, so that no measured run reaches the end of an epoch
     workers=(2, 4, 8, 16),
-    steps=8,
+    steps=6,
 )
 SMALL_SIZE = Size(
     architectures={"RN_small": ARCHITECTURE},

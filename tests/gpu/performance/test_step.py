@@ -1,5 +1,6 @@
 """Pairs per second of a training step on a batch in memory, ours and open_clip's."""
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 
@@ -30,6 +31,7 @@ def quiet_and_empty(device: torch.device) -> Iterator[None]:
     yield
     logging.disable(logging.NOTSET)
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -227,3 +227,52 @@ def test_each_retrieval_set_is_tested_separately(tmp_path: Path) -> None:
     ]
     assert table.hypothesis.is_unique
     assert set(table.p_for_holm) == {4 / 32}  # both directions on both sets are one family
+
+
+def test_objectives_with_different_recipes_are_paired_by_seed(tmp_path: Path) -> None:
+    paths = []
+    recipes = {
+        "clip": "clip_tuned",
+        "infonce_hopfield": "shared",
+        "infoloob": "shared",
+        "cloob": "cloob_tuned",
+    }
+    for objective, recipe in recipes.items():
+        for seed in range(1, 9):
+            name = f"cc3m-{objective}-RN50-{recipe}-seed{seed}"
+            run = run_of(objective, seed) | {"recipe": recipe, "name": name}
+            accuracy = TRUE["accuracy"][OBJECTIVES.index(objective)] + seed / 1000
+            # At the early epoch, one of eight seeds is clearly against the claim.
+            for epoch, penalty in ((4, 0.3 if (objective, seed) == ("cloob", 8) else 0), (16, 0)):
+                for dataset in SETS:
+                    value = accuracy - penalty
+                    paths.append(write_result(tmp_path, run, epoch, "zeroshot", dataset, accuracy=value))
+            rate = 2e-3 if objective == "clip" else 1e-3
+            paths.append(write_log(tmp_path, run, {4: 0.9, 16: 0.5}, recipe={"learning_rate": rate}))
+    csvs = {name: tmp_path / f"{name}.csv" for name in ("claims", "ablation")}
+    for name, csv in csvs.items():
+        with pytest.raises(SystemExit) as exit_info:
+            main(["report", "table", name, "--results", *map(str, paths), "--csv", str(csv)])
+        assert exit_info.value.code == 0
+    claims = pd.read_csv(csvs["claims"])
+    assert set(claims.recipe) == {"clip_tuned/cloob_tuned/shared"}
+    overall = claims[claims.claim == "zeroshot_overall"].set_index("epoch")
+    assert list(overall.pairs) == [8, 8]
+    assert list(overall.verdict) == ["undecided", "supported"]
+    for csv in csvs.values():
+        text = csv.with_suffix(".md").read_text()
+        assert text.count("\n## cc3m, RN50, epoch ") == 2
+        assert (
+            "Recipes differ by objective: CLIP clip_tuned, InfoNCE + Hopfield shared, InfoLOOB shared, CLOOB "
+            "cloob_tuned."
+        ) in text
+        assert "learning_rate (CLIP 0.002, InfoNCE + Hopfield 0.001, InfoLOOB 0.001, CLOOB 0.001)" in text
+    # The ablation has the verdicts of each epoch beside the means.
+    early, late = csvs["ablation"].with_suffix(".md").read_text().split("\n## ")[1:]
+    assert "CLOOB > CLIP: undecided; CLOOB > InfoNCE + Hopfield: undecided" in early
+    assert (
+        "| Zero-shot, mean (%) | 20.45 ± 0.24 | 22.45 ± 0.24 | 24.45 ± 0.24 | **30.45 ± 0.24** "
+        "| CLOOB > CLIP: supported; CLOOB > InfoNCE + Hopfield: supported; CLOOB > InfoLOOB: supported |"
+    ) in late
+    long = pd.read_csv(csvs["ablation"])
+    assert dict(zip(long.objective, long.recipe, strict=True)) == recipes

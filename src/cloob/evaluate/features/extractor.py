@@ -126,11 +126,10 @@ class FeatureExtractor:
 
     def pair_features(self, shards: Shards, name: str, title: str) -> PairFeatures:
         """The L2-normalized embeddings of captioned images. Raises `InputError`."""
-        first: dict[str, int] = {}  # SHA-256 of an image -> index of the first sample with this image
+        first: dict[int, int] = {}  # digest of an image -> index of the first sample with this image
         image_of_text: list[int] = []
         samples: list[int] = []
-        for index in range(len(shards)):
-            digest = shards.image_sha256(index)
+        for index, digest in enumerate(shards.image_digests.tolist()):
             if digest not in first:
                 first[digest] = len(samples)
                 samples.append(index)
@@ -139,8 +138,8 @@ class FeatureExtractor:
             raise InputError(f"{shards.path}: contains no captioned images")
 
         def load(index: int) -> Image:
-            image, _, sample = shards.sample(index)
-            return decode(image, f"image {sample} of {shards.path}")
+            image, _ = shards.sample(index)
+            return decode(image, f"image {shards.key(index)} of {shards.path}")
 
         def compute() -> Tensors:
             images = self._embed_images(samples, f"{title}, images", load)

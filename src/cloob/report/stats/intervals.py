@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def interval_around(
     mean: float, standard_error: float, degrees: float, bounds: Bounds | None = None
 ) -> tuple[float, float]:
     """The 95% confidence interval of Student's t with these degrees of freedom; see `estimate`."""
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * standard_error
+    half = _t_quantile(degrees) * standard_error
     if bounds is None:
         return mean - half, mean + half
     lowest, width = bounds[0], bounds[1] - bounds[0]
@@ -58,6 +59,11 @@ def interval_around(
         return mean, mean  # all values are equal
     low, high = expit(logit(p) + np.array([-1, 1]) * half / width / (p * (1 - p)))
     return float(lowest + width * low), float(lowest + width * high)
+
+
+@cache
+def _t_quantile(degrees: float) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
 
 
 def aggregate_seeds(data: pd.DataFrame, by: list[str], bounds: Bounds | None = None) -> pd.DataFrame:
