@@ -27,9 +27,9 @@ rule select:
         ranking="<results>/search/{search}/{objective}_trials.json",
     log:
         "<results>/logs/search/{search}_{objective}_select.log",
+    localrule: True
     conda:
         "../../envs/tables.yaml"
-    localrule: True
     params:
         flags=lambda wildcards: search.select_flags(config, wildcards.search, wildcards.objective),
     shell:
