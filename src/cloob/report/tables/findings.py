@@ -1,10 +1,11 @@
-"""What the claims table shows, in a line per section: the verdicts, and the paper's main claim."""
+"""What the claims table shows, in a few lines: the verdicts, the paper's main claim, and what was decided."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from cloob.report.names import CLIP, CLOOB, OBJECTIVE_TITLES
 from cloob.report.render.numbers import interval, number
+from cloob.report.tables.hypotheses import FAMILIES
 from cloob.report.tables.verdicts import CONTRADICTED, SUPPORTED, TOO_FEW, UNDECIDED, TestedClaim
 
 MAIN_CLAIM = "zeroshot_overall"
@@ -21,6 +22,22 @@ def finding(title: str, claims: Sequence[TestedClaim]) -> str:
         return text
     difference = f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}, mean zero-shot accuracy"
     return f"{text} {difference}: {effect(main[0])} ({main[0].verdict.conclusion})."
+
+
+def decided(claims: Sequence[TestedClaim]) -> list[str]:
+    """`Supported: Image-text retrieval (1 of 2); Uniformity (4 of 4).`, and the same for contradicted claims.
+
+    The claims are those of all sections.
+    """
+    lines = []
+    for verdict in (SUPPORTED, CONTRADICTED):
+        parts = []
+        for family, title in FAMILIES.items():
+            verdicts = [claim.verdict.conclusion for claim in claims if claim.hypothesis.family == family]
+            if verdict in verdicts:
+                parts.append(f"{title} ({verdicts.count(verdict)} of {len(verdicts)})")
+        lines.append(f"{verdict.capitalize()}: {'; '.join(parts) or 'none'}.")
+    return lines
 
 
 def effect(claim: TestedClaim) -> str:
