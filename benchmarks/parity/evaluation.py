@@ -19,6 +19,7 @@ from cloob.evaluate.testsets.spec import TestSetSpec, load_spec
 from cloob.metrics.retrieval import retrieval_metrics
 from cloob.models.clip import CLIPModel, build_model
 from cloob.models.preprocessing import evaluation_transform, tokenizer_for
+from cloob.shards.captions import normalize_caption
 from cloob.train.augmentation import RandomResizedCrop
 
 DATASETS = Path(__file__).parents[2] / "config" / "datasets"
@@ -41,7 +42,7 @@ def compare_evaluation(modules: types.SimpleNamespace, folder: Path) -> None:
     """Write `evaluation.json`: rows of (what, on what, difference)."""
     rows = [
         *_prompts(modules),
-        _tokenizer(modules),
+        *_tokenizer(modules),
         *_long_captions(modules),
         *_transforms(modules),
         _training_crop(modules),
@@ -87,16 +88,17 @@ def _texts(modules: types.SimpleNamespace) -> list[str]:
     return [*captions, *prompts, *TEXTS]
 
 
-def _tokenizer(modules: types.SimpleNamespace) -> Row:
+def _tokenizer(modules: types.SimpleNamespace) -> Iterator[Row]:
     texts = _texts(modules)
     ours = tokenizer_for(OPEN_CLIP_CONFIG)
-    differing = []
-    for text in texts:
-        theirs, tokens = modules.clip.tokenize([text])[0], ours([text])[0]
-        if not torch.equal(theirs, F.pad(tokens, (0, len(theirs) - len(tokens)))):
-            differing.append(text)
-    listed = f"{len(differing)} differ, such as {differing[0]!r}" if differing else "none"
-    return "tokens", f"{len(texts):,} texts", listed
+    for name, prepare in (("tokens", str), ("tokens of captions as packed", normalize_caption)):
+        differing = []
+        for text in texts:
+            theirs, tokens = modules.clip.tokenize([text])[0], ours([prepare(text)])[0]
+            if not torch.equal(theirs, F.pad(tokens, (0, len(theirs) - len(tokens)))):
+                differing.append(text)
+        listed = f"{len(differing)} differ, such as {differing[0]!r}" if differing else "none"
+        yield name, f"{len(texts):,} texts", listed
 
 
 def _models(modules: types.SimpleNamespace) -> tuple[Any, CLIPModel]:
@@ -152,6 +154,7 @@ def _transforms(modules: types.SimpleNamespace) -> Iterator[Row]:
     theirs, ours = modules.clip._transform(224, is_train=False), evaluation_transform(config)
     photos = _photos()
     modes = {"RGB": photos, "grayscale": [photo.convert("L") for photo in photos]}
+    modes["CMYK"] = [photo.convert("CMYK") for photo in photos]
     modes["palette"] = [photo.convert("P", palette=Image.Palette.ADAPTIVE) for photo in photos]
     for mode, images in modes.items():
         pairs = [(theirs(image), ours(image)) for image in images]

@@ -160,6 +160,13 @@ def test_duplicates_within_training_are_kept_and_counted(tmp_path: Path) -> None
     assert read_json(manifest)["statistics"]["duplicates"] == 3
 
 
+def test_captions_that_the_tokenizer_truncates_are_kept_and_counted(tmp_path: Path) -> None:
+    rows = [("dog " * 75, jpeg(1)), ("dog " * 76, jpeg(2)), ("strange" * 100, jpeg(3)), ("a", jpeg(4))]
+    manifest = pack_download(write_download(tmp_path / "download", rows), tmp_path / "shards")
+    assert manifest_outcomes(manifest) == {"kept": 4}
+    assert read_json(manifest)["statistics"]["captions_above_context"] == 2
+
+
 def test_leftovers_of_an_earlier_run_are_removed(download: Download, tmp_path: Path) -> None:
     reference = pack_download(download, tmp_path / "reference").parent
     out = tmp_path / "shards"

@@ -1,6 +1,6 @@
 """Line charts over epochs: lines are means over seeds, bands their 95% confidence intervals.
 
-Below three seeds there is no interval: dots are the two seeds, joined by a thin line, their range.
+Below three seeds there is no interval: a thin vertical line joins the two seeds, their range.
 """
 
 import pandas as pd
@@ -30,7 +30,8 @@ def draw_lines(axis: Axes, data: pd.DataFrame, bounds: Bounds | None = None) -> 
         color, band = PALETTE[objective], line.where(line.kind == INTERVAL)
         axis.fill_between(line.epoch, band.low, band.high, color=color, alpha=0.2, lw=0)
         for two in line[line.kind == RANGE].itertuples():
-            axis.plot([two.epoch] * 2, [two.low, two.high], ".-", ms=2, lw=0.5, color=color, gid="range")
+            ends = [two.low, two.high]
+            axis.plot([two.epoch] * 2, ends, color=color, lw=0.5, marker="_", ms=3, mew=0.5, gid="range")
     axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
     axis.set_axisbelow(True)
