@@ -1,12 +1,9 @@
 """CPU time per training step of the demo's small model, with loading; checkouts are measured in turn.
 
-    python benchmarks/small_model.py --shards results/demo/shards/cc3m/train/shards.json \\
-        --checkout ../before --checkout .
-
-trains with the recipe of each checkout's `config/demo.yaml`, in one process with one thread. CPU time (user
-and system) of the process is measured, not wall time: the machine may be busy. A busy neighbor
-on the same core still makes everything slower, therefore the checkouts take turns. Reported are the median over
-the steps of a turn, the median over the turns, and a checksum of the weights, to see whether they are equal.
+Trains with the recipe of each checkout's `config/demo.yaml`, in one process with one thread. CPU time (user
+and system) of the process is measured, not wall time, because the machine may be busy. A busy neighbor on the
+same core still makes everything slower; therefore the checkouts take turns. Reported are the median over the
+steps of a turn, the median over the turns, and a checksum of the weights, to see whether they are equal.
 """
 
 import argparse
