@@ -121,6 +121,14 @@ def test_the_verdict_comes_first_and_families_have_headings(claims: Callable) ->
     )
 
 
+def test_the_table_begins_with_the_verdicts_and_the_main_claim(claims: Callable) -> None:
+    _, text = claims(TRUE, seeds=6)
+    assert text.startswith(
+        "# The claims of the paper\n\n- cc3m, RN50, epoch 31: of 19 claims 11 supported, 8 not enough runs. "
+        "CLOOB − CLIP, mean zero-shot accuracy: +10.04 points [+10.02, +10.05] (supported).\n"
+    )
+
+
 def test_claims_are_contradicted_if_the_opposite_holds(claims: Callable) -> None:
     table, text = claims({name: values[::-1] for name, values in TRUE.items()}, seeds=7)
     # This includes saturation: here Hopfield retrieval reduces it.
@@ -276,3 +284,13 @@ def test_objectives_with_different_recipes_are_paired_by_seed(tmp_path: Path) ->
     ) in late
     long = pd.read_csv(csvs["ablation"])
     assert dict(zip(long.objective, long.recipe, strict=True)) == recipes
+
+
+def test_the_summary_lists_the_families_of_decided_claims(claims: Callable) -> None:
+    _, text = claims(TRUE, seeds=7)
+    assert "- Supported: Zero-shot accuracy, mean over the test sets (1 of 1); Zero-shot " in text
+    assert "Uniformity (4 of 4)" in text
+    assert "- Contradicted: none.\n\n## " in text
+    opposite = {metric: tuple(reversed(numbers)) for metric, numbers in TRUE.items()}
+    _, text = claims(opposite, seeds=7)
+    assert "- Contradicted: Zero-shot accuracy, mean over the test sets (1 of 1); " in text

@@ -19,9 +19,9 @@ FIGURE = Entry(
     help="the factor 1 − p of InfoNCE's gradient during training",
     caption="The factor 1 − p of InfoNCE's gradient on held-out pairs after each epoch, computed from the "
     "vectors that each objective compares (embeddings or retrieved patterns). Lines are means over seeds, "
-    "bands their 95% confidence intervals (Student's t on the logit scale, from three seeds on), thin vertical "
-    "lines the range of two seeds. InfoLOOB's gradient does not have this factor; its lines show the value it "
-    "would have.",
+    "bands their 95% confidence intervals (Student's t on the logit scale, from three seeds on), thin "
+    "vertical lines the range of two seeds. InfoLOOB's gradient does not have this factor; its lines show "
+    "the value it would have.",
     inputs=("logs",),
 )
 

@@ -30,8 +30,8 @@ def draw_lines(axis: Axes, data: pd.DataFrame, bounds: Bounds | None = None) -> 
         color, band = PALETTE[objective], line.where(line.kind == INTERVAL)
         axis.fill_between(line.epoch, band.low, band.high, color=color, alpha=0.2, lw=0)
         for two in line[line.kind == RANGE].itertuples():
-            ends = {"marker": "_", "ms": 3, "mew": 0.5, "gid": "range"}
-            axis.plot([two.epoch] * 2, [two.low, two.high], lw=0.5, color=color, **ends)
+            ends = [two.low, two.high]
+            axis.plot([two.epoch] * 2, ends, color=color, lw=0.5, marker="_", ms=3, mew=0.5, gid="range")
     axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
     axis.set_axisbelow(True)

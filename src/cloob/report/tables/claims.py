@@ -12,9 +12,10 @@ from cloob.report.load.targets import brace_paths
 from cloob.report.names import OBJECTIVE_TITLES
 from cloob.report.registry import Entry
 from cloob.report.render.document import Cell, Document, Heading, Section
-from cloob.report.render.numbers import MISSING, footnote_mark, interval, number, probability
+from cloob.report.render.numbers import MISSING, footnote_mark, probability
 from cloob.report.render.text import Code, Prose, code_list
 from cloob.report.stats.significance import LEVEL
+from cloob.report.tables.findings import decided, effect, finding, main_claim
 from cloob.report.tables.grid import MEAN, Grid
 from cloob.report.tables.grid_section import decidable, not_in_grid
 from cloob.report.tables.hypotheses import FAMILIES, Hypothesis
@@ -56,13 +57,20 @@ _REMARKS = [
 def build(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """A section per corpus, architecture and epoch that has or expects a result, a row per hypothesis."""
     results = load_results(inputs)
-    sections, records = [], []
+    sections, records, tested, findings = [], [], [], {}
     for group, values, missing in results.groups((*PROTOCOLS, "train")):
         grid = Grid(group, values, missing, [], None, objectives=list(OBJECTIVES))
         claims = tested_claims(grid)
+        tested += claims
         records += [group.identity | _record(claim) for claim in claims]
-        sections.append(_section(results.title(group), grid, claims, results.recipe_remark(group)))
-    return Document("The claims of the paper", sections, _REMARKS), pd.DataFrame(records, columns=_COLUMNS)
+        title = results.title(group)
+        findings[finding(title, claims)] = main_claim(claims) is not None
+        sections.append(_section(title, grid, claims, results.recipe_remark(group)))
+    # Epochs without zero-shot results only if there are no others. As tuples, because titles from the
+    # configuration may have any characters.
+    found = [(text,) for text, has_main in findings.items() if has_main or not any(findings.values())]
+    document = Document("The claims of the paper", sections, _REMARKS, [*found, *decided(tested)])
+    return document, pd.DataFrame(records, columns=_COLUMNS)
 
 
 def _record(claim: TestedClaim) -> dict[str, Any]:
@@ -110,7 +118,7 @@ def _section(title: str, grid: Grid, claims: Sequence[TestedClaim], recipe_remar
             [
                 Cell(conclusion, is_decided, note),
                 hypothesis.text,
-                _effect(claim),
+                effect(claim) if claim.comparison.pairs else MISSING,
                 _p_value(claim),
                 f"{claim.comparison.pairs}",
             ]
@@ -122,15 +130,6 @@ def _section(title: str, grid: Grid, claims: Sequence[TestedClaim], recipe_remar
 
 def _heading(family: str, size: int) -> str:
     return f"{FAMILIES[family]} ({size} claims, corrected together)" if size > 1 else FAMILIES[family]
-
-
-def _effect(claim: TestedClaim) -> str:
-    """`+1.10 points [+0.98, +1.22]`."""
-    comparison, row = claim.comparison, claim.hypothesis.row
-    if not comparison.pairs:
-        return MISSING
-    bounds = interval(comparison.low, comparison.high, row.decimals, comparison.kind, signed=True)
-    return f"{number(comparison.effect, row.decimals, signed=True)} {row.label}{bounds}"
 
 
 def _p_value(claim: TestedClaim) -> str:

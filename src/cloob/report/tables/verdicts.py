@@ -57,7 +57,8 @@ def judge(tested: Sequence[Hypothesis], comparisons: Sequence[Comparison]) -> li
     for indices in families.values():
         p_for = holm([comparisons[index].p(tested[index].sign) for index in indices])
         p_against = holm([comparisons[index].p(-tested[index].sign) for index in indices])
-        least = [p or 0.0 for p in holm([comparisons[index].min_attainable_p for index in indices])]
+        smallest = holm([comparisons[index].min_attainable_p for index in indices])
+        least = [1.0 if p is None else p for p in smallest]
         for index, p, opposite, attainable in zip(indices, p_for, p_against, least, strict=True):
             verdicts[index] = Verdict(_conclusion(p, opposite, attainable), p, opposite, attainable)
     return [verdicts[index] for index in range(len(tested))]
