@@ -34,12 +34,24 @@ def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:
 
 
 def normalize_pixels(images: Tensor) -> Tensor:
-    """uint8 pixels (N, 3, H, W) -> float32, standardized by CLIP's channel means and standard deviations."""
-    return v2.functional.normalize(
-        v2.functional.to_dtype(images, torch.float32, scale=True),
-        mean=list(open_clip.OPENAI_DATASET_MEAN),
-        std=list(open_clip.OPENAI_DATASET_STD),
+    """uint8 pixels (N, 3, H, W) -> float32, standardized by CLIP's channel means and standard deviations.
+
+    The same arithmetic as torchvision's normalize, which copies the constants to the device in every call and
+    waits for the copies.
+    """
+    mean, std = _channel_statistics(images.device)
+    return v2.functional.to_dtype(images, torch.float32, scale=True).sub_(mean).div_(std)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """CLIP's channel means and standard deviations, (3, 1, 1) each."""
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
+        for values in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     )
+    return mean, std
 
 
 def center_crop_transform(config: ModelConfig) -> Callable[[Tensor], Tensor]:

@@ -16,6 +16,8 @@
    is enough.
 """
 
+from collections.abc import Sequence
+
 import torch.distributed as dist
 from torch import Tensor
 
@@ -36,6 +38,7 @@ def contrastive_loss(
     inv_temperature: Scalar,
     beta: Scalar | None = None,
     group: dist.ProcessGroup | None = None,
+    row_counts: Sequence[int] | None = None,
 ) -> Tensor:
     """The loss of a batch of pairs, row i of `image` with row i of `text` (both (N, d), L2-normalized).
 
@@ -47,9 +50,10 @@ def contrastive_loss(
     With `group`, each rank passes its own rows, in any number, and computes its part of the loss. Every rank
     returns the loss of the global batch. Its backward pass, called on all ranks, gives each rank the exact
     gradient of its rows; for shared parameters (1/τ, β, weights) it gives partial gradients that sum to the
-    total gradient over the ranks (DistributedDataParallel would average them).
+    total gradient over the ranks (DistributedDataParallel would average them). `row_counts` are the numbers
+    of rows of all ranks; if they are not given, they are gathered, for which the host waits.
 
-    Raises ValueError for an unknown objective, mismatched shapes, and fewer than two pairs.
+    Raises ValueError for an unknown objective, mismatched shapes or counts, and fewer than two pairs.
     """
     entry = get_objective(objective)
     if image.ndim != 2 or image.shape != text.shape:
@@ -57,7 +61,7 @@ def contrastive_loss(
     if entry.hopfield and beta is None:
         raise ValueError(f"objective {objective!r} uses Hopfield retrieval and needs beta")
     x, y = full_precision(image), full_precision(text)
-    batch = DistributedBatch(len(x), group, x.device)
+    batch = DistributedBatch(len(x), group, x.device, row_counts)
     _check_negatives(batch.global_size)
     loss, inv_temp = MARGIN_LOSSES[entry.loss], as_scalar(inv_temperature, x)
     beta_tensor = as_scalar(beta, x) if entry.hopfield else None
@@ -67,15 +71,17 @@ def contrastive_loss(
         both = FusedHopfieldLoss.apply(x, y, inv_temp, beta_tensor, loss)
     else:
         if not entry.hopfield:
-            pairs = (x, y), (y, x)
-        elif batch.is_single:
-            pairs = retrieve_pairs_untiled(x, y, beta_tensor)
+            (image_anchors, image_positives), (text_anchors, text_positives) = (x, y), (y, x)
         else:
-            pairs = retrieve_pairs(x, y, batch.gather(x), batch.gather(y), beta_tensor)
-        image_loss, text_loss = (
-            OneSidedLoss.apply(anchors, batch.gather(positives), inv_temp, loss, batch.offset)
-            for anchors, positives in pairs
-        )
+            retrieve = (
+                retrieve_pairs_untiled(x, y, beta_tensor)
+                if batch.is_single
+                else retrieve_pairs(x, y, *batch.gather(x, y), beta_tensor)
+            )
+            (image_anchors, image_positives), (text_anchors, text_positives) = retrieve
+        all_image_positives, all_text_positives = batch.gather(image_positives, text_positives)
+        image_loss = OneSidedLoss.apply(image_anchors, all_image_positives, inv_temp, loss, batch.offset)
+        text_loss = OneSidedLoss.apply(text_anchors, all_text_positives, inv_temp, loss, batch.offset)
         both = image_loss + text_loss
     return batch.sum(loss.combine(both, inv_temp))
 

@@ -34,7 +34,10 @@ def full_precision(values: Tensor) -> Tensor:
 
 def as_scalar(value: Scalar, like: Tensor) -> Tensor:
     """A 0-dimensional tensor of the dtype and on the device of `like`."""
-    return torch.as_tensor(value).to(like)
+    if isinstance(value, Tensor):
+        return value.to(like)
+    # Copying it from the host would wait for the device.
+    return torch.full((), value, dtype=torch.get_default_dtype(), device=like.device).to(like)
 
 
 def tile_size(rows: Tensor) -> int:

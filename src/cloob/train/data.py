@@ -87,15 +87,27 @@ def count_replaced(
     the shards were changed after packing. The message names the shard with the most replaced pairs.
     """
     [number] = context.all_reduce_sum(len(replaced))
+    check_replaced(shards, replaced, int(number), batch_size, max_fraction, context)
+    return int(number)
+
+
+def check_replaced(
+    shards: Shards,
+    replaced: list[int],
+    number: int,
+    batch_size: int,
+    max_fraction: float,
+    context: DistributedContext,
+) -> None:
+    """`count_replaced` if the number of replaced pairs of the global batch is known."""
     if number > max_fraction * batch_size:
         per_shard = context.all_reduce_sum(*shards.count_per_shard(replaced))
         most = max(per_shard)
         raise InputError(
             f"{shards.tars[per_shard.index(most)]}: changed after packing: {most:.0f} of its pairs do "
-            f"not decode; {number:.0f} of the {batch_size} pairs of a batch had to be replaced, more than "
+            f"not decode; {number} of the {batch_size} pairs of a batch had to be replaced, more than "
             f"train.max_replaced_fraction ({max_fraction:g}) allows; {VERIFY_HINT}"
         )
-    return int(number)
 
 
 class _ReadingAhead(Dataset[LoadedPair]):

@@ -12,13 +12,14 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.data_loading import kill_workers_on_exit
 from cloob.common.errors import InputError
 from cloob.models.export import export_open_clip
-from cloob.train.data import MicroBatch, count_replaced
+from cloob.train.data import MicroBatch, check_replaced
 from cloob.train.distributed import DistributedContext
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.setup import RunPaths, Training, TrainOptions, set_up
 from cloob.train.signals import StopRequest
 from cloob.train.state import write_checkpoint
+from cloob.train.submitted_step import NumbersOnTheirWay, SubmittedStep
 from cloob.train.validation import validate
 
 
@@ -36,7 +37,8 @@ def train(
 
     Resumes from the latest valid checkpoint of the same run. A checkpoint is written at the end of every
     epoch and, within an epoch, every `checkpoint_interval_minutes`. Returns whether the run is finished: on a
-    stop request, it finishes the step, writes a checkpoint and returns False. Raises `InputError` for invalid
+    stop request, it finishes the step (several processes: and the next one), writes a checkpoint and returns
+    False. Raises `InputError` for invalid
     input (a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), if the loss or the
     weights are not finite, and if more than `max_replaced_fraction` of a batch do not decode.
 
@@ -65,59 +67,89 @@ def train(
 
 
 def _train_epoch(training: Training, stop: StopRequest) -> bool:
-    """Train to the end of the epoch, validate and save; returns False after a requested stop."""
-    order, checkpointer = training.order, training.checkpointer
+    """Train to the end of the epoch, validate and save; returns False after a requested stop.
+
+    The numbers of a step are read after the next one was submitted, so that the device never waits for the
+    host. Several processes act together on the stop requests and due checkpoints that they sum with them, so
+    one step late; a single process acts at once. Nothing is validated or saved before all steps are checked.
+    """
+    order, context = training.order, training.context
     epoch, step_in_epoch = divmod(training.step, order.steps_per_epoch)
-    previous_end = time.perf_counter()
+    unchecked: SubmittedStep | None = None
+    start = time.perf_counter()
     while step_in_epoch < order.steps_per_epoch:
         micro_batches = next(training.micro_batches)
-        _train_one_step(training, micro_batches, time.perf_counter() - previous_end)
-        [stop_requests] = training.context.all_reduce_sum(stop.requested)
+        submitted = _submit_step(training, micro_batches, time.perf_counter() - start, stop)
         step_in_epoch += 1
         end_of_epoch = step_in_epoch == order.steps_per_epoch
+        if unchecked:
+            _check_step(training, unchecked)
+        deciding = submitted if context.world_size == 1 or end_of_epoch else unchecked
+        numbers = deciding.numbers.read() if deciding else None
+        stopping = numbers is not None and numbers.stop_requests > 0 and training.step < order.steps
+        saving = end_of_epoch or stopping or (numbers is not None and numbers.checkpoint_due > 0)
+        if saving:
+            submitted.numbers.read()
+        submitted.batch_seconds = time.perf_counter() - start
+        unchecked = submitted
+        if saving:
+            _check_step(training, submitted)
+            unchecked = None
         if end_of_epoch:
             _validate(training, epoch + 1)
-        stopping = stop_requests > 0 and training.step < order.steps
-        if training.context.is_main and (end_of_epoch or stopping or checkpointer.is_due()):
+        if saving and context.is_main:
             _save_checkpoint(training)
         if stopping:
             return False
-        previous_end = time.perf_counter()
+        start = time.perf_counter()
     return True
 
 
-def _train_one_step(training: Training, micro_batches: Sequence[MicroBatch], data_seconds: float) -> None:
-    """Update the weights, check the loss, log the step; `data_seconds` is the time spent waiting for data."""
-    recipe, order, step = training.recipe, training.order, training.step
-    start = time.perf_counter()
-    rate = learning_rate(step, order.steps, recipe)
+def _submit_step(
+    training: Training, micro_batches: Sequence[MicroBatch], data_seconds: float, stop: StopRequest
+) -> SubmittedStep:
+    """Update the weights; `data_seconds` is the time spent waiting for data."""
+    step, context = training.step, training.context
+    rate = learning_rate(step, training.order.steps, training.recipe)
     loss = training.train_step(step, rate, [(images, tokens) for images, tokens, _ in micro_batches])
-    replaced = count_replaced(
+    training.samples_seen += training.recipe.batch_size
+    replaced = [index for _, _, indices in micro_batches for index in indices]
+    due = context.is_main and training.checkpointer.is_due()
+    numbers = NumbersOnTheirWay(
+        [loss, training.model.logit_scale.detach().exp()], [stop.requested, len(replaced), due], context
+    )
+    return SubmittedStep(step, training.samples_seen, rate, replaced, data_seconds, numbers)
+
+
+def _check_step(training: Training, submitted: SubmittedStep) -> None:
+    """Check the loss and the replaced pairs of a step, and log it."""
+    recipe, order, step = training.recipe, training.order, submitted.number
+    numbers = submitted.numbers.read()
+    check_replaced(
         training.shards,
-        [index for _, _, indices in micro_batches for index in indices],
+        submitted.replaced,
+        int(numbers.replaced),
         recipe.batch_size,
         training.options.max_replaced_fraction,
         training.context,
     )
-    if not math.isfinite(loss):
+    if not math.isfinite(numbers.loss):
         raise _not_finite(training, "the loss", step)
-    step_seconds = time.perf_counter() - start
-    training.seconds_in_steps += step_seconds
-    training.samples_seen += recipe.batch_size
+    training.seconds_in_steps += submitted.batch_seconds - submitted.data_seconds
     if training.log:
         values = {
             "step": step + 1,
             "steps": order.steps,
             "epoch": (step + 1) / order.steps_per_epoch,
-            "loss": loss,
-            "learning_rate": rate,
-            "inv_temperature": float(training.model.logit_scale.detach().exp()),
-            "replaced": replaced,
-            "data_seconds": data_seconds,
-            "batch_seconds": data_seconds + step_seconds,
-            "samples_per_second": recipe.batch_size / (data_seconds + step_seconds),
+            "loss": numbers.loss,
+            "learning_rate": submitted.learning_rate,
+            "inv_temperature": numbers.inv_temperature,
+            "replaced": int(numbers.replaced),
+            "data_seconds": submitted.data_seconds,
+            "batch_seconds": submitted.batch_seconds,
+            "samples_per_second": recipe.batch_size / submitted.batch_seconds,
         }
-        training.log.write("step", training.samples_seen, **values)
+        training.log.write("step", submitted.samples_seen, **values)
         training.progress.update(values)
 
 

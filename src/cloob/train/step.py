@@ -1,7 +1,8 @@
 """One optimizer step on a global batch that is sharded over the ranks as micro-batches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cloob.models.preprocessing import normalize_pixels
 from cloob.objectives.losses import contrastive_loss
 from cloob.train.batchnorm import BatchNormStatistics
 from cloob.train.distributed import DistributedContext
+from cloob.train.gradient import SummedGradient
 from cloob.train.optimizer import make_optimizer
 from cloob.train.recipe import MAX_INV_TEMPERATURE, MIN_INV_TEMPERATURE, Recipe, Run
 from cloob.train.token_rows import TokenRows
@@ -30,9 +32,9 @@ class TrainStep:
     backpropagate. So GPU memory does not limit the batch size. A rank with a single micro-batch embeds it
     only once. The dropout of a micro-batch is a function of (seed, global index of the micro-batch).
 
-    With several processes, the gradients are views of a single tensor, which is all-reduced once per step.
-    (DistributedDataParallel reduces buckets whose order changes after the first step, so an interrupted and
-    resumed run would not be bit-identical to an uninterrupted one.)
+    With several processes, the gradients are summed while the last micro-batch is backpropagated (see
+    `SummedGradient`). The host never waits for the device: micro-batches in pinned memory are copied on a
+    stream of their own, and the loss is returned as a tensor.
 
     `tokens` (R,) are the tokens that can occur, None for any (see `cloob.train.token_rows`).
     """
@@ -56,9 +58,8 @@ class TrainStep:
             self.token_rows = model.token_embedding = TokenRows(model.token_embedding, tokens)
             parameters[TOKEN_EMBEDDING] = self.token_rows.rows
         self.optimizer = make_optimizer(parameters.items(), recipe)
-        self.gradient: Tensor | None = None
-        if context.world_size > 1:
-            self.gradient = _flat_gradient([value for value in parameters.values() if value.requires_grad])
+        self.gradient = SummedGradient(parameters.items()) if context.world_size > 1 else None
+        self._copy_stream = torch.cuda.Stream(context.device) if context.device.type == "cuda" else None
 
     def state_dict(self) -> dict[str, Any]:
         """The state to save in a checkpoint besides the weights."""
@@ -82,8 +83,8 @@ class TrainStep:
 
     def __call__(
         self, step: int, learning_rate: float, micro_batches: Sequence[tuple[Tensor, Tensor]]
-    ) -> float:
-        """Train on this rank's micro-batches of `step` (0-based); return the loss of the global batch.
+    ) -> Tensor:
+        """Train on this rank's micro-batches of `step` (0-based); return the loss of the global batch, ().
 
         A micro-batch is uint8 images (B, 3, S, S) and tokens (B, L).
         """
@@ -92,14 +93,14 @@ class TrainStep:
         if self.gradient is None:
             self.optimizer.zero_grad()
         else:
-            self.gradient.zero_()
+            self.gradient.zero()
         per_step = self.recipe.batch_size // self.recipe.micro_batch_size
         first_index = step * per_step + self.context.rank * len(micro_batches)
         single = len(micro_batches) == 1
         self.batchnorm.start_step()
         outputs = []
-        with torch.set_grad_enabled(single):
-            for index, micro_batch in enumerate(micro_batches, start=first_index):
+        with torch.set_grad_enabled(single), self._casting_once():
+            for index, micro_batch in enumerate(self._on_device(micro_batches), start=first_index):
                 outputs.append(self._embed(micro_batch, index))
                 self.batchnorm.add_micro_batch()
 
@@ -112,6 +113,7 @@ class TrainStep:
             inv_temperature=inv_temperature,
             beta=self.recipe.hopfield_beta,
             group=dist.group.WORLD,
+            row_counts=[len(image)] * self.context.world_size,
         )
         loss.backward()
 
@@ -119,15 +121,21 @@ class TrainStep:
         assert text.grad is not None
         size = self.recipe.micro_batch_size
         gradients = zip(image.grad.split(size), text.grad.split(size), strict=True)
-        for number, (micro_batch, embedding_grads) in enumerate(zip(micro_batches, gradients, strict=True)):
-            output = outputs[0] if single else self._embed(micro_batch, first_index + number)
-            tensors, grads = list(output[:2]), list(embedding_grads)
-            if number == 0 and self.recipe.learnable_temperature:
-                tensors, grads = [*tensors, output[2]], [*grads, inv_temperature.grad]
-            scaled = [self.scaler.scale(grad).to(tensor) for grad, tensor in zip(grads, tensors, strict=True)]
-            torch.autograd.backward(tensors, scaled)
-        if self.gradient is not None:
-            dist.all_reduce(self.gradient)  # sums the partial gradients of the ranks
+        last = len(micro_batches) - 1
+        # The second pass embeds again, so it needs the micro-batches again.
+        again = iter(()) if single else self._on_device(micro_batches)
+        with self._casting_once():
+            for number, embedding_grads in enumerate(gradients):
+                output = outputs[0] if single else self._embed(next(again), first_index + number)
+                tensors, grads = list(output[:2]), list(embedding_grads)
+                if number == 0 and self.recipe.learnable_temperature:
+                    tensors, grads = [*tensors, output[2]], [*grads, inv_temperature.grad]
+                scaled = [
+                    self.scaler.scale(grad).to(tensor) for grad, tensor in zip(grads, tensors, strict=True)
+                ]
+                is_last = number == last and self.gradient is not None
+                with self.gradient.overlapped() if is_last else nullcontext():
+                    torch.autograd.backward(tensors, scaled)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.token_rows is not None:
@@ -135,16 +143,41 @@ class TrainStep:
         self.batchnorm.finish_step(per_step)
         with torch.no_grad():
             self.model.logit_scale.clamp_(math.log(MIN_INV_TEMPERATURE), math.log(MAX_INV_TEMPERATURE))
-        return float(loss.detach())
+        return loss.detach()
 
     def _embed(self, micro_batch: tuple[Tensor, Tensor], index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Normalized image and text embeddings (B, d), and 1/τ."""
-        pixels, tokens = (part.to(self.context.device, non_blocking=True) for part in micro_batch)
+        pixels, tokens = micro_batch
         torch.manual_seed(int(np.random.SeedSequence([self.run.seed, index]).generate_state(1)[0]))
         precision = getattr(torch, self.recipe.precision)
         is_half = precision in (torch.float16, torch.bfloat16)
         with torch.autocast(self.context.device.type, precision if is_half else None, enabled=is_half):
             return self.model(normalize_pixels(pixels), tokens)
+
+    def _on_device(self, micro_batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The micro-batches on the device; while one is in use, the next one is being copied."""
+        if self._copy_stream is None:
+            yield from micro_batches
+            return
+        stream = torch.cuda.current_stream(self.context.device)
+        copies: list[tuple[Tensor, Tensor, torch.cuda.Event]] = []
+        for number in range(len(micro_batches)):
+            for micro_batch in micro_batches[number + len(copies) : number + 2]:
+                with torch.cuda.stream(self._copy_stream):
+                    pixels, tokens = (part.to(self.context.device, non_blocking=True) for part in micro_batch)
+                copies.append((pixels, tokens, self._copy_stream.record_event()))
+            pixels, tokens, copied = copies.pop(0)
+            stream.wait_event(copied)
+            for part in (pixels, tokens):
+                part.record_stream(stream)  # its memory is reused only after the work in progress
+            yield pixels, tokens
+
+    def _casting_once(self) -> torch.autocast:
+        """Within this context, autocast casts each weight once instead of once per micro-batch.
+
+        The casts are kept until the outermost context ends. The passes with and without grad need one each.
+        """
+        return torch.autocast(self.context.device.type, enabled=False)
 
     def _state_of_rows(self, optimizer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """The index of the token embeddings in the state of the optimizer, and their state."""
@@ -152,15 +185,6 @@ class TrainStep:
         parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
         [index] = [number for number, value in enumerate(parameters) if value is self.token_rows.rows]
         return index, optimizer["state"].get(index, {})
-
-
-def _flat_gradient(parameters: list[Tensor]) -> Tensor:
-    """One tensor whose parts are the gradients of all parameters."""
-    sizes = [parameter.numel() for parameter in parameters]
-    gradient = torch.zeros(sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
-    for parameter, part in zip(parameters, gradient.split(sizes), strict=True):
-        parameter.grad = part.as_strided(parameter.shape, parameter.stride())
-    return gradient
 
 
 def _concatenate_detached(parts: list[Tensor]) -> Tensor:
