@@ -63,9 +63,12 @@ class NumbersOnTheirWay:
             self._copied = torch.cuda.current_stream(values.device).record_event()
             values = pinned
         self._values = values
+        self._read: StepNumbers | None = None
 
     def read(self) -> StepNumbers:
         """Wait until the step is finished."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        return StepNumbers(*self._values.tolist(), *self._known)
+        if self._read is None:
+            if self._copied is not None:
+                self._copied.synchronize()
+            self._read = StepNumbers(*self._values.tolist(), *self._known)
+        return self._read
