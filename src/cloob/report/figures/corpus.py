@@ -31,8 +31,8 @@ FIGURE = Entry(
     category="Data",
     help="histograms of image sizes, aspect ratios and caption lengths, and the rejected rows",
     caption="Image sizes, aspect ratios and caption lengths of the pairs of each corpus, and the percentage "
-    "of the source rows that each stage rejected; vertical lines show the percentage that the paper's authors "
-    "obtained.",
+    "of its source rows that each stage rejected; vertical lines show the percentage that the paper's "
+    "authors obtained.",
     inputs=("manifests", "outcomes"),
 )
 _COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]
