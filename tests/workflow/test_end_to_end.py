@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import sys
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from cloob.report.registry import figures, tables
 from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.fork_server import forking_cloob
 from tests.helpers.repository import ROOT
 from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of
 
@@ -30,11 +32,19 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def pipeline(snakemake, awkward_checkout):
+def programs(tmp_path_factory):
+    """A folder for PATH with a `cloob` that starts fast."""
+    with forking_cloob(tmp_path_factory.mktemp("programs")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(snakemake, awkward_checkout, programs):
     """Run `all` once; returns the output folder, the config's path, and a function that runs snakemake.
 
     The paths of checkout, config and output folder contain spaces, an apostrophe, an ampersand and
-    non-ASCII characters.
+    non-ASCII characters. The processes of training and the image server are started as usual, those of the
+    other stages are forks.
     """
     results = awkward_checkout / "results of R&D's Zoë"
     demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
@@ -44,7 +54,8 @@ def pipeline(snakemake, awkward_checkout):
     def run(*arguments):
         return snakemake(
             *("--configfile", path, "--cores", 2, "--nolock", *arguments),
-            before=("cloob", "toy-data", "serve", "--config", str(path), "--"),
+            before=(sys.executable, "-m", "cloob", "toy-data", "serve", "--config", str(path), "--"),
+            programs=[programs],
             root=awkward_checkout,
         )
 
