@@ -8,9 +8,12 @@ DEMO := snakemake --configfile config/demo.yaml --cores 2
 # Two test processes with one torch thread each. Tests of a file share fixtures and run in one process;
 # tests/conftest.py starts the longest files first.
 PYTEST := OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+# The measurements of `make gpu`; `python docs/performance/update.py` puts them on docs/performance.md.
+GPU_REPORT ?= results/gpu.json
+RESULTS ?= results/demo
 INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
-.PHONY: help demo figures-readme test test-fast test-slow slurm cluster browser lint lint-workflow format bench lock clean
+.PHONY: help demo figures-readme report-check test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench parity lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -30,7 +33,7 @@ figures-readme: .venv/ready ## copy the README's figure from the results of `mak
 	python docs/figures/update.py results/demo
 
 test-fast: .venv/ready ## tests without training, workflow runs, linters and large models (5 minutes)
-	$(PYTEST) -m "not slow and not integration"
+	$(PYTEST) -m "not slow and not gpu and not integration"
 
 test: .venv/ready ## all tests except the slow ones (about 20 minutes)
 	$(PYTEST)
@@ -38,11 +41,17 @@ test: .venv/ready ## all tests except the slow ones (about 20 minutes)
 test-slow: .venv/ready ## the slow tests, such as building the environment from scratch
 	pytest -m slow
 
+gpu: .venv/ready ## tests and measurements on the GPUs of this machine (at most 10 minutes); results/gpu.json
+	CLOOB_GPU_REPORT=$(GPU_REPORT) python -m tests.gpu
+
 slurm: ## install Debian's Slurm for the Slurm tests; needs root
 	command -v slurmctld munged || (apt-get update && $(INSTALL) slurm-wlm munge)
 
 cluster: .venv/ready slurm ## the Slurm tests, including fault injection, on a private Slurm cluster
 	pytest tests/slurm -m cluster
+
+report-check: .venv/ready ## open the report of RESULTS (results/demo) in Chromium: overflow, missing images, errors
+	cloob report check $(RESULTS)
 
 browser: .venv/ready ## run a tenth of the demo and open its report in Chromium; installs it if run as root
 	command -v chromium || (apt-get update && $(INSTALL) chromium)
@@ -65,6 +74,11 @@ format: .venv/ready ## format all Python and Snakemake files
 
 bench: .venv/ready ## compare speed and memory with peer projects (benchmarks/README.md)
 	for file in benchmarks/*.py; do python $$file || exit 1; done
+
+parity: .venv/ready ## compare with the authors' code: make parity AUTHORS=CHECKOUT HOPFIELD=CHECKOUT (docs/fidelity.md)
+	@test -n "$(AUTHORS)" -a -n "$(HOPFIELD)" || { echo "usage: make parity AUTHORS=CHECKOUT HOPFIELD=CHECKOUT," \
+	    "checkouts of ml-jku/cloob and ml-jku/hopfield-layers (docs/fidelity.md)" >&2; exit 2; }
+	python -m benchmarks.parity --authors "$(AUTHORS)" --hopfield "$(HOPFIELD)"
 
 lock: .venv/ready ## resolve pyproject.toml into envs/lock.txt and the pins of envs/*.yaml
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

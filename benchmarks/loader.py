@@ -6,6 +6,7 @@ Images have 500 × 375 pixels and are cropped to 224.
 """
 
 import argparse
+import hashlib
 import io
 import statistics
 import tempfile
@@ -27,6 +28,7 @@ from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import PairDataset, training_loader
+from cloob.train.order import SampledMicroBatch
 
 CONFIG = model_config("RN50-quickgelu")
 BATCH_SIZE, CROP_SCALE = 32, (0.9, 1.0)
@@ -46,10 +48,10 @@ def photo(generator: np.random.Generator) -> bytes:
 def make_shards(folder: Path, pairs: int) -> tuple[Path, float]:
     """Write four shards; return their manifest and the mean image size in KB."""
     generator = np.random.default_rng(0)
-    samples = [
-        Sample(f"{i:06d}", photo(generator), f"a photo of {i} things on a table", "0", 500, 375)
-        for i in range(pairs)
-    ]
+    samples = []
+    for i in range(pairs):
+        image, caption = photo(generator), f"a photo of {i} things on a table"
+        samples.append(Sample(f"{i:06d}", image, caption, hashlib.sha256(image).hexdigest(), 500, 375))
     entries = [
         write_shard(folder / f"{n:06d}.tar", samples[n * pairs // 4 :][: pairs // 4]) for n in range(4)
     ]
@@ -63,7 +65,7 @@ def load_with_cloob(manifest: Path, workers: int) -> Iterator:
     shards = Shards(manifest)
     pairs = PairDataset(shards, RandomResizedCrop(224, CROP_SCALE, 0), tokenizer_for(CONFIG))
     batches = [
-        [(0, [i]) for i in range(start, start + BATCH_SIZE)]
+        SampledMicroBatch([(0, [i]) for i in range(start, start + BATCH_SIZE)], [])
         for start in range(0, len(shards) - BATCH_SIZE + 1, BATCH_SIZE)
     ]
     return iter(training_loader(pairs, batches, workers))

@@ -1,9 +1,13 @@
 """Tiers of the tests: everything, or without the marker `integration` (`make test-fast`)."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: one thread per process, as in `make test`.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
 # Files whose tests train models, start Snakemake, linters or downloads, or need large models or much memory.

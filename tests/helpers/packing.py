@@ -49,7 +49,7 @@ def manifest_outcomes(manifest: Path) -> dict[str, int]:
 def images_by_caption(manifest: Path) -> dict[str, bytes]:
     """The image bytes of every sample, by caption."""
     shards = Shards(manifest)
-    return {caption: image for image, caption, _ in (shards.sample(i) for i in range(len(shards)))}
+    return {caption: image for image, caption in (shards.sample(i) for i in range(len(shards)))}
 
 
 def file_contents(folder: Path) -> dict[str, bytes]:

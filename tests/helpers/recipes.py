@@ -13,6 +13,7 @@ BASE: dict[str, Any] = {
     "schedule": "cosine",
     "cycles": 1,
     "weight_decay": 0.1,
+    "decay_temperature": True,
     "adam_beta1": 0.9,
     "adam_beta2": 0.999,
     "adam_eps": 1e-8,

@@ -1,6 +1,7 @@
 """Result files and logs as the evaluate and train stages write them, with the given numbers."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,12 @@ def write_log(
     saturation: dict[int, float] | None = None,
     starts: tuple[tuple[int, str], ...] = ((2, "GPU_1"),),
     pairs_per_second: float = 100.0,
+    recipe: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a log: 10 steps of 64 pairs per start (processes, device), then the validations by epoch."""
+    """Write a log: 10 steps of 64 pairs per start (processes, device), then the validations by epoch.
+
+    `recipe` has keys beside the batch size.
+    """
     events: list[dict[str, Any]] = []
     for restarts, (processes, device) in enumerate(starts):
         events.append(
@@ -78,7 +83,7 @@ def write_log(
                 "event": "start",
                 "restarts": restarts,
                 "run": run,
-                "recipe": {"batch_size": 64},
+                "recipe": {"batch_size": 64, **(recipe or {})},
                 "model_config": {"embed_dim": 8},
                 "corpus_sha256": "c" * 64,
                 "urls_sha256": "d" * 64,

@@ -42,7 +42,7 @@ def test_every_image_is_packed_with_its_caption_and_unchanged_bytes(
 def test_order_is_a_function_of_seed_and_uid_alone(download: Download, tmp_path: Path) -> None:
     def keys(out: str, seed: int) -> list[str]:
         shards = Shards(pack_download(download, tmp_path / out, seed=seed))
-        return [shards.sample(index)[2] for index in range(len(shards))]
+        return [shards.key(index) for index in range(len(shards))]
 
     uids = [uid(row) for row in range(1, NUM_IMAGES + 2) if row != 6]  # row 6 is a failed download
     assert keys("one", 1) == sorted(uids, key=lambda uid: shuffle_key(1, uid))
@@ -158,6 +158,13 @@ def test_duplicates_within_training_are_kept_and_counted(tmp_path: Path) -> None
     manifest = pack_download(write_download(tmp_path / "download", rows), tmp_path / "shards")
     assert manifest_outcomes(manifest) == {"kept": 6}
     assert read_json(manifest)["statistics"]["duplicates"] == 3
+
+
+def test_captions_that_the_tokenizer_truncates_are_kept_and_counted(tmp_path: Path) -> None:
+    rows = [("dog " * 75, jpeg(1)), ("dog " * 76, jpeg(2)), ("strange" * 100, jpeg(3)), ("a", jpeg(4))]
+    manifest = pack_download(write_download(tmp_path / "download", rows), tmp_path / "shards")
+    assert manifest_outcomes(manifest) == {"kept": 4}
+    assert read_json(manifest)["statistics"]["captions_above_context"] == 2
 
 
 def test_leftovers_of_an_earlier_run_are_removed(download: Download, tmp_path: Path) -> None:

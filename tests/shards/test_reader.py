@@ -1,14 +1,33 @@
 """Random access to packed shards, and detection of shards that differ from their manifest."""
 
+import ctypes
+import hashlib
+import mmap
 import multiprocessing
+import os
 import pickle
+import resource
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.shards.reader import Shards
+from cloob.common.hashing import sha256_file
+from cloob.common.json_files import read_json, write_json
+from cloob.common.open_files import reserve_open_files
+from cloob.shards import reader
+from cloob.shards.digests import image_digest, image_digests
+from cloob.shards.reader import READ_BLOCK, Shards
+from cloob.shards.writer import Sample, write_shard
+from tests.helpers.io_errors import resource_limit
 from tests.helpers.packing import pack_download
+from tests.helpers.synthetic_corpora import write_synthetic_shards
 
 
 @pytest.fixture
@@ -67,7 +86,7 @@ def test_modified_image_raises_input_error(manifest: Path) -> None:
     """A modified image may still decode, so only its SHA-256 reveals the change."""
     shards = Shards(manifest)
     tar = shards.tar_path(0)
-    image, _, key = shards.sample(0)
+    image, key = shards.sample(0)[0], shards.key(0)
     content = bytearray(tar.read_bytes())
     content[content.index(image) + len(image) // 2] ^= 1
     tar.write_bytes(content)
@@ -81,14 +100,148 @@ def test_modified_image_raises_input_error(manifest: Path) -> None:
 
 def test_damaged_caption_raises_input_error(manifest: Path) -> None:
     shards = Shards(manifest)
-    tar, (_, caption, key) = shards.tar_path(0), shards.sample(0)
+    tar, caption, key = shards.tar_path(0), shards.caption(0), shards.key(0)
     content = tar.read_bytes()
-    offset = shards._byte_ranges["caption_offset"][0]
-    tar.write_bytes(
-        content[:offset] + b"\xff" * len(caption.encode()) + content[offset + len(caption.encode()) :]
+    offset, length = (
+        pq.read_table(tar.with_suffix(".parquet"))["caption_offset"][0].as_py(),
+        len(caption.encode()),
     )
+    tar.write_bytes(content[:offset] + b"\xff" * length + content[offset + length :])
     for read in (Shards(manifest).caption, Shards(manifest).sample):
         with pytest.raises(
             InputError, match=f"the caption of sample {key} is not UTF-8; run `cloob shards verify`"
         ):
             read(0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("sha256", "0" * 63),
+        ("sha256", "x" * 64),
+        ("sha256", None),
+        ("image_offset", 513),
+        ("image_offset", 2**41),
+        ("image_length", -1),
+        ("caption_length", None),
+    ],
+)
+def test_index_with_an_impossible_value_raises_input_error(
+    manifest: Path, column: str, value: object
+) -> None:
+    index = manifest.parent / "000001.parquet"
+    table = pq.read_table(index)
+    values = [*table[column].to_pylist()[:-1], value]
+    table = table.set_column(
+        table.schema.get_field_index(column), table.schema.field(column), pa.array(values, table[column].type)
+    )
+    pq.write_table(table, index)
+    content = read_json(manifest)
+    content["shards"][1]["index_sha256"] = sha256_file(index)
+    write_json(manifest, content)
+    with pytest.raises(InputError, match=r"000001\.parquet: not a shard index \("):
+        Shards(manifest)
+
+
+def test_digests_are_the_first_64_bits_of_the_hashes_also_of_a_slice() -> None:
+    hashes = [hashlib.sha256(bytes([number])).hexdigest() for number in range(5)]
+    expected = [int(digest[:16], 16) for digest in hashes]
+    assert image_digests(pa.array(hashes)).tolist() == expected
+    assert image_digests(pa.array(hashes)[2:4]).tolist() == expected[2:4]
+    assert image_digests(pa.array([], pa.string())).tolist() == []
+    assert image_digest(b"\x03") == expected[3]
+
+
+def resident_bytes(path: Path) -> int:
+    """How many bytes of a file are in the page cache (mincore)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped:
+        pages = -(-len(mapped) // mmap.PAGESIZE)
+        resident = (ctypes.c_ubyte * pages)()
+        address = np.frombuffer(mapped, dtype=np.uint8).ctypes.data
+        if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(mapped)), resident):
+            raise OSError(ctypes.get_errno(), "mincore")
+        return mmap.PAGESIZE * sum(page & 1 for page in resident)
+
+
+def test_requested_blocks_arrive_completely_in_the_page_cache(tmp_path: Path) -> None:
+    """A block is larger than what Linux reads for one request: it ignores the rest of the request."""
+    number = 2 * READ_BLOCK
+    images = [os.urandom(50_000) for _ in range(number)]
+    samples = [
+        Sample(f"{i:06d}", image, "a", hashlib.sha256(image).hexdigest(), 1, 1)
+        for i, image in enumerate(images)
+    ]
+    tar = tmp_path / "000000.tar"
+    write_json(tmp_path / "shards.json", {"sha256": "", "shards": [write_shard(tar, samples)]})
+    with tar.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if resident_bytes(tar) > 0:
+        pytest.skip(f"{tmp_path}: its file system keeps files in memory, so nothing can be read ahead")
+    Shards(tmp_path / "shards.json").request_blocks([1])
+    expected = READ_BLOCK * 50_000
+    deadline = time.monotonic() + 20
+    while resident_bytes(tar) < expected and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert expected <= resident_bytes(tar) < 1.5 * expected
+
+
+def test_requests_to_the_operating_system_have_at_most_512_kb(manifest: Path, monkeypatch) -> None:
+    monkeypatch.setattr(reader, "_PIECE_BYTES", 1000)
+    requests = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda _, start, length, advice: requests.append((start, length))
+    )
+    shards = Shards(manifest)
+    shards.request_blocks([0, 0])
+    tars = [tar.stat().st_size for tar in shards.tars]
+    assert {length for _, length in requests} - {1000} and max(length for _, length in requests) == 1000
+    assert sum(tars) - 23 * 2048 < sum(length for _, length in requests) < sum(tars)  # of all three, once
+
+
+def test_all_shards_stay_open_if_the_hard_limit_allows_it(manifest: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with resource_limit(resource.RLIMIT_NOFILE, 1000):
+        assert reserve_open_files(400) == 400
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1000
+        assert reserve_open_files(900) == 900
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1800, hard)
+        assert reserve_open_files(hard) == hard // 2
+    assert Shards(manifest).open_files_note() == ""
+
+
+def test_a_low_hard_limit_on_open_files_is_noted_and_reading_still_works(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = Shards(manifest)
+    expected = [shards.sample(index) for index in range(len(shards))]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2, 2))
+    limited = Shards(manifest)
+    assert limited.open_files_note() == (
+        f"note: {manifest}: only 1 of 3 shards are kept open, because of the hard limit on open files "
+        "(ulimit -Hn); the others are opened for every read. Raise the limit to 6 if loading is slow"
+    )
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert [limited.sample(index) for index in range(len(limited))] == expected
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+
+
+@pytest.mark.slow
+def test_a_corpus_of_50_million_samples_opens_in_24_bytes_per_sample(tmp_path: Path) -> None:
+    """Beyond 33.5 million samples, 64 hexadecimal digits each do not fit into one Arrow string array."""
+    manifest = write_synthetic_shards(tmp_path, 50_000_000)
+    code = (
+        "import resource, sys\n"
+        "from cloob.shards.reader import Shards\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "shards = Shards(sys.argv[1])\n"
+        "grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "print(len(shards), grown, shards.key(len(shards) - 1), shards.tar_path(len(shards) - 1).name)\n"
+    )
+    opened = subprocess.run(
+        [sys.executable, "-c", code, manifest], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(opened[0]) == 50_000_000
+    assert int(opened[1]) < 50_000_000 * 24 + 200_000_000
+    assert opened[2:] == [pq.read_table(tmp_path / "004999.parquet")["key"][-1].as_py(), "004999.tar"]

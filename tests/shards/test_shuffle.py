@@ -39,6 +39,7 @@ def write_tables(folder: Path, chunks: int, rows: int) -> list[Path]:
             "height": rng.integers(100, 513, rows),
             "perceptual_hash": rng.bytes(32 * rows),
             "words": rng.integers(1, 40, rows),
+            "exceeds_context": np.zeros(rows, dtype=bool),
             "reencoded": numbers % 100 == 0,
             "file": np.full(rows, f"parts/{chunk:04d}/00000.tar"),
             "offset": numbers % rows * 50_000,

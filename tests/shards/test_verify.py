@@ -57,7 +57,7 @@ def rewrite_shard(corpus: Path, number: int, change: Callable[[Sample], Sample])
     shards, manifest = Shards(corpus / "shards.json"), read_json(corpus / "shards.json")
     content, samples = ContentHash(), []
     for index in range(len(shards)):
-        image, caption, key = shards.sample(index)
+        (image, caption), key = shards.sample(index), shards.key(index)
         in_shard = index // 10 == number
         row = pq.read_table(corpus / f"{index // 10:06d}.parquet").to_pylist()[index % 10]
         tar = (corpus / f"{index // 10:06d}.tar").read_bytes()
@@ -148,7 +148,7 @@ def test_duplicate_key_is_detected(corpus: Path) -> None:
 def test_wrong_byte_range_in_the_index_is_detected(corpus: Path) -> None:
     path = corpus / "000000.parquet"
     index = pq.read_table(path)
-    moved = pa.array([offset + 1 for offset in index["image_offset"].to_pylist()])
+    moved = pa.array([offset + 512 for offset in index["image_offset"].to_pylist()])
     pq.write_table(index.set_column(1, "image_offset", moved), path)
     assert "000000.parquet: changed after packing" in verification_error(corpus)
     update_manifest(corpus)

@@ -58,7 +58,9 @@ def batch_order(dataset):
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 2, 5])
 def test_images_do_not_depend_on_the_number_of_workers(dataset, workers):
-    expected = [torch.stack([dataset[sample][0] for sample in batch]) for batch in batch_order(dataset)]
+    expected = [
+        torch.stack([dataset[sample][0] for sample in batch.samples]) for batch in batch_order(dataset)
+    ]
     loaded = [images for images, _, _ in training_loader(dataset, batch_order(dataset), workers)]
     assert all(torch.equal(*both) for both in zip(expected, loaded, strict=True))
 
@@ -68,7 +70,7 @@ def test_an_image_that_does_not_decode_is_replaced_by_a_fallback_and_counted(dat
     bad = {3: b"<html>not found</html>", 4: b"", 7: b"\xff\xd8\xff", 21: read(21)[0][:300]}
 
     def sample(index):
-        return bad.get(index, read(index)[0]), *read(index)[1:]
+        return bad.get(index, read(index)[0]), read(index)[1]
 
     originals = [dataset[(0, [index])] for index in range(22)]
     monkeypatch.setattr(dataset.shards, "sample", sample)
@@ -98,12 +100,12 @@ def test_an_unreadable_shard_is_not_treated_as_a_bad_image(dataset, monkeypatch,
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_too_many_open_files_end_loading_and_name_the_shard(dataset, workers):
-    class ExhaustedDataset(PairDataset):
-        def __getitem__(self, sample):
+    class ExhaustedShards(Shards):
+        def request_blocks(self, blocks):
             with no_free_descriptors():
-                return super().__getitem__(sample)
+                super().request_blocks(blocks)
 
-    exhausted = ExhaustedDataset(dataset.shards, dataset.transform, dataset.tokenizer)
+    exhausted = PairDataset(ExhaustedShards(dataset.shards.path), dataset.transform, dataset.tokenizer)
     with pytest.raises(OSError) as error, kill_workers_on_exit():
         list(training_loader(exhausted, batch_order(dataset), workers))
     assert re.search(r"/00000\d\.tar: Too many open files; raise the limit", user_message(error.value))

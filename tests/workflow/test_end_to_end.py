@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from cloob.report.check.browser import CHROMIUM, Browser
 from cloob.report.registry import figures, tables
-from tests.helpers.browser import CHROMIUM, Browser
 from tests.helpers.fork_server import forking_cloob
 from tests.helpers.repository import ROOT
 from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of

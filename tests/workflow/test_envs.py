@@ -91,7 +91,7 @@ def test_pins_cover_the_imports_of_the_rules(env):
 
 def test_environments_contain_only_what_their_rules_need():
     packages = {env.stem: set(pins(env)) for env in ENVS}
-    without_torch = ("urls", "shards", "tables", "figures")
+    without_torch = ("urls", "tables", "figures")
     assert {"torch", "img2dataset"}.isdisjoint(set().union(*(packages[name] for name in without_torch)))
     assert {"img2dataset", "snakemake"}.isdisjoint(packages["train"] | packages["evaluate"])
     assert "torch" in packages["train"] & packages["evaluate"]

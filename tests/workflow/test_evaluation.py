@@ -38,6 +38,12 @@ def test_the_linear_probe_is_fitted_on_the_configured_training_sets():
         }.items()
     ]
     assert {"--features=after_projection", "--l2-min=1e-06", "--l2-num=49", "--seed=0"} <= set(flags)
+    assert "--keep-train-features" not in flags
+
+
+def test_features_of_training_images_are_kept_only_if_configured():
+    config = config_from(evaluate={"linear_probe": {"keep_train_features": True}})
+    assert evaluation.linear_probe_flags(config)[-1] == "--keep-train-features"
 
 
 def test_retrieval_sets_are_splits_of_the_pipeline_or_other_shards():

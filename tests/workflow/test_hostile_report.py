@@ -5,9 +5,9 @@ from html import unescape
 
 import pytest
 
+from cloob.report.check.browser import CHROMIUM, Browser
 from cloob.report.render.document import Cell, Document, Section, to_markdown
 from cloob.report.render.html import convert_to_html
-from tests.helpers.browser import CHROMIUM, Browser
 
 MARKUP = (
     "</script><script>document.title = 'taken'</script>",

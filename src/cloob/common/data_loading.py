@@ -29,8 +29,9 @@ _MEMORY_REMEDY = f"probably out of memory or {_SHARED_MEMORY}; use fewer workers
 class BatchLoader(DataLoader[Any]):
     """Yield `collate([dataset[index] for index in batch])` for each batch, in order, from forked workers.
 
-    With 0 workers, this process loads the batches. `InputError` and `OSError` of `dataset` are raised
-    unchanged. Iterate within `kill_workers_on_exit`, or the workers live as long as the iterator.
+    As in torch, a dataset with `__getitems__` returns the list for a whole batch. With 0 workers, this
+    process loads the batches. `InputError` and `OSError` of `dataset` are raised unchanged. Iterate within
+    `kill_workers_on_exit`, or the workers live as long as the iterator.
     """
 
     def __init__(
@@ -103,9 +104,11 @@ class _BatchDataset(Dataset[Any]):
     def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any]) -> None:
         self.dataset, self.collate = dataset, collate
 
-    def __getitem__(self, indices: Iterable[Any]) -> Any:
+    def __getitem__(self, batch: Any) -> Any:
         try:
-            return self.collate([self.dataset[index] for index in indices])
+            if hasattr(self.dataset, "__getitems__"):
+                return self.collate(self.dataset.__getitems__(batch))
+            return self.collate([self.dataset[index] for index in batch])
         except (InputError, OSError) as error:
             return error
 

@@ -135,6 +135,12 @@ def _add_linear_probe(verbs: argparse._SubParsersAction) -> None:
         "images",
     )
     verb.add_argument("--seed", type=non_negative_int, required=True, help="seed of the validation split")
+    verb.add_argument(
+        "--keep-train-features",
+        action="store_true",
+        help="keep the cached features of the training images (ImageNet: 16 GB per checkpoint) for further "
+        "probes of the same checkpoint",
+    )
     verb.set_defaults(run=_linear_probe)
 
 
@@ -223,7 +229,12 @@ def _linear_probe(options: argparse.Namespace) -> None:
         options.seed,
     )
     evaluate_linear_probe(
-        load_extractor(options), testsets, dict(options.probe_train_set), settings, options.out_dir
+        load_extractor(options),
+        testsets,
+        dict(options.probe_train_set),
+        settings,
+        options.out_dir,
+        options.keep_train_features,
     )
 
 

@@ -1,17 +1,21 @@
 """Input pipelines of a CLIP model: the tokenizer and the image transforms."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import open_clip
 import torch
 from PIL.Image import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torchvision.transforms import Compose, v2
 from torchvision.transforms.functional import to_pil_image
 
 from cloob.images.decoding import to_upright_rgb
 from cloob.models.config import ModelConfig
+
+# Texts whose tokens are kept, up to 20 MB: all captions of a small corpus, which every epoch reads again.
+_REMEMBERED_TEXTS = 2**15
 
 
 def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:
@@ -21,11 +25,12 @@ def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:
     """
     tokenize = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
 
-    def truncated(texts: list[str]) -> Tensor:
-        tokens = tokenize(texts)
-        return tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
+    @lru_cache(_REMEMBERED_TEXTS)
+    def tokenize_one(text: str) -> Tensor:
+        [tokens] = tokenize([text])
+        return tokens[: int(tokens.argmax()) + 1].clone()  # the end-of-text token has the largest token id
 
-    return truncated
+    return lambda texts: pad_sequence([tokenize_one(text) for text in texts], batch_first=True)
 
 
 def normalize_pixels(images: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""`cloob report table NAME`, `cloob report figure NAME` and `cloob report html`."""
+"""`cloob report table NAME`, `cloob report figure NAME`, `cloob report html` and `cloob report check`."""
 
 import argparse
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -55,6 +56,16 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     html.add_argument("--markdown", type=Path, required=True, help="Markdown file of a table")
     html.add_argument("--html", type=Path, required=True, help="output")
     html.set_defaults(run=_html)
+
+    check = verbs.add_parser(
+        "check",
+        help="open the report in Chromium and find what a reader could not read",
+        description="Open report.html and the tables of a results folder in Chromium, as wide as a laptop, a "
+        "large screen and a phone. Prints what is wider than the window, missing images, and errors of "
+        "scripts; exits with 1 if there are any.",
+    )
+    check.add_argument("results", type=Path, help="folder with report.html and tables/")
+    check.set_defaults(run=_check)
 
 
 def _list_entries(kind: str, entries: dict[str, Entry]) -> str:
@@ -173,3 +184,16 @@ def _html(options: argparse.Namespace) -> None:
     from cloob.report.render.html import convert_to_html
 
     convert_to_html(options.markdown, options.html)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from cloob.report.check.pages import check_results
+
+    problems = check_results(options.results)
+    for problem in problems:
+        print(problem)
+    if problems:
+        count = f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}"
+        print(f"{count} in the report of {options.results}")
+        sys.exit(1)
+    print(f"{options.results}/report.html and its tables fit every window")

@@ -78,7 +78,7 @@ def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
                     f"{path}: not an index of this version (missing: {', '.join(sorted(missing))}); "
                     "pack the shards again"
                 )
-            index = file.read(columns=schema.names).select(schema.names).cast(schema)
+            index = file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
     except (OSError, KeyError, pa.ArrowException) as error:
         if io_errno(error) is not None:
             raise

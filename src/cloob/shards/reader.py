@@ -5,9 +5,8 @@ do not move file positions (`pread`), and each process opens files when it needs
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,18 @@ import numpy as np
 import pyarrow as pa
 
 from cloob.common.errors import InputError, io_errors_at
+from cloob.common.open_files import reserve_open_files
+from cloob.shards.digests import image_digest
 from cloob.shards.manifest import VERIFY_HINT, read_index, read_manifest
+from cloob.shards.sample_table import SampleTable
 
-# Well below the usual limit of 1024 open files; YFCC15M has about 1500 shards.
-_MAX_OPEN_SHARDS = 256
 # Consecutive samples that are requested from the operating system at once: about 3 MB, a read size that suits
 # parallel file systems. Training draws samples in blocks of this size.
 READ_BLOCK = 64
-_REMEMBERED_BLOCKS = 1024  # blocks that are not requested again
-_STRING_COLUMNS = ("key", "sha256")
-_BYTE_RANGE_COLUMNS = ("image_offset", "image_length", "caption_offset", "caption_length")
-_COLUMNS = pa.schema(
-    [(name, pa.string()) for name in _STRING_COLUMNS] + [(name, pa.int64()) for name in _BYTE_RANGE_COLUMNS]
-)
+# Linux silently ignores the part of a request that exceeds the device's maximum read-ahead or request size.
+_PIECE_BYTES = 512 * 1024
+_REMEMBERED_BLOCKS = 8192  # blocks that are not requested again: two shuffle windows of 16 streams
+_KEY = pa.schema([("key", pa.string())])
 
 
 class _OpenFile:
@@ -46,46 +44,40 @@ class _OpenFile:
 class Shards:
     """All samples of a packed corpus, in the order of the manifest (`shards.json`).
 
-    Opening raises `InputError` if the size of a tar, or the SHA-256 or the number of samples of an index,
-    differs from the manifest. All methods that read raise `OSError`, naming the file, for I/O errors.
+    Opening takes 24 bytes of memory per sample, and raises `InputError` if the size of a tar, or the SHA-256
+    or the number of samples of an index, differs from the manifest. All methods that read raise `OSError`,
+    naming the file, for I/O errors.
     """
 
     def __init__(self, manifest: str | Path) -> None:
         self.path = Path(manifest)
         self.manifest = read_manifest(self.path)
         self.tars = [self.path.parent / shard["name"] for shard in self.manifest["shards"]]
-        tables = [
-            read_index(shard, tar, _COLUMNS)
-            for shard, tar in zip(self.manifest["shards"], self.tars, strict=True)
-        ]
-        index = pa.concat_tables([_COLUMNS.empty_table(), *tables])
-        # Arrow's buffers, unlike a list of strings, remain shared between forked workers.
-        self._keys = index["key"].combine_chunks()
-        self._sha256 = index["sha256"].combine_chunks()
-        self._byte_ranges = {name: index[name].to_numpy() for name in _BYTE_RANGE_COLUMNS}
-        self._shard = np.repeat(np.arange(len(tables), dtype=np.int32), [table.num_rows for table in tables])
+        self._samples = SampleTable(self.manifest["shards"], self.tars)
         self._init_caches()
 
     def __len__(self) -> int:
-        return len(self._shard)
+        return len(self._samples)
 
-    def sample(self, index: int) -> tuple[bytes, str, str]:
-        """JPEG bytes, caption and key of a sample (0-based index; IndexError beyond the last).
+    @property
+    def image_digests(self) -> np.ndarray:
+        """The first 64 bits of the SHA-256 of every image (uint64); equal for samples that share an image."""
+        return self._samples.digest
 
-        Raises `InputError` if the image does not have the SHA-256 in the index.
+    def sample(self, index: int) -> tuple[bytes, str]:
+        """JPEG bytes and caption of a sample (0-based index; IndexError beyond the last).
+
+        Raises `InputError` if the image does not have the SHA-256 in the index (64 bits are compared).
         """
-        self._prefetch_block(index // READ_BLOCK)
+        expected = int(self._samples.digest[index])
+        self._request_block(index // READ_BLOCK)
         image = self._read(index, "image")
-        if sha256(image).hexdigest() != self.image_sha256(index):
+        if image_digest(image) != expected:
             raise InputError(
-                f"{self.tar_path(index)}: changed after packing: the image of sample {self._keys[index]} "
+                f"{self.tar_path(index)}: changed after packing: the image of sample {self.key(index)} "
                 f"differs from the index (SHA-256); {VERIFY_HINT}"
             )
-        return image, self.caption(index), self._keys[index].as_py()
-
-    def image_sha256(self, index: int) -> str:
-        """The SHA-256 of the image's bytes; equal for samples that share an image."""
-        return self._sha256[index].as_py()
+        return image, self.caption(index)
 
     def caption(self, index: int) -> str:
         """The caption of a sample. Raises `InputError` if it is not UTF-8."""
@@ -93,50 +85,81 @@ class Shards:
             return self._read(index, "caption").decode("utf-8")
         except UnicodeDecodeError:
             raise InputError(
-                f"{self.tar_path(index)}: changed after packing: the caption of sample {self._keys[index]} "
+                f"{self.tar_path(index)}: changed after packing: the caption of sample {self.key(index)} "
                 f"is not UTF-8; {VERIFY_HINT}"
             ) from None
 
+    def key(self, index: int) -> str:
+        """The key of a sample, read from the index of its shard."""
+        shard = int(self._samples.shard(index))
+        return self._keys(shard)[index - self._samples.samples_of(shard).start].as_py()
+
     def tar_path(self, index: int) -> Path:
         """The tar that contains a sample."""
-        return self.tars[self._shard[index]]
+        return self.tars[self._samples.shard(index)]
 
     def count_per_shard(self, indices: Sequence[int]) -> list[int]:
         """How many of the samples are in each shard, in the order of `tars`."""
-        return np.bincount(
-            self._shard[np.asarray(indices, dtype=np.int64)], minlength=len(self.tars)
-        ).tolist()
+        shards = self._samples.shard(np.asarray(indices, dtype=np.int64))
+        return np.bincount(shards, minlength=len(self.tars)).tolist()
 
-    def _advise(self, block: int) -> None:
-        """Have the operating system read a block in one go while its first sample is decoded."""
-        indices = range(block * READ_BLOCK, min((block + 1) * READ_BLOCK, len(self)))
-        for shard in np.unique(self._shard[indices.start : indices.stop]):
-            in_shard = indices.start + np.flatnonzero(self._shard[indices.start : indices.stop] == shard)
-            offset, length = (self._byte_ranges[f"image_{field}"][in_shard] for field in ("offset", "length"))
-            start, end = int(offset[0]), int(offset[-1] + length[-1])  # includes the captions in between
+    def request_blocks(self, blocks: Iterable[int]) -> None:
+        """Have the operating system read blocks into its page cache in the background.
+
+        Block b has `READ_BLOCK` samples, from sample b · `READ_BLOCK`. A block that this process requested
+        recently is not requested again.
+        """
+        for block in blocks:
+            self._request_block(block)
+
+    def open_files_note(self) -> str:
+        """A line for the log if the limit on open files is too low to keep all shards open; else empty."""
+        if self._max_open == len(self.tars):
+            return ""
+        return (
+            f"note: {self.path}: only {self._max_open:,} of {len(self.tars):,} shards are kept open, because "
+            "of the hard limit on open files (ulimit -Hn); the others are opened for every read. Raise the "
+            f"limit to {2 * len(self.tars):,} if loading is slow"
+        )
+
+    def _request(self, block: int) -> None:
+        index, end = block * READ_BLOCK, min((block + 1) * READ_BLOCK, len(self))
+        while index < end:
+            shard = int(self._samples.shard(index))
+            last = min(end, self._samples.samples_of(shard).stop) - 1
+            start, _ = self._samples.byte_range(index, "image")
+            stop = sum(self._samples.byte_range(last, "image"))  # includes the captions in between
             with io_errors_at(self.tars[shard]):
-                descriptor = self._open(self.tars[shard]).descriptor
-                os.posix_fadvise(descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
+                descriptor = self._open(shard).descriptor
+                for piece in range(start, stop, _PIECE_BYTES):
+                    length = min(_PIECE_BYTES, stop - piece)
+                    os.posix_fadvise(descriptor, piece, length, os.POSIX_FADV_WILLNEED)
+            index = last + 1
 
     def _read(self, index: int, part: str) -> bytes:
-        tar = self.tar_path(index)
-        offset = int(self._byte_ranges[f"{part}_offset"][index])
-        length = int(self._byte_ranges[f"{part}_length"][index])
-        with io_errors_at(tar):
-            content = os.pread(self._open(tar).descriptor, length, offset)
+        shard = int(self._samples.shard(index))
+        offset, length = self._samples.byte_range(index, part)
+        with io_errors_at(self.tars[shard]):
+            content = os.pread(self._open(shard).descriptor, length, offset)
         if len(content) != length:
-            raise InputError(f"{tar}: ends within sample {self._keys[index]}; pack the shards again")
+            raise InputError(
+                f"{self.tars[shard]}: ends within sample {self.key(index)}; pack the shards again"
+            )
         return content
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name not in ("_open", "_prefetch_block")
-        }
+        caches = ("_open", "_request_block", "_keys")
+        return {name: value for name, value in self.__dict__.items() if name not in caches}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._init_caches()
 
     def _init_caches(self) -> None:
-        self._open = lru_cache(maxsize=_MAX_OPEN_SHARDS)(_OpenFile)
-        self._prefetch_block = lru_cache(maxsize=_REMEMBERED_BLOCKS)(self._advise)
+        # A micro-batch has samples of hundreds of shards: files that are not kept open are opened every time.
+        self._max_open = reserve_open_files(len(self.tars))
+        self._open = lru_cache(self._max_open)(lambda shard: _OpenFile(self.tars[shard]))
+        self._request_block = lru_cache(_REMEMBERED_BLOCKS)(self._request)
+        self._keys = lru_cache(1)(
+            lambda shard: read_index(self.manifest["shards"][shard], self.tars[shard], _KEY)["key"]
+        )

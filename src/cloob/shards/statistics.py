@@ -19,11 +19,14 @@ _BIN_EDGES = {
 def corpus_statistics(plan: Path) -> dict[str, Any]:
     """Minimum, median, mean, maximum and histogram of caption words, pixels, width / height and kilobytes.
 
+    `captions_above_context`: captions that CLIP's tokenizer truncates (`caption_tokens.exceeds_context`).
     `duplicates`: images in excess of the first with the same bytes. `reencoded`: images whose bytes differ
     from the input. `without_perceptual_hash`: images that are compared by their bytes only. Needs about 30
     bytes of memory per sample.
     """
-    table = pq.read_table(plan, columns=["words", "width", "height", "length", "reencoded"])
+    table = pq.read_table(
+        plan, columns=["words", "exceeds_context", "width", "height", "length", "reencoded"]
+    )
     width, height = table["width"].to_numpy(), table["height"].to_numpy()
     columns = {
         "caption_words": table["words"].to_numpy(),
@@ -34,6 +37,7 @@ def corpus_statistics(plan: Path) -> dict[str, Any]:
     }
     return {
         **{name: _summarize(values, _BIN_EDGES[name]) for name, values in columns.items()},
+        "captions_above_context": int(table["exceeds_context"].to_numpy().sum()),
         "duplicates": table.num_rows - _count_distinct_images(plan),
         "reencoded": int(table["reencoded"].to_numpy().sum()),
         "without_perceptual_hash": sum(

@@ -20,6 +20,7 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, raise_if_io_error
 from cloob.common.pool import advance, parallel_map
 from cloob.images.near_duplicates import HASH_BYTES
+from cloob.shards.caption_tokens import exceeds_context
 from cloob.shards.captions import normalize_caption
 from cloob.shards.source import Chunk, InputSample, PackSource, read_byte_range
 from cloob.shards.training_image import ImagePolicy, prepare_image
@@ -34,6 +35,7 @@ VALIDATION_SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("perceptual_hash", pa.binary(HASH_BYTES)),
         ("words", pa.int32()),
+        ("exceeds_context", pa.bool_()),
         ("reencoded", pa.bool_()),
         ("file", pa.binary()),  # a path, which need not be valid UTF-8
         ("offset", pa.int64()),
@@ -148,6 +150,7 @@ def _validate(sample: InputSample, task: _Task, reencoded_images: Path, out: Bin
         "height": image.height,
         "perceptual_hash": image.perceptual_hash,
         "words": len(caption.split()),
+        "exceeds_context": exceeds_context(caption),
         "reencoded": image.reencoded,
         "file": os.fsencode(file),
         "offset": offset,

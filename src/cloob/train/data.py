@@ -1,6 +1,6 @@
 """Load image-text pairs: decode and crop the image, tokenize the caption."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from cloob.common.errors import InputError, io_errno
 from cloob.shards.manifest import VERIFY_HINT
 from cloob.shards.reader import Shards
 from cloob.train.distributed import DistributedContext
-from cloob.train.order import BatchOrder, SampleKey, SampleWithFallbacks
+from cloob.train.order import SampledMicroBatch, SampleKey, SampleWithFallbacks
 
 # uint8 image (3, S, S), tokens (L,), index of the pair if it was replaced
 LoadedPair = tuple[Tensor, Tensor, int | None]
@@ -47,7 +47,7 @@ class PairDataset(Dataset[LoadedPair]):
         epoch, indices = sample
         for index in indices:
             try:
-                jpeg, caption, _ = self.shards.sample(index)
+                jpeg, caption = self.shards.sample(index)
                 content = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
                 image = decode_jpeg(content, mode=ImageReadMode.RGB)
             except (RuntimeError, ValueError, OSError, InputError) as error:  # ValueError: an empty file
@@ -98,6 +98,17 @@ def count_replaced(
     return int(number)
 
 
-def training_loader(dataset: PairDataset, order: BatchOrder, workers: int) -> BatchLoader:
+class _ReadingAhead(Dataset[LoadedPair]):
+    """Loads the pairs of a micro-batch after requesting the blocks that later ones will need."""
+
+    def __init__(self, dataset: PairDataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, micro_batch: SampledMicroBatch) -> list[LoadedPair]:
+        self.dataset.shards.request_blocks(micro_batch.read_ahead)
+        return [self.dataset[sample] for sample in micro_batch.samples]
+
+
+def training_loader(dataset: PairDataset, order: Iterable[SampledMicroBatch], workers: int) -> BatchLoader:
     """The micro-batches of an order, loaded by `workers` processes (0: by this process)."""
-    return BatchLoader(dataset, collate, order, workers, pin_memory=torch.cuda.is_available())
+    return BatchLoader(_ReadingAhead(dataset), collate, order, workers, pin_memory=torch.cuda.is_available())

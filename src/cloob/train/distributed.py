@@ -40,6 +40,8 @@ class DistributedContext:
 
     def all_reduce_sum(self, *values: float) -> list[float]:
         """The sum of each value over all processes, the same in every process."""
+        if self.world_size == 1:
+            return [float(value) for value in values]
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums)
         return sums.tolist()

@@ -5,12 +5,15 @@ loader workers.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from cloob.common.errors import InputError
 from cloob.shards.reader import READ_BLOCK
 from cloob.train.distributed import DistributedContext
+from cloob.train.read_ahead import ReadAhead
 from cloob.train.recipe import Recipe
 
 SampleKey = tuple[int, int]  # (epoch, index of the pair in the shards)
@@ -24,8 +27,16 @@ WINDOW = 16384
 MIN_BLOCKS_PER_STREAM = 64
 
 
+@dataclass(frozen=True)
+class SampledMicroBatch:
+    """The pairs of a micro-batch, and blocks of the shards to request for later ones (see `ReadAhead`)."""
+
+    samples: list[SampleWithFallbacks]
+    read_ahead: list[int]
+
+
 def epoch_order(pairs: int, batch_size: int, micro_batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """The pairs of all steps of an epoch (0-based): (steps, batch_size), int64, without repetition.
+    """The pairs of all steps of an epoch (0-based): (steps, batch_size), int32, without repetition.
 
     Reading single pairs at random would be slow, so blocks of consecutive pairs are shuffled first. Stream m
     consists of the m-th micro-batches of all steps; each stream gets its own blocks and shuffles their pairs
@@ -50,8 +61,8 @@ def epoch_order(pairs: int, batch_size: int, micro_batch_size: int, seed: int, e
     generator = np.random.default_rng([seed, epoch])
     steps, streams = pairs // batch_size, batch_size // micro_batch_size
     block = min(READ_BLOCK, max(1, pairs // (streams * MIN_BLOCKS_PER_STREAM)))
-    blocks = generator.permutation(-(-pairs // block))
-    shuffled = (blocks[:, None] * block + np.arange(block)).ravel()
+    blocks = generator.permutation(-(-pairs // block)).astype(np.int32)  # half the memory of int64
+    shuffled = (blocks[:, None] * np.int32(block) + np.arange(block, dtype=np.int32)).ravel()
     shuffled = shuffled[shuffled < pairs][: steps * batch_size]
     order = shuffled.reshape(streams, steps * micro_batch_size)
     for start in range(0, order.shape[1], WINDOW):
@@ -86,16 +97,20 @@ class BatchOrder:
     def __len__(self) -> int:
         return (self.steps - self.first_step) * self.micro_batches_per_step
 
-    def __iter__(self) -> Iterator[list[SampleWithFallbacks]]:
-        order_epoch, order = -1, np.empty((0, self.batch_size), dtype=np.int64)
-        first = self.first_micro_batch * self.micro_batch_size
-        columns = slice(first, first + self.micro_batches_per_step * self.micro_batch_size)
+    def __iter__(self) -> Iterator[SampledMicroBatch]:
+        order = lru_cache(2)(self._epoch_order)  # of this epoch, and of the next one near the end
+        size = self.micro_batch_size
+        read_ahead = ReadAhead(order, self.steps_per_epoch, size, WINDOW, self.first_step, self.steps)
         for step in range(self.first_step, self.steps):
             epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-            if epoch != order_epoch:
-                order_epoch = epoch
-                order = epoch_order(self.pairs, self.batch_size, self.micro_batch_size, self.seed, epoch)
             this_and_next_steps = (step_in_epoch + np.arange(1 + MAX_FALLBACKS)) % self.steps_per_epoch
-            samples = [(epoch, indices) for indices in order[this_and_next_steps, columns].T.tolist()]
-            for start in range(0, len(samples), self.micro_batch_size):
-                yield samples[start : start + self.micro_batch_size]
+            samples = [(epoch, indices) for indices in order(epoch)[this_and_next_steps].T.tolist()]
+            for stream in range(self.micro_batches_per_step):
+                micro_batch = samples[stream * size : (stream + 1) * size]
+                yield SampledMicroBatch(micro_batch, read_ahead.blocks(step, stream))
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        """The pairs of an epoch for this process: (steps, pairs per step and process)."""
+        order = epoch_order(self.pairs, self.batch_size, self.micro_batch_size, self.seed, epoch)
+        first = self.first_micro_batch * self.micro_batch_size
+        return order[:, first : first + self.micro_batches_per_step * self.micro_batch_size].copy()

@@ -59,6 +59,7 @@ class Recipe:
     schedule: str = _option("learning-rate decay after the warm-up", choices=SCHEDULES)
     cycles: int = _option("cosine cycles over the whole run, for cosine_restarts")
     weight_decay: float = _option("AdamW's decoupled weight decay")
+    decay_temperature: bool = _option("apply the weight decay to a learned temperature, too")
     adam_beta1: float = _option("AdamW's decay rate of the first moment")
     adam_beta2: float = _option("AdamW's decay rate of the second moment")
     adam_eps: float = _option("AdamW's epsilon")

@@ -25,6 +25,7 @@ from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run, check_recipe
 from cloob.train.state import Checkpointer
 from cloob.train.step import TrainStep
+from cloob.train.token_rows import corpus_tokens
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def set_up(
     config = model_config(architecture)
     check_recipe(recipe, objective=run.objective, processes=context.world_size, model_config=config)
     shards, held_out = Shards(paths.shards), Shards(paths.validation)
+    if context.is_main and (note := shards.open_files_note()):
+        print(note, flush=True)
     if len(held_out) < max(2, context.world_size):
         raise InputError(
             f"{paths.validation}: {len(held_out)} pairs, but validation needs at least "
@@ -123,7 +126,9 @@ def set_up(
     check_shared_memory(batch_bytes, options.workers * context.local_world_size)
 
     model = init_model(config, run, recipe, context)
-    train_step = TrainStep(model, run, recipe, context)
+    tokenizer = tokenizer_for(config)
+    tokens = corpus_tokens(shards, tokenizer) if context.device.type == "cpu" else None
+    train_step = TrainStep(model, run, recipe, context, tokens)
     identity = {
         "run": {"name": run.name, **asdict(run)},
         "recipe": asdict(recipe),
@@ -140,7 +145,6 @@ def set_up(
         del checkpoint
     restarts = checkpointer.register_restart(samples_seen) if context.is_main else 0
 
-    tokenizer = tokenizer_for(config)
     crop = RandomResizedCrop(image_size, (recipe.crop_scale, 1.0), run.seed)
     dataset = PairDataset(shards, crop, tokenizer)
     center_crop = center_crop_transform(config)
@@ -174,11 +178,11 @@ def init_model(config: ModelConfig, run: Run, recipe: Recipe, context: Distribut
     """The encoders initialized from the run's seed, with the recipe's temperature, precision and layout."""
     torch.manual_seed(run.seed)
     model = build_model(config)
+    if recipe.precision == "float64":
+        model = model.double()
     with torch.no_grad():
         model.logit_scale.fill_(math.log(recipe.inv_temperature))
     model.logit_scale.requires_grad_(recipe.learnable_temperature)
-    if recipe.precision == "float64":
-        model = model.double()
     if recipe.gradient_checkpointing:
         checkpoint_activations(model)
     if recipe.compile:

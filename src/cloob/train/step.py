@@ -16,6 +16,10 @@ from cloob.train.batchnorm import BatchNormStatistics
 from cloob.train.distributed import DistributedContext
 from cloob.train.optimizer import make_optimizer
 from cloob.train.recipe import MAX_INV_TEMPERATURE, MIN_INV_TEMPERATURE, Recipe, Run
+from cloob.train.token_rows import TokenRows
+
+# Name of the token embeddings among the parameters of the model.
+TOKEN_EMBEDDING = "token_embedding.weight"
 
 
 class TrainStep:
@@ -26,32 +30,54 @@ class TrainStep:
     backpropagate. So GPU memory does not limit the batch size. A rank with a single micro-batch embeds it
     only once. The dropout of a micro-batch is a function of (seed, global index of the micro-batch).
 
-    The gradients are views of a single tensor, which is all-reduced once per step.
+    With several processes, the gradients are views of a single tensor, which is all-reduced once per step.
     (DistributedDataParallel reduces buckets whose order changes after the first step, so an interrupted and
     resumed run would not be bit-identical to an uninterrupted one.)
+
+    `tokens` (R,) are the tokens that can occur, None for any (see `cloob.train.token_rows`).
     """
 
-    def __init__(self, model: CLIPModel, run: Run, recipe: Recipe, context: DistributedContext) -> None:
+    def __init__(
+        self,
+        model: CLIPModel,
+        run: Run,
+        recipe: Recipe,
+        context: DistributedContext,
+        tokens: Tensor | None = None,
+    ) -> None:
         self.model, self.run, self.recipe, self.context = model, run, recipe, context
-        self.optimizer = make_optimizer(model.named_parameters(), recipe)
         self.scaler = torch.amp.GradScaler(context.device.type, enabled=recipe.precision == "float16")
         self.batchnorm = BatchNormStatistics(model)
         for value in model.state_dict().values():
             dist.broadcast(value, 0)  # the same seed may give different bits on different processors
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        sizes = [parameter.numel() for parameter in trained]
-        self.gradient = torch.zeros(sum(sizes), dtype=trained[0].dtype, device=context.device)
-        for parameter, part in zip(trained, self.gradient.split(sizes), strict=True):
-            parameter.grad = part.as_strided(parameter.shape, parameter.stride())
+        self.token_rows: TokenRows | None = None
+        parameters = dict(model.named_parameters())
+        if tokens is not None and not self.scaler.is_enabled():  # a scaler may skip the update of the rows
+            self.token_rows = model.token_embedding = TokenRows(model.token_embedding, tokens)
+            parameters[TOKEN_EMBEDDING] = self.token_rows.rows
+        self.optimizer = make_optimizer(parameters.items(), recipe)
+        self.gradient: Tensor | None = None
+        if context.world_size > 1:
+            self.gradient = _flat_gradient([value for value in parameters.values() if value.requires_grad])
 
     def state_dict(self) -> dict[str, Any]:
         """The state to save in a checkpoint besides the weights."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        optimizer = self.optimizer.state_dict()
+        if self.token_rows is not None:
+            index, state = self._state_of_rows(optimizer)
+            optimizer["state"][index] = self.token_rows.dense_state(state)
+        return {"optimizer": optimizer, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, checkpoint: dict[str, Any]) -> None:
         """Restore the weights and `state_dict` from a checkpoint."""
         self.model.load_state_dict(checkpoint["state_dict"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        optimizer = checkpoint["optimizer"]
+        if self.token_rows is not None:
+            self.token_rows.read_weight()
+            index, state = self._state_of_rows(optimizer)
+            compact = optimizer["state"] | {index: self.token_rows.compact_state(state)}
+            optimizer = optimizer | {"state": compact}
+        self.optimizer.load_state_dict(optimizer)
         self.scaler.load_state_dict(checkpoint["scaler"])
 
     def __call__(
@@ -63,7 +89,10 @@ class TrainStep:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        self.gradient.zero_()
+        if self.gradient is None:
+            self.optimizer.zero_grad()
+        else:
+            self.gradient.zero_()
         per_step = self.recipe.batch_size // self.recipe.micro_batch_size
         first_index = step * per_step + self.context.rank * len(micro_batches)
         single = len(micro_batches) == 1
@@ -97,9 +126,12 @@ class TrainStep:
                 tensors, grads = [*tensors, output[2]], [*grads, inv_temperature.grad]
             scaled = [self.scaler.scale(grad).to(tensor) for grad, tensor in zip(grads, tensors, strict=True)]
             torch.autograd.backward(tensors, scaled)
-        dist.all_reduce(self.gradient)  # sums the partial gradients of the ranks
+        if self.gradient is not None:
+            dist.all_reduce(self.gradient)  # sums the partial gradients of the ranks
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.token_rows is not None:
+            self.token_rows.finish_step(learning_rate * self.recipe.weight_decay)
         self.batchnorm.finish_step(per_step)
         with torch.no_grad():
             self.model.logit_scale.clamp_(math.log(MIN_INV_TEMPERATURE), math.log(MAX_INV_TEMPERATURE))
@@ -113,6 +145,22 @@ class TrainStep:
         is_half = precision in (torch.float16, torch.bfloat16)
         with torch.autocast(self.context.device.type, precision if is_half else None, enabled=is_half):
             return self.model(normalize_pixels(pixels), tokens)
+
+    def _state_of_rows(self, optimizer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The index of the token embeddings in the state of the optimizer, and their state."""
+        assert self.token_rows is not None
+        parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
+        [index] = [number for number, value in enumerate(parameters) if value is self.token_rows.rows]
+        return index, optimizer["state"].get(index, {})
+
+
+def _flat_gradient(parameters: list[Tensor]) -> Tensor:
+    """One tensor whose parts are the gradients of all parameters."""
+    sizes = [parameter.numel() for parameter in parameters]
+    gradient = torch.zeros(sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
+    for parameter, part in zip(parameters, gradient.split(sizes), strict=True):
+        parameter.grad = part.as_strided(parameter.shape, parameter.stride())
+    return gradient
 
 
 def _concatenate_detached(parts: list[Tensor]) -> Tensor:

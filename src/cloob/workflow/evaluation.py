@@ -66,7 +66,9 @@ def feature_flags(config: Config) -> list[str]:
 def linear_probe_flags(config: Config) -> list[str]:
     """Training sets, kinds of features, sweep and validation, as flags of `cloob evaluate linear-probe`."""
     train_sets = [f"{name}={train_set}" for name, train_set in probed_testsets(config).items()]
-    return flags({"probe_train_set": train_sets} | config["evaluate"]["linear_probe"])
+    settings = dict(config["evaluate"]["linear_probe"])
+    keep = ["--keep-train-features"] if settings.pop("keep_train_features") else []
+    return flags({"probe_train_set": train_sets} | settings) + keep
 
 
 def retrieval_set_manifests(config: Config) -> list[str]:

@@ -43,7 +43,13 @@ def colors(folder: Path, **splits: list[int]) -> Path:
     return folder
 
 
-def run(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], training: tuple[str, ...] = ()) -> int:
+def run(
+    checkpoint: Path,
+    out: Path,
+    *testsets: tuple[Path, Path],
+    training: tuple[str, ...] = (),
+    flags: tuple[str, ...] = (),
+) -> int:
     """Run the command as the pipeline does; returns its exit status."""
     pairs = ["--testset", *(f"{spec_path}={folder}" for spec_path, folder in testsets)]
     options = ["--device", "cpu", "--feature-cache", str(out.parent / "features"), "--out-dir", str(out)]
@@ -51,7 +57,7 @@ def run(checkpoint: Path, out: Path, *testsets: tuple[Path, Path], training: tup
     options += ["--l2-min", "1e-3", "--l2-max", "1e3", "--l2-num", "7"]
     options += ["--val-fraction", "0.25", *(["--probe-train-set", *training] if training else [])]
     with pytest.raises(SystemExit) as end:
-        main(["evaluate", "linear-probe", "--checkpoint", str(checkpoint), *options, *pairs])
+        main(["evaluate", "linear-probe", "--checkpoint", str(checkpoint), *options, *flags, *pairs])
     return end.value.code
 
 
@@ -133,6 +139,21 @@ def test_testset_can_use_the_training_images_of_another(
     again, before = tmp_path / "again", (tmp_path / "out" / "source.json").read_bytes()
     assert run(checkpoint, again, (source, folder)) == 0
     assert (again / "source.json").read_bytes() == before
+
+
+def test_features_of_training_images_are_deleted_once_the_results_are_written(
+    write_spec: Callable, tmp_path: Path, checkpoint: Path
+) -> None:
+    """Also after a job that was killed between the two, because the features would never be read again."""
+    folder = colors(tmp_path / "set", train=[4] * 6, test=[2] * 6)
+    spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
+
+    def cached_splits(*flags: str) -> set[str]:
+        assert run(checkpoint, tmp_path / "out", (spec_path, folder), flags=flags) == 0
+        return {path.name.split("_")[1] for path in (tmp_path / "features").rglob("*.safetensors")}
+
+    assert cached_splits("--keep-train-features") == {"train", "test"}
+    assert cached_splits() == {"test"}
 
 
 def test_up_to_date_result_is_not_recomputed(write_spec: Callable, tmp_path: Path, checkpoint: Path) -> None:

@@ -26,7 +26,7 @@ from cloob.report.load.result_files import RUN_KEYS
 from cloob.report.names import OBJECTIVE_TITLES, Labels
 from cloob.report.render.panels import panels
 from cloob.report.render.style import MARKERS, ONE_COLUMN, PALETTE, TWO_COLUMNS, figure_style
-from cloob.report.stats.intervals import t_interval
+from cloob.report.stats.intervals import PERCENT, estimate
 from tests.helpers.repository import ROOT
 from tests.helpers.synthetic_results import DATASETS, SyntheticResults, write_synthetic_results
 from tests.report.conftest import TITLE_SUFFIX, TITLES
@@ -192,8 +192,11 @@ def test_legend_has_intervals_only_if_they_are_drawn(
         return {text.get_text() for text in draw(name, Inputs(results=paths))[1].legends[0].get_texts()}
 
     assert "95% confidence interval" not in legend("ajne", small.structure)
-    assert "95% confidence interval" in legend("zeroshot", small.zeroshot)
+    assert "95% confidence interval" not in legend("zeroshot", small.zeroshot)
     assert "95% confidence interval" in legend("ajne", paper.structure)
+    two_seeds = [path for path in paper.structure if "seed3" not in str(path)]
+    assert {"range of two seeds", "one seed"} <= legend("ajne", two_seeds)
+    assert "95% confidence interval" not in legend("ajne", two_seeds)
 
 
 def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: SyntheticResults) -> None:
@@ -205,10 +208,10 @@ def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: Synt
     ]
     assert [text.get_text() for text in first.get_xticklabels()][:2] == ["Birdsnap", "Country211"]
     values = data[(data.epoch == 31) & (data.dataset == "birdsnap") & (data.objective == "infoloob")].value
-    mean, low, high = t_interval(100 * values)
-    assert bars(first, "infoloob")[0] == pytest.approx(mean)
+    expected = estimate(100 * values, PERCENT)
+    assert bars(first, "infoloob")[0] == pytest.approx(expected.mean)
     whiskers = [tuple(line.get_ydata()) for line in first.lines if len(line.get_ydata()) == 2]
-    assert any(whisker == pytest.approx((low, high)) for whisker in whiskers)
+    assert any(whisker == pytest.approx((expected.low, expected.high)) for whisker in whiskers)
     assert sorted(marked(first, "seed")) == pytest.approx(sorted(100 * data[data.epoch == 31].value))
     chance = [
         lines.get_segments()[0][0][1] for lines in first.collections if isinstance(lines, LineCollection)
@@ -217,13 +220,32 @@ def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: Synt
     assert first.get_ylim()[0] == 0
 
 
-def test_single_seed_has_the_interval_of_its_result_file(small: SyntheticResults) -> None:
-    data, figure = draw("zeroshot", Inputs(results=small.zeroshot))
-    whiskers = {
-        tuple(np.round(line.get_ydata(), 6)) for line in figure.axes[0].lines if len(line.get_ydata()) == 2
-    }
-    row = data[data.corpus == "cc3m"].iloc[0]
-    assert tuple(np.round([100 * row.low, 100 * row.high], 6)) in whiskers
+def whiskers_of(axis: Axes, gid: str | None = None) -> set[tuple[float, float]]:
+    """The ends of all vertical lines of an axis with this `gid`."""
+    lines = [line for line in axis.lines if len(set(line.get_xdata())) == 1 < len(line.get_ydata())]
+    return {tuple(np.round(line.get_ydata(), 6)) for line in lines if gid is None or line.get_gid() == gid}
+
+
+def test_two_seeds_have_their_range_instead_of_an_interval(paper: SyntheticResults) -> None:
+    paths = [path for path in paper.zeroshot if "seed3" not in str(path)]
+    data, figure = draw("zeroshot", Inputs(results=paths))
+    seeds = 100 * data[data.epoch == 31].groupby(["objective", "dataset"]).value.agg(["min", "max"]).round(8)
+    assert whiskers_of(figure.axes[0]) == whiskers_of(figure.axes[0], "range")
+    assert whiskers_of(figure.axes[0]) == {tuple(pair) for pair in seeds.round(6).to_numpy()}
+
+
+def test_single_seed_has_an_interval_only_if_other_runs_show_the_deviation_between_seeds(
+    small: SyntheticResults, paper: SyntheticResults
+) -> None:
+    _, figure = draw("zeroshot", Inputs(results=small.zeroshot))
+    assert not whiskers_of(figure.axes[0])
+    data, figure = draw("zeroshot", Inputs(results=[*paper.zeroshot, *small.zeroshot]))
+    row = data[data.architecture == "RN_small"].iloc[0]
+    # Wider than that of the test images alone.
+    assert row.low < row.value < row.image_high < row.high
+    assert row.high - row.low > row.image_high - row.image_low
+    ends = set().union(*(whiskers_of(axis) for axis in figure.axes))
+    assert tuple(np.round([100 * row.low, 100 * row.high], 6)) in ends
 
 
 def test_increase_of_eigenvalues_is_relative_to_the_first_epoch_and_compared_with_the_paper(

@@ -86,3 +86,14 @@ def test_seeds_that_were_evaluated_differently_are_an_error(
     another = write_result(tmp_path, run_of("clip", 1), 128, "zeroshot", "gtsrb", accuracy=1)
     change(another, **{key: other})
     assert len(read_long_table([paths[0], another])) == 2  # another column of the table
+
+
+def test_intervals_over_test_images_belong_to_their_metric(tmp_path: Path) -> None:
+    path = write_result(tmp_path, run_of("clip", 1), 31, "zeroshot", "gtsrb", accuracy=0.4, accuracy_top5=0.8)
+    change(path, intervals={"accuracy": [0.38, 0.42]})
+    table = read_long_table([path]).set_index("metric")[["image_low", "image_high"]]
+    assert list(table.loc["accuracy"]) == [0.38, 0.42]
+    assert table.loc["accuracy_top5"].isna().all()
+    change(path, intervals={"accuracy": [0.38]})
+    with pytest.raises(InputError, match=f"^{path}: intervals.accuracy is not \\[low, high\\]; evaluate"):
+        read_long_table([path])

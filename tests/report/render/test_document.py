@@ -8,7 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cloob.report.render.document import Cell, Document, Section, to_latex, to_markdown, write_document
+from cloob.report.render.document import (
+    Cell,
+    Document,
+    Heading,
+    Section,
+    to_latex,
+    to_markdown,
+    write_document,
+)
 from cloob.report.render.latex import latex_text
 
 DOCUMENT = Document(
@@ -137,5 +145,19 @@ def compile_latex(text: str, folder: Path) -> str:
     return (folder / "paper.log").read_text(encoding="latin-1")
 
 
+def test_heading_of_rows_spans_all_columns() -> None:
+    section = Section("", "lrr", ["a", "b", "c"], [Heading("A & B"), ["1", "2", "3"]])
+    assert "| **A & B** | | |\n| 1 | 2 | 3 |\n" in to_markdown(Document("t", [section]), "")
+    latex = to_latex(Document("t", [section]), "", "t")
+    assert r"\multicolumn{3}{@{}l@{}}{\textbf{A \& B}} \\" in latex
+
+
 def test_vertical_bar_does_not_split_a_markdown_cell() -> None:
     assert r"| a\|b |" in to_markdown(Document("t", [Section("", "l", ["x"], [["a|b"]])]), "")
+
+
+def test_a_group_spans_the_columns_of_a_latex_table() -> None:
+    rows = [Heading("A & B"), ["1", "2"], Heading("C"), ["3", "4"]]
+    text = to_latex(Document("t", [Section("", "lr", ["x", "y"], rows)]), "", "t")
+    assert r"\multicolumn{2}{@{}l@{}}{\textbf{A \& B}} \\" in text
+    assert text.count(r"\addlinespace") == 1  # not above the first row

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from cloob.report.render.numbers import footnote_mark, interval, mean_std, number, probability
+from cloob.report.stats.intervals import INTERVAL, NO_INTERVAL, RANGE
 
 
 @pytest.mark.parametrize(
@@ -12,12 +13,14 @@ from cloob.report.render.numbers import footnote_mark, interval, mean_std, numbe
         ([], "—"),
         ([float("nan")], "—"),
         ([1.005], "1.00"),
-        ([1.0, 2.0], "1.50 ± 0.71"),
-        ([1.0, 2.0, float("nan")], "1.50 ± 0.71"),
-        ([-1.0, -2.0], "−1.50 ± 0.71"),
+        ([1.0, 2.0], "1.50 (1.00 to 2.00)"),
+        ([1.0, 2.0, float("nan")], "1.50 (1.00 to 2.00)"),
+        ([1.0, 1.0], "1.00"),
+        ([1.0, 2.0, 3.0], "2.00 ± 1.00"),
+        ([-1.0, -2.0, -3.0], "−2.00 ± 1.00"),
     ],
 )
-def test_mean_and_sample_standard_deviation(values: list[float], text: str) -> None:
+def test_mean_has_a_deviation_from_three_values_on_and_a_range_of_two(values: list[float], text: str) -> None:
     assert mean_std(pd.Series(values, dtype=float)) == text
 
 
@@ -32,9 +35,10 @@ def test_probabilities_are_never_zero() -> None:
     assert (probability(0.03125), probability(1e-5), probability(None)) == ("0.031", "<0.001", "—")
 
 
-def test_interval_has_signed_bounds() -> None:
-    assert interval(-0.1, 0.5, 2) == "−0.10 to +0.50"
-    assert interval(None, None, 2) == "—"
+def test_intervals_have_brackets_and_ranges_parentheses() -> None:
+    assert interval(-0.1, 0.5, 2, INTERVAL, signed=True) == " [−0.10, +0.50]"
+    assert interval(0.1, 0.5, 1, RANGE) == " (0.1 to 0.5)"
+    assert interval(None, None, 2, NO_INTERVAL) == ""
 
 
 def test_footnote_marks_continue_after_z() -> None:

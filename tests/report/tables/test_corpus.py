@@ -29,7 +29,7 @@ def statistics(scale: float) -> dict[str, Any]:
 def write_manifest(path: Path, samples: int = 8) -> Path:
     measures = ("width", "height", "aspect_ratio", "image_kilobytes", "caption_words")
     content = {measure: statistics(100 if measure == "width" else 1) for measure in measures}
-    content |= {"duplicates": 3, "reencoded": 2, "without_perceptual_hash": 1}
+    content |= {"captions_above_context": 4, "duplicates": 3, "reencoded": 2, "without_perceptual_hash": 1}
     write_json(path, {"samples": samples, "bytes": 4_560_000_000, "statistics": content})
     return path
 
@@ -68,6 +68,8 @@ def test_table_compares_pairs_and_rejected_rows_with_the_paper(inputs: Inputs, t
     assert values["pairs in the paper (% of the URL list)"] == 87.09  # of 3,318,333
     assert (values["duplicate images"], values["re-encoded images"], values["gigabytes"]) == (3, 2, 4.56)
     assert values["image width (pixels), median"] == 123.4
+    assert values["captions truncated by the tokenizer"] == 4
+    assert values["captions truncated by the tokenizer (% of the pairs)"] == 50
     existing = table[table.corpus == "yfcc15m"].set_index("quantity").value
     assert existing["samples of the existing shards"] == 10
     assert existing["pairs (% of the existing shards)"] == 80

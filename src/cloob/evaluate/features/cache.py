@@ -27,6 +27,11 @@ def tensors_sha256(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
+def cache_path(folder: Path, name: str, key: dict[str, Any]) -> Path:
+    """The file of cached tensors."""
+    return folder / f"{name}_{json_sha256(key)[:16]}.safetensors"
+
+
 def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:
     """The tensors that `compute` returns, read from `folder` if they are cached there under the same `key`.
 
@@ -34,7 +39,7 @@ def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], T
     or one with another key, is recomputed with a warning. If another process is computing the same tensors,
     this one waits for it. Non-finite tensors are not cached: `InputError`.
     """
-    path = folder / f"{name}_{json_sha256(key)[:16]}.safetensors"
+    path = cache_path(folder, name, key)
     tensors, _ = _read(path, key)
     if tensors is not None:
         return tensors

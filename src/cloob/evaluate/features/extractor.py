@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 from cloob.common.errors import InputError
 from cloob.common.hashing import json_sha256
 from cloob.evaluate.features.batched import Embedder, Tensors, select_devices
-from cloob.evaluate.features.cache import cached, tensors_sha256
+from cloob.evaluate.features.cache import cache_path, cached, tensors_sha256
 from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
 from cloob.models.clip import CLIPModel
@@ -114,20 +114,22 @@ class FeatureExtractor:
         """The features of a split of a test set. Raises `InputError`, including for an unreadable image."""
         title = f"{folder.spec.title}, {folder.split}"
         tensors = self.cached(
-            f"{folder.spec.name}_{folder.split}",
-            {"images": folder.content_sha256(self.cache), "split": folder.split},
+            *self._name_and_data(folder),
             lambda: self._embed_images([path for path, _ in folder.samples], title, load_image),
         )
         labels = torch.tensor(folder.targets, dtype=torch.int64)
         return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names, title)
 
+    def delete_image_features(self, folder: LabeledFolder) -> None:
+        """Delete the cached features of a split, if there are any."""
+        cache_path(*self._entry(*self._name_and_data(folder))).unlink(missing_ok=True)
+
     def pair_features(self, shards: Shards, name: str, title: str) -> PairFeatures:
         """The L2-normalized embeddings of captioned images. Raises `InputError`."""
-        first: dict[str, int] = {}  # SHA-256 of an image -> index of the first sample with this image
+        first: dict[int, int] = {}  # digest of an image -> index of the first sample with this image
         image_of_text: list[int] = []
         samples: list[int] = []
-        for index in range(len(shards)):
-            digest = shards.image_sha256(index)
+        for index, digest in enumerate(shards.image_digests.tolist()):
             if digest not in first:
                 first[digest] = len(samples)
                 samples.append(index)
@@ -136,8 +138,8 @@ class FeatureExtractor:
             raise InputError(f"{shards.path}: contains no captioned images")
 
         def load(index: int) -> Image:
-            image, _, sample = shards.sample(index)
-            return decode(image, f"image {sample} of {shards.path}")
+            image, _ = shards.sample(index)
+            return decode(image, f"image {shards.key(index)} of {shards.path}")
 
         def compute() -> Tensors:
             images = self._embed_images(samples, f"{title}, images", load)
@@ -160,13 +162,22 @@ class FeatureExtractor:
 
         The device is not part of the cache key.
         """
+        return cached(*self._entry(name, data), compute)
+
+    def _entry(self, name: str, data: dict[str, Any]) -> tuple[Path, str, dict[str, Any]]:
+        """Folder, name and key in the cache."""
         key = data | {
             "checkpoint": self.sha256,
             "preprocessing": _repr_without_ids(self.model.preprocess),
             "precision": self.precision,
             "versions": self.versions,
         }
-        return cached(self.cache / self.sha256[:16], name, key, compute)
+        return self.cache / self.sha256[:16], name, key
+
+    def _name_and_data(self, folder: LabeledFolder) -> tuple[str, dict[str, Any]]:
+        """The name of a split in the cache, and the data that its features depend on."""
+        data = {"images": folder.content_sha256(self.cache), "split": folder.split}
+        return f"{folder.spec.name}_{folder.split}", data
 
     def _embed_images(self, images: Sequence[Any], title: str, load: Callable[[Any], Image]) -> Tensors:
         """Features of images, each loaded by `load` and preprocessed exactly as open_clip does."""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.result import evaluation_metadata, is_up_to_date, write_result
 from cloob.metrics.embeddings import embedding_structure
@@ -36,7 +38,7 @@ def evaluate_image_text(
         dataset = {
             "dataset": name,
             "title": title,
-            "images": len({shards.image_sha256(index) for index in range(len(shards))}),
+            "images": len(np.unique(shards.image_digests)),
             "texts": len(shards),
             "dataset_sha256": shards.manifest["sha256"],
         }

@@ -50,12 +50,14 @@ def evaluate_linear_probe(
     probe_train_sets: Mapping[str, str],
     settings: Settings,
     out_dir: Path,
+    keep_train_features: bool = False,
 ) -> None:
     """Probe test sets, each given as (spec, folder), and write `out_dir`/<dataset>.json.
 
     `probe_train_sets` maps the name of a test set to the name of another test set whose training images it
     uses (ImageNetV2 uses ImageNet's). All test sets are validated before the first is evaluated. Result files
-    that are up to date are not recomputed. Raises `InputError`.
+    that are up to date are not recomputed. Unless `keep_train_features`, the cached features of training and
+    validation images are deleted as soon as the results are written. Raises `InputError`.
     """
     known = {spec.name: (spec, folder) for spec, folder in testsets}
     for name in {*probe_train_sets, *probe_train_sets.values()} - set(known):
@@ -85,6 +87,9 @@ def evaluate_linear_probe(
             results = _probe(extractor, splits, {name: tests[name] for name in pending}, settings)
             for name, metadata in pending.items():
                 write_result(out_dir / f"{name}.json", metadata, results[name])
+        if not keep_train_features:
+            for split in splits:
+                extractor.delete_image_features(split)
 
 
 def _probe(

@@ -13,8 +13,8 @@ FIGURE = Entry(
     category="Embeddings",
     help="uniformity of the embeddings (Ajne statistic), compared with the paper",
     caption="Ajne statistic of the embeddings of held-out pairs; lower values mean a more uniform "
-    "distribution on the sphere. Bars are means over seeds, whiskers 95% confidence intervals (Student's t), "
-    "dots single seeds, crosses the paper's values where it reports the same run.",
+    "distribution on the sphere. Bars are means over seeds, whiskers 95% confidence intervals (Student's t, "
+    "from three seeds on), dots single seeds, crosses the paper's values where it reports the same run.",
     inputs=("embedding_structure", "paper"),
 )
 

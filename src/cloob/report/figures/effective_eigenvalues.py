@@ -14,8 +14,8 @@ FIGURE = Entry(
     help="relative increase of effective eigenvalues as bars, compared with the paper",
     caption="Relative increase of the number of effective eigenvalues (the fewest that explain 99% of the "
     "variance of the embeddings of held-out pairs) since the first evaluated epoch of a run. Bars are means "
-    "over seeds, whiskers 95% confidence intervals (Student's t), dots single seeds, crosses the paper's "
-    "values where it reports the same run (their reference epoch is unknown).",
+    "over seeds, whiskers 95% confidence intervals (Student's t, from three seeds on), dots single seeds, "
+    "crosses the paper's values where it reports the same run (their reference epoch is unknown).",
     inputs=("embedding_structure_first_and_eval", "paper"),
 )
 

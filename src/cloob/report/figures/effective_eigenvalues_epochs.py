@@ -15,7 +15,8 @@ FIGURE = Entry(
     category="Embeddings",
     help="relative increase of effective eigenvalues over the epochs",
     caption="Relative increase of the number of effective eigenvalues over the epochs of training. Lines are "
-    "means over seeds, bands their 95% confidence intervals (Student's t).",
+    "means over seeds, bands their 95% confidence intervals (Student's t, from three seeds on), thin "
+    "vertical lines the range of two seeds.",
     inputs=("embedding_structure_all",),
 )
 

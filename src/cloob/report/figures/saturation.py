@@ -12,14 +12,16 @@ from cloob.report.registry import Entry
 from cloob.report.render.lines import draw_lines
 from cloob.report.render.panels import objectives_of, panels
 from cloob.report.render.style import ONE_COLUMN, TWO_COLUMNS, add_title, legend_handles, new_figure
+from cloob.report.stats.intervals import FRACTION
 
 FIGURE = Entry(
     category="Training",
     help="the factor 1 − p of InfoNCE's gradient during training",
     caption="The factor 1 − p of InfoNCE's gradient on held-out pairs after each epoch, computed from the "
     "vectors that each objective compares (embeddings or retrieved patterns). Lines are means over seeds, "
-    "bands their 95% confidence intervals (Student's t). InfoLOOB's gradient does not have this factor; its "
-    "lines show the value it would have.",
+    "bands their 95% confidence intervals (Student's t on the logit scale, from three seeds on), thin "
+    "vertical lines the range of two seeds. InfoLOOB's gradient does not have this factor; its lines show "
+    "the value it would have.",
     inputs=("logs",),
 )
 
@@ -45,7 +47,7 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     figure = new_figure(height=2.5, width=ONE_COLUMN if len(columns) == 1 else TWO_COLUMNS)
     axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
     for (name, part), axis in zip(columns, axes, strict=True):
-        draw_lines(axis, part)
+        draw_lines(axis, part, FRACTION)
         axis.set_title(name if len(columns) < 3 else name.replace(" · ", "\n"))
         axis.set(xlabel="epoch", ylim=(0, 1.08 * data.value.max()))
     axes[0].set_ylabel("1 − p, mean over pairs")

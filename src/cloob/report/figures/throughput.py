@@ -11,6 +11,7 @@ from cloob.report.registry import Entry
 from cloob.report.render.bars import bar_legend, draw_bars
 from cloob.report.render.panels import objectives_of, panels
 from cloob.report.render.style import add_title, legend_handles, new_figure
+from cloob.report.stats.intervals import PERCENT
 from cloob.report.stats.throughput import throughput
 
 FIGURE = Entry(
@@ -18,13 +19,13 @@ FIGURE = Entry(
     help="pairs per second and the time spent waiting for data",
     caption="Training throughput in pairs per second and process (median over the steps of a run), and the "
     "percentage of the time spent waiting for data. Bars are means over runs, whiskers 95% confidence "
-    "intervals (Student's t), dots single runs.",
+    "intervals (Student's t, from three runs on), dots single runs.",
     inputs=("logs",),
 )
-# Quantity -> axis label, scale.
+# Quantity -> axis label, scale, bounds.
 _QUANTITIES = {
-    "pairs_per_second": ("pairs per second\nand process", 1),
-    "waiting": ("time waiting for data (%)", 100),
+    "pairs_per_second": ("pairs per second\nand process", 1, None),
+    "waiting": ("time waiting for data (%)", 100, PERCENT),
 }
 
 
@@ -48,9 +49,9 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     rows = pd.concat(parts)
     figure = new_figure(height=2.5)
     axes = figure.subplots(1, len(_QUANTITIES))
-    for (quantity, (name, scale)), axis in zip(_QUANTITIES.items(), axes, strict=True):
+    for (quantity, (name, scale, bounds)), axis in zip(_QUANTITIES.items(), axes, strict=True):
         values = rows[rows.quantity == quantity]
-        draw_bars(axis, values.assign(value=scale * values.value), categories, "panel")
+        draw_bars(axis, values.assign(value=scale * values.value), categories, "panel", bounds)
         axis.set_xticks(range(len(categories)), categories)
         axis.set(ylabel=name, ylim=(0, None))
     legend = [*legend_handles(objectives_of(data)), *bar_legend(data)]

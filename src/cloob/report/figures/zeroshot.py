@@ -6,19 +6,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cloob.report.load.inputs import Inputs
-from cloob.report.load.result_files import RUN_KEYS, distinct_results, nested
+from cloob.report.load.result_files import RUN_KEYS, distinct_results, image_interval, nested
 from cloob.report.names import DATASETS, Labels, display_name, ordered
 from cloob.report.registry import Entry
 from cloob.report.render.bars import bar_legend, draw_bars
 from cloob.report.render.panels import objectives_of, panels
 from cloob.report.render.style import DASHES, INK, add_title, figure_text, legend_handles, new_figure
+from cloob.report.stats.intervals import PERCENT
+from cloob.report.stats.single_runs import add_intervals
 
 FIGURE = Entry(
     category="Zero-shot",
     help="zero-shot accuracy per test set, with confidence intervals",
-    caption="Zero-shot accuracy on each test set. Bars are means over seeds, whiskers 95% confidence "
-    "intervals (Student's t over seeds; bootstrap over images for a single seed), dots single seeds, dashed "
-    "lines chance.",
+    caption="Zero-shot accuracy on each test set. Bars are means over seeds, dots single seeds, dashed "
+    "lines chance. Whiskers are 95% confidence intervals from three seeds on (Student's t on the logit "
+    "scale); two seeds have their range. A single seed has an interval, of seed and test images together, "
+    "only if other runs have three or more seeds on the same test set.",
     inputs=("zeroshot",),
 )
 _MAX_NAME = 32  # characters of a test set's name
@@ -26,14 +29,19 @@ _METRIC = "accuracy"  # the metric that the paper reports for every test set
 
 
 def read(inputs: Inputs) -> pd.DataFrame:
-    """Accuracies: the columns of `RUN_KEYS`, epoch, dataset, value, low, high (bootstrap), chance."""
+    """Accuracies: the columns of `RUN_KEYS`, epoch, dataset, value, image_low, image_high, chance, low, high.
+
+    The image interval is of the test images only (bootstrap), low to high of a single run (`single_runs`).
+    """
     rows = []
     for identity, content in distinct_results(inputs.results, "zeroshot"):
-        low, high = content.get("intervals", {}).get(_METRIC) or (None, None)
+        low, high = image_interval(content, _METRIC, content["path"])
         value, chance = nested(content, "metrics", _METRIC), nested(content, "chance")
         rows.append([*identity.values(), content["dataset"], value, low, high, chance])
-    columns = [*RUN_KEYS, "epoch", "dataset", "value", "low", "high", "chance"]
-    return pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
+    columns = [*RUN_KEYS, "epoch", "dataset", "value", "image_low", "image_high", "chance"]
+    data = pd.DataFrame(rows, columns=columns).astype({"image_low": float, "image_high": float})
+    run = [*(key for key in RUN_KEYS if key != "seed"), "epoch"]
+    return add_intervals(data, run, ["dataset"])
 
 
 def draw(data: pd.DataFrame, labels: Labels) -> Figure:
@@ -57,7 +65,7 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
 def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
     datasets = ordered(part.dataset, DATASETS)
     percent = part.assign(**{column: 100 * part[column] for column in ("value", "low", "high")})
-    draw_bars(axis, percent, datasets, "dataset")
+    draw_bars(axis, percent, datasets, "dataset", PERCENT)
     chance = 100 * part.groupby("dataset").chance.first()
     for position, name in enumerate(datasets):
         axis.hlines(chance[name], position - 0.45, position + 0.45, color=INK, lw=1, ls=DASHES, zorder=4)
@@ -65,5 +73,4 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
     names = [figure_text(display_name(name, DATASETS), _MAX_NAME) for name in datasets]
     names = [name.replace(" (", "\n(").replace("-", "-\n") for name in names]
     axis.set_xticks(range(len(datasets)), names)
-    # The t interval of two seeds may exceed 100%.
-    axis.set(ylabel="accuracy (%)", ylim=(0, min(100, axis.get_ylim()[1])))
+    axis.set(ylabel="accuracy (%)", ylim=(0, axis.get_ylim()[1]))

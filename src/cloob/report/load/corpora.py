@@ -28,9 +28,10 @@ MEASURES = {
     "image_kilobytes": "image file (KB)",
     "caption_words": "words per caption",
 }
+TRUNCATED = "captions truncated by the tokenizer"
 COLUMNS = ["corpus", "split", "quantity", "value"]
 _SUMMARIES = ("median", "mean", "minimum", "maximum")
-_COUNTS = ("duplicates", "reencoded", "without_perceptual_hash")
+_COUNTS = ("captions_above_context", "duplicates", "reencoded", "without_perceptual_hash")
 _MANIFEST = {
     "samples": (int,),
     "bytes": (int,),
@@ -109,4 +110,7 @@ def _quantities(
     for measure, name in MEASURES.items():
         for summary in _SUMMARIES:
             quantities[f"{name}, {summary}"] = round(statistics[measure][summary], 2)
+    truncated = statistics["captions_above_context"]
+    quantities[TRUNCATED] = truncated
+    quantities[f"{TRUNCATED} (% of the pairs)"] = round(100 * truncated / pairs, 3) if pairs else 0
     return quantities

@@ -20,6 +20,7 @@ _POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")
 _EVENTS: dict[str, dict[str, Any]] = {
     "start": {
         "?run": dict.fromkeys(("name", *RUN_KEYS), (str,)) | {"seed": (int,), "*": ANYTHING},
+        "?recipe": {"*": ANYTHING},
         "?processes": (int,),
         "?device": (str,),
         "?pairs": (int,),

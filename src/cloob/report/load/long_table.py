@@ -1,4 +1,7 @@
-"""The result files of one protocol as a long table: a row per run, epoch, test set and metric."""
+"""The result files of one protocol as a long table: a row per run, epoch, test set and metric.
+
+`image_low` and `image_high` are the 95% interval over test images of metrics that have one.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,16 +11,16 @@ import pandas as pd
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
-from cloob.report.load.result_files import read_result
+from cloob.report.load.result_files import image_interval, read_result
 from cloob.report.names import ORDERS, positions
 
 # Rows that agree in these belong to the same column of the paper's tables; seeds are averaged.
 TABLE_COLUMN = ["corpus", "architecture", "objective", "recipe", "epoch"]
 COLUMNS = [
     *("corpus", "architecture", "objective", "recipe", "seed", "epoch"),
-    *("dataset", "metric", "value", "chance"),
+    *("dataset", "metric", "value", "chance", "image_low", "image_high"),
 ]
-IDENTITY = COLUMNS[:-2]
+IDENTITY = COLUMNS[: COLUMNS.index("value")]
 # `statistic` of a table's rows with the value of a single run; other rows aggregate over seeds.
 MEASURED = "measured"
 # How a result was computed; seeds are averaged only if these agree.
@@ -65,13 +68,18 @@ def _rows(path: Path, result: dict[str, Any]) -> list[list[object]]:
     run = result["run"]
     identity = [run["corpus"], run["architecture"], run["objective"], run["recipe"], run["seed"]]
     identity += [result["epoch"], result["dataset"]]
-    metrics = dict(result["metrics"])
-    for probe in result.get("probes", [])[1:]:
-        metrics |= {f"{metric}_{probe['features']}": value for metric, value in probe["metrics"].items()}
     chance = result.get("chance")
+    probes = result.get("probes", [])[1:]
+    parts = [("", result), *((f"_{probe['features']}", probe) for probe in probes)]
     return [
-        [*identity, metric, float(value), chance and chance * _GUESSES.get(metric, 1), path]
-        for metric, value in metrics.items()
+        [
+            *(*identity, f"{metric}{suffix}", float(value)),
+            chance and chance * _GUESSES.get(metric, 1),
+            *image_interval(part, metric, path),
+            path,
+        ]
+        for suffix, part in parts
+        for metric, value in part["metrics"].items()
         if value is not None
     ]
 

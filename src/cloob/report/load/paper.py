@@ -13,7 +13,7 @@ from cloob.report.names import DATASETS
 
 _COLUMNS = (
     *("table", "pretraining", "architecture", "method", "epoch"),
-    *("dataset", "metric", "mean", "std", "source"),
+    *("dataset", "metric", "mean", "std", "runs", "source"),
 )
 # Which variant of ImageNetV2 the paper evaluates is unknown: its number is compared with all three.
 _DATASETS = {name: title.partition(" (")[0].replace(" ", "") for name, title in DATASETS.items()}
@@ -47,16 +47,16 @@ class PaperColumn:
 
 @dataclass(frozen=True)
 class Published:
-    """One published number in the paper's units (percent); `std` is None if the paper gives none."""
+    """One published number in the paper's units (percent): the mean of `runs` runs.
+
+    `std` is None if the paper gives no standard deviation, `runs` is 1 where it gives no number of runs.
+    """
 
     mean: float
     std: float | None
     decimals: int
     source: str
-
-    def contains(self, mean: float) -> bool | None:
-        """Whether a measured mean is within mean ± std of the paper; None without a std."""
-        return None if self.std is None else round(abs(mean - self.mean), 9) <= self.std
+    runs: int = 1
 
 
 def read_paper(path: Path) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def read_paper(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{path}: not the table of the paper's results (no column {', '.join(missing)}); {remedy}"
         )
-    for column, may_be_empty in (("mean", False), ("std", True)):
+    for column, may_be_empty in (("mean", False), ("std", True), ("runs", True)):
         numbers = pd.to_numeric(table[column].where(table[column] != "", None), errors="coerce")
         invalid = ~np.isfinite(numbers) & ~(may_be_empty & table[column].isna())
         if invalid.any():
@@ -112,7 +112,8 @@ class Paper:
             key = (row.pretraining, row.architecture, row.method, str(epoch), row.dataset, row.metric)
             std = None if pd.isna(row.std) else float(row.std)
             # A column that appears in two tables of the paper has the same numbers in both.
-            self._numbers.setdefault(key, Published(float(row.mean), std, row.decimals, row.source))
+            runs = 1 if pd.isna(row.runs) else int(float(row.runs))
+            self._numbers.setdefault(key, Published(float(row.mean), std, row.decimals, row.source, runs))
 
     def find(
         self,

@@ -19,7 +19,15 @@ _SCHEMA = {
     "?chance": OPTIONAL_NUMBER,
     "?metrics": _METRICS,
     "?intervals": {"*": [NUMBER]},
-    "?probes": [{"features": (str,), "metrics": _METRICS, "?converged": (bool,), "*": ANYTHING}],
+    "?probes": [
+        {
+            "features": (str,),
+            "metrics": _METRICS,
+            "?intervals": {"*": [NUMBER]},
+            "?converged": (bool,),
+            "*": ANYTHING,
+        }
+    ],
     "?spectrum": {"*": [NUMBER]},
     "?similarities": {"*": [NUMBER]},
     "?inv_temperature": OPTIONAL_NUMBER,
@@ -78,6 +86,14 @@ def distinct_results(paths: Sequence[Path], protocol: str) -> Iterator[tuple[dic
         if first is not path:
             raise InputError(f"{path}: same run, epoch and dataset as {first}; give it once")
         yield identity, content
+
+
+def image_interval(content: dict[str, Any], metric: str, path: Path) -> tuple[float | None, float | None]:
+    """The 95% interval of a metric over test images, None if there is none. Raises `InputError`."""
+    bounds = content.get("intervals", {}).get(metric) or (None, None)
+    if len(bounds) != 2:
+        raise InputError(f"{path}: intervals.{metric} is not [low, high]; evaluate the checkpoint again")
+    return bounds[0], bounds[1]
 
 
 def nested(content: dict[str, Any], *keys: str) -> Any:

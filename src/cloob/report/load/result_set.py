@@ -11,16 +11,35 @@ import pandas as pd
 from cloob.common.errors import InputError
 from cloob.report.load.inputs import Inputs
 from cloob.report.load.logs import Log, read_timed_log
-from cloob.report.load.long_table import COLUMNS, read_long_table
+from cloob.report.load.long_table import COLUMNS, TABLE_COLUMN, read_long_table
 from cloob.report.load.paper import Paper
+from cloob.report.load.recipes import recipe_differences, recipe_groups
 from cloob.report.load.targets import read_targets
 from cloob.report.names import ARCHITECTURES, ORDERS, Labels, positions
+from cloob.report.stats.single_runs import add_intervals
 
 PROTOCOLS = ("zeroshot", "linear_probe", "retrieval", "embedding_structure")
-# A table has a section per group.
+# A table has a section per group, with these columns in its CSV.
 GROUP = ["corpus", "architecture", "recipe", "epoch"]
 # Metric of the validation events in logs: mean 1 − p over the validation pairs (small: saturated).
 SATURATION = "saturation"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs that a section of a table compares; several recipes are those of different objectives."""
+
+    corpus: str
+    architecture: str
+    recipes: tuple[str, ...]
+    epoch: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The columns of `GROUP`; several recipes are joined by slashes."""
+        return dict(
+            zip(GROUP, (self.corpus, self.architecture, "/".join(self.recipes), self.epoch), strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,10 @@ class ResultSet:
 
     @cached_property
     def values(self) -> pd.DataFrame:
-        """All results and saturations: columns of `long_table.COLUMNS`, and the protocol."""
+        """All results and saturations: columns of `long_table.COLUMNS`, the protocol, low and high.
+
+        `low` and `high` are the interval of a run without another seed (`stats.single_runs`).
+        """
         tables = []
         for protocol in PROTOCOLS:
             paths = list(self.available[self.available.protocol == protocol].path)
@@ -44,7 +66,9 @@ class ResultSet:
             [*rows, *(row for table in tables for row in table.to_dict("records"))],
             columns=[*COLUMNS, "protocol"],
         )
-        return table.astype({"seed": int, "epoch": int, "value": float, "chance": float})
+        numbers = dict.fromkeys(("value", "chance", "image_low", "image_high"), float)
+        table = table.astype({"seed": int, "epoch": int} | numbers)
+        return add_intervals(table, TABLE_COLUMN, ["protocol", "dataset", "metric"])
 
     @cached_property
     def logs(self) -> list[Log]:
@@ -58,35 +82,60 @@ class ResultSet:
         ranks = {key: positions((log.run[key] for log in logs), ORDERS.get(key, ())) for key in keys}
         return sorted(logs, key=lambda log: (*(ranks[key][log.run[key]] for key in keys), log.run["seed"]))
 
-    def title(self, group: tuple[Any, ...]) -> str:
-        """`Conceptual Captions, RN50, epoch 31`, and the recipe if there are several."""
-        corpus, architecture, recipe, epoch = group
-        targets = pd.concat([self.available, self.missing])
-        targets = targets[(targets.corpus == corpus) & (targets.architecture == architecture)]
-        parts = [self.labels.corpus(corpus), architecture, f"epoch {epoch}"]
-        return ", ".join([*parts, f"recipe {recipe}"] if targets.recipe.nunique() > 1 else parts)
+    def title(self, group: Group) -> str:
+        """`Conceptual Captions, RN50, epoch 31`, and the recipe if there are several groups of recipes."""
+        parts = [self.labels.corpus(group.corpus), group.architecture, f"epoch {group.epoch}"]
+        groups = self._recipes[group.corpus, group.architecture]
+        return ", ".join([*parts, f"recipe {' / '.join(group.recipes)}"] if len(groups) > 1 else parts)
 
-    def groups(
-        self, protocols: Sequence[str]
-    ) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame, pd.DataFrame]]:
-        """(corpus, architecture, recipe, epoch) with its values and missing targets, in the paper's order.
+    def recipe_remark(self, group: Group) -> list[str]:
+        """The sentences that say how the recipes of the objectives of a group differ."""
+        runs = self._runs[_of_runs(self._runs, group)]
+        names = runs.groupby("objective").recipe.first().to_dict()
+        logs = [log for log in self.logs if log.run["recipe"] in group.recipes]
+        logs = [log for log in logs if log.run["corpus"] == group.corpus]
+        logs = [log for log in logs if log.run["architecture"] == group.architecture]
+        return recipe_differences(names, [(log.run["objective"], log.starts[-1]) for log in logs])
+
+    def groups(self, protocols: Sequence[str]) -> Iterator[tuple[Group, pd.DataFrame, pd.DataFrame]]:
+        """Every group with its values and missing targets, in the paper's order.
 
         Logs (protocol `train`) do not form groups; they are added to the group of their epoch.
         """
         values = self.values[self.values.protocol.isin(protocols)]
         missing = self.missing[self.missing.protocol.isin(protocols)]
-        groups = {
-            group
-            for table in (values, missing)
-            for group in table[table.protocol != "train"][GROUP].itertuples(index=False, name=None)
+        present = pd.concat([values, missing])
+        present = present[present.protocol != "train"]
+        corpora = positions(present.corpus)
+        architectures = positions(present.architecture, ARCHITECTURES)
+        kinds = sorted(
+            set(zip(present.corpus, present.architecture, strict=True)),
+            key=lambda kind: (corpora[kind[0]], architectures[kind[1]]),
+        )
+        for corpus, architecture in kinds:
+            for recipes in self._recipes[corpus, architecture]:
+                part = present[_of_runs(present, Group(corpus, architecture, recipes, 0))]
+                for epoch in sorted(set(part.epoch)):
+                    group = Group(corpus, architecture, recipes, int(epoch))
+                    yield (
+                        group,
+                        values[_of_runs(values, group) & (values.epoch == epoch)],
+                        missing[_of_runs(missing, group) & missing.epoch.isin([epoch, -1])],
+                    )
+
+    @cached_property
+    def _runs(self) -> pd.DataFrame:
+        """Corpus, architecture, objective and recipe of the available and missing runs."""
+        columns = ["corpus", "architecture", "objective", "recipe"]
+        return pd.concat([self.values[columns], self.missing[columns]]).drop_duplicates()
+
+    @cached_property
+    def _recipes(self) -> dict[tuple[str, str], list[tuple[str, ...]]]:
+        """(corpus, architecture) -> the recipes of each of its groups."""
+        return {
+            (str(corpus), str(architecture)): recipe_groups(zip(part.objective, part.recipe, strict=True))
+            for (corpus, architecture), part in self._runs.groupby(["corpus", "architecture"])
         }
-        corpora = positions(group[0] for group in groups)
-        architectures = positions((group[1] for group in groups), ARCHITECTURES)
-        for group in sorted(groups, key=lambda key: (corpora[key[0]], architectures[key[1]], *key[2:])):
-            in_group = (values[GROUP] == list(group)).all(axis=1)
-            missing_in_group = (missing[GROUP[:-1]] == list(group[:-1])).all(axis=1)
-            missing_in_group &= missing.epoch.isin([group[-1], -1])
-            yield group, values[in_group], missing[missing_in_group]
 
     def _saturations(self) -> Iterator[dict[str, Any]]:
         for log in self.logs:
@@ -97,6 +146,12 @@ class ResultSet:
                         "metric": SATURATION,
                         "value": event[SATURATION],
                     }
+
+
+def _of_runs(table: pd.DataFrame, group: Group) -> pd.Series:
+    """Which rows belong to the runs of a group, at any epoch."""
+    of_kind = (table.corpus == group.corpus) & (table.architecture == group.architecture)
+    return of_kind & table.recipe.isin(group.recipes)
 
 
 def load_results(inputs: Inputs) -> ResultSet:

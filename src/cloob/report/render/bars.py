@@ -1,4 +1,7 @@
-"""Bar charts over seeds: bars are means, whiskers 95% confidence intervals, dots single seeds."""
+"""Bar charts over seeds: bars are means, whiskers 95% confidence intervals, dots single seeds.
+
+Below three seeds there is no interval: two dots are joined by a thin line, their range.
+"""
 
 from collections.abc import Sequence
 
@@ -9,18 +12,23 @@ from matplotlib.lines import Line2D
 from cloob.report.load.result_files import RUN_KEYS
 from cloob.report.render.panels import objectives_of
 from cloob.report.render.style import FAINT, INK, PALETTE
-from cloob.report.stats.intervals import aggregate_seeds
+from cloob.report.stats.intervals import INTERVAL, MIN_SEEDS, RANGE, Bounds, aggregate_seeds
 
 _GROUP_WIDTH, _BAR_WIDTH = 0.8, 0.24  # maximum width of a group of bars and of a bar; groups are 1 apart
 _OFFSET = 0.17  # in bar widths: dots are left of the center, whiskers right
 
 
 def draw_bars(
-    axis: Axes, data: pd.DataFrame, categories: Sequence[object], column: str
+    axis: Axes,
+    data: pd.DataFrame,
+    categories: Sequence[object],
+    column: str,
+    bounds: Bounds | None = None,
 ) -> dict[tuple, float]:
     """Draw a group of bars per category of `column`; returns the x position of each (category, objective).
 
-    `data` has a row per seed: objective, value, and optionally the seed's own interval low, high.
+    `data` has a row per seed: objective, value, and optionally the seed's own interval low, high. `bounds`
+    are those of the values, such as (0, 100) for percentages.
     """
     objectives = objectives_of(data)
     width = min(_BAR_WIDTH, _GROUP_WIDTH / len(objectives))
@@ -29,12 +37,15 @@ def draw_bars(
         for center, category in enumerate(categories)
         for index, objective in enumerate(objectives)
     }
-    for row in aggregate_seeds(data, [column, "objective"]).itertuples():
+    for row in aggregate_seeds(data, [column, "objective"], bounds).itertuples():
         x = positions[getattr(row, column), row.objective]
         axis.bar(x, row.mean, width * 0.92, color=PALETTE[row.objective], zorder=2)
-        if pd.notna(row.low):
+        if row.kind == INTERVAL:
             whisker = [x + _OFFSET * width] * 2
             axis.plot(whisker, [row.low, row.high], color=INK, lw=1.1, solid_capstyle="butt", zorder=3)
+        if row.kind == RANGE:
+            between_dots = [x - _OFFSET * width] * 2
+            axis.plot(between_dots, [row.low, row.high], color=INK, lw=0.5, zorder=3, gid="range")
     for row in data.itertuples():
         x = positions[getattr(row, column), row.objective] - _OFFSET * width
         axis.plot(x, row.value, "o", ms=2.3, mfc="white", mec=INK, mew=0.5, zorder=4, gid="seed")
@@ -48,9 +59,11 @@ def draw_bars(
 
 
 def bar_legend(data: pd.DataFrame) -> list[Line2D]:
-    """Legend entries of whiskers and dots; without whiskers if no bar has one."""
+    """Legend entries of whiskers, ranges and dots, if a bar has them."""
     whisker = Line2D([], [], color=INK, lw=1.1, label="95% confidence interval")
     dot = Line2D([], [], ls="", marker="o", ms=3, mfc="white", mec=INK, mew=0.6, label="one seed")
-    several_seeds = data.groupby(RUN_KEYS[:-1]).seed.nunique().max() > 1
-    has_whiskers = several_seeds or ("low" in data and data.low.notna().any())
-    return [whisker, dot] if has_whiskers else [dot]
+    ranged = Line2D([], [], color=INK, lw=0.5, marker="o", ms=3, mfc="white", mec=INK, mew=0.6)
+    ranged.set_label("range of two seeds")
+    seeds = data.groupby(RUN_KEYS[:-1]).seed.nunique()
+    has_whiskers = seeds.max() >= MIN_SEEDS or ("low" in data and data.low.notna().any())
+    return [*([whisker] if has_whiskers else []), *([ranged] if (seeds == 2).any() else []), dot]

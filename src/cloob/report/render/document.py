@@ -30,6 +30,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Heading:
+    """A row of a section that is the heading of the rows below it, across all columns."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A table under a heading. All text is plain; the templates escape it.
 
@@ -40,7 +47,7 @@ class Section:
     title: str
     columns: Sequence[str]
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell | str]]
+    rows: Sequence[Sequence[Cell | str] | Heading]
     footnotes: dict[str, Prose] = field(default_factory=dict)  # by mark
     summary_rows: int = 0
     remarks: Sequence[Prose] = ()
@@ -58,11 +65,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The sections of one table file, and remarks on all of them."""
+    """The sections of one table file, what they show in a few lines, and remarks on all of them."""
 
     title: str
     sections: Sequence[Section]
     remarks: Sequence[Prose] = ()
+    summary: Sequence[Prose] = ()
 
 
 def write_document(document: Document, long: pd.DataFrame, title_suffix: str, csv: Path) -> list[Path]:
@@ -115,4 +123,5 @@ def _template(name: str) -> Template:
         "with_suffix": with_suffix,
     }
     environment.tests["cell"] = lambda value: isinstance(value, Cell)
+    environment.tests["heading"] = lambda value: isinstance(value, Heading)
     return environment.get_template(name)

@@ -1,4 +1,7 @@
-"""Line charts over epochs: lines are means over seeds, bands their 95% confidence intervals."""
+"""Line charts over epochs: lines are means over seeds, bands their 95% confidence intervals.
+
+Below three seeds there is no interval: a thin vertical line joins the two seeds, their range.
+"""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -6,12 +9,12 @@ from matplotlib.ticker import MaxNLocator
 
 from cloob.report.render.panels import objectives_of
 from cloob.report.render.style import FAINT, MARKERS, PALETTE
-from cloob.report.stats.intervals import aggregate_seeds
+from cloob.report.stats.intervals import INTERVAL, RANGE, Bounds, aggregate_seeds
 
 
-def draw_lines(axis: Axes, data: pd.DataFrame) -> None:
-    """Draw a line per objective; `data` has a row per seed: objective, epoch, value."""
-    summary = aggregate_seeds(data, ["objective", "epoch"]).sort_values("epoch", kind="stable")
+def draw_lines(axis: Axes, data: pd.DataFrame, bounds: Bounds | None = None) -> None:
+    """Draw a line per objective; `data` has a row per seed: objective, epoch, value, within `bounds`."""
+    summary = aggregate_seeds(data, ["objective", "epoch"], bounds).sort_values("epoch", kind="stable")
     for objective in objectives_of(data):
         line = summary[summary.objective == objective]
         axis.plot(
@@ -24,7 +27,11 @@ def draw_lines(axis: Axes, data: pd.DataFrame) -> None:
             mew=0,
             lw=1.2,
         )
-        axis.fill_between(line.epoch, line.low, line.high, color=PALETTE[objective], alpha=0.2, lw=0)
+        color, band = PALETTE[objective], line.where(line.kind == INTERVAL)
+        axis.fill_between(line.epoch, band.low, band.high, color=color, alpha=0.2, lw=0)
+        for two in line[line.kind == RANGE].itertuples():
+            ends = [two.low, two.high]
+            axis.plot([two.epoch] * 2, ends, color=color, lw=0.5, marker="_", ms=3, mew=0.5, gid="range")
     axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
     axis.set_axisbelow(True)

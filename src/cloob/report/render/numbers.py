@@ -2,16 +2,24 @@
 
 import pandas as pd
 
+from cloob.report.stats.intervals import INTERVAL, MIN_SEEDS, RANGE
+
 MISSING = "—"
 
 
 def mean_std(values: pd.Series, decimals: int = 2) -> str:
-    """Mean ± sample standard deviation; without the latter for one value, a dash for none."""
+    """Mean ± sample standard deviation from three values on.
+
+    Two values are their mean and range, one is itself, none a dash.
+    """
     values = values.dropna()
     if values.empty:
         return MISSING
     text = number(values.mean(), decimals)
-    return f"{text} ± {values.std(ddof=1):.{decimals}f}" if len(values) > 1 else text
+    if len(values) == 2:
+        low, high = number(values.min(), decimals), number(values.max(), decimals)
+        return text if low == high else f"{text} ({low} to {high})"
+    return f"{text} ± {values.std(ddof=1):.{decimals}f}" if len(values) >= MIN_SEEDS else text
 
 
 def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
@@ -24,11 +32,12 @@ def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def interval(low: float | None, high: float | None, decimals: int) -> str:
-    """The signed bounds of a confidence interval; a dash if there is none."""
-    if low is None or high is None:
-        return MISSING
-    return f"{number(low, decimals, signed=True)} to {number(high, decimals, signed=True)}"
+def interval(low: float | None, high: float | None, decimals: int, kind: str, signed: bool = False) -> str:
+    """` [1.20, 1.40]` for a confidence interval, ` (1.20 to 1.40)` for a range, nothing without either."""
+    if low is None or high is None or kind not in (INTERVAL, RANGE):
+        return ""
+    bounds = [number(bound, decimals, signed) for bound in (low, high)]
+    return f" [{bounds[0]}, {bounds[1]}]" if kind == INTERVAL else f" ({bounds[0]} to {bounds[1]})"
 
 
 def probability(value: float | None) -> str:

@@ -16,13 +16,18 @@ from cloob.report.tables.grid_tables import (
     AJNE,
     EIGENVALUES,
     SEEDS_REMARK,
-    TEST_REMARK,
     Table,
     document,
     long_table,
     recalls,
 )
+from cloob.report.tables.verdicts import tested_claims
 
+VERDICT_REMARK = (
+    "Verdicts: on the paper's claims about a row, tested one-sided over seeds and corrected within their "
+    "families; effects, intervals and p-values are in the table of the claims. Pairs are runs with the same "
+    "seed, also where the objectives have different recipes."
+)
 TABLE = Entry(
     category="Claims",
     help="all objectives side by side",
@@ -40,16 +45,34 @@ def build(inputs: Inputs) -> Table:
         rows = list(_rows(values, missing))
         grid = Grid(group, values, missing, rows, results.paper, objectives=list(OBJECTIVES))
         grids.append(grid)
-        sections.append(grid_section(grid, results.title(group), "Metric"))
+        sections.append(
+            grid_section(
+                *(grid, results.title(group), "Metric"),
+                verdicts=_verdicts(grid),
+                remarks=results.recipe_remark(group),
+            )
+        )
     remark = (
         "Means over test sets: only seeds with results for all test sets. 1 − p: the saturation factor of "
         "InfoNCE's gradient."
     )
     title = "Ablation of loss and Hopfield retrieval"
     return (
-        document(title, sections, [SEEDS_REMARK, remark, TEST_REMARK], grids),
+        document(title, sections, [SEEDS_REMARK, remark, VERDICT_REMARK], grids),
         long_table(results, [], grids),
     )
+
+
+def _verdicts(grid: Grid) -> dict[Row, str]:
+    """Row -> the verdicts on the claims about its values: `CLOOB > CLIP: supported; …`."""
+    verdicts: dict[tuple[str, str, str], list[str]] = {}
+    for claim in tested_claims(grid):
+        row = claim.hypothesis.row
+        text = f"{claim.hypothesis.short}: {claim.verdict.conclusion}"
+        verdicts.setdefault((row.protocol, row.dataset, row.metric), []).append(text)
+    return {
+        row: "; ".join(verdicts.get((row.protocol, row.dataset, row.metric), [])) for row in grid.all_rows
+    }
 
 
 def _rows(values: pd.DataFrame, missing: pd.DataFrame) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The claims of the paper as falsifiable hypotheses: effect, confidence interval, p-value and verdict."""
+"""The claims of the paper as falsifiable hypotheses: verdict, effect, confidence interval and p-value."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,62 +11,72 @@ from cloob.report.load.result_set import GROUP, PROTOCOLS, load_results
 from cloob.report.load.targets import brace_paths
 from cloob.report.names import OBJECTIVE_TITLES
 from cloob.report.registry import Entry
-from cloob.report.render.document import Cell, Document, Section
-from cloob.report.render.numbers import MISSING, footnote_mark, interval, number, probability
+from cloob.report.render.document import Cell, Document, Heading, Section
+from cloob.report.render.numbers import MISSING, footnote_mark, probability
 from cloob.report.render.text import Code, Prose, code_list
-from cloob.report.stats.significance import LEVEL, Comparison, compare
+from cloob.report.stats.significance import LEVEL
+from cloob.report.tables.findings import effect, finding
 from cloob.report.tables.grid import MEAN, Grid
-from cloob.report.tables.grid_section import not_in_grid
-from cloob.report.tables.hypotheses import SUPPORTED, TOO_FEW, Hypothesis, Verdict, hypotheses, judge
+from cloob.report.tables.grid_section import decidable, not_in_grid
+from cloob.report.tables.hypotheses import FAMILIES, Hypothesis
+from cloob.report.tables.verdicts import (
+    CONTRADICTED,
+    SUPPORTED,
+    TOO_FEW,
+    UNDECIDED,
+    TestedClaim,
+    tested_claims,
+)
 
 TABLE = Entry(
     category="Claims",
     help="the claims of the paper and their verdicts",
-    caption="Every claim of the paper as a falsifiable hypothesis, with effect size, 95% confidence "
-    "interval, p-value and verdict.",
+    caption="Every claim of the paper as a falsifiable hypothesis, with verdict, effect size, 95% confidence "
+    "interval and p-value (one-sided, corrected within its family).",
     inputs=("zeroshot", "linear_probe", "retrieval", "embedding_structure", "logs", "paper"),
 )
 _COLUMNS = [
     *GROUP,
-    *("claim", "hypothesis", "protocol", "dataset", "metric", "first", "second", "expected", "unit"),
-    *("pairs", "effect", "low", "high", "p", "p_corrected", "min_attainable_p_corrected", "verdict"),
+    *("claim", "family", "family_size", "verdict", "hypothesis", "protocol", "dataset", "metric"),
+    *("first", "second", "expected", "unit", "pairs", "differing_pairs", "effect", "low", "high", "interval"),
+    *("p_for", "p_against", "p_two_sided", "p_for_holm", "p_against_holm", "min_attainable_p_holm"),
 ]
-_HEADER = ["Claim", "Effect", "95% CI", "Pairs", "p", "Min. p", "Verdict"]
+_HEADER = ["Verdict", "Claim", "Effect [95% CI]", "p (one-sided, Holm)", "Pairs"]
 _REMARKS = [
-    "Effect: mean difference of the two objectives, paired by seed, with its unit in parentheses; 95% CI: "
-    "percentile bootstrap over pairs; p: one-sided Wilcoxon signed-rank test, exact, with Holm's correction "
-    "over the test sets for claims about single test sets.",
-    f"Verdict: `{TOO_FEW}` if the smallest p that this number of pairs can attain (Min. p, with the same "
-    f"correction) is above {LEVEL}; otherwise `supported` if p ≤ {LEVEL}, else `not supported`. Not "
-    "supported does not mean refuted.",
+    f"Verdict: `{SUPPORTED}` if p for the claim is at most {LEVEL}; `{CONTRADICTED}` if p against it is, of "
+    f"the same test the other way round; `{TOO_FEW}` if the pairs that differ cannot attain p ≤ {LEVEL}; "
+    f"otherwise `{UNDECIDED}`.",
+    "p: exact Wilcoxon signed-rank test, one-sided because a claim states a direction; the smaller of p for "
+    "and p against the claim. The headings are families of claims: p is corrected after Holm for all claims "
+    "of its family and section. The mean over the test sets is the main claim and a family of its own.",
+    "Effect: mean difference of the two objectives, paired by seed; in brackets its 95% confidence interval "
+    "(Student's t), in parentheses the range of two pairs. The CSV has all p-values, also two-sided.",
 ]
 
 
 def build(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """A section per corpus, architecture and epoch that has or expects a result, a row per hypothesis."""
     results = load_results(inputs)
-    sections, records = [], []
+    sections, records, findings = [], [], []
     for group, values, missing in results.groups((*PROTOCOLS, "train")):
         grid = Grid(group, values, missing, [], None, objectives=list(OBJECTIVES))
-        tested = hypotheses(values, missing)
-        comparisons = [_compare(grid, hypothesis) for hypothesis in tested]
-        verdicts = judge(tested, comparisons)
-        records += [
-            dict(zip(GROUP, group, strict=True)) | _record(*row)
-            for row in zip(tested, comparisons, verdicts, strict=True)
-        ]
-        sections.append(_section(results.title(group), grid, tested, comparisons, verdicts))
-    return Document("The claims of the paper", sections, _REMARKS), pd.DataFrame(records, columns=_COLUMNS)
+        claims = tested_claims(grid)
+        records += [group.identity | _record(claim) for claim in claims]
+        title = results.title(group)
+        # A tuple: titles from the configuration may have any characters.
+        findings.append((finding(title, claims),))
+        sections.append(_section(title, grid, claims, results.recipe_remark(group)))
+    document = Document("The claims of the paper", sections, _REMARKS, findings)
+    return document, pd.DataFrame(records, columns=_COLUMNS)
 
 
-def _compare(grid: Grid, hypothesis: Hypothesis) -> Comparison:
-    block = grid.block(hypothesis.row)
-    return compare(block[hypothesis.first], block[hypothesis.second], hypothesis.sign)
-
-
-def _record(hypothesis: Hypothesis, comparison: Comparison, verdict: Verdict) -> dict[str, Any]:
+def _record(claim: TestedClaim) -> dict[str, Any]:
+    hypothesis, comparison, verdict = claim.hypothesis, claim.comparison, claim.verdict
     return {
         "claim": hypothesis.name,
+        "family": hypothesis.family,
+        "family_size": claim.family_size,
+        "verdict": verdict.conclusion,
         "hypothesis": hypothesis.text,
         "protocol": hypothesis.row.protocol,
         "dataset": hypothesis.row.dataset,
@@ -76,44 +86,55 @@ def _record(hypothesis: Hypothesis, comparison: Comparison, verdict: Verdict) ->
         "expected": "above" if hypothesis.sign > 0 else "below",
         "unit": hypothesis.row.label,
         "pairs": comparison.pairs,
+        "differing_pairs": comparison.differing,
         "effect": comparison.effect,
         "low": comparison.low,
         "high": comparison.high,
-        "p": comparison.p,
-        "p_corrected": verdict.p,
-        "min_attainable_p_corrected": verdict.min_attainable_p,
-        "verdict": verdict.conclusion,
+        "interval": comparison.kind,
+        "p_for": comparison.p(hypothesis.sign),
+        "p_against": comparison.p(-hypothesis.sign),
+        "p_two_sided": comparison.p_two_sided,
+        "p_for_holm": verdict.p_for,
+        "p_against_holm": verdict.p_against,
+        "min_attainable_p_holm": verdict.min_attainable_p,
     }
 
 
-def _section(
-    title: str,
-    grid: Grid,
-    tested: Sequence[Hypothesis],
-    comparisons: Sequence[Comparison],
-    verdicts: Sequence[Verdict],
-) -> Section:
+def _section(title: str, grid: Grid, claims: Sequence[TestedClaim], recipe_remark: Sequence[str]) -> Section:
     footnotes: dict[str, Prose] = {}
-    lines: list[list[Cell | str]] = []
-    for hypothesis, comparison, verdict in zip(tested, comparisons, verdicts, strict=True):
-        decimals = hypothesis.row.decimals
-        effect = number(comparison.effect, decimals, signed=True)
+    lines: list[list[Cell | str] | Heading] = []
+    family = ""
+    for claim in claims:
+        hypothesis, conclusion = claim.hypothesis, claim.verdict.conclusion
+        if hypothesis.family != family:
+            family = hypothesis.family
+            lines.append(Heading(_heading(family, claim.family_size)))
+        note = _footnote(_missing(grid, hypothesis), footnotes)
+        is_decided = conclusion in (SUPPORTED, CONTRADICTED)
         lines.append(
             [
+                Cell(conclusion, is_decided, note),
                 hypothesis.text,
-                f"{effect} ({hypothesis.row.label})" if comparison.pairs else MISSING,
-                interval(comparison.low, comparison.high, decimals),
-                f"{comparison.pairs}",
-                probability(verdict.p),
-                probability(verdict.min_attainable_p),
-                Cell(
-                    verdict.conclusion,
-                    verdict.conclusion == SUPPORTED,
-                    _footnote(_missing(grid, hypothesis), footnotes),
-                ),
+                effect(claim) if claim.comparison.pairs else MISSING,
+                _p_value(claim),
+                f"{claim.comparison.pairs}",
             ]
         )
-    return Section(title, ["p{0.42\\linewidth}", *"rrrrrl"], _HEADER, lines, footnotes)
+    pairs = [claim.comparison.differing for claim in claims]
+    remarks = [*recipe_remark, decidable(max(pairs, default=0), [claim.family_size for claim in claims])]
+    return Section(title, ["l", "p{0.42\\linewidth}", *"rrr"], _HEADER, lines, footnotes, remarks=remarks)
+
+
+def _heading(family: str, size: int) -> str:
+    return f"{FAMILIES[family]} ({size} claims, corrected together)" if size > 1 else FAMILIES[family]
+
+
+def _p_value(claim: TestedClaim) -> str:
+    """`0.008 for`, or `0.016 against` the claim, whichever is smaller."""
+    p_for, p_against = claim.verdict.p_for, claim.verdict.p_against
+    if p_for is None or p_against is None:
+        return MISSING
+    return f"{probability(p_for)} for" if p_for <= p_against else f"{probability(p_against)} against"
 
 
 def _missing(grid: Grid, hypothesis: Hypothesis) -> list[str]:

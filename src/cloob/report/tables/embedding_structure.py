@@ -15,11 +15,12 @@ TABLE = Entry(
 _METRICS: Metrics = [
     *EIGENVALUES,
     *AJNE,
-    ("uniformity_image", "Uniformity (Wang and Isola), image ↓", 1, 3, -1),
-    ("uniformity_text", "Uniformity (Wang and Isola), text ↓", 1, 3, -1),
-    ("alignment", "Alignment ↓", 1, 3, -1),
+    ("uniformity_image", "Uniformity (Wang and Isola), image ↓", 1, 3, -1, "uniformity"),
+    ("uniformity_text", "Uniformity (Wang and Isola), text ↓", 1, 3, -1, "uniformity"),
+    ("alignment", "Alignment ↓", 1, 3, -1, "alignment"),
     ("modality_gap", "Modality gap", 1, 3, 0),
 ]
+_FAMILIES = "the rows of eigenvalues, over those of uniformity (Ajne, Wang and Isola), and alignment alone"
 _REMARK = (
     "Effective eigenvalues: the fewest eigenvalues that sum to at least 99% of the trace of the covariance. "
     "The Ajne statistic grows with the number of images; the paper's values are read off a figure whose "
@@ -30,4 +31,4 @@ _REMARK = (
 def build(inputs: Inputs) -> Table:
     """A section per corpus, architecture, epoch and retrieval set, a row per metric."""
     title = "Structure of the embeddings"
-    return metric_table(load_results(inputs), "embedding_structure", title, _METRICS, [_REMARK])
+    return metric_table(load_results(inputs), "embedding_structure", title, _METRICS, _FAMILIES, [_REMARK])

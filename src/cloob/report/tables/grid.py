@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from cloob.report.load.paper import Paper, Published
-from cloob.report.load.result_set import GROUP
+from cloob.report.load.result_set import SATURATION, Group
 from cloob.report.names import CLIP, CLOOB, OBJECTIVE_TITLES, ordered
-from cloob.report.stats.significance import LEVEL, Comparison, compare, holm
+from cloob.report.stats.intervals import FRACTION, INTERVAL, RANGE, Bounds, Estimate, estimate
+from cloob.report.stats.significance import Comparison, compare, holm, welch_p
 
 MEAN = "mean"  # the `dataset` of a row with the mean over test sets
 
@@ -24,7 +25,13 @@ class Row:
     label: str
     scale: float = 1  # printed = scale × value
     decimals: int = 2
-    better: int = 1  # 1: higher is better, -1: lower is better, 0: neither
+    better: int = 1  # 1: higher is better, -1: lower is better, 0: neither (not tested)
+    family: str = ""  # rows of one family are corrected together; by default, all of the protocol
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """The bounds of the values: fractions, which are printed in percent, and the saturation."""
+        return FRACTION if self.scale == 100 or self.metric == SATURATION else None
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Grid:
     that does not exist. `means` are rows with the mean over the test sets of their protocol.
     """
 
-    group: tuple[Any, ...]
+    group: Group
     values: pd.DataFrame
     missing: pd.DataFrame
     rows: Sequence[Row]
@@ -47,11 +54,6 @@ class Grid:
     def all_rows(self) -> list[Row]:
         """The rows and the means."""
         return [*self.rows, *self.means]
-
-    @property
-    def has_family(self) -> bool:
-        """Whether the rows are a family of tests (test sets): other metrics are hypotheses of their own."""
-        return bool(self.means) and len(self.rows) > 1
 
     def columns(self) -> list[str]:
         """The objectives in order: the requested ones, or all that have or expect a result."""
@@ -81,9 +83,27 @@ class Grid:
         """The paper's number for a cell."""
         if self.paper is None:
             return None
-        corpus, architecture, _, epoch = self.group
-        cell = (objective, int(epoch), row.protocol, row.dataset, row.metric)
-        return self.paper.find(corpus, architecture, *cell)
+        cell = (objective, self.group.epoch, row.protocol, row.dataset, row.metric)
+        return self.paper.find(self.group.corpus, self.group.architecture, *cell)
+
+    def published_p(self, row: Row, objective: str) -> float | None:
+        """Welch's p of our runs against the paper's; None unless both are three runs or more."""
+        published = self.published(row, objective)
+        if published is None:
+            return None
+        return welch_p(self.block(row)[objective], published.mean, published.std, published.runs)
+
+    def single_run_interval(self, row: Row, objective: str) -> tuple[float, float] | None:
+        """The interval of a single run on the printed scale, from seed and test images; None without one."""
+        part = self.values[
+            (self.values.protocol == row.protocol)
+            & (self.values.metric == row.metric)
+            & (self.values.dataset == row.dataset)
+            & (self.values.objective == objective)
+        ]
+        if len(part) != 1 or part.low.isna().any():
+            return None
+        return row.scale * part.low.iloc[0], row.scale * part.high.iloc[0]
 
     def has_published(self) -> bool:
         """Whether the paper has a number for any cell."""
@@ -94,32 +114,45 @@ class Grid:
         block = self.block(row)
         if not {CLOOB, CLIP} <= set(block.columns):
             return Comparison(0)
-        return compare(block[CLOOB], block[CLIP], row.better or 1)
+        return compare(block[CLOOB], block[CLIP])
 
-    def corrected_p_values(self) -> list[float | None]:
-        """The p-values of the rows after Holm's correction, and None for the means."""
-        return [*holm([self.comparison(row).p for row in self.rows]), *[None] * len(self.means)]
+    def families(self) -> list[list[Row]]:
+        """The tested rows that are corrected together; a mean over the test sets is its own family."""
+        families: dict[str, list[Row]] = {}
+        for row in self.rows:
+            if row.better:
+                families.setdefault(row.family or row.protocol, []).append(row)
+        return [*families.values(), *([row] for row in self.means)]
 
-    def best(self, row: Row) -> str | None:
-        """The objective to print bold: the best mean, if it is significantly better than the second best."""
-        block = self.block(row)
-        means = (row.better * block.mean()).dropna().sort_values(ascending=False, kind="stable")
-        if row.better == 0 or len(means) < 2:
-            return None
-        best, second = means.index[:2]
-        p = compare(block[best], block[second], row.better).p
-        return best if p is not None and p <= LEVEL else None
+    def corrected_p_values(self) -> dict[Row, float | None]:
+        """The two-sided p-value of every tested row, after Holm's correction over its family."""
+        corrected: dict[Row, float | None] = {}
+        for rows in self.families():
+            p_values = holm([self.comparison(row).p_two_sided for row in rows])
+            corrected |= dict(zip(rows, p_values, strict=True))
+        return corrected
+
+    def best(self, row: Row) -> set[str]:
+        """The objectives to print bold: the best mean of several, as printed. This is not a test."""
+        means = self.block(row).mean().dropna().round(row.decimals)
+        if row.better == 0 or means.nunique() < 2:
+            return set()
+        return set(means.index[means == (means.max() if row.better > 0 else means.min())])
 
     def aggregates(self) -> list[dict[str, Any]]:
         """The statistics over seeds for the long CSV: group, objective, dataset, metric, statistic, value."""
         records = []
-        for row, p_holm in zip(self.all_rows, self.corrected_p_values(), strict=True):
+        corrected = self.corrected_p_values()
+        targets = pd.concat([self.values, self.missing])
+        for row in self.all_rows:
             for objective in self.columns():
-                record = dict(zip(GROUP, self.group, strict=True)) | {"objective": objective, "seed": ""}
+                recipe = targets[targets.objective == objective].recipe
+                record = self.group.identity | {"objective": objective, "seed": ""}
+                record |= {"recipe": recipe.iloc[0]} if len(recipe) else {}
                 record |= {"dataset": row.dataset, "metric": row.metric}
                 records += [
                     record | {"statistic": statistic, "value": value}
-                    for statistic, value in self._statistics(row, objective, p_holm).items()
+                    for statistic, value in self._statistics(row, objective, corrected.get(row)).items()
                     if value is not None
                 ]
         return records
@@ -127,26 +160,32 @@ class Grid:
     def _statistics(self, row: Row, objective: str, p_holm: float | None) -> dict[str, float | None]:
         unscaled = replace(row, scale=1)
         values = self.block(unscaled)[objective].dropna()
+        mean = estimate(values, row.bounds)
         statistics: dict[str, float | None] = {"seeds": len(values)}
-        if len(values):
-            statistics["mean"] = values.mean()
-        if len(values) > 1:
-            statistics["std"] = values.std(ddof=1)
+        statistics |= {"mean": mean.mean} if len(values) else {}
+        statistics |= {"std": values.std(ddof=1)} if len(values) > 1 else {}
+        statistics |= _bounds(mean)
+        if interval := self.single_run_interval(unscaled, objective):
+            statistics |= {"ci_low": interval[0], "ci_high": interval[1]}
         if published := self.published(row, objective):
             statistics["published"] = published.mean / row.scale
             statistics["published_std"] = None if published.std is None else published.std / row.scale
             if len(values):
-                within = published.contains(row.scale * values.mean())
                 statistics["difference"] = values.mean() - published.mean / row.scale
-                statistics["within_deviation"] = None if within is None else int(within)
+                statistics["difference_p"] = self.published_p(row, objective)
         if objective == CLOOB and (comparison := self.comparison(unscaled)).pairs:
             prefix = f"minus_{CLIP}"
             statistics |= {
                 prefix: comparison.effect,
-                f"{prefix}_low": comparison.low,
-                f"{prefix}_high": comparison.high,
                 f"{prefix}_pairs": comparison.pairs,
-                f"{prefix}_p": comparison.p if row.better else None,
-                f"{prefix}_p_holm": p_holm if row.better and self.means else None,
+                f"{prefix}_p": comparison.p_two_sided if row.better else None,
+                f"{prefix}_p_holm": p_holm,
             }
+            statistics |= {f"{prefix}_{name}": value for name, value in _bounds(comparison).items()}
         return statistics
+
+
+def _bounds(result: Estimate | Comparison) -> dict[str, float | None]:
+    """`ci_low` and `ci_high` of a confidence interval, `min` and `max` of a range."""
+    names = {INTERVAL: ("ci_low", "ci_high"), RANGE: ("min", "max")}.get(result.kind, ())
+    return dict(zip(names, (result.low, result.high), strict=False))

@@ -1,15 +1,14 @@
 """A grid as a section of a document."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
-from cloob.report.load.paper import Published
 from cloob.report.load.targets import brace_paths
 from cloob.report.names import CLIP, CLOOB, OBJECTIVE_TITLES
 from cloob.report.render.document import Cell, Section
 from cloob.report.render.numbers import MISSING, footnote_mark, interval, mean_std, number, probability
 from cloob.report.render.text import Code, Prose, code_list
+from cloob.report.stats.intervals import INTERVAL
+from cloob.report.stats.significance import LEVEL, max_family
 from cloob.report.tables.grid import MEAN, Grid, Row
 
 _PUBLISHED = "published (difference)"
@@ -18,9 +17,17 @@ _Marks = dict[tuple[str, str], set[tuple[str, str]]]
 
 
 def grid_section(
-    grid: Grid, title: str, first_header: str, chance: dict[str, float] | None = None
+    grid: Grid,
+    title: str,
+    first_header: str,
+    chance: Mapping[str, float] | None = None,
+    verdicts: Mapping[Row, str] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Section:
-    """Print a grid; `chance` adds a last column with the chance level of each dataset."""
+    """Print a grid; `chance` adds a last column with the chance level of each dataset.
+
+    With `verdicts`, the last column has these instead of the comparison of CLOOB with CLIP.
+    """
     objectives = grid.columns()
     # The paper's numbers are in extra columns for up to two objectives, and in extra rows for more.
     has_published_rows = len(objectives) > 2
@@ -29,45 +36,56 @@ def grid_section(
         for objective in objectives
         if not has_published_rows and any(grid.published(row, objective) for row in grid.rows)
     }
-    has_comparison = {CLOOB, CLIP} <= set(objectives)
-    pairs = [grid.comparison(row).pairs for row in grid.all_rows]
-    has_tests = has_comparison and max(pairs, default=0) > 1
+    has_comparison = verdicts is None and {CLOOB, CLIP} <= set(objectives)
+    pairs = max((grid.comparison(row).differing for row in grid.all_rows), default=0)
+    has_tests = has_comparison and pairs > 1
     header = [first_header]
     for objective in objectives:
         header.append(OBJECTIVE_TITLES[objective])
         header += [_PUBLISHED] if objective in published_columns else []
-    header += [f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}"] if has_comparison else []
-    header += ["95% CI", "p", *(["p (Holm)"] if grid.has_family else [])] if has_tests else []
+    difference = f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}"
+    header += [f"{difference} [95% CI]" if has_tests else difference] if has_comparison else []
+    header += ["p (two-sided, Holm)"] if has_tests else []
     header += ["Chance"] if chance else []
+    header += ["Verdicts"] if verdicts is not None else []
     footnotes, marks = _missing_footnotes(grid)
+    corrected = grid.corrected_p_values()
     lines: list[list[Cell | str]] = []
-    for row, p_holm in zip(grid.all_rows, grid.corrected_p_values(), strict=True):
+    for row in grid.all_rows:
         block, best = grid.block(row), grid.best(row)
         line: list[Cell | str] = [row.label]
         for objective in objectives:
             text = mean_std(block[objective], row.decimals)
-            line.append(Cell(text, objective == best, _marks_of(marks, objective, row)))
+            if bounds := grid.single_run_interval(row, objective):
+                text += interval(*bounds, row.decimals, INTERVAL)
+            line.append(Cell(text, objective in best, _marks_of(marks, objective, row)))
             if objective in published_columns:
-                line.append(_published_cell(block[objective], grid.published(row, objective), row))
-        comparison = grid.comparison(row)
-        line += [number(comparison.effect, row.decimals, signed=True)] if has_comparison else []
-        if has_tests:
-            line.append(interval(comparison.low, comparison.high, row.decimals))
-            line.append(probability(comparison.p if row.better else None))
-            line += [probability(p_holm)] if grid.has_family else []
+                line.append(_published_cell(grid, row, objective))
+        line += [_difference(grid, row)] if has_comparison else []
+        line += [probability(corrected.get(row))] if has_tests else []
         line += [number(100 * chance[row.dataset])] if chance and row.dataset in chance else []
+        line += [verdicts.get(row, "")] if verdicts is not None else []
         lines.append(line + [MISSING] * (len(header) - len(line)))
         if has_published_rows and any(grid.published(row, objective) for objective in objectives):
-            cells = [
-                _published_cell(block[objective], grid.published(row, objective), row)
-                for objective in objectives
-            ]
+            cells = [_published_cell(grid, row, objective) for objective in objectives]
             lines.append([_PUBLISHED, *cells, *[""] * (len(header) - 1 - len(cells))])
     seeds = ", ".join(f"{OBJECTIVE_TITLES[objective]} {grid.seeds(objective)}" for objective in objectives)
-    remarks = [f"Seeds: {seeds}."]
-    remarks += [_attainable_p(pairs, len(grid.rows) if grid.has_family else 0)] if has_tests else []
-    columns = "l" + "r" * (len(header) - 1)
-    return Section(title, columns, header, lines, footnotes, len(grid.means), remarks)
+    notes = [f"Seeds: {seeds}.", *remarks]
+    notes += [_attainable_p(pairs, max(map(len, grid.families()), default=1))] if has_tests else []
+    columns = ["l", *"r" * (len(header) - 1)]
+    columns[-1:] = ["p{0.25\\linewidth}"] if verdicts is not None else columns[-1:]
+    return Section(title, columns, header, lines, footnotes, len(grid.means), notes)
+
+
+def decidable(pairs: int, families: Sequence[int]) -> str:
+    """What the number of pairs that differ can decide, in families of these sizes."""
+    largest, size = max_family(pairs), max(families, default=1)
+    text = f"{pairs} pairs of seeds that differ attain p = {probability(0.5**pairs)} at best: "
+    text += f"they can decide families of up to {largest} {'claim' if largest == 1 else 'claims'}."
+    if size > largest:
+        needed = next(count for count in range(pairs, 64) if max_family(count) >= size)
+        text += f" The largest family here has {size}, which need {needed} pairs."
+    return text
 
 
 def not_in_grid(objective: str) -> Prose:
@@ -110,23 +128,34 @@ def _marks_of(marks: _Marks, objective: str, row: Row) -> str:
     )
 
 
-def _published_cell(values: pd.Series, published: Published | None, row: Row) -> str:
-    """`20.33 ± 0.28 (+0.07 in)`: the paper's number, our difference, whether it is within the paper's std."""
+def _difference(grid: Grid, row: Row) -> str:
+    """`+1.10 [+0.98, +1.22]`: the paired difference with its interval or range."""
+    comparison = grid.comparison(row)
+    bounds = interval(comparison.low, comparison.high, row.decimals, comparison.kind, signed=True)
+    return f"{number(comparison.effect, row.decimals, signed=True)}{bounds}"
+
+
+def _published_cell(grid: Grid, row: Row, objective: str) -> str:
+    """`20.33 ± 0.28 (+0.07, p 0.612)`: the paper's number, our difference, and p of Welch's test."""
+    published = grid.published(row, objective)
     if published is None:
         return MISSING
     text = number(published.mean, published.decimals)
     text += f" ± {published.std:.{published.decimals}f}" if published.std is not None else ""
-    values = values.dropna()
+    values = grid.block(row)[objective].dropna()
     if values.empty:
         return text
-    within = {True: " in", False: " out", None: ""}[published.contains(values.mean())]
-    return f"{text} ({number(values.mean() - published.mean, row.decimals, signed=True)}{within})"
+    p = grid.published_p(row, objective)
+    tested = "" if p is None else f", p {probability(p)}"
+    return f"{text} ({number(values.mean() - published.mean, row.decimals, signed=True)}{tested})"
 
 
-def _attainable_p(pairs: Sequence[int], family: int) -> str:
-    """The smallest p-value that the numbers of pairs allow."""
-    most = max(pairs)
-    text = f"{most} pairs" if min(pairs) == most else f"{min(pairs)} to {most} pairs"
-    text += f": the smallest attainable p is {probability(0.5**most)}"
-    corrected = probability(min(1.0, family * 0.5**most))
-    return f"{text}, {corrected} after Holm's correction over {family} sets." if family else f"{text}."
+def _attainable_p(pairs: int, family: int) -> str:
+    """The smallest two-sided p-value that the pairs that differ allow."""
+    least = min(1.0, 2 * 0.5**pairs)
+    text = f"{pairs} pairs of seeds that differ attain p = {probability(least)} at best, two-sided"
+    if family == 1:
+        return f"{text}."
+    corrected = min(1.0, family * least)
+    note = "" if corrected <= LEVEL else ": they cannot decide any single row of it"
+    return f"{text}, and {probability(corrected)} after Holm's correction over {family} rows{note}."

@@ -10,33 +10,40 @@ from cloob.report.load.result_set import ResultSet
 from cloob.report.names import CLIP, CLOOB, DATASETS, OBJECTIVE_TITLES, display_name, ordered
 from cloob.report.render.document import Document, Section
 from cloob.report.render.text import Prose
-from cloob.report.stats.significance import LEVEL
 from cloob.report.tables.grid import MEAN, Grid, Row
 from cloob.report.tables.grid_section import grid_section
 
 Table = tuple[Document, pd.DataFrame]
-Metrics = Sequence[tuple[str, str, float, int, int]]  # metric, label, scale, decimals, better
+# metric, label, scale, decimals, better, family
+Metrics = Sequence[tuple[str, str, float, int, int] | tuple[str, str, float, int, int, str]]
 
 ACCURACY = "accuracy"  # the metric that the paper reports for every test set
 _SIDES = ("image", "text")
 EIGENVALUES: Metrics = [
-    (f"effective_eigenvalues_{side}", f"Effective eigenvalues, {side} ↑", 1, 1, 1) for side in _SIDES
+    (f"effective_eigenvalues_{side}", f"Effective eigenvalues, {side} ↑", 1, 1, 1, "eigenvalues")
+    for side in _SIDES
 ]
-AJNE: Metrics = [(f"ajne_{side}", f"Ajne statistic, {side} ↓", 1, 2, -1) for side in _SIDES]
+AJNE: Metrics = [(f"ajne_{side}", f"Ajne statistic, {side} ↓", 1, 2, -1, "uniformity") for side in _SIDES]
 DIRECTIONS = {"image_to_text": "Image to text", "text_to_image": "Text to image"}
 
-SEEDS_REMARK = "Mean ± sample standard deviation over seeds."
-TEST_REMARK = (
-    f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}: mean difference paired by seed, its 95% "
-    "confidence interval (percentile bootstrap over pairs), and p of the one-sided Wilcoxon signed-rank test "
-    f"(exact up to 13 pairs) that {OBJECTIVE_TITLES[CLOOB]} is better. Bold: the best mean of a row if the "
-    f"same test against the second best gives p ≤ {LEVEL}, uncorrected."
+SEEDS_REMARK = (
+    "Mean ± sample standard deviation from three seeds on; two seeds are their mean and range. A single "
+    "seed has a 95% confidence interval [in brackets], of the seed and of the test images together, only if "
+    "other runs of the table have three or more seeds on the same test set. Bold: the best mean of a row; "
+    "this is not a test."
 )
+TEST_REMARK = (
+    f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}: mean difference paired by seed, with its 95% "
+    "confidence interval (Student's t) from three pairs on, or the range of two pairs. p: exact Wilcoxon "
+    "signed-rank test, two-sided because a row states no direction, corrected after Holm over "
+)
+SETS_FAMILY = "the test sets of a section. The mean over the test sets is a family of its own."
 PUBLISHED_REMARK = (
-    "Published: mean ± standard deviation in the paper; in parentheses, our difference from it and whether "
-    "it is within that deviation (in) or not (out). Some of the paper's columns on YFCC do not name an epoch "
-    "and are taken as epoch 28. It is unknown which variant of ImageNetV2 the paper evaluates: its number is "
-    "compared with all three."
+    "Published: mean ± standard deviation in the paper; in parentheses our difference from it and, if both "
+    "are at least three runs with a known deviation, the two-sided p of Welch's test. This p is not "
+    "corrected, because a correction would hide differences. Single runs are not tested. Some of the paper's "
+    "columns on YFCC do not name an epoch and are taken as epoch 28. It is unknown which variant of "
+    "ImageNetV2 the paper evaluates: its number is compared with all three."
 )
 NOT_PUBLISHED_REMARK = "The paper reports no numbers for these runs."
 
@@ -44,7 +51,7 @@ NOT_PUBLISHED_REMARK = "The paper reports no numbers for these runs."
 def recalls(ks: Sequence[int]) -> Metrics:
     """R@k of image-text retrieval in both directions."""
     return [
-        (f"{direction}_r{k}", f"{title}, R@{k} (%)", 100, 2, 1)
+        (f"{direction}_r{k}", f"{title}, R@{k} (%)", 100, 2, 1, f"r{k}")
         for direction, title in DIRECTIONS.items()
         for k in ks
     ]
@@ -70,21 +77,31 @@ def accuracy_table(
             means = [Row(protocol, MEAN, metric, "Mean", 100)]
             grid = Grid(group, values, missing, rows, results.paper, means)
             grids.append(grid)
-            sections.append(grid_section(grid, results.title(group) + suffix, "Test set", chance))
+            remark = results.recipe_remark(group)
+            title_of = results.title(group) + suffix
+            sections.append(grid_section(grid, title_of, "Test set", chance, remarks=remark))
     remarks = [
         SEEDS_REMARK,
         "Chance: 1 / number of classes. Mean: over all test sets above; only seeds with results for all of "
         "them.",
-        TEST_REMARK,
+        TEST_REMARK + SETS_FAMILY,
         *remarks,
     ]
     return document(title, sections, remarks, grids), long_table(results, [protocol], grids)
 
 
 def metric_table(
-    results: ResultSet, protocol: str, title: str, metrics: Metrics, remarks: Sequence[Prose] = ()
+    results: ResultSet,
+    protocol: str,
+    title: str,
+    metrics: Metrics,
+    family: str,
+    remarks: Sequence[Prose] = (),
 ) -> Table:
-    """Metrics of a protocol: a section per group and retrieval set, a row per metric."""
+    """Metrics of a protocol: a section per group and retrieval set, a row per metric.
+
+    `family` names the rows that are corrected together.
+    """
     sections, grids = [], []
     for group, values, missing in results.groups([protocol]):
         datasets = ordered([*values.dataset, *missing.dataset], DATASETS)
@@ -93,8 +110,9 @@ def metric_table(
             grid = Grid(group, values, missing, rows, results.paper)
             grids.append(grid)
             suffix = f", {dataset}" if len(datasets) > 1 else ""
-            sections.append(grid_section(grid, results.title(group) + suffix, "Metric"))
-    remarks = [SEEDS_REMARK, *remarks, TEST_REMARK]
+            remark = results.recipe_remark(group)
+            sections.append(grid_section(grid, results.title(group) + suffix, "Metric", remarks=remark))
+    remarks = [SEEDS_REMARK, *remarks, f"{TEST_REMARK}{family}."]
     return document(title, sections, remarks, grids), long_table(results, [protocol], grids)
 
 

@@ -35,7 +35,7 @@ _KIND = ["corpus", "architecture", "objective", "recipe"]
 _GROUP = [*_KIND, "processes", "device"]
 _REMARK = (
     "Medians over the steps of a run and the fraction of the time spent waiting for data; mean ± sample "
-    "standard deviation over seeds. Hours exclude start-up and validation."
+    "standard deviation from three runs on, mean and range of two. Hours exclude start-up and validation."
 )
 
 

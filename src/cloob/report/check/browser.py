@@ -6,9 +6,16 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from cloob.common.errors import InputError
+
+_COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, _COMMANDS)), None)
+REMEDY = "no Chromium found; install it as root with `make browser` or `apt-get install chromium`"
+_PHONE = 700  # CSS pixels; narrower windows are those of a phone
 # Without network: a page has to contain everything that it shows.
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
@@ -18,9 +25,15 @@ FLAGS = [
 
 
 class Browser:
-    """One page. `errors` collects errors of scripts and the console, and requests to the network."""
+    """One page. `errors` collects errors of scripts and the console, and requests to the network.
+
+    `profile` is a folder for the browser's files. Raises `InputError` if there is no Chromium, and
+    `RuntimeError` if it exits or does not do what it should.
+    """
 
     def __init__(self, profile: Path) -> None:
+        if CHROMIUM is None:
+            raise InputError(REMEDY)
         commands, self._write = os.pipe()
         self._read, responses = os.pipe()
         # DevTools reads from file descriptor 3 and writes to 4.
@@ -31,7 +44,8 @@ class Browser:
         )
         os.close(commands)
         os.close(responses)
-        self._last_id, self._buffer, self._session = 0, b"", None
+        self._last_id, self._buffer = 0, b""
+        self._session: str | None = None
         self.errors: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -47,10 +61,10 @@ class Browser:
         os.close(self._write)
         os.close(self._read)
 
-    def call(self, method: str, **parameters: object) -> dict:
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """Send one command and return its result; events that arrive before it are searched for errors."""
         self._last_id += 1
-        message = {"id": self._last_id, "method": method, "params": parameters}
+        message: dict[str, Any] = {"id": self._last_id, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
@@ -58,18 +72,20 @@ class Browser:
             received = self._receive()
             self._record_errors(received)
             if received.get("id") == self._last_id:
-                assert "error" not in received, received
-                return received["result"]
+                if "error" in received:
+                    raise RuntimeError(f"{method}: {received['error']}")
+                return dict(received["result"])
 
-    def _receive(self) -> dict:
+    def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             chunk = os.read(self._read, 1 << 20)
-            assert chunk, "the browser exited"
+            if not chunk:
+                raise RuntimeError("the browser exited")
             self._buffer += chunk
         text, _, self._buffer = self._buffer.partition(b"\0")
-        return json.loads(text)
+        return dict(json.loads(text))
 
-    def _record_errors(self, message: dict) -> None:
+    def _record_errors(self, message: dict[str, Any]) -> None:
         method, event = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(event["exceptionDetails"])[:500])
@@ -87,21 +103,32 @@ class Browser:
             width=width,
             height=height,
             deviceScaleFactor=1,
-            mobile=width < 700,
+            mobile=width < _PHONE,
         )
         self.call("Page.navigate", url=page.resolve().as_uri())
 
-    def evaluate(self, expression: str) -> object:
-        """The value of a JavaScript expression."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in result, result
+    def evaluate(self, expression: str, context: int | None = None) -> Any:
+        """The value of a JavaScript expression in the page, or in a context of `frames`."""
+        options: dict[str, Any] = {} if context is None else {"contextId": context}
+        result = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, **options
+        )
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 60) -> object:
+    def frames(self) -> Iterator[int]:
+        """A context for `evaluate` in each frame inside the page."""
+        for child in self.call("Page.getFrameTree")["frameTree"].get("childFrames", []):
+            frame = child["frame"]["id"]
+            yield self.call("Page.createIsolatedWorld", frameId=frame)["executionContextId"]
+
+    def wait_for(self, expression: str, seconds: float = 60) -> Any:
         """Wait until an expression is truthy, and return its value."""
         deadline = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline, f"not true after {seconds} s: {expression}"
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not true after {seconds} s: {expression}")
             time.sleep(0.1)
         return value
 
@@ -114,5 +141,5 @@ class Browser:
         self.evaluate(f"{element}.click()")
 
     def screenshot(self, png: Path) -> None:
-        """Save a screenshot, to debug a test."""
+        """Save a screenshot of the window."""
         png.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))

@@ -1,0 +1,38 @@
+"""SHA-256 digests of images as 64-bit numbers, which take an eighth of the memory of the hexadecimal text.
+
+Equal numbers mean equal images: the odds of a collision among 15 million different ones are 1 : 160,000.
+"""
+
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+
+_HEX_CHARACTERS, _USED_CHARACTERS = 64, 16
+_INVALID = 255
+_VALUE_OF_CHARACTER = np.full(256, _INVALID, dtype=np.uint8)
+_VALUE_OF_CHARACTER[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
+
+
+def image_digest(image: bytes) -> int:
+    """The first 64 bits of the SHA-256 of an image."""
+    return int.from_bytes(sha256(image).digest()[:8])
+
+
+def image_digests(column: pa.StringArray) -> np.ndarray:
+    """The first 64 bits of SHA-256 digests in lowercase hexadecimal, as uint64 (n,).
+
+    Raises `ValueError` if a value is missing or not such a digest.
+    """
+    _, offsets_buffer, text_buffer = column.buffers()
+    if not len(column):
+        return np.empty(0, dtype=np.uint64)
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[column.offset :][: len(column) + 1]
+    if column.null_count or (np.diff(offsets) != _HEX_CHARACTERS).any():
+        raise ValueError("an image has no SHA-256")
+    text = np.frombuffer(text_buffer, dtype=np.uint8)[offsets[0] : offsets[-1]]
+    values = _VALUE_OF_CHARACTER[text.reshape(-1, _HEX_CHARACTERS)[:, :_USED_CHARACTERS]]
+    if (values == _INVALID).any():
+        raise ValueError("an image's SHA-256 is not hexadecimal")
+    octets = values[:, ::2] << 4 | values[:, 1::2]
+    return np.ascontiguousarray(octets).view(">u8")[:, 0].astype(np.uint64)

@@ -1,0 +1,1 @@
+"""Acceptance tests on GPUs: `make gpu`."""
