@@ -1,8 +1,8 @@
-"""A program `cloob` for PATH whose processes are forks of one that has imported torch and open_clip.
+"""A `python` for PATH whose `python -m cloob` is a fork of a process that has imported torch and open_clip.
 
 The imports take five seconds of CPU time, most of the time of a job of the pipeline on the toy dataset. The
 program passes its arguments, variables, working directory and streams to the server, waits, and exits with
-the status that it receives.
+the status that it receives. Other commands are those of Python.
 """
 
 import json
@@ -23,19 +23,21 @@ from tests.helpers.repository import ROOT
 _PROGRAM = """\
 #!{python} -IS
 import json, os, socket, sys
+if sys.argv[1:3] != ["-m", "cloob"]:
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 socket.send_fds(server, [b"streams"], [0, 1, 2])
-server.sendall(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode("utf-8", "surrogateescape"))
+server.sendall(json.dumps([sys.argv[3:], dict(os.environ), os.getcwd()]).encode("utf-8", "surrogateescape"))
 server.shutdown(socket.SHUT_WR)
 sys.exit(int(server.recv(10) or 1))
 """
 
 
 @contextmanager
-def forking_cloob(folder: Path) -> Iterator[Path]:
-    """A folder for PATH with the program `cloob`, which works inside the `with` block."""
-    address, program = folder / "server", folder / "bin" / "cloob"
+def forking_python(folder: Path) -> Iterator[Path]:
+    """A folder for PATH with the program, which works inside the `with` block."""
+    address, program = folder / "server", folder / "bin" / "python"
     program.parent.mkdir(parents=True)
     program.write_text(_PROGRAM.format(python=sys.executable, address=str(address)))
     program.chmod(0o755)

@@ -11,7 +11,7 @@ import yaml
 
 from cloob.report.check.browser import CHROMIUM, Browser
 from cloob.report.registry import figures, tables
-from tests.helpers.fork_server import forking_cloob
+from tests.helpers.fork_server import forking_python
 from tests.helpers.repository import ROOT
 from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of
 
@@ -33,8 +33,8 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """A folder for PATH with a `cloob` that starts fast."""
-    with forking_cloob(tmp_path_factory.mktemp("programs")) as folder:
+    """A folder for PATH with a `python -m cloob` that starts fast."""
+    with forking_python(tmp_path_factory.mktemp("programs")) as folder:
         yield folder
 
 
@@ -43,8 +43,7 @@ def pipeline(snakemake, awkward_checkout, programs):
     """Run `all` once; returns the output folder, the config's path, and a function that runs snakemake.
 
     The paths of checkout, config and output folder contain spaces, an apostrophe, an ampersand and
-    non-ASCII characters. The processes of training and the image server are started as usual, those of the
-    other stages are forks.
+    non-ASCII characters. torchrun starts the processes of training as usual; those of the jobs are forks.
     """
     results = awkward_checkout / "results of R&D's Zoë"
     demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
