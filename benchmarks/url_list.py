@@ -15,8 +15,10 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-ROW = "'https://host' || i % 9973 || '.example/images/' || md5(i::varchar) || '.jpg' AS url"
-ROWS = f"SELECT {ROW}, 'a photo of number ' || i AS caption FROM (SELECT i - (i % 100 = 99)::int AS i FROM range({{}}) t(i))"
+ROWS = """
+    SELECT 'https://host' || i % 9973 || '.example/images/' || md5(i::varchar) || '.jpg' AS url,
+        'a photo of number ' || i AS caption
+    FROM (SELECT i - (i % 100 = 99)::int AS i FROM range({}) numbers(i))"""
 
 
 def main() -> None:
@@ -30,8 +32,8 @@ def main() -> None:
     with TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         with duckdb.connect(config={"memory_limit": "1GB", "temp_directory": name}) as connection:
-            to_file = f"COPY ({ROWS.format(options.rows)}) TO '{folder}/list.tsv' (DELIMITER '\t', HEADER, QUOTE '')"
-            connection.execute(to_file)
+            tsv = f"'{folder}/list.tsv' (DELIMITER '\t', HEADER, QUOTE '')"
+            connection.execute(f"COPY ({ROWS.format(options.rows)}) TO {tsv}")
         command = ["-m", "cloob", "download", "urls", "--reader=url_list", f"--list={folder}/list.tsv"]
         command += [f"--urls={folder}/urls.parquet", f"--outcomes={folder}/outcomes.csv"]
         start = time.perf_counter()
