@@ -29,7 +29,7 @@ class Pipeline:
         content = tenth_of(demo, str(self.results), free_ports(1)[0])
         content["recipes"]["cc3m_small"] |= {"epochs": EPOCHS, "eval_epochs": [EPOCHS]}
         content["recipes"]["yfcc15m_small"] |= {"epochs": 2, "eval_epochs": [1, 2]}
-        content["runs"] = [row | {"objectives": ["cloob"]} for row in content["runs"]]
+        content["runs"] = [row | {"objectives": ["cloob"], "processes": 2} for row in content["runs"]]
         self.config.write_text(yaml.safe_dump(content))
         self.environment = slurm.environment | {
             "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"
