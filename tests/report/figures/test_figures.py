@@ -559,7 +559,7 @@ def test_ranges_of_two_seeds_do_not_cover_a_line_with_many_epochs(paper: Synthet
 @pytest.mark.parametrize("count", [1, 4, 8, 10])
 def test_long_names_of_test_sets_do_not_overlap(count: int, small: SyntheticResults) -> None:
     data = FIGURES["zeroshot"].read(Inputs(results=small.zeroshot))
-    names = ["a_long_name_of_a_test_set_without_end", "Wwwwwwwwwwwwwwwwwwwwwwwwwwww", "two words", "x-y"] * 3
+    names = ["a_long_name_of_a_test_set_without_end", "Unbrokennameofatestset", "two words", "x-y"] * 3
     renamed = {name: f"{names[index]}{index}" for index, name in enumerate(list(DATASETS)[:count])}
     data = data[data.dataset.isin(renamed)].replace({"dataset": renamed})
     with figure_style():
