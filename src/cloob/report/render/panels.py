@@ -10,7 +10,7 @@ from cloob.report.render.style import figure_text
 
 _PANEL = ["corpus", "architecture", "recipe"]
 MAX_NAME = 24  # characters of a name in a panel title
-_TICK_CHARACTERS = 110  # of all tick labels side by side in a figure of two columns
+_TICK_CHARACTERS = 100  # of all tick labels side by side in a figure of two columns
 _MAX_LINES = 4  # of a tick label
 
 
@@ -44,9 +44,11 @@ def tick_labels(names: Sequence[str]) -> list[str]:
 def _wrapped(name: str, width: int) -> str:
     lines = [""]
     for piece in re.findall(r"[^\s_-]*[_-]+|[^\s_-]+\s?|\s", name):
-        for start in range(0, len(piece.rstrip()), width):
-            part = piece[start : start + width]
-            if len(lines[-1] + part.rstrip()) > width and lines[-1]:
+        # A hyphen at the end of a line is narrow.
+        size = width + piece.endswith(("-", "_"))
+        for start in range(0, len(piece.rstrip()), size):
+            part = piece[start : start + size]
+            if len(lines[-1] + part.rstrip()) > size and lines[-1]:
                 lines.append("")
             lines[-1] += part
     lines = [line.rstrip() for line in lines]
