@@ -144,7 +144,10 @@ def _write_structure(folder: Path, run: dict, epoch: int, random: np.random.Gene
 
 def _write_log(folder: Path, run: dict, epochs: int, random: np.random.Generator) -> Path:
     kind, steps_per_epoch = OBJECTIVES.index(run["objective"]), 4
-    events: list[dict[str, object]] = [{"event": "start", "samples_seen": 0, "run": run, "processes": 4}]
+    start = {"event": "start", "samples_seen": 0, "run": run, "processes": 4, "device": "GPU", "restarts": 0}
+    start |= {"recipe": {"batch_size": 512}, "model_config": {"embed_dim": 512}, "pairs": 2048}
+    start |= {"corpus_sha256": "c" * 64, "urls_sha256": "d" * 64, "commit": "0" * 40, "torch": "2.15.0"}
+    events: list[dict[str, object]] = [start]
     total = epochs * steps_per_epoch
     for step in range(1, total + 1):
         progress = step / total

@@ -92,7 +92,7 @@ def test_the_site_block_sets_partitions_and_limits_of_all_its_rules(tmp_path):
             ("zeroshot", "linear_probe", "image_text", "released_zeroshot", "released_linear_probe"), "gpus"
         ),
         **dict.fromkeys(DOWNLOADING_RULES, "net"),
-        "train": "big",
+        **dict.fromkeys(("train", "trial"), "big"),
     }
     assert requests["zeroshot"].model == "a100"
     assert "nodes_with_gpus" not in requests

@@ -293,7 +293,7 @@ def test_gpus_per_node(profile, resources: str, gpus: int) -> None:
 def test_unknown_rules_are_reported_with_a_similar_name(profile) -> None:
     names = profile(
         """
-        set-resources: {trian: {}, train: {}, nodes_with_gpus: {}}
+        set-resources: {trainn: {}, train: {}, nodes_with_gpus: {}}
         set-threads: {pck: 3}
         groups: {zero_shot: g, nothing_like_it: g}
         """
@@ -301,7 +301,7 @@ def test_unknown_rules_are_reported_with_a_similar_name(profile) -> None:
     assert sorted(unknown_rules(names, ROOT / "workflow")) == [
         "groups.nothing_like_it: unknown rule",
         "groups.zero_shot: unknown rule; did you mean zeroshot?",
-        "set-resources.trian: unknown rule; did you mean train?",
+        "set-resources.trainn: unknown rule; did you mean train?",
         "set-threads.pck: unknown rule; did you mean pack?",
     ]
     assert list(unknown_rules(read_profile(ROOT / "slurm" / "config.yaml"), ROOT / "workflow")) == []

@@ -40,6 +40,15 @@ def test_the_last_checkpoint_before_a_non_finite_loss_is_not_reported_as_good(sh
     assert match[2] != saved[-1]
 
 
+def test_a_diverged_trial_ends_well_and_writes_only_its_log(shards, model, tmp_path):
+    options = {"learning_rate": 1e30, "warmup_steps": 0, "minutes": 0, "options": ["--trial"]}
+    done = run_train(shards, model, tmp_path / "run", **options)
+    assert done.returncode == 0, done.stderr
+    [diverged] = read_events(tmp_path / "run", "diverged")
+    assert re.search(r"not finite at step \d, learning rate 1e\+30", diverged["message"])
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "metrics.jsonl"}
+
+
 def test_swapped_indexes_are_detected_before_the_first_step(shards, model, tmp_path):
     folder = tmp_path / "shards"
     shutil.copytree(shards.parent, folder)

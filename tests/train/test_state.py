@@ -98,6 +98,25 @@ def test_a_checkpoint_of_another_run_is_rejected_with_the_keys_that_differ(tmp_p
         read_checkpoint(path, IDENTITY | changed)
 
 
+def test_checkpoints_of_a_recipe_that_a_search_chose_earlier_are_set_aside(tmp_path, capsys, context):
+    write(tmp_path, 1)
+    (tmp_path / "starts.json").write_text("[0]")
+    now = IDENTITY | {"recipe": {"batch_size": 16, "epochs": 3}}
+    assert Checkpointer(tmp_path, now, replaceable=["recipe.batch_size"]).latest(context) is None
+    assert {path.name for path in tmp_path.iterdir()} == {"replaced"}
+    assert {path.name for path in (tmp_path / "replaced").iterdir()} == {"epoch_0001.pt", "starts.json"}
+    assert "another recipe since (recipe.batch_size was 8, is 16)" in capsys.readouterr().out
+
+
+def test_other_differences_from_a_chosen_recipe_are_still_rejected(tmp_path, context):
+    write(tmp_path, 1)
+    now = {"recipe": {"batch_size": 16, "epochs": 3}, "model_config": {"width": 64}, "corpus_sha256": "b2"}
+    with pytest.raises(InputError, match="belongs to another run"):
+        Checkpointer(tmp_path, now, replaceable=["recipe.batch_size"]).latest(context)
+    same = Checkpointer(tmp_path, IDENTITY, replaceable=["recipe.batch_size"]).latest(context)
+    assert same["samples_seen"] == 1
+
+
 def test_a_pickle_that_would_execute_code_is_not_loaded(tmp_path, capsys):
     class Bomb:
         def __reduce__(self):

@@ -158,7 +158,7 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
         ),
         (
             {"corpora": {"yfcc15m": {"train": None, "validation": {"shards": "data/v"}}}},
-            "corpora.yfcc15m: no train split; corpora with one: cc3m; choose one as `corpus` of the runs, or",
+            "corpora.yfcc15m: no train split; corpora with one: cc3m; choose one as `corpus` of the runs and",
         ),
         (
             {"evaluate": {"retrieval_sets": {"x": {"title": "X", "shards": "yfcc15m/validation"}}}},

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cloob.report.check.browser import CHROMIUM, Browser
+from cloob.report.check.pages import check_results
 from cloob.report.registry import figures, tables
 from tests.helpers.repository import ROOT
 from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of
@@ -169,6 +170,12 @@ def test_the_report_opens_in_a_browser_without_errors_or_network(report, tmp_pat
         assert "Birdsnap" in base64.b64decode(page.partition("base64,")[2]).decode()
         assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert browser.errors == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `make browser` installs Debian's")
+def test_every_table_and_figure_of_the_report_fits_a_laptop_a_large_screen_and_a_phone(report):
+    assert check_results(report.parent) == []
 
 
 def test_no_temporary_file_is_left(pipeline):

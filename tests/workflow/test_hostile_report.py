@@ -6,8 +6,11 @@ from html import unescape
 import pytest
 
 from cloob.report.check.browser import CHROMIUM, Browser
+from cloob.report.check.pages import check_results
 from cloob.report.render.document import Cell, Document, Section, to_markdown
 from cloob.report.render.html import convert_to_html
+from tests.helpers.repository import ROOT
+from tests.helpers.synthetic_results import write_synthetic_results
 
 MARKUP = (
     "</script><script>document.title = 'taken'</script>",
@@ -29,25 +32,29 @@ needs_browser = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def report(snakemake, tmp_path_factory):
-    """A report with two tables without results, and a figure."""
+    """A report with two tables, in which results are missing, and two figures."""
     folder = tmp_path_factory.mktemp("hostile")
     results = folder / "results"
+    write_synthetic_results(results, objectives=("clip", "cloob"), seeds=(1, 2, 3), epochs=(31, 128))
     config = folder / "config.json"
     content = {"results": str(results), "allow_missing": True, "title_suffix": TITLE_SUFFIX}
     content["corpora"] = {"cc3m": {"title": TITLE_SUFFIX}}
+    runs = {"corpus": "cc3m", "objectives": ["clip", "cloob"], "architectures": ["RN50"], "recipe": "cc3m"}
+    content["runs"] = [runs | {"seeds": [1, 2, 3]}]
     config.write_text(json.dumps(content))
     targets = [results / "tables" / "zeroshot.html", results / "tables" / "claims.html"]
-    targets.append(results / "figures" / "pipeline.png")
+    targets += [results / "figures" / name for name in ("pipeline.png", "zeroshot.png")]
     made = snakemake("--cores", 2, "--nolock", *targets, "--configfile", config)
     assert made.returncode == 0, made.stdout + made.stderr
-    path = folder / "report.html"
-    made = snakemake("--nolock", *targets, "--configfile", config, "--report", path)
+    path = results / "report.html"
+    style = ["--report-stylesheet", ROOT / "workflow" / "report" / "style.css"]
+    made = snakemake("--nolock", *targets, "--configfile", config, "--report", path, *style)
     assert made.returncode == 0, made.stdout + made.stderr
     return path
 
 
 def test_the_title_suffix_passes_the_shell_unchanged(report):
-    table = (report.parent / "results" / "tables" / "zeroshot.html").read_text()
+    table = (report.parent / "tables" / "zeroshot.html").read_text()
     [heading] = [line for line in table.splitlines() if line.startswith("<h1>")]
     text = unescape(heading.removeprefix("<h1>").removesuffix("</h1>"))
     complete = f"Zero-shot accuracy (%) · {SHOWN}"
@@ -71,9 +78,11 @@ def test_a_browser_shows_the_title_suffix_as_text_and_requests_nothing(report, t
         browser.wait_for("!!document.querySelector('.prose table')")
         assert browser.evaluate("document.querySelector('.title-suffix').textContent") == SHOWN
         assert browser.evaluate("document.title") != "taken"
-        injected = "document.querySelectorAll('.prose img, .prose script, .prose b').length"
+        injected = "document.querySelectorAll('.prose :is(img:not(.main-figure img), script, b)').length"
         assert browser.evaluate(injected) == 0
-        external = URLS.format("url.includes('evil') || url.includes('alert(')")
+        external = URLS.format(
+            "!url.startsWith('data:image') && (url.includes('evil') || url.includes('alert('))"
+        )
         assert browser.evaluate(external) == []
         browser.click("nav a", "Pipeline")
         browser.wait_for("[...document.querySelectorAll('nav tbody tr')].length > 0")
@@ -81,6 +90,29 @@ def test_a_browser_shows_the_title_suffix_as_text_and_requests_nothing(report, t
         browser.wait_for("document.querySelector('.grow img')?.naturalWidth > 100")
         assert browser.evaluate(external) == []
         assert browser.errors == []
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_start_page_says_what_was_found_shows_the_main_figure_and_then_the_tables(report, tmp_path):
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(report, 1280, 900)
+        browser.wait_for("document.querySelector('.main-figure img')?.naturalWidth > 500")
+        lines = browser.evaluate("[...document.querySelectorAll('.summary li')].map(line => line.innerText)")
+        *sections, supported, contradicted = lines
+        assert len(sections) == 2  # epochs 31 and 128
+        assert all("CLOOB − CLIP, mean zero-shot accuracy: " in line for line in sections)
+        assert supported.startswith("Supported: ")
+        assert contradicted == "Contradicted: none."
+        places = (".summary", ".main-figure img", ".prose table")
+        tops = [f"document.querySelector({place!r}).getBoundingClientRect().top" for place in places]
+        assert browser.evaluate(f"[{', '.join(tops)}].every((top, i, all) => !i || top > all[i - 1])")
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_report_has_no_problems_in_any_window(report):
+    assert check_results(report.parent) == []
 
 
 @pytest.mark.browser

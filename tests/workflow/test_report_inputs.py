@@ -15,11 +15,11 @@ def inputs_of(kind, name, config=None):
     return report_input_files(config or config_from(), kind, name, WORKFLOW)
 
 
-def test_all_makes_every_table_and_figure_except_those_of_released_checkpoints():
+def test_all_makes_every_table_and_figure_except_those_on_request():
     config = config_from()
-    released = {name for name, entry in tables().items() if entry.requires == "released"}
-    assert set(report_names(config, "table")) == set(tables()) - released
-    assert released == {"released", "released_linear_probe"}
+    on_request = {name for name, entry in tables().items() if entry.requires in ("released", "search")}
+    assert set(report_names(config, "table")) == set(tables()) - on_request
+    assert on_request == {"released", "released_linear_probe", "search"}
     assert report_names(config, "figure") == list(figures())
 
 
@@ -28,7 +28,7 @@ def test_without_probed_test_sets_there_is_no_linear_probe_table():
     for testset in config["testsets"].values():
         testset["probe_train_set"] = None
     assert set(tables()) - set(report_names(config, "table")) == {
-        *("linear_probe", "released", "released_linear_probe")
+        *("linear_probe", "released", "released_linear_probe", "search")
     }
     assert "testsets.NAME.probe_train_set" in unmet_requirement(config, tables()["released_linear_probe"])
     assert unmet_requirement(config, tables()["released"]) is None

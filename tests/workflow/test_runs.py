@@ -4,9 +4,11 @@ from cloob.train.recipe import Run
 from cloob.workflow.runs import (
     embedding_eval_epochs,
     first_and_eval_epochs,
+    num_cpus,
+    num_processes,
     planned_runs,
     train_flags,
-    training_shards,
+    training_inputs,
 )
 from tests.helpers.configs import config_from
 
@@ -36,7 +38,7 @@ def test_every_combination_of_a_row_is_a_run():
 
 
 def test_a_run_trains_on_its_corpus_and_validates_on_the_chosen_one():
-    assert training_shards(config_from(), "yfcc15m-cloob-RN50-yfcc15m-seed1") == {
+    assert training_inputs(config_from(), "yfcc15m-cloob-RN50-yfcc15m-seed1") == {
         "shards": "results/shards/yfcc15m/train/shards.json",
         "validation": "results/shards/cc3m/validation/shards.json",
     }
@@ -67,3 +69,11 @@ def test_embedding_structure_is_evaluated_at_eval_epochs_too():
     recipe = {"eval_epochs": [4, 10], "embedding_eval_epochs": [2, 10]}
     assert embedding_eval_epochs(recipe) == [2, 4, 10]
     assert first_and_eval_epochs(recipe | {"embedding_eval_epochs": [2, 3]}) == [2, 4, 10]
+
+
+def test_a_row_may_have_its_own_number_of_processes():
+    rows = [ROW | {"objectives": ["clip"], "processes": 1}, ROW | {"objectives": ["cloob"]}]
+    config = config_from(runs=rows, train={"processes": 2, "workers": 3})
+    processes = [num_processes(config, name) for name in planned_runs(config)]
+    assert processes == [1, 1, 2, 2]
+    assert num_cpus(config, 2) == 8

@@ -12,7 +12,7 @@ RUN = "cc3m-clip-RN50-cc3m-seed1"
 
 @pytest.fixture
 def config(tmp_path):
-    return config_from(results=str(tmp_path))
+    return config_from(results=str(tmp_path), search={"cc3m": None}) | {"search": {}}
 
 
 @pytest.fixture
@@ -36,25 +36,28 @@ def test_runs_are_grouped_by_corpus_architecture_and_recipe(config, tmp_path):
     final.touch()
     lines, warnings = training_cost(config)
     assert [line.partition(":")[0] for line in lines] == [
-        "9 × cc3m RN50, 128 epochs",
-        "2 × yfcc15m RN101, 28 epochs",
-        "2 × yfcc15m RN50, 28 epochs",
-        "2 × yfcc15m RN50x4, 28 epochs",
+        "9 × cc3m RN50, recipe cc3m, 128 epochs",
+        "2 × yfcc15m RN101, recipe yfcc15m, 28 epochs",
+        "2 × yfcc15m RN50, recipe yfcc15m, 28 epochs",
+        "2 × yfcc15m RN50x4, recipe yfcc15m, 28 epochs",
     ]
     assert warnings == []
 
 
 def test_before_a_corpus_is_packed_the_number_of_pairs_is_unknown(config):
     lines, _ = training_cost(config)
-    assert lines[0] == "10 × cc3m RN50, 128 epochs: number of pairs unknown until the corpus is packed"
+    assert (
+        lines[0]
+        == "10 × cc3m RN50, recipe cc3m, 128 epochs: number of pairs unknown until the corpus is packed"
+    )
 
 
 @pytest.mark.usefixtures("packed")
 def test_before_a_step_is_logged_the_time_is_unknown(config):
     lines, _ = training_cost(config)
     assert lines[0] == (
-        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs per run; time unknown, because no run of RN50 has "
-        "been measured"
+        "10 × cc3m RN50, recipe cc3m, 128 epochs: 288,000,000 pairs each; time unknown, because no run of "
+        "RN50 has been measured"
     )
 
 
@@ -70,8 +73,8 @@ def test_measured_throughput_gives_gpu_hours(config, log):
     # A tenth of one of the ten runs is trained.
     lines, warnings = training_cost(config)
     assert lines[0] == (
-        "10 × cc3m RN50, 128 epochs: 288,000,000 pairs per run, 28,800,000 trained over all runs, "
-        "40.00 h per run with 4 processes; 1,584.0 GPU-hours remaining (one GPU per process)"
+        "10 × cc3m RN50, recipe cc3m, 128 epochs: 288,000,000 pairs each, 28,800,000 trained so far, "
+        "40.00 h each with 4 processes; 1,584.0 GPU-hours remaining (one GPU per process)"
     )
     assert warnings == []  # a torn last line is normal after a kill
 
@@ -82,7 +85,7 @@ def test_only_the_end_of_a_long_log_is_read(config, log):
     unread = (json.dumps({"event": "step", "samples_seen": 999, "samples_per_second": 1.0}) + "\n") * 10_000
     log.write_text(json.dumps({"event": "start", "processes": 2}) + "\n" + unread + f"{step}\n" * 4_000)
     lines, _ = training_cost(config)
-    assert "288,000,000 pairs per run, 500 trained over all runs, 20.00 h per run" in lines[0]
+    assert "288,000,000 pairs each, 500 trained so far, 20.00 h each" in lines[0]
 
 
 def test_a_damaged_line_is_skipped_with_a_warning(config, log):

@@ -17,8 +17,9 @@ SOURCE = WORKFLOW.parent / "src"
 sys.path.insert(0, str(SOURCE))
 shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
 
+from cloob.objectives.registry import OBJECTIVES
 from cloob.report.registry import figures, tables
-from cloob.workflow import corpora, environment, evaluation, report_inputs, runs
+from cloob.workflow import corpora, environment, evaluation, report_inputs, runs, search
 from cloob.workflow.checks import check_config
 from cloob.workflow.flags import flags
 from cloob.workflow.report_inputs import report_names

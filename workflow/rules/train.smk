@@ -19,7 +19,7 @@ srun_processes() {{
 # Running checkpoints are in a folder that is not declared, so that a failed run resumes from them.
 rule train:
     input:
-        unpack(lambda wildcards: runs.training_shards(config, wildcards.run)),
+        unpack(lambda wildcards: runs.training_inputs(config, wildcards.run)),
     output:
         final="<results>/train/{run}/final.pt",
         metrics="<results>/train/{run}/metrics.jsonl",
@@ -28,19 +28,19 @@ rule train:
         "<results>/logs/train/{run}.log",
     conda:
         "../../envs/train.yaml"
-    threads: config["train"]["processes"] * (1 + config["train"]["workers"])
+    threads: lambda wildcards: runs.num_cpus(config, runs.num_processes(config, wildcards.run))
     resources:
         launcher="torchrun",
         nodes=1,
     params:
+        inputs=lambda wildcards, input: flags(dict(input.items())),
         folder=subpath(output.final, parent=True),
         flags=lambda wildcards: runs.train_flags(config, wildcards.run),
-        processes=config["train"]["processes"],
+        processes=lambda wildcards: runs.num_processes(config, wildcards.run),
         workers=config["train"]["workers"],
     shell:
         LAUNCHERS
         + "{resources.launcher:q}_processes {params.processes:q} $((1 + {params.workers:q})) {resources.nodes:q}"
-        " -m cloob train --shards={input.shards:q} --validation={input.validation:q}"
-        " --folder={params.folder:q} {params.flags:q} --workers={params.workers:q}"
+        " -m cloob train {params.inputs:q} --folder={params.folder:q} {params.flags:q} --workers={params.workers:q}"
         # A run still logs after a stop signal, so tee has to survive the signal.
         " 2>&1 | (trap '' TERM USR1; tee {log:q})"

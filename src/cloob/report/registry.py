@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-REQUIREMENTS = ("", "probe", "download", "released")
+REQUIREMENTS = ("", "probe", "download", "search", "released")
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Entry:
 
     `category` is its heading in the HTML report, `help` its line in `--help`, `caption` the text below it in
     the report, and `inputs` are its kinds of input (keys of `INPUTS`). `requires` says when it can be made:
-    always (""), if a test set has training images ("probe"), if a corpus is downloaded ("download"), or only
-    on request, from released checkpoints ("released").
+    always (""), if a test set has training images ("probe"), if a corpus is downloaded ("download"), if runs
+    take their recipes from a hyperparameter search ("search"; otherwise on request), or only on request, from
+    released checkpoints ("released").
     """
 
     category: str
@@ -65,6 +66,7 @@ INPUTS = {
     ),
     "overlap": Input("results", "train-test overlap of every corpus and test set"),
     "logs": Input("results", "metrics.jsonl of every run"),
+    "search_trials": Input("results", "ranked trials of every objective of a hyperparameter search"),
     "released_zeroshot": Input(
         "released", "zeroshot results of the released checkpoints", "PRETRAINING/ARCHITECTURE/METHOD/EPOCH"
     ),

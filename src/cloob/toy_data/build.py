@@ -3,7 +3,7 @@
 import bz2
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,10 @@ from tqdm import tqdm
 from cloob.common.errors import InputError, io_errors_at
 from cloob.common.json_files import write_json
 from cloob.common.processes import process_pool
-from cloob.toy_data.conceptual_captions import conceptual_captions
-from cloob.toy_data.layout import CC3M_LISTS, SERVED, YFCC15M_METADATA, YFCC15M_SUBSET
+from cloob.toy_data.conceptual_captions import conceptual_captions, valid_pairs
+from cloob.toy_data.layout import CC3M_LISTS, CC3M_TARS, FORMATS, SERVED, YFCC15M_METADATA, YFCC15M_SUBSET
 from cloob.toy_data.render import ImageFile, write_image
+from cloob.toy_data.tars import Tar, tars_of, write_tar
 from cloob.toy_data.testsets import list_testsets, make_testset
 from cloob.toy_data.yfcc100m import yfcc100m
 
@@ -35,8 +36,13 @@ class Sizes:
     testset_test_per_class: int
 
 
-def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict[str, Any]:
+def build(
+    out: Path, seed: int, sizes: Sizes, port: int, processes: int, form: str = FORMATS[0]
+) -> dict[str, Any]:
     """Generate the toy dataset in `out`, replacing an older one; returns the content of `toy_data.json`.
+
+    The corpora are URL lists with their images, or, in the form `webdataset`, tars of the valid pairs of
+    Conceptual Captions.
 
     The same arguments give the same bytes on the same machine. Raises `InputError` if `out` is a file,
     or contains files that are not a toy dataset.
@@ -47,7 +53,7 @@ def build(out: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with io_errors_at(out):
-            metadata = _write(temporary, seed, sizes, port, processes)
+            metadata = _write(temporary, seed, sizes, port, processes, form)
         if out.exists():
             previous = out.with_name(f".{out.name}.{os.getpid()}.old")
             out.rename(previous)
@@ -75,8 +81,9 @@ def _check_replaceable(out: Path) -> None:
             )
 
 
-def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> dict[str, Any]:
+def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int, form: str) -> dict[str, Any]:
     images: list[ImageFile] = []
+    tars: list[Tar] = []
     metadata: dict[str, Any] = {
         "seed": seed,
         "port": port,
@@ -85,18 +92,24 @@ def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> di
         "yfcc15m": {},
         "testsets": {},
     }
-    (root / "cc3m").mkdir(parents=True)
     for split, rows in (("train", sizes.cc3m_train), ("validation", sizes.cc3m_validation)):
+        if form == "webdataset":
+            pairs = valid_pairs(seed, split, rows)
+            metadata["cc3m"][split] = {"pairs": len(pairs)}
+            tars += tars_of(root / CC3M_TARS[split], pairs)
+            continue
         text, served, metadata["cc3m"][split] = conceptual_captions(seed, split, rows, port)
+        (root / "cc3m").mkdir(parents=True, exist_ok=True)
         (root / CC3M_LISTS[split]).write_text(text, encoding="utf-8")
         images += _in_folder(SERVED, served)
 
-    rows_of_metadata, subset, served, metadata["yfcc15m"]["train"] = yfcc100m(seed, sizes.yfcc15m)
-    (root / "yfcc15m").mkdir()
-    _write_bz2(root / YFCC15M_METADATA, rows_of_metadata)
-    _write_bz2(root / YFCC15M_SUBSET, subset)
-    metadata["yfcc15m"]["train"]["metadata_rows"] = len(rows_of_metadata)
-    images += _in_folder(SERVED, served)
+    if form == "url_lists":
+        rows_of_metadata, subset, served, metadata["yfcc15m"]["train"] = yfcc100m(seed, sizes.yfcc15m)
+        (root / "yfcc15m").mkdir()
+        _write_bz2(root / YFCC15M_METADATA, rows_of_metadata)
+        _write_bz2(root / YFCC15M_SUBSET, subset)
+        metadata["yfcc15m"]["train"]["metadata_rows"] = len(rows_of_metadata)
+        images += _in_folder(SERVED, served)
 
     for name in list_testsets():
         testset = make_testset(seed, name, sizes.testset_train_per_class, sizes.testset_test_per_class)
@@ -110,7 +123,7 @@ def _write(root: Path, seed: int, sizes: Sizes, port: int, processes: int) -> di
         images += _in_folder(f"testsets/{name}", testset.images)
         metadata["testsets"][name] = {**testset.spec["expected"], "test": testset.spec["test"]}
 
-    _render_all(root, images, processes)
+    _render_all(root, images, tars, processes)
     write_json(root / METADATA_FILE, metadata)
     return metadata
 
@@ -124,15 +137,22 @@ def _write_bz2(path: Path, lines: Iterable[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def _render_all(root: Path, images: list[ImageFile], processes: int) -> None:
-    for folder in {(root / image.path).parent for image in images}:
+def _render_all(root: Path, images: list[ImageFile], tars: list[Tar], processes: int) -> None:
+    for folder in {(root / image.path).parent for image in images} | {tar.path.parent for tar in tars}:
         folder.mkdir(parents=True, exist_ok=True)
     write = partial(write_image, root=root)
-    progress = partial(tqdm, total=len(images), desc="rendering", unit=" images", mininterval=1.0)
+    progress = partial(tqdm, mininterval=1.0)
+    work: list[tuple[str, Callable[[Any], None], list[Any], int]] = [
+        ("images", write, images, 32),
+        ("tars", write_tar, tars, 1),
+    ]
     if processes == 1:
-        for _ in progress(map(write, images)):
-            pass
+        for unit, function, items, _ in work:
+            for _ in progress(map(function, items), total=len(items), desc="rendering", unit=f" {unit}"):
+                pass
         return
     with process_pool(processes) as pool:
-        for _ in progress(pool.map(write, images, chunksize=32)):
-            pass
+        for unit, function, items, chunk in work:
+            done = pool.map(function, items, chunksize=chunk)
+            for _ in progress(done, total=len(items), desc="rendering", unit=f" {unit}"):
+                pass

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cloob.common.arguments import non_negative_int, positive_int
+from cloob.toy_data.layout import FORMATS
 
 _GENERATE = "generate the toy dataset: two corpora with the defects of real ones, and eight test sets"
 _SERVE = """Serve the images of the toy dataset on the loopback port `toy_data.port` of a config while COMMAND
@@ -45,6 +46,13 @@ def _add_generate(verbs: Any) -> None:
     parser.add_argument(
         "--testset-test-per-class", type=positive_int, required=True, help="test images per class"
     )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="corpora as URL lists with a web server for their images, or only the pairs of CC3M that can be "
+        "downloaded, as webdataset tars",
+    )
     parser.add_argument("--processes", type=positive_int, default=2, help="rendering processes")
     parser.set_defaults(run=_generate)
 
@@ -72,7 +80,7 @@ def _generate(options: argparse.Namespace) -> None:
         options.testset_train_per_class,
         options.testset_test_per_class,
     )
-    build(options.out, options.seed, sizes, options.port, options.processes)
+    build(options.out, options.seed, sizes, options.port, options.processes, options.format)
 
 
 def _serve(options: argparse.Namespace) -> None:

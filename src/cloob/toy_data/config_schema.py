@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from cloob.toy_data.layout import FORMATS
+
 _POSITIVE = {"type": "integer", "minimum": 1}
 
 TOY_DATA_SCHEMA: dict[str, Any] = {
@@ -12,6 +14,10 @@ TOY_DATA_SCHEMA: dict[str, Any] = {
             "minimum": 1024,
             "maximum": 65535,
             "description": "port of the local image server",
+        },
+        "format": {
+            "enum": list(FORMATS),
+            "description": "URL lists and a server for the download, or webdataset tars (only cc3m)",
         },
         "cc3m_train": _POSITIVE | {"description": "rows of the training TSV"},
         "cc3m_validation": _POSITIVE | {"description": "rows of the validation TSV"},
@@ -24,4 +30,4 @@ TOY_DATA_SCHEMA: dict[str, Any] = {
         "testset_test_per_class": _POSITIVE | {"description": "test images per class of a test set"},
     }
 }
-TOY_DATA_SCHEMA["required"] = list(TOY_DATA_SCHEMA["properties"])
+TOY_DATA_SCHEMA["required"] = [name for name in TOY_DATA_SCHEMA["properties"] if name != "format"]

@@ -4,14 +4,16 @@ import argparse
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from cloob.common.arguments import fraction, non_negative_int, positive_int
 from cloob.models.config import model_config
 from cloob.train.launch import die_with_launcher, launch, record_exception
 from cloob.train.recipe import Recipe, Run, add_dataclass_arguments, check_recipe, dataclass_from_args
 from cloob.train.signals import StopRequest, graceful_stop
+from cloob.train.tuned_recipe import read_tuned_values
 
 # EX_TEMPFAIL of sysexits.h: stopped on request with a checkpoint; rerun to resume.
 EXIT_STOPPED = 75
@@ -84,6 +86,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wandb-project", default="", help="also log to this Weights & Biases project (pip install wandb)"
     )
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="trial of a hyperparameter search: write only metrics.jsonl, also if the loss diverges",
+    )
+    parser.add_argument(
+        "--tuned-recipe",
+        type=Path,
+        help="JSON file of `cloob search select`, whose values replace those of the recipe given here",
+    )
     add_dataclass_arguments(parser, Run, "run")
     add_dataclass_arguments(parser, Recipe, "recipe")
     parser.set_defaults(run=_main)
@@ -107,9 +119,14 @@ def _main(args: argparse.Namespace) -> None:
 
 def _checked_run_and_recipe(args: argparse.Namespace) -> tuple[Run, Recipe]:
     run, recipe = dataclass_from_args(args, Run), dataclass_from_args(args, Recipe)
+    recipe = replace(recipe, **_tuned_values(args))
     config = model_config(args.model)
     check_recipe(recipe, objective=run.objective, processes=args.processes, model_config=config)
     return run, recipe
+
+
+def _tuned_values(args: argparse.Namespace) -> dict[str, Any]:
+    return read_tuned_values(args.tuned_recipe, args.objective) if args.tuned_recipe else {}
 
 
 def _train(args: argparse.Namespace, stop: StopRequest) -> bool:
@@ -134,6 +151,8 @@ def _train(args: argparse.Namespace, stop: StopRequest) -> bool:
         args.workers,
         args.wandb_project,
         args.max_replaced_fraction,
+        args.trial,
+        frozenset(_tuned_values(args)),
     )
     with (
         init_distributed(identity) as context,

@@ -39,11 +39,20 @@ def train(
     stop request, it finishes the step, writes a checkpoint and returns False. Raises `InputError` for invalid
     input (a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), if the loss or the
     weights are not finite, and if more than `max_replaced_fraction` of a batch do not decode.
+
+    A trial of a hyperparameter search writes only `metrics.jsonl`. It is also finished if the loss is not
+    finite; the log then has the event `diverged`.
     """
     training = set_up(run, recipe, architecture, paths, context, options)
     finished = True
-    while finished and training.step < training.order.steps:
-        finished = _train_epoch(training, stop)
+    try:
+        while finished and training.step < training.order.steps:
+            finished = _train_epoch(training, stop)
+    except DivergedError as error:  # in all processes, because the loss is the same
+        if not options.trial:
+            raise
+        if training.log:
+            training.log.write("diverged", training.samples_seen, message=str(error))
     if training.log:
         if finished:
             training.log.write("end", training.samples_seen, seconds_in_steps=training.seconds_in_steps)
@@ -133,6 +142,8 @@ def _validate(training: Training, epoch: int) -> None:
 def _save_checkpoint(training: Training) -> None:
     weights = training.model.state_dict()
     if not _all_finite(weights):
+        if training.options.trial:
+            return  # only the main process checks the weights; the next loss ends the trial in all
         raise _not_finite(training, "a weight", training.step - 1)
     checkpoint = {"samples_seen": training.samples_seen, "state_dict": weights}
     epoch, step_in_epoch = divmod(training.step, training.order.steps_per_epoch)
@@ -140,12 +151,13 @@ def _save_checkpoint(training: Training) -> None:
 
 
 def _write_results(training: Training) -> None:
-    """Write the output files of the Snakemake rule `train`."""
+    """Write the output files of the Snakemake rule `train`; a trial has only the log."""
     samples_seen, folder = training.samples_seen, training.paths.folder
-    export_open_clip(training.model, training.config, folder / "open_clip")
-    weights = training.model.state_dict()
-    final = {"epoch": training.recipe.epochs, "samples_seen": samples_seen, "state_dict": weights}
-    write_checkpoint(folder / "final.pt", training.checkpointer.identity | final)
+    if not training.options.trial:
+        export_open_clip(training.model, training.config, folder / "open_clip")
+        weights = training.model.state_dict()
+        final = {"epoch": training.recipe.epochs, "samples_seen": samples_seen, "state_dict": weights}
+        write_checkpoint(folder / "final.pt", training.checkpointer.identity | final)
     with atomic_write(folder / "metrics.jsonl") as temporary:
         shutil.copyfile(training.paths.running_log, temporary)
 
@@ -155,13 +167,17 @@ def _all_finite(weights: dict[str, Tensor]) -> bool:
     return bool(torch.stack(norms).isfinite().all())
 
 
-def _not_finite(training: Training, subject: str, step: int) -> InputError:
+class DivergedError(InputError):
+    """The loss or a weight is not finite."""
+
+
+def _not_finite(training: Training, subject: str, step: int) -> DivergedError:
     """The error to raise. Good checkpoints are older than the weights used by step `step` (0-based)."""
     checkpointer, order = training.checkpointer, training.order
     suspect = checkpointer.path(*divmod(step, order.steps_per_epoch))
     good = [path.name for path in checkpointer.paths() if path < suspect]
     rate = learning_rate(step, order.steps, training.recipe)
-    return InputError(
+    return DivergedError(
         f"{training.run.name}: {subject} is not finite at step {step + 1}, learning rate {rate:.3g}; "
         f"the last good checkpoint is {good[-1] if good else 'none'} in {checkpointer.folder}. Reduce the "
         "learning rate, or use a longer warm-up"

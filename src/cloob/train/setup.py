@@ -64,6 +64,10 @@ class TrainOptions:
     """Weights & Biases project, none if empty."""
     max_replaced_fraction: float = 1.0
     """Fraction of a batch whose images may fail to decode."""
+    trial: bool = False
+    """Write only the log, also if training diverges (a trial of a hyperparameter search)."""
+    tuned: frozenset[str] = frozenset()
+    """Hyperparameters that a search chose: checkpoints with other values are set aside."""
 
 
 @dataclass
@@ -136,7 +140,11 @@ def set_up(
         "corpus_sha256": shards.manifest["sha256"],
     }
     checkpointer = Checkpointer(
-        paths.checkpoints, identity, options.keep_epochs, options.checkpoint_interval_minutes
+        paths.checkpoints,
+        identity,
+        options.keep_epochs,
+        options.checkpoint_interval_minutes,
+        replaceable={f"recipe.{name}" for name in options.tuned},
     )
     samples_seen = 0
     if (checkpoint := checkpointer.latest(context)) is not None:

@@ -1,5 +1,6 @@
 """Checkpoints: written atomically, loaded without executing code, rejected if they are of another run."""
 
+import shutil
 import time
 import zipfile
 from collections.abc import Collection
@@ -29,12 +30,20 @@ def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
     """Load a valid checkpoint; raises `InputError` with the keys of `identity` in which it differs."""
     with io_errors_at(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    stored, current = _flatten({key: checkpoint.get(key) for key in identity}), _flatten(identity)
-    different = [key for key in sorted(stored.keys() | current.keys()) if stored.get(key) != current.get(key)]
-    if different:
-        listed = ", ".join(f"{key} was {stored.get(key)}, is {current.get(key)}" for key in different)
+    if different := _differences(checkpoint, identity):
+        listed = ", ".join(different.values())
         raise InputError(f"{path}: belongs to another run ({listed}); move {path.parent} away to start anew")
     return checkpoint
+
+
+def _differences(checkpoint: Checkpoint, identity: Checkpoint) -> dict[str, str]:
+    """The keys of `identity` in which a checkpoint differs, each with a description."""
+    stored, current = _flatten({key: checkpoint.get(key) for key in identity}), _flatten(identity)
+    return {
+        key: f"{key} was {stored.get(key)}, is {current.get(key)}"
+        for key in sorted(stored.keys() | current.keys())
+        if stored.get(key) != current.get(key)
+    }
 
 
 class Checkpointer:
@@ -42,8 +51,9 @@ class Checkpointer:
 
     A checkpoint is named by its epoch, and by the step within the epoch unless it is at the end of one, so
     that names sort by time. `identity` (run, recipe, model, corpus) is stored in every checkpoint and
-    compared on resume. The checkpoints at the end of the epochs in `keep_epochs` are never deleted. Only the
-    main process writes; the others read.
+    compared on resume. The checkpoints at the end of the epochs in `keep_epochs` are never deleted.
+    Checkpoints that differ only in `replaceable` keys of the identity (a search has chosen another recipe
+    since) are set aside, and training starts anew. Only the main process writes; the others read.
     """
 
     def __init__(
@@ -52,9 +62,11 @@ class Checkpointer:
         identity: Checkpoint,
         keep_epochs: Collection[int] = (),
         interval_minutes: float = float("inf"),
+        replaceable: Collection[str] = (),
     ) -> None:
         self.folder, self.identity = folder, identity
         self.keep_epochs, self.interval_minutes = keep_epochs, interval_minutes
+        self.replaceable = replaceable
         self._saved = time.monotonic()
 
     def path(self, epoch: int, step: int = 0) -> Path:
@@ -68,8 +80,30 @@ class Checkpointer:
 
     def latest(self, context: DistributedContext) -> Checkpoint | None:
         """The newest valid checkpoint, the same in all processes, or None. Raises `InputError`."""
-        path = context.broadcast(self.latest_path() if context.is_main else None)
+        path = context.broadcast(self._latest_of_this_recipe() if context.is_main else None)
         return None if path is None else read_checkpoint(path, self.identity)
+
+    def _latest_of_this_recipe(self) -> Path | None:
+        """The newest valid checkpoint; None after those of a recipe chosen earlier were set aside."""
+        path = self.latest_path()
+        if path is None or not self.replaceable:
+            return path
+        with io_errors_at(path):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        different = _differences(checkpoint, self.identity)
+        if not different or not different.keys() <= set(self.replaceable):
+            return path
+        aside = self.folder / "replaced"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for old in (*self.paths(), *self.folder.glob("starts.json")):
+            old.rename(aside / old.name)
+        print(
+            f"warning: the search has chosen another recipe since ({', '.join(different.values())}); "
+            f"training starts anew, older checkpoints are in {aside}",
+            flush=True,
+        )
+        return None
 
     def latest_path(self) -> Path | None:
         """The newest valid checkpoint, or None. Only the process that has locked the folder may call this.

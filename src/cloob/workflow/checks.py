@@ -12,6 +12,7 @@ from cloob.download.corpora.registry import READERS
 from cloob.workflow.consistency import inconsistencies
 from cloob.workflow.runs import Config
 from cloob.workflow.schema import Schema, complete_schema, schema_problems
+from cloob.workflow.toy_data import use_toy_dataset
 
 
 def check_config(config: Config, schema: Schema, files: Sequence[str] = ()) -> list[str]:
@@ -56,13 +57,15 @@ def normalize(config: Config) -> None:
     gets the one that it is downloaded to, and paths are written as Snakemake compares them.
     """
     all_testsets, selected = config["testsets"], config["evaluate"]["testsets"]
-    for key in ("corpora", "testsets", "released_checkpoints"):
+    config["search"] = config.get("search") or {}
+    for key in ("corpora", "search", "testsets", "released_checkpoints"):
         config[key] = {name: value for name, value in config[key].items() if value is not None}
     if selected != "all":
         config["testsets"] = {
             name: testset for name, testset in config["testsets"].items() if name in selected
         }
     left_out = set(all_testsets) - set(config["testsets"])
+    use_toy_dataset(config)
     _simplify_paths(config)
     for name, testset in config["testsets"].items():
         testset["folder"] = testset.get("folder") or f"{config['results']}/evaluate/testsets/{name}"

@@ -10,6 +10,8 @@ from cloob.train.recipe import Recipe, recipe_problems
 from cloob.workflow.corpora import Split, configured_splits, existing_shards, needed_splits
 from cloob.workflow.evaluation import probed_testsets
 from cloob.workflow.runs import Config, expand_row, planned_runs, recipe_arguments
+from cloob.workflow.search import searches, validation_corpus
+from cloob.workflow.search_checks import search_problems, undefined_name, undefined_names
 from cloob.workflow.user_inputs import file_exists, is_result
 
 
@@ -17,8 +19,9 @@ def inconsistencies(config: Config) -> Iterator[str]:
     """One line per problem of a normalized config that the schema accepts."""
     models, problems = _load_models(config)
     yield from problems
-    yield from dict.fromkeys(_recipe_problems(config, models))
-    undefined = list(_undefined_names(config))
+    undefined = [*_undefined_names(config), *undefined_names(config)]
+    of_searches = search_problems(config, models) if not undefined else ()
+    yield from dict.fromkeys([*_recipe_problems(config, models), *of_searches])
     yield from undefined
     if not undefined:
         yield from _repeated_runs(config)
@@ -57,13 +60,17 @@ def _recipe_problems(config: Config, models: dict[str, ModelConfig]) -> Iterator
             if max(recipe[key], default=0) > recipe["epochs"]:
                 yield f"recipes.{name}.{key}: {max(recipe[key])} is beyond epochs: {recipe['epochs']}"
         rows = [row for row in config["runs"] if row["recipe"] == name]
-        architectures = {architecture for row in rows for architecture in row["architectures"]}
+        setups = {
+            (architecture, row.get("processes") or config["train"]["processes"])
+            for row in rows
+            for architecture in row["architectures"]
+        }
         for objective, hyperparameters in recipe["objectives"].items():
-            for architecture in sorted(architectures) or [""]:
+            for architecture, processes in sorted(setups) or [("", 1)]:
                 problems = recipe_problems(
                     Recipe(**recipe_arguments(recipe, objective)),
                     objective=objective,
-                    processes=config["train"]["processes"] if rows else 1,
+                    processes=processes,
                     model_config=models.get(architecture),
                 )
                 for key, problem in problems:
@@ -77,17 +84,23 @@ def _undefined_names(config: Config) -> Iterator[str]:
         references = [("corpus", row["corpus"], config["corpora"])]
         references += [("validation", row["validation"], config["corpora"])] if row.get("validation") else []
         references += [("recipe", row["recipe"], config["recipes"])]
+        references += [("search", row["search"], searches(config))] if row.get("search") else []
         references += [("architectures", name, config["architectures"]) for name in row["architectures"]]
         for key, name, defined in references:
             if name not in defined:
-                section = {"corpus": "corpora", "validation": "corpora", "recipe": "recipes"}.get(key, key)
-                yield f"runs.{index}.{key}: {name} is not defined; {section} has {', '.join(defined)}"
+                yield undefined_name(f"runs.{index}", key, name, defined)
         for objective in row["objectives"]:
             recipe = config["recipes"].get(row["recipe"])
             if recipe and objective not in recipe["objectives"]:
                 yield (
                     f"runs.{index}.objectives: {objective} has no hyperparameters in recipe {row['recipe']}; "
                     f"add recipes.{row['recipe']}.objectives.{objective}"
+                )
+            search = searches(config).get(row.get("search") or "")
+            if search and objective not in search["grid"]:
+                yield (
+                    f"runs.{index}.objectives: {objective} is not in the grid of search {row['search']}; "
+                    f"add search.{row['search']}.grid.{objective}"
                 )
 
 
@@ -99,19 +112,23 @@ def _repeated_runs(config: Config) -> Iterator[str]:
 
 
 def _undefined_splits(config: Config) -> Iterator[str]:
-    """The splits that runs and retrieval sets need and that no corpus has."""
+    """The splits that runs, searches and retrieval sets need and that no corpus has."""
     configured = configured_splits(config)
     validated = {Split(run.validation, "validation") for run in planned_runs(config).values()}
-    for split in needed_splits(config):
+    of_searches = set()
+    for settings in searches(config).values():
+        validated.add(Split(validation_corpus(settings), "validation"))
+        of_searches |= {Split(settings["corpus"], "train"), Split(validation_corpus(settings), "validation")}
+    for split in dict.fromkeys([*needed_splits(config), *sorted(of_searches)]):
         if split not in configured:
             alternatives = [other.corpus for other in configured if other.split == split.split]
             remedy = f"corpora with one: {', '.join(alternatives) or 'none'}"
             if split.split == "validation" and split in validated:
-                remedy += "; choose one as `validation` of the runs"
+                remedy += "; choose one as `validation` of the runs and searches"
             elif split.split == "validation":
                 remedy += "; choose one in evaluate.retrieval_sets, or add the split"
             else:
-                remedy += "; choose one as `corpus` of the runs, or add the split"
+                remedy += "; choose one as `corpus` of the runs and searches, or add the split"
             yield f"corpora.{split.corpus}: no {split.split} split; {remedy}"
 
 

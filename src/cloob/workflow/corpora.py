@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from cloob.download.corpora.registry import READERS
 from cloob.workflow.flags import flags, named_paths
 from cloob.workflow.runs import Config, planned_runs
+from cloob.workflow.search import searches, used_searches, validation_corpus
 
 SPLITS = ("train", "validation")
 # Keys of a split that are not options of its reader.
@@ -34,15 +35,18 @@ def configured_splits(config: Config) -> dict[Split, dict[str, Any]]:
 
 
 def needed_splits(config: Config) -> list[Split]:
-    """The splits that the runs train and validate on, and those of the retrieval sets."""
+    """The splits that the runs and their searches train and validate on, and those of the retrieval sets."""
     planned = planned_runs(config).values()
+    used = [searches(config)[name] for name in used_searches(config)]
     validation = {Split(run.validation, "validation") for run in planned}
+    validation |= {Split(validation_corpus(settings), "validation") for settings in used}
     retrieval = {
         Split(*retrieval_set["shards"].split("/"))
         for retrieval_set in config["evaluate"]["retrieval_sets"].values()
         if not retrieval_set["shards"].endswith(".json")
     }
     train = {Split(run.run.corpus, "train") for run in planned}
+    train |= {Split(settings["corpus"], "train") for settings in used}
     return sorted(train) + sorted((validation | retrieval) - train)
 
 
@@ -103,9 +107,12 @@ def fetch_flags(config: Config, corpus: str) -> list[str]:
 
 
 def validation_manifests(config: Config, corpus: str) -> list[str]:
-    """The manifests of the validation splits that a corpus's runs use, or of its own if it has no runs."""
+    """The manifests of the validation splits that a corpus's runs and searches use, or else of its own."""
     validation = {
         planned.validation for planned in planned_runs(config).values() if planned.run.corpus == corpus
+    }
+    validation |= {
+        validation_corpus(settings) for settings in searches(config).values() if settings["corpus"] == corpus
     }
     own = {corpus} if Split(corpus, "validation") in configured_splits(config) else set()
     return [f"{config['results']}/shards/{name}/validation/shards.json" for name in sorted(validation or own)]

@@ -13,7 +13,7 @@ def result_files(
     return [
         f"{config['results']}/evaluate/{name}/epoch_{epoch}/{protocol}/{dataset}.json"
         for name, planned in planned_runs(config).items()
-        for epoch in epochs(config["recipes"][planned.run.recipe])
+        for epoch in epochs(config["recipes"][planned.recipe])
         for dataset in datasets
     ]
 

@@ -16,6 +16,7 @@ from cloob.workflow.runs import (
     first_and_eval_epochs,
     planned_runs,
 )
+from cloob.workflow.search import rankings, reported_searches, searches, used_searches
 
 PAPER_RESULTS = "config/paper_results.csv"
 ENTRIES = {"table": tables, "figure": figures}
@@ -32,7 +33,9 @@ def report_names(config: Config, kind: Kind) -> list[str]:
     return [
         name
         for name, entry in ENTRIES[kind]().items()
-        if entry.requires != "released" and unmet_requirement(config, entry) is None
+        if entry.requires != "released"
+        and (entry.requires != "search" or used_searches(config))
+        and unmet_requirement(config, entry) is None
     ]
 
 
@@ -45,6 +48,8 @@ def unmet_requirement(config: Config, entry: Entry) -> str | None:
         return "No test set has a linear probe: name training images, testsets.NAME.probe_train_set"
     if entry.requires == "download" and not downloaded_splits(config):
         return "No corpus is downloaded: all splits are packed from existing shards"
+    if entry.requires == "search" and not searches(config):
+        return "No hyperparameter search is configured: add one to `search`"
     return None
 
 
@@ -108,7 +113,7 @@ def _predictions_of_cloob(config: Config) -> dict[str, str]:
     runs = planned_runs(config)
     cloob = [name for name, planned in runs.items() if planned.run.objective == "cloob"]
     name = (cloob or list(runs))[0]
-    epoch = max(config["recipes"][runs[name].run.recipe]["eval_epochs"])
+    epoch = max(config["recipes"][runs[name].recipe]["eval_epochs"])
     folder = f"{config['results']}/evaluate/{name}/epoch_{epoch}/predictions"
     return {f"{folder}/{testset}.json": "" for testset in config["testsets"]}
 
@@ -125,6 +130,9 @@ def _logs(config: Config) -> dict[str, str]:
 _OTHER_FILES: dict[str, Callable[[Config], dict[str, str]]] = {
     "logs": _logs,
     "predictions_of_cloob": _predictions_of_cloob,
+    "search_trials": lambda config: {
+        path: "" for search in reported_searches(config) for path in rankings(config, search)
+    },
     "overlap": lambda config: dict.fromkeys(overlap_files(config), ""),
     "outcomes": lambda config: _paths_to_keys(outcome_files(config)),
     "manifests": lambda config: _paths_to_keys(manifests(config)),

@@ -15,19 +15,30 @@ EpochSelection = Callable[[dict[str, Any]], list[int]]
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training run of the grid, and the corpus whose validation split it is validated on."""
+    """One training run of the grid."""
 
     run: Run
+    """Its recipe is named `RECIPE`, or `RECIPE@SEARCH` if a search replaces values of the recipe."""
     validation: str
+    """The corpus whose validation split it is validated on."""
+    recipe: str
+    """A key of `recipes`."""
+    search: str | None
+    """The search whose choices replace values of the recipe."""
+    processes: int | None
+    """Training processes; None: the default."""
 
 
 def expand_row(row: dict[str, Any]) -> Iterator[PlannedRun]:
     """Every combination of objective, architecture and seed of one row of `runs`."""
-    validation = row.get("validation") or row["corpus"]
+    validation, search = row.get("validation") or row["corpus"], row.get("search")
+    # Names of recipes contain no @, so names of runs are unambiguous.
+    recipe = f"{row['recipe']}@{search}" if search else row["recipe"]
     for objective, architecture, seed in itertools.product(
         row["objectives"], row["architectures"], row["seeds"]
     ):
-        yield PlannedRun(Run(row["corpus"], objective, architecture, row["recipe"], seed), validation)
+        run = Run(row["corpus"], objective, architecture, recipe, seed)
+        yield PlannedRun(run, validation, row["recipe"], search, row.get("processes"))
 
 
 def planned_runs(config: Config) -> dict[str, PlannedRun]:
@@ -36,8 +47,8 @@ def planned_runs(config: Config) -> dict[str, PlannedRun]:
 
 
 def recipe_of(config: Config, name: str) -> dict[str, Any]:
-    """The recipe of a run."""
-    return config["recipes"][planned_runs(config)[name].run.recipe]
+    """The recipe of a run, before a search replaces some of its values (never its epochs)."""
+    return config["recipes"][planned_runs(config)[name].recipe]
 
 
 def eval_epochs(recipe: dict[str, Any]) -> list[int]:
@@ -55,13 +66,27 @@ def first_and_eval_epochs(recipe: dict[str, Any]) -> list[int]:
     return sorted({embedding_eval_epochs(recipe)[0], *recipe["eval_epochs"]})
 
 
-def training_shards(config: Config, name: str) -> dict[str, str]:
-    """The manifests that a run trains and validates on, by the names of the flags of `cloob train`."""
-    planned, shards = planned_runs(config)[name], f"{config['results']}/shards"
+def training_inputs(config: Config, name: str) -> dict[str, str]:
+    """The files that a run is trained from, by the names of the flags of `cloob train`."""
+    planned = planned_runs(config)[name]
+    inputs = manifest_paths(config, planned.run.corpus, planned.validation)
+    if planned.search:
+        inputs["tuned_recipe"] = tuned_recipe(config, planned.search, planned.run.objective)
+    return inputs
+
+
+def manifest_paths(config: Config, corpus: str, validation: str) -> dict[str, str]:
+    """The manifests of a training corpus and a validation split, by the flags of `cloob train`."""
+    shards = f"{config['results']}/shards"
     return {
-        "shards": f"{shards}/{planned.run.corpus}/train/shards.json",
-        "validation": f"{shards}/{planned.validation}/validation/shards.json",
+        "shards": f"{shards}/{corpus}/train/shards.json",
+        "validation": f"{shards}/{validation}/validation/shards.json",
     }
+
+
+def tuned_recipe(config: Config, search: str, objective: str) -> str:
+    """The file with the hyperparameters that a search has chosen for an objective."""
+    return f"{config['results']}/search/{search}/{objective}.json"
 
 
 def recipe_arguments(recipe: dict[str, Any], objective: str) -> dict[str, Any]:
@@ -74,15 +99,28 @@ def recipe_arguments(recipe: dict[str, Any], objective: str) -> dict[str, Any]:
     return shared | recipe["objectives"][objective]
 
 
+def num_processes(config: Config, name: str) -> int:
+    """The number of training processes of a run."""
+    return planned_runs(config)[name].processes or config["train"]["processes"]
+
+
+def num_cpus(config: Config, processes: int) -> int:
+    """The CPUs of so many training processes with their data-loader workers."""
+    return processes * (1 + config["train"]["workers"])
+
+
 def train_flags(config: Config, name: str) -> list[str]:
     """A run, its recipe, its objective's hyperparameters and its set-up, as flags of `cloob train`."""
     run, recipe = planned_runs(config)[name].run, recipe_of(config, name)
-    setup = {
-        "model": config["architectures"][run.architecture],
-        "keep_epochs": embedding_eval_epochs(recipe),
-        "checkpoint_interval_minutes": config["train"]["checkpoint_interval_minutes"],
-        "max_replaced_fraction": config["train"]["max_replaced_fraction"],
-        "node_local_dir": config["train"]["node_local_dir"],
-        "wandb_project": config["train"]["wandb_project"],
-    }
-    return flags(asdict(run) | recipe_arguments(recipe, run.objective) | setup)
+    arguments = recipe_arguments(recipe, run.objective)
+    return flags(asdict(run) | arguments | {"keep_epochs": embedding_eval_epochs(recipe)}) + setup_flags(
+        config, run.architecture
+    )
+
+
+def setup_flags(config: Config, architecture: str) -> list[str]:
+    """Model, checkpointing and logging of every run, as flags of `cloob train`."""
+    settings = ("checkpoint_interval_minutes", "max_replaced_fraction", "node_local_dir", "wandb_project")
+    return flags(
+        {"model": config["architectures"][architecture]} | {key: config["train"][key] for key in settings}
+    )

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from jsonschema import ValidationError
@@ -25,10 +26,41 @@ def complete_schema(schema: Schema) -> Schema:
         name: hyperparameters | {"required": list(objective.hyperparameters)}
         for name, objective in OBJECTIVES.items()
     }
+    schema["$defs"]["grid"]["properties"] = {
+        name: _grid_of(objective.hyperparameters, schema) for name, objective in OBJECTIVES.items()
+    }
     split = schema["$defs"]["split"]
     split["properties"]["reader"]["enum"] = list(READERS)
     split["allOf"] = [_reader_condition(name, split["properties"]) for name in READERS]
     return schema
+
+
+# Keys of a recipe that a search cannot vary.
+_FIXED_IN_SEARCH = ("epochs", "eval_epochs", "embedding_eval_epochs", "objectives")
+
+
+def _grid_of(hyperparameters: Iterable[str], schema: Schema) -> Schema:
+    """The grid of an objective: a list of values per key of the recipe or hyperparameter of the objective."""
+    of_recipe = schema["properties"]["recipes"]["additionalProperties"]["properties"]
+    of_objective = schema["$defs"]["hyperparameters"]["properties"]
+    values = {key: value for key, value in of_recipe.items() if key not in _FIXED_IN_SEARCH}
+    values |= {key: of_objective[key] for key in hyperparameters}
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "description": "hyperparameter -> values, every combination is trained",
+        "properties": {
+            key: {
+                "type": "array",
+                "minItems": 1,
+                "uniqueItems": True,
+                "items": value,
+                "description": f"values of {key}",
+            }
+            for key, value in values.items()
+        },
+    }
 
 
 def _reader_condition(name: str, common: Schema) -> Schema:

@@ -1,23 +1,109 @@
-"""The cost of unfinished training runs in GPU-hours, from recipe, corpus and measured throughput."""
+"""The cost of unfinished runs and trials in GPU-hours, from recipe, corpus and measured throughput."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
 
 from cloob.common.json_lines import Event, first_and_last_events
 from cloob.report.stats.throughput import rates_per_process
-from cloob.workflow.runs import Config, planned_runs
+from cloob.workflow.runs import Config, num_processes, planned_runs
+from cloob.workflow.search import (
+    all_trials,
+    reported_searches,
+    searches,
+    trial_folder,
+    trial_processes,
+    used_searches,
+)
 
 # Bytes read from the end of a log: some thousand steps.
 _TAIL_BYTES = 2**18
 
 
-def run_events(config: Config, run: str) -> tuple[list[Event], str | None]:
-    """The first event of a run's log and those at its end, and a warning if a line is damaged.
+@dataclass(frozen=True)
+class _Group:
+    """Runs or trials with the same cost, which share a line."""
+
+    corpus: str
+    architecture: str
+    epochs: int
+    recipe: str  # of runs
+    search: str  # of trials
+    processes: int
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A run or trial: its folder, and the file that is written last."""
+
+    group: _Group
+    folder: Path
+    last_output: str
+
+
+def training_cost(config: Config) -> tuple[list[str], list[str]]:
+    """One line per group of unfinished runs or trials; and warnings."""
+    trainings = [*_trials(config), *_runs(config)]
+    events, warnings = {}, []
+    for training in trainings:
+        events[training.folder], warning = _events(training.folder)
+        warnings += [warning] if warning else []
+    lines = []
+    for group in dict.fromkeys(training.group for training in trainings):
+        same_model = [
+            events[training.folder]
+            for training in trainings
+            if training.group.architecture == group.architecture
+        ]
+        unfinished = [
+            events[training.folder]
+            for training in trainings
+            if training.group == group and not (training.folder / training.last_output).exists()
+        ]
+        if unfinished:
+            rate = _samples_per_second_and_process(same_model)
+            lines.append(_cost_line(config, group, unfinished, rate))
+    return lines, warnings
+
+
+def _trials(config: Config) -> Iterator[_Training]:
+    """The trials of the searches that runs use; if there are none, those of all searches."""
+    for name in reported_searches(config):
+        settings = searches(config)[name]
+        group = _Group(
+            corpus=settings["corpus"],
+            architecture=settings["architecture"],
+            epochs=config["recipes"][settings["recipe"]]["epochs"],
+            recipe="",
+            search=name if name in used_searches(config) else f"{name} (only for tables/search.csv)",
+            processes=trial_processes(config, name),
+        )
+        for trial in all_trials(config, name):
+            yield _Training(group, Path(trial_folder(config, trial)), "metrics.jsonl")
+
+
+def _runs(config: Config) -> Iterator[_Training]:
+    trainings = []
+    for name, planned in planned_runs(config).items():
+        group = _Group(
+            corpus=planned.run.corpus,
+            architecture=planned.run.architecture,
+            epochs=config["recipes"][planned.recipe]["epochs"],
+            recipe=planned.run.recipe,
+            search="",
+            processes=num_processes(config, name),
+        )
+        trainings.append(_Training(group, Path(config["results"], "train", name), "final.pt"))
+    yield from sorted(trainings, key=lambda training: astuple(training.group))
+
+
+def _events(folder: Path) -> tuple[list[Event], str | None]:
+    """The first event of the log of a run and those at its end, and a warning if a line is damaged.
 
     Without a log there are no events.
     """
-    folder = Path(config["results"], "train", run)
     candidates = (folder / "checkpoints" / "metrics.jsonl", folder / "metrics.jsonl")
     log = next((path for path in candidates if path.exists()), None)
     if log is None:
@@ -26,50 +112,31 @@ def run_events(config: Config, run: str) -> tuple[list[Event], str | None]:
     return events, f"{log}: skipped damaged line {damaged_line}" if damaged_line else None
 
 
-def training_cost(config: Config) -> tuple[list[str], list[str]]:
-    """One line per group of unfinished runs with the same corpus, architecture and recipe; and warnings."""
-    runs = planned_runs(config)
-    events, warnings = {}, []
-    for name in runs:
-        events[name], warning = run_events(config, name)
-        warnings += [warning] if warning else []
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for name, planned in runs.items():
-        if not Path(config["results"], "train", name, "final.pt").exists():
-            run = planned.run
-            groups.setdefault((run.corpus, run.architecture, run.recipe), []).append(name)
-    lines = []
-    for (corpus, architecture, recipe), names in sorted(groups.items()):
-        same_model = [events[name] for name in runs if runs[name].run.architecture == architecture]
-        rate = _samples_per_second_and_process(same_model)
-        seen = sum(max((event.get("samples_seen", 0) for event in events[name]), default=0) for name in names)
-        lines.append(_cost_line(config, corpus, architecture, recipe, len(names), int(seen), rate))
-    return lines, warnings
-
-
 def _samples_per_second_and_process(logs: list[list[Event]]) -> float | None:
     """The median throughput per process in the logs, or None where no step has been logged."""
     rates = [rate for events in logs for rate in rates_per_process(events)]
     return median(rates) if rates else None
 
 
-def _cost_line(
-    config: Config, corpus: str, architecture: str, recipe: str, runs: int, seen: int, rate: float | None
-) -> str:
-    epochs, processes = config["recipes"][recipe]["epochs"], config["train"]["processes"]
-    line = f"{runs} × {corpus} {architecture}, {epochs} epochs"
-    manifest = Path(config["results"], "shards", corpus, "train", "shards.json")
+def _cost_line(config: Config, group: _Group, unfinished: list[list[Event]], rate: float | None) -> str:
+    count = len(unfinished)
+    kind = f"trials of search {group.search}" if group.search else f"recipe {group.recipe}"
+    line = f"{count} × {group.corpus} {group.architecture}, {kind}, {group.epochs} epochs"
+    manifest = Path(config["results"], "shards", group.corpus, "train", "shards.json")
     if not manifest.exists():
         return f"{line}: number of pairs unknown until the corpus is packed"
-    pairs = epochs * json.loads(manifest.read_text())["samples"]
-    line += f": {pairs:,} pairs per run"
+    pairs = group.epochs * json.loads(manifest.read_text())["samples"]
+    samples_seen = (max((event.get("samples_seen", 0) for event in run), default=0) for run in unfinished)
+    seen = int(sum(samples_seen))
+    line += f": {pairs:,} pairs each"
     if seen:
-        line += f", {seen:,} trained over all runs"
+        line += f", {seen:,} trained so far"
     if rate is None:
-        return f"{line}; time unknown, because no run of {architecture} has been measured"
-    hours_per_run = pairs / rate / 3600 / processes
-    remaining = max(0, runs * pairs - seen) / rate / 3600
+        return f"{line}; time unknown, because no run of {group.architecture} has been measured"
+    hours = pairs / rate / 3600 / group.processes
+    remaining = max(0, count * pairs - seen) / rate / 3600
+    unit = "process" if group.processes == 1 else "processes"
     return (
-        f"{line}, {hours_per_run:,.2f} h per run with {processes} processes; "
+        f"{line}, {hours:,.2f} h each with {group.processes} {unit}; "
         f"{remaining:,.1f} GPU-hours remaining (one GPU per process)"
     )

@@ -284,3 +284,13 @@ def test_objectives_with_different_recipes_are_paired_by_seed(tmp_path: Path) ->
     ) in late
     long = pd.read_csv(csvs["ablation"])
     assert dict(zip(long.objective, long.recipe, strict=True)) == recipes
+
+
+def test_the_summary_lists_the_families_of_decided_claims(claims: Callable) -> None:
+    _, text = claims(TRUE, seeds=7)
+    assert "- Supported: Zero-shot accuracy, mean over the test sets (1 of 1); Zero-shot " in text
+    assert "Uniformity (4 of 4)" in text
+    assert "- Contradicted: none.\n\n## " in text
+    opposite = {metric: tuple(reversed(numbers)) for metric, numbers in TRUE.items()}
+    _, text = claims(opposite, seeds=7)
+    assert "- Contradicted: Zero-shot accuracy, mean over the test sets (1 of 1); " in text

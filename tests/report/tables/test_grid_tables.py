@@ -362,3 +362,29 @@ def test_file_that_is_not_a_result_is_an_error_that_names_it(
 def test_results_of_another_protocol_make_no_table(table: Callable, tmp_path: Path, capfd) -> None:
     table("retrieval", accuracies(tmp_path), status=2)
     assert "no input file belongs to the table retrieval" in capfd.readouterr().err
+
+
+def test_two_seeds_have_ranges_and_no_test(table: Callable, tmp_path: Path) -> None:
+    paths = [path for path in accuracies(tmp_path) if path.parents[2].name[-1] in "12"]
+    _, text = table("zeroshot", paths)
+    assert "| CLOOB | published (difference) | CLOOB − CLIP (range) | Chance |" in text
+    assert (
+        "| Birdsnap | 2.05 (2.00 to 2.10) | 2.26 ± 0.20 (−0.21) | **3.15 (3.00 to 3.30)** "
+        "| 3.06 ± 0.30 (+0.09) | +1.10 (+1.00 to +1.20) | 0.20 |"
+    ) in text
+    assert "pairs of seeds that differ" not in text
+
+
+def test_single_run_has_an_interval_of_seed_and_images_next_to_runs_with_several_seeds(
+    table: Callable, tmp_path: Path
+) -> None:
+    single = write_result(tmp_path, run_of("clip", 1, "yfcc15m"), 28, "zeroshot", "birdsnap", accuracy=0.218)
+    content = json.loads(single.read_text())
+    single.write_text(json.dumps(content | {"intervals": {"accuracy": [0.2, 0.236]}}))
+    long, text = table("zeroshot", [*accuracies(tmp_path), single])
+    [line] = [line for line in text.split("## YFCC")[1].splitlines() if line.startswith("| Birdsnap")]
+    # On the logit scale, the seeds of both objectives deviate by 0.0735 and 0.0858 (pooled 0.0799), and the
+    # images by 0.0539: √(0.0799² + 0.0539²) = 0.0964, times t = 2.11 of 16.9 degrees of freedom.
+    assert line.startswith("| Birdsnap | 21.80 [18.53, 25.46] | 21.8 (0.00) |")
+    ends = long[(long.corpus == "yfcc15m") & long.statistic.isin(["ci_low", "ci_high"])]
+    assert list(ends.value.round(4)) == [0.1853, 0.2546]

@@ -19,6 +19,9 @@ async (width) => {
       problems.push(`${element.scrollWidth} pixels in ${element.clientWidth}: ${name(element)}`);
     }
   }
+  for (const element of document.querySelectorAll(".system-message")) {
+    problems.push(`error of reStructuredText: ${element.textContent.trim().replace(/\s+/g, " ").slice(0, 100)}`);
+  }
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
   for (const image of document.images) {
     const source = image.currentSrc || image.src;

@@ -24,7 +24,7 @@ _WIDTHS = (20, 26, 32, 38, 44, 50, 56, 62, 70, 80, 1000)
 _CHARACTER = 0.56  # rem; a digit of the widest common sans-serif font at the size of tables
 _PADDING = 0.8  # rem; of both sides of a cell
 _SENTENCE = 36  # characters; longer texts are shown without the name of their column if rows are lists
-_MIN_TEXT = 18  # characters that a column of texts should have in a line
+_MIN_TEXT = 20  # characters that a column of texts should have in a line
 _DESKTOP = 56.0  # rem; beside the menu of the report in a window of 1280 pixels
 _LONG_WORD = 26  # characters; longer words may break anywhere
 
@@ -51,7 +51,7 @@ def markdown_to_html(text: str) -> str:
     converter.parser.blockprocessors.deregister("reference")
     converter.preprocessors.deregister("html_block")
     # After the inline patterns (priority 20), before the prettifier (10).
-    converter.treeprocessors.register(_ResponsiveTables(converter), "responsive_tables", 15)
+    converter.treeprocessors.register(_Classes(converter), "classes", 15)
     return converter.convert(text)
 
 
@@ -69,10 +69,12 @@ def _page() -> Template:
     return environment.get_template("page.html.jinja")
 
 
-class _ResponsiveTables(Treeprocessor):
-    """Give each table the class of its width, and each cell the name of its column."""
+class _Classes(Treeprocessor):
+    """Give each table the class of its width, each cell the name of its column, and the summary its class."""
 
     def run(self, root: Element) -> None:
+        if [element.tag for element in root[:2]] == ["h1", "ul"]:
+            root[1].set("class", "summary")
         for table in root.iter("table"):
             header = [_text(cell) for cell in table.iter("th")]
             for cell in table.iter("th"):

@@ -15,7 +15,7 @@ from cloob.report.render.document import Cell, Document, Heading, Section
 from cloob.report.render.numbers import MISSING, footnote_mark, probability
 from cloob.report.render.text import Code, Prose, code_list
 from cloob.report.stats.significance import LEVEL
-from cloob.report.tables.findings import effect, finding
+from cloob.report.tables.findings import decided, effect, finding, main_claim
 from cloob.report.tables.grid import MEAN, Grid
 from cloob.report.tables.grid_section import decidable, not_in_grid
 from cloob.report.tables.hypotheses import FAMILIES, Hypothesis
@@ -57,16 +57,19 @@ _REMARKS = [
 def build(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """A section per corpus, architecture and epoch that has or expects a result, a row per hypothesis."""
     results = load_results(inputs)
-    sections, records, findings = [], [], []
+    sections, records, tested, findings = [], [], [], {}
     for group, values, missing in results.groups((*PROTOCOLS, "train")):
         grid = Grid(group, values, missing, [], None, objectives=list(OBJECTIVES))
         claims = tested_claims(grid)
+        tested += claims
         records += [group.identity | _record(claim) for claim in claims]
         title = results.title(group)
-        # A tuple: titles from the configuration may have any characters.
-        findings.append((finding(title, claims),))
+        findings[finding(title, claims)] = main_claim(claims) is not None
         sections.append(_section(title, grid, claims, results.recipe_remark(group)))
-    document = Document("The claims of the paper", sections, _REMARKS, findings)
+    # Epochs without zero-shot results only if there are no others. As tuples, because titles from the
+    # configuration may have any characters.
+    found = [(text,) for text, has_main in findings.items() if has_main or not any(findings.values())]
+    document = Document("The claims of the paper", sections, _REMARKS, [*found, *decided(tested)])
     return document, pd.DataFrame(records, columns=_COLUMNS)
 
 

@@ -7,7 +7,7 @@ from cloob.report.names import CLIP, CLOOB, OBJECTIVE_TITLES
 from cloob.report.render.document import Cell, Section
 from cloob.report.render.numbers import MISSING, footnote_mark, interval, mean_std, number, probability
 from cloob.report.render.text import Code, Prose, code_list
-from cloob.report.stats.intervals import INTERVAL
+from cloob.report.stats.intervals import INTERVAL, RANGE
 from cloob.report.stats.significance import LEVEL, max_family
 from cloob.report.tables.grid import MEAN, Grid, Row
 
@@ -37,14 +37,17 @@ def grid_section(
         if not has_published_rows and any(grid.published(row, objective) for row in grid.rows)
     }
     has_comparison = verdicts is None and {CLOOB, CLIP} <= set(objectives)
-    pairs = max((grid.comparison(row).differing for row in grid.all_rows), default=0)
-    has_tests = has_comparison and pairs > 1
+    comparisons = [grid.comparison(row) for row in grid.all_rows]
+    pairs = max((comparison.differing for comparison in comparisons), default=0)
+    kinds = {comparison.kind for comparison in comparisons}
+    has_tests = has_comparison and INTERVAL in kinds
     header = [first_header]
     for objective in objectives:
         header.append(OBJECTIVE_TITLES[objective])
         header += [_PUBLISHED] if objective in published_columns else []
     difference = f"{OBJECTIVE_TITLES[CLOOB]} − {OBJECTIVE_TITLES[CLIP]}"
-    header += [f"{difference} [95% CI]" if has_tests else difference] if has_comparison else []
+    shown = " [95% CI]" if has_tests else " (range)" if RANGE in kinds else ""
+    header += [difference + shown] if has_comparison else []
     header += ["p (two-sided, Holm)"] if has_tests else []
     header += ["Chance"] if chance else []
     header += ["Verdicts"] if verdicts is not None else []

@@ -1,0 +1,37 @@
+# Hyperparameter search: the trials of every objective are ranked on validation pairs; runs use the winners.
+
+
+# A trial is trained like a run, but its only output is its log, also if the loss diverges.
+use rule train as trial with:
+    input:
+        unpack(lambda wildcards: search.trial_inputs(config, wildcards.search)),
+    output:
+        metrics="<results>/search/{search}/{objective}/{trial}/metrics.jsonl",
+    log:
+        "<results>/logs/search/{search}_{objective}_{trial}.log",
+    threads: lambda wildcards: runs.num_cpus(config, search.trial_processes(config, wildcards.search))
+    params:
+        inputs=lambda wildcards, input: flags(dict(input.items())),
+        folder=subpath(output.metrics, parent=True),
+        flags=lambda wildcards: ["--trial", *search.trial_flags(config, **wildcards)],
+        processes=lambda wildcards: search.trial_processes(config, wildcards.search),
+        workers=config["train"]["workers"],
+
+
+# The recipe is an input of the runs that use the search: they train again if the choice changes.
+rule select:
+    input:
+        lambda wildcards: search.trial_logs(config, wildcards.search, wildcards.objective),
+    output:
+        recipe="<results>/search/{search}/{objective}.json",
+        ranking="<results>/search/{search}/{objective}_trials.json",
+    log:
+        "<results>/logs/search/{search}_{objective}_select.log",
+    localrule: True
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        flags=lambda wildcards: search.select_flags(config, wildcards.search, wildcards.objective),
+    shell:
+        "cloob search select --search={wildcards.search:q} --objective={wildcards.objective:q}"
+        " {params.flags:q} --recipe={output.recipe:q} --ranking={output.ranking:q} 2>&1 | tee {log:q}"
