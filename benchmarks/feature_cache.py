@@ -18,6 +18,7 @@ import sys, threading, time
 from pathlib import Path
 import torch
 from cloob.evaluate.features.cache import cached
+from cloob.evaluate.protocols.linear_probe import gather_rows
 
 def memory(*fields):
     status = Path("/proc/self/status").read_text()
@@ -47,8 +48,6 @@ threading.Thread(target=watch, daemon=True).start()
 start, cpu = time.perf_counter(), time.process_time()
 tensors = cached(folder, "set", {"of": "random features"}, compute)
 if task == "probing":
-    from cloob.evaluate.protocols.linear_probe import gather_rows
-
     mask = torch.rand(images) < 0.2
     parts = [(tensors["before"], torch.nonzero(selected)[:, 0]) for selected in (~mask, mask)]
     gathered = gather_rows(parts, torch.device("cpu"))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 1024
 """Rows that are processed at once: `isfinite` alone makes copies as large as its argument."""
 
 
