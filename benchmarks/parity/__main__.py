@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from benchmarks.parity.cases import CASES, SETTINGS, Case, Setting
 from benchmarks.parity.checkouts import AUTHORS, HOPFIELD, checked_commit
 from benchmarks.parity.history import History
 from benchmarks.parity.tables import conversion_table, evaluation_table, training_table
-from benchmarks.parity.worker import Job
+from benchmarks.parity.worker import Job, output
 from cloob.common.errors import InputError, user_message
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--authors", type=Path, required=True, help="checkout of ml-jku/cloob")
     parser.add_argument("--hopfield", type=Path, required=True, help="checkout of ml-jku/hopfield-layers")
     parser.add_argument("--any-commit", action="store_true", help="accept other commits and local changes")
-    parser.add_argument("--steps", type=int, default=100, help="training steps (default: 100)")
+    parser.add_argument("--steps", type=int, default=40, help="training steps (default: 40)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     return parser
 
@@ -53,12 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for repository, folder in ((AUTHORS, options.authors), (HOPFIELD, options.hopfield))
         ]
         with tempfile.TemporaryDirectory(prefix="cloob_parity_") as folder:
-            job = Job(
-                "", str(options.authors.resolve()), str(options.hopfield.resolve()), folder, options.steps
-            )
-            print(
-                f"ml-jku/cloob {commits[0]}, ml-jku/hopfield-layers {commits[1]}, torch {torch.__version__}"
-            )
+            authors, hopfield = (str(path.resolve()) for path in (options.authors, options.hopfield))
+            job = Job("", authors, hopfield, folder, options.steps)
+            versions = f"{AUTHORS.name} {commits[0]}, {HOPFIELD.name} {commits[1]}, torch {torch.__version__}"
+            print(versions, flush=True)
             for table in _run(job, options.parts):
                 print(f"\n{table}", flush=True)
     except (InputError, OSError) as error:
@@ -73,16 +72,13 @@ def _run(job: Job, parts: Sequence[str]) -> Iterator[str]:
     total = ("training" in parts) * (len(SETTINGS) + len(CASES)) + ("conversion" in parts) * 2
     with tqdm(total=total + ("evaluation" in parts), unit="run", disable=None) as progress:
         if "training" in parts:
-            histories: dict[Setting | Case, History] = {}
-            for setting in SETTINGS:
-                histories[setting] = _run_processes(
-                    replace(job, kind="theirs", setting=_key(setting)), progress
-                )
-            for case in CASES:
-                ours = replace(job, kind="ours", setting=_key(case.setting))
-                ours = replace(ours, decay_temperature=case.decay_temperature, equal_eps=case.equal_eps)
-                histories[case] = _run_processes(ours, progress)
-            yield training_table(histories, job.steps)
+            groups = sorted({setting.processes for setting in SETTINGS})
+            ranks = [(processes, rank) for processes in groups for rank in range(processes)]
+            for kind in ("theirs", "ours"):
+                jobs = [replace(job, kind=kind, processes=number, rank=rank) for number, rank in ranks]
+                _start_and_wait(jobs, progress)
+            runs: tuple[Setting | Case, ...] = (*SETTINGS, *CASES)
+            yield training_table({run: History.load(output(folder, run)) for run in runs}, job.steps)
         if "conversion" in parts:
             for kind in ("checkpoint", "conversion"):
                 _start_and_wait([replace(job, kind=kind)], progress)
@@ -92,41 +88,40 @@ def _run(job: Job, parts: Sequence[str]) -> Iterator[str]:
             yield evaluation_table(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
 
 
-def _key(setting: Setting) -> tuple[str, int, str]:
-    return setting.method, setting.processes, setting.precision
-
-
-def _run_processes(job: Job, progress: tqdm) -> History:
-    _start_and_wait([replace(job, rank=rank) for rank in range(job.case.setting.processes)], progress)
-    return History.load(job.output)
-
-
 def _start_and_wait(jobs: Sequence[Job], progress: tqdm) -> None:
-    """Run the processes of one run; the work folder keeps only their results."""
-    progress.set_description(
-        f"{jobs[0].kind} {jobs[0].case.name if jobs[0].kind in ('theirs', 'ours') else ''}"
-    )
+    """Run processes at the same time. Raises `InputError` as soon as one fails."""
+    progress.set_description(jobs[0].kind)
+    folder, before = Path(jobs[0].folder), progress.n
     # One thread per process on the CPU: the sums of a parallel reduction would depend on the machine.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    processes = []
-    logs = [Path(job.folder) / f"{job.output.stem}-{job.rank}.log" for job in jobs]
-    for job, log in zip(jobs, logs, strict=True):
-        command = [sys.executable, "-m", "benchmarks.parity.worker", json.dumps(asdict(job))]
-        with log.open("w") as output:
-            processes.append(
-                subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, env=environment)
-            )
+    processes = {}
     try:
-        statuses = [process.wait() for process in processes]
+        for job in jobs:
+            command = [sys.executable, "-m", "benchmarks.parity.worker", json.dumps(asdict(job))]
+            with (folder / f"{job.name}.log").open("w") as log:
+                process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+            processes[job] = process
+        while any(process.poll() is None for process in processes.values()):
+            _raise_if_failed(processes)
+            progress.update(before + len(list(folder.glob(f"{jobs[0].kind}-*.pt"))) - progress.n)
+            time.sleep(0.2)
+        _raise_if_failed(processes)
     finally:
-        for process in processes:
+        for process in processes.values():
             process.kill()
-    for job, log, status in zip(jobs, logs, statuses, strict=True):
-        if status:
-            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"]
-            raise InputError(f"{job.output.stem}, process {job.rank}: exit status {status}: {lines[-1]}")
-        shutil.rmtree(Path(job.folder) / f"{job.output.stem}-{job.rank}")
-    progress.update()
+            process.wait()
+    done = len(list(folder.glob(f"{jobs[0].kind}-*.pt"))) or 1
+    progress.update(before + done - progress.n)
+    for job in jobs:
+        shutil.rmtree(folder / job.name)  # their checkpoints
+
+
+def _raise_if_failed(processes: Mapping[Job, subprocess.Popen]) -> None:
+    for job, process in processes.items():
+        if process.returncode:
+            log = (Path(job.folder) / f"{job.name}.log").read_text(encoding="utf-8", errors="replace")
+            lines = log.strip().splitlines() or ["no message"]
+            raise InputError(f"{job.name} ended with status {process.returncode}: {lines[-1]}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import sys
 import types
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.parity.authors import Pair, add_model, import_authors, train_theirs
 from benchmarks.parity.batches import AUTHORS_CONFIG, MODEL, Batch, make_batches
-from benchmarks.parity.cases import BATCH_SIZE, Case, Setting
+from benchmarks.parity.cases import BATCH_SIZE, CASES, SETTINGS, Case, Setting
 from benchmarks.parity.history import History
 
 CHECKPOINT_MODEL, CHECKPOINT_BATCH, CHECKPOINT_STEPS = "RN50", 4, 2
@@ -29,38 +29,33 @@ class Job:
     folder: str
     """Existing folder for results; `theirs` and `ours` write NAME.pt there."""
     steps: int = 0
-    setting: tuple[str, int, str] = ("cloob", 1, "float64")
-    decay_temperature: bool = True
-    equal_eps: bool = True
+    processes: int = 1
+    """`theirs` and `ours` run all settings with this number of processes, one after the other."""
     rank: int = 0
 
     @property
-    def case(self) -> Case:
-        """The setting with our options."""
-        return Case(Setting(*self.setting), self.decay_temperature, self.equal_eps)
+    def name(self) -> str:
+        """The name of the log and of the private folder."""
+        return f"{self.kind}-{self.processes}-{self.rank}"
 
-    @property
-    def output(self) -> Path:
-        """The file that the job writes."""
-        name = self.case.setting.name if self.kind == "theirs" else self.case.name
-        return Path(self.folder) / f"{self.kind}-{name}.pt"
+
+def output(folder: Path, run: Setting | Case) -> Path:
+    """The file of the history of a run: theirs for a setting, ours for a case."""
+    return folder / f"{'theirs' if isinstance(run, Setting) else 'ours'}-{run.name}.pt"
 
 
 def main() -> None:
     """Run the job given as JSON."""
-    content = json.loads(sys.argv[1])
-    job = Job(**content | {"setting": tuple(content["setting"])})
+    job = Job(**json.loads(sys.argv[1]))
     torch.set_num_threads(1)
     folder = Path(job.folder)
-    private = folder / f"{job.output.stem}-{job.rank}"
+    private = folder / job.name
     private.mkdir()
     if job.kind in ("theirs", "ours"):
-        processes = job.case.setting.processes
-        rendezvous = f"file://{(folder / job.output.stem).resolve()}.rendezvous"
-        dist.init_process_group("gloo", init_method=rendezvous, rank=job.rank, world_size=processes)
-        history = _train(job, private)
-        if job.rank == 0:
-            history.save(job.output)
+        rendezvous = (folder / f"{job.kind}-{job.processes}.rendezvous").resolve()
+        method = f"file://{rendezvous}"
+        dist.init_process_group("gloo", init_method=method, rank=job.rank, world_size=job.processes)
+        (_train_theirs if job.kind == "theirs" else _train_ours)(job, folder)
         dist.barrier()
         dist.destroy_process_group()
     elif job.kind == "checkpoint":
@@ -76,20 +71,29 @@ def main() -> None:
         compare_evaluation(modules, folder)
 
 
-def _train(job: Job, private: Path) -> History:
-    batches = make_batches(job.steps, BATCH_SIZE)
-    setting = job.case.setting
-    if job.kind == "ours":
-        from benchmarks.parity.ours import train_ours
-
-        theirs = Job(**asdict(job) | {"kind": "theirs"}).output
-        return train_ours(batches, History.load(theirs).initial, job.case, job.rank)
-    modules = import_authors(Path(job.authors), Path(job.hopfield), private)
+def _train_theirs(job: Job, folder: Path) -> None:
+    modules = import_authors(Path(job.authors), Path(job.hopfield), folder / job.name)
     add_model(modules, MODEL, AUTHORS_CONFIG)
-    size = BATCH_SIZE // setting.processes
+    size = BATCH_SIZE // job.processes
     share = slice(job.rank * size, (job.rank + 1) * size)
+    batches = make_batches(job.steps, BATCH_SIZE)
     pairs = [_to_pair(modules, (pixels[share], captions[share])) for pixels, captions in batches]
-    return train_theirs(modules, MODEL, pairs, setting, private)
+    for setting in SETTINGS:
+        if setting.processes == job.processes:
+            history = train_theirs(modules, MODEL, pairs, setting, folder / job.name / setting.name)
+            if job.rank == 0:
+                history.save(output(folder, setting))
+
+
+def _train_ours(job: Job, folder: Path) -> None:
+    from benchmarks.parity.ours import train_ours
+
+    for case in CASES:
+        if case.setting.processes == job.processes:
+            initial = History.load(output(folder, case.setting)).initial
+            history = train_ours(make_batches(job.steps, BATCH_SIZE), initial, case, job.rank)
+            if job.rank == 0:
+                history.save(output(folder, case))
 
 
 def _to_pair(modules: types.SimpleNamespace, batch: Batch) -> Pair:

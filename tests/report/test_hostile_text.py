@@ -77,10 +77,17 @@ def converters() -> dict[str, Callable[[str], str]]:
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_markdown_table_shows_the_text_everywhere_without_tags(text: str, converter: str) -> None:
     page = Page(converters()[converter](to_markdown(document(text), text)))
-    right = ("style", "text-align: right;")
     allowed = {"h1", "h2", "table", "thead", "tbody", "tr", "td", "th", "strong", "ul", "li", "code", "p"}
-    assert page.tags <= {*((tag,) for tag in allowed), ("td", right), ("th", right)}
+    assert {tag for tag, *_ in page.tags} <= allowed
     shown = one_line(text)
+    for name, value in {attribute for _, *attributes in page.tags for attribute in attributes}:
+        if name == "class":
+            assert re.fullmatch(r"fits-\d+|(sentence|short|long)( (sentence|short|long))*", value)
+        else:
+            column = " ".join(value.split())
+            assert (name, column) in {
+                *(("style", "text-align: right;"), ("data-column", shown), ("data-column", "x"))
+            }
     cells = [block for block in page.blocks if block[0] in ("td", "th")]
     assert cells == [
         *(("th", shown), ("th", "x"), ("td", shown), ("td", f"{shown} [a]".strip())),
@@ -323,8 +330,10 @@ def check_table(markdown_path: Path) -> None:
         "td",
     }
     tags = Page(page.read_text(encoding="utf-8")).tags
-    assert {tag[0] for tag in tags} <= allowed | {"th", "strong", "ul", "li", "code", "p"}
-    assert {name for tag in tags for name, _ in tag[1:]} <= {"lang", "charset", "name", "content", "style"}
+    assert {tag[0] for tag in tags} <= allowed | {"main", "th", "strong", "ul", "li", "code", "p"}
+    assert {name for tag in tags for name, _ in tag[1:]} <= {
+        *("lang", "charset", "name", "content", "style", "class", "data-column", "colspan", "scope")
+    }
     tex = markdown_path.with_suffix(".tex").read_text(encoding="utf-8")
     code = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
     assert not re.findall(r"\\(?:input|frac|stop|end\{document)|(?<!\\)\$x|\^\^", code)

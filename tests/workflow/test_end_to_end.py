@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import sys
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from cloob.report.check.browser import CHROMIUM, Browser
 from cloob.report.check.pages import check_results
 from cloob.report.registry import figures, tables
+from tests.helpers.fork_server import forking_python
 from tests.helpers.repository import ROOT
 from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of
 
@@ -31,11 +33,18 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def pipeline(snakemake, awkward_checkout):
+def programs(tmp_path_factory):
+    """A folder for PATH with a `python -m cloob` that starts fast."""
+    with forking_python(tmp_path_factory.mktemp("programs")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(snakemake, awkward_checkout, programs):
     """Run `all` once; returns the output folder, the config's path, and a function that runs snakemake.
 
     The paths of checkout, config and output folder contain spaces, an apostrophe, an ampersand and
-    non-ASCII characters.
+    non-ASCII characters. torchrun starts the processes of training as usual; those of the jobs are forks.
     """
     results = awkward_checkout / "results of R&D's Zoë"
     demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
@@ -45,7 +54,8 @@ def pipeline(snakemake, awkward_checkout):
     def run(*arguments):
         return snakemake(
             *("--configfile", path, "--cores", 2, "--nolock", *arguments),
-            before=("cloob", "toy-data", "serve", "--config", str(path), "--"),
+            before=(sys.executable, "-m", "cloob", "toy-data", "serve", "--config", str(path), "--"),
+            programs=[programs],
             root=awkward_checkout,
         )
 
