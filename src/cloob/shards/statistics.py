@@ -27,8 +27,8 @@ def corpus_statistics(plan: Path) -> dict[str, Any]:
 
     `captions_above_context`: captions that CLIP's tokenizer truncates (`caption_tokens.exceeds_context`).
     `duplicates`: images in excess of the first with the same bytes. `reencoded`: images whose bytes differ
-    from the input. `without_perceptual_hash`: images that are compared by their bytes only. Needs about 24
-    bytes of memory per sample, because one column at a time is read.
+    from the input. `without_perceptual_hash`: images that are compared by their bytes only. One column at a
+    time is in memory; 57 bytes per sample were measured (benchmarks/README.md).
     """
     with pq.ParquetFile(plan) as file:
         samples = file.metadata.num_rows
