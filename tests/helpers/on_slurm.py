@@ -36,7 +36,7 @@ class Pipeline:
             "eval_epochs": EVALUATED_EPOCHS,
             "embedding_eval_epochs": [],
         }
-        content["runs"] = [row | {"objectives": ["cloob"]} for row in content["runs"][:1]]
+        content["runs"] = [row | {"objectives": ["cloob"], "processes": 2} for row in content["runs"][:1]]
         content["evaluate"]["testsets"] = ["gtsrb", "flowers102"]
         self.config.write_text(yaml.safe_dump(content))
         self.environment = slurm.environment | {

@@ -60,7 +60,7 @@ def test_a_second_run_has_nothing_to_do(pipeline):
 def test_training_on_one_gpu_gives_about_the_same_losses(pipeline, pipeline_copy):
     pipeline_copy.delete(f"train/{RUN}")
     content = yaml.safe_load(pipeline_copy.config.read_text())
-    content["train"]["processes"] = 1
+    content["runs"] = [row | {"processes": 1} for row in content["runs"]]
     pipeline_copy.config.write_text(yaml.safe_dump(content))
     # docs/cluster.md, "For one GPU".
     unset = dict.fromkeys(("launcher", "mpi", "tasks", "gres", "tasks_per_gpu", "slurm_extra"))

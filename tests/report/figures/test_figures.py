@@ -519,8 +519,9 @@ def test_bar_of_height_zero_is_visible_and_a_missing_one_is_not(small: Synthetic
     zero_line = next(line for line in axis.lines if list(line.get_ydata()) == [0, 0] and line is not zero)
     assert zero.get_zorder() > zero_line.get_zorder()
     x, y = axis.transData.transform((zero.get_xdata()[1], 0))
-    pixel = np.asarray(canvas.buffer_rgba())[-round(y) - 1, round(x) - 2, :3] / 255
-    assert pixel == pytest.approx(PALETTE["clip"], abs=0.15)
+    image = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    around = image[len(image) - round(y) - 3 : len(image) - round(y) + 3, round(x) - 3]
+    assert np.abs(around - PALETTE["clip"]).max(axis=1).min() < 0.15
 
 
 @pytest.mark.parametrize("name", ["zeroshot", "ajne", "effective_eigenvalues", "throughput"])
