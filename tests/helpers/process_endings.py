@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def communicate(process, timeout=END_SECONDS):
         seen.update(process_tree(process.pid))
         if time.monotonic() > end:
             for pid in seen:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             pytest.fail(f"still running after {timeout} seconds: {process.communicate()}")
         time.sleep(0.05)
     output = process.communicate()  # waits for all processes that have inherited its pipes
