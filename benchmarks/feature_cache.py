@@ -1,7 +1,8 @@
 """Peak memory of the feature cache: writing and reading features, and preparing them for a linear probe.
 
 Random features of two kinds (2,048 and 1,024 values per image, as RN50's before and after its projection),
-each task in a process of its own. Prints the peak of resident memory beyond that before the task, relative to
+each task in a process of its own: writing, reading, and selecting the training and validation images of one
+kind for the linear probe. Prints the peak of resident memory beyond that before the task, relative to
 the size of the features, with and without the pages of memory-mapped files, which the kernel can drop. To
 measure an older version of this project, run this script with its `src` on PYTHONPATH.
 """
@@ -17,6 +18,7 @@ import sys, threading, time
 from pathlib import Path
 import torch
 from cloob.evaluate.features.cache import cached
+from cloob.evaluate.protocols.linear_probe import gather_rows
 
 def memory(*fields):
     status = Path("/proc/self/status").read_text()
@@ -45,7 +47,10 @@ before = {"all": memory("VmRSS"), "without mapped files": memory("RssAnon")}
 threading.Thread(target=watch, daemon=True).start()
 start, cpu = time.perf_counter(), time.process_time()
 tensors = cached(folder, "set", {"of": "random features"}, compute)
-assert sum(tensor[-1].isfinite().all() for tensor in tensors.values()) == 2
+if task == "probing":
+    mask = torch.rand(images) < 0.2
+    parts = [(tensors["before"], torch.nonzero(selected)[:, 0]) for selected in (~mask, mask)]
+    gathered = gather_rows(parts, torch.device("cpu"))
 seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
 time.sleep(0.01)
 size = 4 * images * sum(widths.values())
@@ -64,7 +69,7 @@ def main() -> None:
     print("| task | peak ÷ size | without mapped files | seconds | CPU s |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for task in ("writing", "reading"):
+        for task in ("writing", "reading", "probing"):
             arguments = [sys.executable, "-c", _TASK, folder, task, str(options.images)]
             completed = subprocess.run(arguments, capture_output=True, text=True, check=True)
             peak, anonymous, seconds, cpu = map(float, completed.stdout.split())

@@ -43,11 +43,14 @@ def write_plan(path: Path, rows: int) -> None:
     with pq.ParquetWriter(path, VALIDATION_SCHEMA, compression="zstd") as writer:
         for start in range(0, rows, _ROWS_PER_GROUP):
             count = min(_ROWS_PER_GROUP, rows - start)
-            digests = [generator.bytes(32).hex() for _ in range(count)]
+            text, octets = generator.bytes(32 * count).hex(), generator.bytes(32 * count)
+            digests = [text[position : position + 64] for position in range(0, 64 * count, 64)]
             digests[count - count // 100 :] = digests[: count // 100]
-            hashes = [generator.bytes(32) for _ in range(count - 1)] + [None]
+            hashes = [octets[position : position + 32] for position in range(0, 32 * (count - 1), 32)] + [
+                None
+            ]
             columns = {
-                "uid": [f"{number:016x}" for number in range(start, start + count)],
+                "uid": np.arange(start, start + count).astype(str),
                 "sha256": digests,
                 "width": generator.integers(64, 513, count),
                 "height": generator.integers(64, 513, count),

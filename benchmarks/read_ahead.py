@@ -224,7 +224,7 @@ def main() -> None:
                 waits = np.diff(node.run(), prepend=-step_seconds) - step_seconds
                 print(
                     f"| {corpus} | {rate:g} | {'read ahead' if reads_ahead else 'on demand'} "
-                    f"| {waits[start_up:].mean() / step_seconds:.1%} | {waits[start_up:].max():.2f} "
+                    f"| {max(0, waits[start_up:].mean()) / step_seconds:.1%} | {waits[start_up:].max():.2f} "
                     f"| {waits[:start_up].sum():.1f} | {file_system.blocks_read / used:.2f} |",
                     flush=True,
                 )

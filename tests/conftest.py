@@ -1,29 +1,34 @@
 """Tiers of the tests: everything, or without the marker `integration` (`make test-fast`)."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: one thread per process, as in `make test`.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
 # Files whose tests train models, start Snakemake, linters or downloads, or need large models or much memory.
 # In this order they run first: the longest must not start last.
 INTEGRATION = (
     "slurm/test_pipeline.py",
-    "train/test_runs.py",
-    "train/test_resume.py",
-    "train/test_graceful_stop.py",
-    "workflow/test_end_to_end.py",
     "train/test_failures.py",
-    "train/test_rendezvous.py",
-    "train/test_invalid_runs.py",
-    "train/test_local_copy_runs.py",
+    "workflow/test_end_to_end.py",
     "models/test_released.py",
+    "report/figures/test_figures.py",
+    "train/test_resume.py",
+    "train/test_runs.py",
+    "train/test_invalid_runs.py",
+    "train/test_graceful_stop.py",
+    "train/test_rendezvous.py",
+    "docs/test_extending.py",
+    "train/test_local_copy_runs.py",
     "download/fetch/test_hostile_servers.py",
     "download/fetch/test_part.py",
     "download/fetch/test_kill.py",
     "report/test_hostile_text.py",
-    "report/figures/test_figures.py",
     "workflow/test_sources.py",
     "workflow/test_released.py",
     "workflow/test_hostile_report.py",
@@ -37,6 +42,7 @@ INTEGRATION = (
     "objectives/test_distributed.py",
     "shards/test_shuffle.py",
     "train/test_start.py",
+    "docs/test_using_models.py",
     "slurm/test_faults.py",
 )
 

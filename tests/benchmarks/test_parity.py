@@ -1,5 +1,6 @@
 """The comparison with the authors' code: what runs without their code, and all of it if they are given."""
 
+import math
 import os
 import re
 import subprocess
@@ -11,9 +12,13 @@ import pytest
 import torch
 
 from benchmarks.parity.__main__ import main
-from benchmarks.parity.cases import CASES, SETTINGS
+from benchmarks.parity.batches import OPEN_CLIP_CONFIG, make_batches
+from benchmarks.parity.cases import BATCH_SIZE, CASES, SETTINGS, Case, Setting
 from benchmarks.parity.history import History, difference
+from benchmarks.parity.ours import train_ours
 from benchmarks.parity.tables import training_table
+from cloob.models.clip import build_model
+from cloob.train.distributed import init_distributed
 from tests.helpers.repository import ROOT
 
 
@@ -66,6 +71,19 @@ def test_the_table_has_a_row_per_run_and_states_its_options() -> None:
     assert sum("decay_temperature false" in row for row in rows) == 1
     assert sum("adam_eps 1e-08" in row for row in rows) == 1
     assert all(row.count(" 0 |") == 5 for row in rows)
+
+
+def test_our_half_trains_on_the_batches_from_given_weights() -> None:
+    torch.manual_seed(0)
+    initial = build_model(OPEN_CLIP_CONFIG).double().state_dict()
+    case = Case(Setting("clip", 1, "float64"))
+    initial["logit_scale"].fill_(math.log(14.3))
+    with init_distributed():
+        history = train_ours(make_batches(3, BATCH_SIZE), initial, case, rank=0)
+    assert history.learning_rates == pytest.approx([0, 5e-5, 1e-4])
+    assert history.inv_temperatures[:2] == pytest.approx([14.3, 14.3])
+    assert not torch.equal(history.final["visual.conv1.weight"], initial["visual.conv1.weight"])
+    assert math.isfinite(history.losses[-1])
 
 
 def make_checkout(folder: Path, content: str) -> Path:

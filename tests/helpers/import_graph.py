@@ -69,7 +69,7 @@ def external_imports(paths: Iterable[Path], *, lazy: bool = True) -> set[str]:
         is_script = not (path.parent / "__init__.py").exists()
         siblings = {sibling.stem for sibling in path.parent.glob("*.py")} if is_script else set()
         names |= {name.split(".")[0] for name in imported_names(path, lazy=lazy)} - siblings
-    return names - set(sys.stdlib_module_names) - {"cloob", "tests"}
+    return names - set(sys.stdlib_module_names) - {"benchmarks", "cloob", "tests"}
 
 
 def import_chain(start: str, target: str) -> list[str] | None:

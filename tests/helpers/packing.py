@@ -1,5 +1,6 @@
 """Shortcuts for packing shards in tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,19 @@ def pack_source(
     out: Path,
     seed: int = 1,
     processes: int = 1,
-    validation: Path | None = None,
+    validation: Path | Sequence[Path] = (),
     policy: ImagePolicy = POLICY,
 ) -> Path:
     """Pack a source with ten samples per shard and return the manifest."""
     options = PackOptions(SAMPLES_PER_SHARD, seed, policy)
-    pack(source, out, out / "outcomes.csv", options, processes, [validation] if validation else [])
+    pack(
+        source,
+        out,
+        out / "outcomes.csv",
+        options,
+        processes,
+        [validation] if isinstance(validation, Path) else validation,
+    )
     return out / "shards.json"
 
 

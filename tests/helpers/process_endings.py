@@ -1,17 +1,13 @@
 """Run processes to their end and check that no child process survives."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import torch
-
-from cloob.__main__ import run
 
 END_SECONDS = 90  # within this time, a failed run has to exit on a busy machine
 
@@ -36,7 +32,8 @@ def communicate(process, timeout=END_SECONDS):
         seen.update(process_tree(process.pid))
         if time.monotonic() > end:
             for pid in seen:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             pytest.fail(f"still running after {timeout} seconds: {process.communicate()}")
         time.sleep(0.05)
     output = process.communicate()  # waits for all processes that have inherited its pipes
@@ -59,28 +56,11 @@ def start(arguments, **options):
     )
 
 
-def fork_cloob(arguments, errors, **variables):
-    """Run `cloob` in a fork of this process, which saves the imports; stderr goes to the file `errors`."""
-    arguments = arguments[arguments.index("cloob") :]
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(arguments, errors, variables))
-    process.start()
-    return process
-
-
-def _run(arguments, errors, variables):
-    os.environ.update({name: str(value) for name, value in variables.items()})
-    sys.argv = arguments
-    sys.stderr = errors.open("w")
-    os.dup2(sys.stderr.fileno(), 2)
-    torch.set_num_threads(1)  # the thread pool of the parent does not exist in a fork
-    run()
-
-
-def wait_for_input_error(process, errors):
-    """Wait for a process of `fork_cloob` to fail; returns its one-line error."""
-    process.join(END_SECONDS)
-    assert process.exitcode == 2, errors.read_text()
-    [line] = errors.read_text().splitlines()
+def input_error(process):
+    """The one-line error with which a process of `cloob` fails."""
+    _, errors = communicate(process)
+    assert process.returncode == 2, errors
+    [line] = errors.splitlines()
     return line
 
 

@@ -8,6 +8,7 @@ import open_clip
 import pytest
 
 from cloob.shards.caption_tokens import CONTEXT_LENGTH, exceeds_context
+from cloob.shards.captions import MAX_CHARACTERS, normalize_caption
 
 TOKENIZER = open_clip.SimpleTokenizer()
 # Texts that the tokenizer's cleaning lengthens most: entities, Unicode normalization, lower case.
@@ -50,9 +51,19 @@ def test_seventy_five_tokens_fit() -> None:
     assert exceeds_context("a " * 76)
 
 
-def test_counting_does_not_import_torch() -> None:
+def test_short_captions_are_counted_without_importing_torch() -> None:
     script = (
         "import sys; from cloob.shards.caption_tokens import exceeds_context; "
-        "assert exceeds_context('dog ' * 76); assert not {'torch', 'open_clip'} & sys.modules.keys()"
+        "assert not exceeds_context('a dog on a beach'); "
+        "assert not {'torch', 'open_clip'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("separator", ["", " "])
+def test_a_caption_of_ten_million_letters_is_classified_in_bounded_time(separator: str) -> None:
+    letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=2_000)
+    caption = normalize_caption(separator.join("".join(letters) for _ in range(5_000)))
+    assert exceeds_context(caption)
+    assert len(caption) <= MAX_CHARACTERS

@@ -32,6 +32,7 @@ from tests.helpers.scene_images import COPIES, scene_image
 from tests.helpers.webdataset_tars import write_tar
 
 UrlRow = tuple[str, bytes]
+LEDGER_COLUMNS = ("uid", "outcome", "duplicate_of", "duplicate_of_split")
 
 
 def pack_rows(folder: Path, rows: list[UrlRow], **options: Any) -> Path:
@@ -71,11 +72,28 @@ def test_ledger_names_the_validation_image_of_every_duplicate(tmp_path: Path, va
     ]
     manifest = pack_rows(tmp_path / "train", rows, validation=validation)
     ledger = pq.read_table(manifest.with_name("ledger.parquet")).to_pylist()
-    assert [(row["uid"], row["outcome"], row["duplicate_of"]) for row in ledger] == [
-        (uid(1), "kept", None),
-        (uid(2), "in_validation", uid(4)),
-        (uid(3), "near_duplicate_of_validation", uid(6)),
-        (uid(4), "empty_caption", None),
+    assert [tuple(row[name] for name in LEDGER_COLUMNS) for row in ledger] == [
+        (uid(1), "kept", None, None),
+        (uid(2), "in_validation", uid(4), "validation/shards"),
+        (uid(3), "near_duplicate_of_validation", uid(6), "validation/shards"),
+        (uid(4), "empty_caption", None, None),
+    ]
+
+
+def test_ledger_tells_images_of_several_validation_splits_with_the_same_key_apart(tmp_path: Path) -> None:
+    splits = [
+        pack_rows(tmp_path / name, [(f"{name} {number}", original(first + number)) for number in range(3)])
+        for name, first in (("cc3m", 0), ("mine", 50))
+    ]
+    copy = COPIES["jpeg 75"](scene_image(51))
+    rows = [("first", original(1)), ("second", original(51)), ("near", copy), ("other", original(100))]
+    manifest = pack_rows(tmp_path / "train", rows, validation=splits)
+    ledger = pq.read_table(manifest.with_name("ledger.parquet")).to_pylist()
+    assert [(row["duplicate_of"], row["duplicate_of_split"]) for row in ledger] == [
+        (uid(2), "cc3m/shards"),
+        (uid(2), "mine/shards"),
+        (uid(2), "mine/shards"),
+        (None, None),
     ]
 
 

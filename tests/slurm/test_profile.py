@@ -313,12 +313,17 @@ def test_train_must_request_one_gpu_per_process_of_the_config(profile, tmp_path:
     config = tmp_path / "runs.yaml"
     config.write_text("train: {processes: 8}")
     assert check_train_processes(default_profile, config) == (
-        f"train: tasks: 4, but train.processes in {config} is 8; set both to the number of GPUs per run"
+        f"train: tasks: 4, but the largest number of processes in {config} is 8; "
+        "set both to the number of GPUs per run"
     )
     two_gpus = profile("set-resources: {train: {gpu: 2}}")
-    assert "train: gres or gpu: 2, but train.processes" in check_train_processes(two_gpus, config)
+    assert "train: gres or gpu: 2, but the largest number" in check_train_processes(two_gpus, config)
     config.write_text("train: {processes: 2}")
     assert check_train_processes(two_gpus, config) is None
+    config.write_text("{train: {processes: 1}, runs: [{processes: 2}, {}], search: {old: null}}")
+    assert check_train_processes(two_gpus, config) is None
+    config.write_text("{train: {processes: 2}, runs: [{}], search: {lr: {processes: 4}}}")
+    assert "processes in " in check_train_processes(two_gpus, config)
     assert check_train_processes(two_gpus, tmp_path / "none.yaml") is None
     config.write_text("train: 3")
     with pytest.raises(InputError, match=r"runs\.yaml: cannot read train\.processes"):

@@ -4,11 +4,7 @@ import gc
 import multiprocessing
 import os
 import re
-import resource
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 
@@ -22,11 +18,13 @@ from cloob.train.recipe import Recipe, Run
 from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
 from tests.helpers import faulty_training
+from tests.helpers.faults import limit_file_size, limit_shared_memory, skip_shared_memory_check
 from tests.helpers.faulty_training import TARGETS
+from tests.helpers.forked import ForkedCloob
 from tests.helpers.process_endings import (
     END_SECONDS,
     communicate,
-    fork_cloob,
+    input_error,
     is_alive,
     last_line,
     process_tree,
@@ -34,9 +32,10 @@ from tests.helpers.process_endings import (
 )
 from tests.helpers.recipes import BASE
 from tests.helpers.training_runs import (
-    cloob_arguments,
-    launched_command,
+    launched_arguments,
     start_train,
+    torchrun_command,
+    train_arguments,
     train_command,
     wait_for_first_step,
 )
@@ -45,11 +44,9 @@ pytestmark = pytest.mark.timeout(300)
 RUN = Run(corpus="cc3m", objective="clip", architecture="tiny", recipe="test", seed=3)
 
 
-def with_fault(fault, command, processes=1):
-    """The command with an injected fault, in one process or started by torchrun."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    script = [faulty_training.__file__, *fault, "--", *cloob_arguments(command)]
-    return [sys.executable, *(torchrun if processes > 1 else []), *script]
+def torchrun_with_fault(fault, arguments):
+    """The command of a run in two processes of torchrun with an injected fault."""
+    return [*torchrun_command(processes=2), faulty_training.__file__, *fault, "--", *arguments]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -88,8 +85,8 @@ def test_no_loader_worker_survives_an_exception(
     ],
 )
 def test_a_failed_run_of_one_process_ends(shards, model, tmp_path, target, exception, status, message):
-    command = train_command(shards, model, tmp_path / "run", workers=2, minutes=0)
-    process = start(with_fault([target, exception], command))
+    arguments = train_arguments(shards, model, tmp_path / "run", workers=2, minutes=0)
+    process = ForkedCloob(arguments, before=[partial(faulty_training.install, target, exception)])
     _, errors = communicate(process)
     assert process.returncode == status
     assert last_line(errors).removeprefix("[rank0]: ").startswith(message)
@@ -97,8 +94,8 @@ def test_a_failed_run_of_one_process_ends(shards, model, tmp_path, target, excep
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_if_one_of_two_processes_fails_both_end(shards, model, tmp_path, rank):
-    command = train_command(shards, model, tmp_path / "run", workers=2)
-    process = start(with_fault(["step", "ValueError", rank], command, processes=2))
+    arguments = train_arguments(shards, model, tmp_path / "run", workers=2)
+    process = start(torchrun_with_fault(["step", "ValueError", rank], arguments))
     _, errors = communicate(process)
     assert process.returncode == 1
     assert "a fault in step" in errors
@@ -111,22 +108,20 @@ def test_if_one_of_two_processes_fails_both_end(shards, model, tmp_path, rank):
 def test_if_one_of_two_processes_fails_anywhere_both_end(shards, model, tmp_path, target, workers, rank):
     if (target, rank) == ("saving", "1"):
         pytest.skip("only the main process saves")
-    command = train_command(shards, model, tmp_path / "run", workers=workers, minutes=0)
-    process = start(with_fault([target, "ValueError", *([rank] if rank else [])], command, processes=2))
+    arguments = train_arguments(shards, model, tmp_path / "run", workers=workers, minutes=0)
+    process = start(torchrun_with_fault([target, "ValueError", *([rank] if rank else [])], arguments))
     _, errors = communicate(process)
     assert process.returncode == 1
     assert f"a fault in {target}" in errors
 
 
 def test_a_killed_loader_worker_ends_the_run_in_one_line(shards, model, tmp_path):
-    errors = tmp_path / "errors"
-    process = fork_cloob(train_command(shards, model, tmp_path / "run", epochs=4000, workers=2), errors)
-    wait_for_first_step(process, tmp_path / "run")
+    process = start_train(shards, model, tmp_path / "run", steps=1, epochs=4000, workers=2)
     os.kill(process_tree(process.pid)[-1], signal.SIGKILL)
-    process.join(END_SECONDS)
-    assert process.exitcode == 2
+    _, errors = communicate(process)
+    assert process.returncode == 2
     pattern = r"error: .*oader worker.* (is killed|exited unexpectedly).*use fewer workers"
-    assert re.search(pattern, last_line(errors.read_text()))
+    assert re.search(pattern, last_line(errors))
 
 
 def test_loader_workers_die_with_a_killed_run(shards, model, tmp_path):
@@ -150,7 +145,7 @@ def test_ctrl_c_ends_a_run_in_one_line(shards, model, tmp_path):
 
 def test_if_cloob_starts_torchrun_the_cause_is_the_last_line(shards, model, tmp_path):
     changes = {"learning_rate": 1e30, "warmup_steps": 0, "minutes": 0}
-    process = start(launched_command(shards, model, tmp_path / "run", **changes))
+    process = ForkedCloob(launched_arguments(shards, model, tmp_path / "run", **changes))
     _, errors = communicate(process)
     assert process.returncode == 2
     assert last_line(errors).startswith("cloob train: error: cc3m-cloob-tiny-test-seed3: a weight")
@@ -159,8 +154,8 @@ def test_if_cloob_starts_torchrun_the_cause_is_the_last_line(shards, model, tmp_
 
 
 def test_if_torchrun_is_started_manually_the_cause_is_repeated_below_its_report(shards, model, tmp_path):
-    command = train_command(shards, model, tmp_path / "run")
-    process = start(with_fault(["step", "ValueError"], command, processes=2))
+    arguments = train_arguments(shards, model, tmp_path / "run")
+    process = start(torchrun_with_fault(["step", "ValueError"], arguments))
     _, errors = communicate(process)
     assert process.returncode == 1
     assert "Root Cause" in errors
@@ -168,7 +163,7 @@ def test_if_torchrun_is_started_manually_the_cause_is_repeated_below_its_report(
 
 
 def test_a_killed_process_of_torchrun_is_named_in_the_last_line(shards, model, tmp_path):
-    process = start(launched_command(shards, model, tmp_path / "run", epochs=4000))
+    process = ForkedCloob(launched_arguments(shards, model, tmp_path / "run", epochs=4000))
     wait_for_first_step(process, tmp_path / "run")
     os.kill(process_tree(process.pid)[1], signal.SIGKILL)
     _, errors = communicate(process)
@@ -178,7 +173,7 @@ def test_a_killed_process_of_torchrun_is_named_in_the_last_line(shards, model, t
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_if_cloob_starts_torchrun_a_signal_stops_it_gracefully(shards, model, tmp_path, number):
-    process = start(launched_command(shards, model, tmp_path / "run", epochs=4000, workers=1))
+    process = ForkedCloob(launched_arguments(shards, model, tmp_path / "run", epochs=4000, workers=1))
     wait_for_first_step(process, tmp_path / "run")
     process.send_signal(number)
     communicate(process)
@@ -187,8 +182,8 @@ def test_if_cloob_starts_torchrun_a_signal_stops_it_gracefully(shards, model, tm
 
 
 def test_a_graceful_stop_that_cannot_save_is_an_error(shards, model, tmp_path):
-    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (400_000, 400_000))
-    process = start(launched_command(shards, model, tmp_path / "run", epochs=4000), preexec_fn=limit)
+    arguments = launched_arguments(shards, model, tmp_path / "run", epochs=4000)
+    process = ForkedCloob(arguments, before=[partial(limit_file_size, 400_000)])
     wait_for_first_step(process, tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     _, errors = communicate(process)
@@ -196,7 +191,11 @@ def test_a_graceful_stop_that_cannot_save_is_an_error(shards, model, tmp_path):
     assert re.search(r"cloob train: error: .*epoch_.*\.pt: File too large", last_line(errors))
 
 
-@pytest.mark.parametrize("make_command", [launched_command, partial(train_command, processes=2)])
+@pytest.mark.parametrize(
+    "make_command",
+    [partial(train_command, options=["--processes=2"]), partial(train_command, processes=2)],
+    ids=["started by cloob", "started manually"],
+)
 def test_processes_die_with_a_torchrun_killed_during_their_imports(shards, model, tmp_path, make_command):
     process = start(make_command(shards, model, tmp_path / "run"))
     while len(process_tree(process.pid)) < 3:
@@ -235,40 +234,21 @@ def test_a_log_that_cannot_be_completed_leaves_no_final_checkpoint(shards, model
     assert not (tmp_path / "final.pt").exists() and not (tmp_path / "open_clip").exists()
 
 
-def with_shared_memory(command, size):
-    """The command in a mount namespace with a /dev/shm of this size."""
-    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh", *command]
-
-
-def can_mount():
-    done = subprocess.run(with_shared_memory(["true"], "1m"), capture_output=True, check=False)
-    return done.returncode == 0
-
-
-needs_mount = pytest.mark.skipif(
-    shutil.which("unshare") is None or not can_mount(), reason="mounting needs root"
-)
+needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
 @needs_mount
 def test_too_little_shared_memory_is_detected_at_the_start(shards, model, tmp_path):
-    command = train_command(shards, model, tmp_path / "run", workers=2)
-    process = start(with_shared_memory(command, "64k"))
-    _, errors = communicate(process)
-    assert process.returncode == 2
-    [line] = errors.splitlines()
-    assert "/dev/shm: 2 loader workers need" in line
+    arguments = train_arguments(shards, model, tmp_path / "run", workers=2)
+    process = ForkedCloob(arguments, before=[partial(limit_shared_memory, "64k")])
+    assert "/dev/shm: 2 loader workers need" in input_error(process)
 
 
 @needs_mount
 @pytest.mark.parametrize("size", ["24k", "60k", "80k"])  # too small for a semaphore, a batch, its second part
 def test_shared_memory_that_fills_up_during_the_run_ends_it(shards, model, tmp_path, size):
-    script = "from cloob.train import setup; setup.check_shared_memory = lambda *_: None\n"
-    script += "from cloob.__main__ import run; run()"
-    command = train_command(shards, model, tmp_path / "run", workers=2)
-    command = [sys.executable, "-c", script, *cloob_arguments(command)]
-    process = start(with_shared_memory(command, size))
+    arguments = train_arguments(shards, model, tmp_path / "run", workers=2)
+    process = ForkedCloob(arguments, before=[partial(limit_shared_memory, size), skip_shared_memory_check])
     _, errors = communicate(process)
     assert process.returncode == 2
     assert re.search("error: .*worker.*[Uu]se fewer workers", last_line(errors))

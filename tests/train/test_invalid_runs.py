@@ -2,18 +2,12 @@
 
 import re
 import shutil
-import sys
+from functools import partial
 
 import pytest
 
-from tests.helpers.training_runs import (
-    checkpoint_names,
-    cloob_arguments,
-    launched_command,
-    read_events,
-    run_command,
-    run_train,
-)
+from tests.helpers.faults import limit_file_size
+from tests.helpers.training_runs import checkpoint_names, read_events, run_train
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -69,10 +63,13 @@ def test_a_shard_changed_after_packing_ends_the_run_and_is_named(shards, model, 
     shutil.copytree(shards.parent, tmp_path / "shards")
     tar = tmp_path / "shards" / "000001.tar"
     tar.write_bytes(bytes(tar.stat().st_size))  # the same size, without any image
-    command = launched_command(
-        tmp_path / "shards" / "shards.json", model, tmp_path / "run", processes=processes, workers=1
+    done = run_train(
+        tmp_path / "shards" / "shards.json",
+        model,
+        tmp_path / "run",
+        workers=1,
+        options=[f"--processes={processes}"],
     )
-    done = run_command(command)
     assert done.returncode == 2
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"cloob train: error: {tar}: changed after packing: ")
@@ -97,18 +94,11 @@ def test_a_fraction_of_replaced_pairs_may_be_allowed(shards, model, tmp_path):
     assert 1 <= sum(step["replaced"] for step in read_events(tmp_path / "run", "step")) <= 3
 
 
-WITH_FILE_SIZE_LIMIT = """
-import resource
-from cloob.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-main()
-"""
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_full_disk_at_a_checkpoint_is_reported_in_the_last_line(shards, model, tmp_path, processes):
-    command = launched_command(shards, model, tmp_path / "run", processes=processes, minutes=0)
-    done = run_command([sys.executable, "-c", WITH_FILE_SIZE_LIMIT, *cloob_arguments(command)])
+    options = [f"--processes={processes}"]
+    limit = partial(limit_file_size, 200_000)
+    done = run_train(shards, model, tmp_path / "run", minutes=0, options=options, before=[limit])
     assert done.returncode == 2, done.stderr
     path = tmp_path / "run" / "checkpoints" / "epoch_0000_step_00000001.pt"
     assert done.stderr.splitlines()[-1].startswith(
@@ -139,7 +129,7 @@ def test_an_invalid_model_file_is_reported_in_one_line(shards, tmp_path, content
 
 
 def test_an_invalid_recipe_is_reported_once_for_all_processes(shards, model, tmp_path):
-    done = run_command(launched_command(shards, model, tmp_path / "run", processes=3))
+    done = run_train(shards, model, tmp_path / "run", options=["--processes=3"])
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert "recipe.micro_batch_size: 2 micro-batches of 4 pairs cannot be divided equally among 3" in line

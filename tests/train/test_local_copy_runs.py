@@ -8,9 +8,7 @@ import pytest
 from tests.helpers.training_runs import (
     assert_bit_identical,
     read_losses,
-    run_command,
     run_train,
-    train_command,
 )
 
 pytestmark = pytest.mark.timeout(300)
@@ -18,8 +16,9 @@ pytestmark = pytest.mark.timeout(300)
 
 def test_a_run_on_a_local_copy_is_bit_identical_and_deletes_the_copy(finished_run, shards, model, tmp_path):
     local_disk = tmp_path / "node"
-    command = train_command(shards, model, tmp_path / "run", options=["--node-local-dir=$NODE_DISK"])
-    done = run_command(command, env=os.environ | {"NODE_DISK": str(local_disk)})
+    environment = os.environ | {"NODE_DISK": str(local_disk)}
+    options = ["--node-local-dir=$NODE_DISK"]
+    done = run_train(shards, model, tmp_path / "run", options=options, environment=environment)
     assert done.returncode == 0, done.stderr
     assert "copying to the local disk" in done.stderr
     assert list(local_disk.iterdir()) == []
@@ -51,8 +50,7 @@ def test_a_local_copy_that_differs_from_the_manifest_is_rejected(shards, model, 
 
 def test_an_unset_variable_in_node_local_dir_is_reported_in_one_line(shards, model, tmp_path):
     options = ["--node-local-dir=$CLOOB_NO_SUCH_DISK"]
-    command = train_command(shards, model, tmp_path / "run", options=options)
-    done = run_command(command, cwd=tmp_path)
+    done = run_train(shards, model, tmp_path / "run", options=options, cwd=tmp_path)
     assert done.returncode == 2
     assert "$CLOOB_NO_SUCH_DISK is not set in this job on" in done.stderr.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

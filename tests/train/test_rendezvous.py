@@ -6,62 +6,55 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cloob.common.errors import InputError
 from cloob.train import distributed, rendezvous
-from tests.helpers.process_endings import communicate, fork_cloob, start, wait_for_input_error
+from tests.helpers.faults import die_in_init_process_group, shorten_rendezvous
+from tests.helpers.forked import ForkedCloob
+from tests.helpers.process_endings import communicate, input_error
 from tests.helpers.repository import ROOT
-from tests.helpers.training_runs import train_command, wait_for_first_step
+from tests.helpers.training_runs import (
+    free_port,
+    torchrun_variables,
+    train_arguments,
+    wait_for_first_step,
+)
 
 pytestmark = pytest.mark.timeout(300)
 DEFAULT_TIMEOUT = rendezvous._TIMEOUT
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def start_with(arguments, before=(), **variables):
+    """Start a process with these environment variables."""
+    variables = {name: str(value) for name, value in variables.items()}
+    return ForkedCloob(arguments, os.environ | variables, before=before)
 
 
-def torchrun_variables(rank, port, processes=2, **variables):
-    """The variables that torchrun sets for one of the processes of a run."""
-    torchrun = {"RANK": rank, "WORLD_SIZE": processes, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": processes}
-    return torchrun | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} | variables
-
-
-def start_rank(command, rank, port):
-    """Start one of the two processes of a run."""
-    variables = {name: str(value) for name, value in torchrun_variables(rank, port).items()}
-    return start(command, env=os.environ | variables)
-
-
-def error_of(command, tmp_path, **variables):
+def error_of(arguments, before=(), **variables):
     """The one-line error of a process with these environment variables."""
-    process = fork_cloob(command, tmp_path / "errors", **variables)
-    return wait_for_input_error(process, tmp_path / "errors")
+    return input_error(start_with(arguments, before, **variables))
 
 
-def errors_of_two_ranks(tmp_path, commands, variables_by_rank):
+def errors_of_two_ranks(arguments_by_rank, variables_by_rank):
     """The one-line errors of two processes that connect to each other."""
-    processes = [
-        (fork_cloob(command, errors, **variables), errors)
-        for rank, (command, variables) in enumerate(zip(commands, variables_by_rank, strict=True))
-        for errors in [tmp_path / f"errors{rank}"]
-    ]
-    return [wait_for_input_error(process, errors) for process, errors in processes]
+    pairs = zip(arguments_by_rank, variables_by_rank, strict=True)
+    processes = [start_with(arguments, **variables) for arguments, variables in pairs]
+    return [input_error(process) for process in processes]
 
 
 @pytest.mark.parametrize(
     "change", ["--seed=4", "--learning-rate=2e-3", "--folder=b", "--shards=c.json", "--validation=d.json"]
 )
 def test_processes_of_two_runs_at_the_same_port_all_end(shards, model, tmp_path, change):
-    port, command = free_port(), train_command(shards, model, tmp_path / "a")
+    port, arguments = free_port(), train_arguments(shards, model, tmp_path / "a")
     lines = errors_of_two_ranks(
-        tmp_path, (command, [*command, change]), [torchrun_variables(rank, port) for rank in range(2)]
+        (arguments, [*arguments, change]), [torchrun_variables(rank, port) for rank in range(2)]
     )
     for line in lines:
         assert "processes of two runs connected here" in line
@@ -74,20 +67,18 @@ def test_processes_of_two_runs_at_the_same_port_all_end(shards, model, tmp_path,
 )
 def test_processes_of_two_starts_of_the_same_run_do_not_mix(shards, model, tmp_path, name):
     # torchrun's own processes die with their parent, which is the test here.
-    port, command = free_port(), train_command(shards, model, tmp_path / "run")
+    port, arguments = free_port(), train_arguments(shards, model, tmp_path / "run")
     variables = [torchrun_variables(rank, port, **{name: f"1{rank}"}) for rank in range(2)]
-    for line in errors_of_two_ranks(tmp_path, (command, command), variables):
+    for line in errors_of_two_ranks((arguments, arguments), variables):
         assert "processes of two runs connected here" in line
 
 
 def test_a_duplicate_rank_is_rejected_and_the_run_continues(shards, model, tmp_path):
-    port, command = free_port(), train_command(shards, model, tmp_path / "run", epochs=4000)
-    processes = [start_rank(command, rank, port) for rank in range(2)]
+    port, arguments = free_port(), train_arguments(shards, model, tmp_path / "run", epochs=4000)
+    processes = [start_with(arguments, **torchrun_variables(rank, port)) for rank in range(2)]
     wait_for_first_step(processes[0], tmp_path / "run")
-    duplicate = start_rank(command, 1, port)
-    _, errors = communicate(duplicate)
-    assert duplicate.returncode == 2
-    assert "process 1 of another run is connected already" in errors
+    error = error_of(arguments, **torchrun_variables(1, port))
+    assert "process 1 of another run is connected already" in error
     for process in processes:
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
@@ -101,7 +92,7 @@ def test_a_port_in_use_is_reported_in_one_line(shards, model, tmp_path):
         server.bind(("", 0))
         server.listen()
         variables = torchrun_variables(0, server.getsockname()[1])
-        line = error_of(train_command(shards, model, tmp_path / "run"), tmp_path, **variables)
+        line = error_of(train_arguments(shards, model, tmp_path / "run"), **variables)
     assert re.fullmatch(r"cloob train: error: MASTER_PORT: .* \(Address already in use\); set another", line)
 
 
@@ -121,51 +112,40 @@ def test_a_port_in_use_is_reported_in_one_line(shards, model, tmp_path):
 )
 def test_an_invalid_variable_is_reported_at_once(shards, model, tmp_path, variable, value, message):
     variables = torchrun_variables(0, 29600, **{variable: value})
-    assert message in error_of(train_command(shards, model, tmp_path / "run"), tmp_path, **variables)
+    assert message in error_of(train_arguments(shards, model, tmp_path / "run"), **variables)
 
 
-@pytest.fixture
-def short_timeout(monkeypatch):
-    """A rendezvous times out after a second."""
-    monkeypatch.setattr(rendezvous, "_TIMEOUT", timedelta(seconds=1))
-
-
-def test_connecting_to_an_unresponsive_server_times_out(short_timeout, monkeypatch, shards, model, tmp_path):
-    monkeypatch.setattr(rendezvous, "_GRACE", timedelta(seconds=1))
+def test_connecting_to_an_unresponsive_server_times_out(shards, model, tmp_path):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         variables = torchrun_variables(1, silent.getsockname()[1])
-        line = error_of(train_command(shards, model, tmp_path / "run"), tmp_path, **variables)
+        arguments = train_arguments(shards, model, tmp_path / "run")
+        line = error_of(arguments, before=[shorten_rendezvous], **variables)
     assert "process 1 of 2 cannot connect to the others (no response)" in line
 
 
 def test_ctrl_c_ends_a_process_that_waits_for_the_others(shards, model, tmp_path):
-    errors = tmp_path / "errors"
-    command = train_command(shards, model, tmp_path / "run")
-    process = fork_cloob(command, errors, **torchrun_variables(0, free_port()))
-    process.join(1)
-    assert process.exitcode is None
-    os.kill(process.pid, signal.SIGINT)
-    process.join(10)
-    assert process.exitcode == 130
-    assert errors.read_text() == "cloob train: interrupted\n"
+    arguments = train_arguments(shards, model, tmp_path / "run")
+    process = start_with(arguments, **torchrun_variables(0, free_port()))
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert process.stderr == "cloob train: interrupted\n"
 
 
-def test_a_process_that_dies_during_startup_is_reported_by_the_others(
-    short_timeout, monkeypatch, shards, model, tmp_path
-):
-    monkeypatch.setattr(rendezvous, "_GRACE", timedelta(seconds=2))
-    port, command = free_port(), train_command(shards, model, tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(distributed.dist, "init_process_group", lambda *_, **__: os._exit(1))
-        dying = fork_cloob(command, tmp_path / "dying", **torchrun_variables(1, port))
-    line = error_of(command, tmp_path, **torchrun_variables(0, port))
+def test_a_process_that_dies_during_startup_is_reported_by_the_others(shards, model, tmp_path):
+    port, arguments = free_port(), train_arguments(shards, model, tmp_path / "run")
+    before = [partial(shorten_rendezvous, grace=2)]
+    dying = start_with(arguments, [*before, die_in_init_process_group], **torchrun_variables(1, port))
+    line = error_of(arguments, before, **torchrun_variables(0, port))
     assert "process 0 of 2 lost the connection to another process at startup" in line
-    dying.join()
+    assert dying.wait(60) == 1
 
 
-def test_waiting_for_a_process_that_never_starts_times_out(short_timeout, monkeypatch):
+def test_waiting_for_a_process_that_never_starts_times_out(monkeypatch):
+    monkeypatch.setattr(rendezvous, "_TIMEOUT", timedelta(seconds=1))
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
@@ -195,8 +175,7 @@ SLURM = {
 
 
 def test_a_missing_scontrol_is_reported_in_one_line(shards, model, tmp_path):
-    command = train_command(shards, model, tmp_path / "run")
-    line = error_of(command, tmp_path, **SLURM, PATH=tmp_path)
+    line = error_of(train_arguments(shards, model, tmp_path / "run"), **SLURM, PATH=tmp_path)
     assert re.fullmatch(r"cloob train: error: scontrol .*: No such file.*; set MASTER_ADDR.*", line)
 
 
@@ -205,7 +184,7 @@ def test_a_missing_variable_of_srun_is_reported_in_one_line(shards, model, tmp_p
     variables = {key: value for key, value in SLURM.items() if key != name} | {"PATH": tmp_path}
     if name != "SLURM_STEP_NODELIST":
         variables["MASTER_ADDR"] = "127.0.0.1"
-    line = error_of(train_command(shards, model, tmp_path / "run"), tmp_path, **variables)
+    line = error_of(train_arguments(shards, model, tmp_path / "run"), **variables)
     assert f"SLURM_STEP_NUM_TASKS is above 1, but {name} is not set; " in line
 
 

@@ -5,16 +5,20 @@ import random
 import shutil
 import signal
 import time
+from functools import partial
 
 import pytest
 
+from tests.helpers.faults import signal_after_steps
 from tests.helpers.process_endings import is_alive
 from tests.helpers.training_runs import (
     assert_bit_identical,
     assert_close,
     read_events,
     run_train,
+    start_torchrun,
     start_train,
+    train_arguments,
 )
 
 pytestmark = pytest.mark.timeout(300)
@@ -52,10 +56,9 @@ def test_a_killed_run_resumes_with_another_number_of_processes(
     float64_run, float64_recipe, shards, model, tmp_path, processes
 ):
     folder = tmp_path / "run"
-    killed = start_train(shards, model, folder, steps=20, processes=2, minutes=0, **float64_recipe)
-    killed.kill()
-    killed.wait(60)
-    time.sleep(1)  # its processes die with it, and release the lock
+    kill = partial(signal_after_steps, 8)
+    killed = run_train(shards, model, folder, processes=2, minutes=0, before=[kill], **float64_recipe)
+    assert killed.returncode == -signal.SIGKILL
     done = run_train(shards, model, folder, processes=processes, **float64_recipe)
     assert done.returncode == 0, done.stderr
     assert [start["processes"] for start in read_events(folder, "start")] == [2, processes]
@@ -65,16 +68,17 @@ def test_a_killed_run_resumes_with_another_number_of_processes(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_run_killed_ten_times_is_bit_identical(shards, model, tmp_path):
-    changes = {"processes": 2, "minutes": 0.001, "epochs": 300}
+    changes = {"minutes": 0.001, "epochs": 300}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run_train(shards, model, whole, **changes).returncode == 0
+    assert run_train(shards, model, whole, processes=2, **changes).returncode == 0
     generator = random.Random(0)
     for kill in range(10):
-        process = start_train(shards, model, killed, steps=(kill + 1) * 40, **changes)
+        arguments = train_arguments(shards, model, killed, **changes)
+        process = start_torchrun(arguments, killed, steps=(kill + 1) * 40)
         time.sleep(generator.uniform(0, 1))
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL
-    assert run_train(shards, model, killed, **changes).returncode == 0
+    assert run_train(shards, model, killed, processes=2, **changes).returncode == 0
     assert len(read_events(killed, "start")) > 5
     assert_bit_identical(whole, killed)
 
@@ -100,7 +104,8 @@ def test_a_folder_that_another_run_uses_is_rejected(shards, model, tmp_path):
 
 
 def test_processes_die_with_a_killed_torchrun(shards, model, tmp_path):
-    process = start_train(shards, model, tmp_path / "run", steps=1, epochs=400, processes=2)
+    arguments = train_arguments(shards, model, tmp_path / "run", epochs=400)
+    process = start_torchrun(arguments, tmp_path / "run", steps=1)
     with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:  # noqa: PTH123
         children = file.read().split()
     assert len(children) >= 2

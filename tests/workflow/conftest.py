@@ -12,14 +12,17 @@ from tests.helpers.repository import ROOT
 
 @pytest.fixture(scope="session")
 def snakemake():
-    """Run snakemake in the root of a checkout (by default this one); returns the finished process."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    """Run snakemake in the root of a checkout (by default this one); returns the finished process.
 
-    def run(*arguments, before=(), root=ROOT):
+    `before` is put before the command, `programs` are folders to put before PATH.
+    """
+    installed = [str(Path(sys.executable).parent), os.environ["PATH"]]
+
+    def run(*arguments, before=(), programs=(), root=ROOT):
         return subprocess.run(
             [*before, "snakemake", *map(str, arguments)],
             cwd=root,
-            env=environment,
+            env=os.environ | {"PATH": ":".join([*map(str, programs), *installed])},
             capture_output=True,
             text=True,
             check=False,

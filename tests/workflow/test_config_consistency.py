@@ -113,6 +113,23 @@ def test_a_downloaded_corpus_needs_a_request_rate():
     assert config_problems(corpora={"mine": {"title": "Mine", "train": {"shards": "data/mine"}}}) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        ({"header": False}, ["url_column", "caption_column"]),
+        ({"header": False, "url_column": 0, "caption_column": "text"}, ["caption_column"]),
+        ({"header": False, "url_column": 0, "caption_column": 1}, []),
+        ({"url_column": "link"}, []),
+        ({"header": False, "list": "a.parquet"}, []),
+        ({"header": False, "list": ["a.parquet", "b.csv.bz2"]}, ["url_column", "caption_column"]),
+    ],
+)
+def test_columns_of_a_url_list_without_a_header_are_given_by_number(options, keys):
+    split = {"reader": "url_list", "list": "a.tsv", "num_jobs": 1} | options
+    lines = config_problems(corpora={"web": {"title": "Web", "requests_per_second": 20, "train": split}})
+    assert [line.split(": ")[0] for line in lines] == [f"corpora.web.train.{key}" for key in keys]
+
+
 def test_null_removes_inherited_splits_options_test_sets_and_checkpoints():
     config = checked_config(
         corpora={

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import sys
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from cloob.report.check.browser import CHROMIUM, Browser
 from cloob.report.check.pages import check_results
 from cloob.report.registry import figures, tables
+from tests.helpers.fork_server import forking_python
 from tests.helpers.repository import ROOT
 from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of
 
@@ -30,22 +32,47 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def with_search(config):
+    """The recipes of the runs on cc3m are chosen among two settings per objective, one of which diverges."""
+    grid = {
+        "clip": {"learning_rate": [5e-4, 1e-3]},
+        "cloob": {"learning_rate": [5e-4, 1e30]},
+    }
+    search = {"corpus": "cc3m", "architecture": "RN_small", "recipe": "one_epoch", "seed": 0, "grid": grid}
+    one_epoch = config["recipes"]["cc3m_small"] | {
+        "epochs": 1,
+        "eval_epochs": [1],
+        "embedding_eval_epochs": [],
+    }
+    config["recipes"]["one_epoch"] = one_epoch
+    config["runs"][0]["search"] = "tiny"
+    return config | {"search": {"tiny": search}}
+
+
 @pytest.fixture(scope="module")
-def pipeline(snakemake, awkward_checkout):
+def programs(tmp_path_factory):
+    """A folder for PATH with a `python -m cloob` that starts fast."""
+    with forking_python(tmp_path_factory.mktemp("programs")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(snakemake, awkward_checkout, programs):
     """Run `all` once; returns the output folder, the config's path, and a function that runs snakemake.
 
     The paths of checkout, config and output folder contain spaces, an apostrophe, an ampersand and
-    non-ASCII characters.
+    non-ASCII characters. torchrun starts the processes of training as usual; those of the jobs are forks.
     """
     results = awkward_checkout / "results of R&D's Zoë"
     demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
     path = results.parent / "a tenth.yaml"
-    path.write_text(yaml.safe_dump(tenth_of(demo, str(results), free_port())))
+    path.write_text(yaml.safe_dump(with_search(tenth_of(demo, str(results), free_port()))))
 
     def run(*arguments):
         return snakemake(
             *("--configfile", path, "--cores", 2, "--nolock", *arguments),
-            before=("cloob", "toy-data", "serve", "--config", str(path), "--"),
+            before=(sys.executable, "-m", "cloob", "toy-data", "serve", "--config", str(path), "--"),
+            programs=[programs],
             root=awkward_checkout,
         )
 
@@ -101,6 +128,19 @@ def test_hardly_any_image_of_the_toy_dataset_is_a_near_duplicate_of_another(pipe
     assert len(overlap) == 2 * TESTSETS
     assert overlap.compared.sum() > 0.95 * overlap.images.sum()
     assert overlap.overlapping.sum() <= 3
+
+
+def test_runs_are_trained_with_the_recipes_that_the_search_chose(pipeline):
+    results, _, _ = pipeline
+    table = pd.read_csv(results / "tables" / "search.csv")
+    assert table.groupby("objective").size().to_dict() == {"clip": 2, "cloob": 2}
+    assert table[table.diverged].setting.tolist() == ["learning_rate 1e+30"]
+    assert not list(results.glob("search/*/*/*/*.pt"))
+    for objective in ("clip", "cloob"):
+        chosen = json.loads((results / "search" / "tiny" / f"{objective}.json").read_text())["recipe"]
+        log = results / "train" / f"cc3m-{objective}-RN_small-cc3m_small@tiny-seed1" / "metrics.jsonl"
+        recipe = json.loads(log.read_text().splitlines()[0])["recipe"]
+        assert recipe["learning_rate"] == chosen["learning_rate"] and recipe["epochs"] == 2
 
 
 def test_the_loss_is_finite_and_decreases(pipeline):

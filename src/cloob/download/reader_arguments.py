@@ -29,7 +29,7 @@ def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def reader_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of the chosen reader. Raises `InputError` for missing and unsupported options."""
+    """The keyword arguments of the chosen reader. Raises `InputError` for missing and unusable options."""
     reader = READERS[arguments.reader]
     options = {
         name.removeprefix("option_"): values
@@ -40,7 +40,10 @@ def reader_options(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--reader {reader.name} does not accept {', '.join(unsupported)}")
     if missing := [_flag(option) for option in reader.required if option not in options]:
         raise InputError(f"--reader {reader.name} requires {', '.join(missing)}")
-    return {option: _convert(reader, option, values) for option, values in options.items()}
+    converted = {option: _convert(reader, option, values) for option, values in options.items()}
+    for option, problem in reader.problems(converted):
+        raise InputError(f"{_flag(option)}: {problem}")
+    return converted
 
 
 def _convert(reader: Reader, option: str, texts: Sequence[str]) -> Any:

@@ -1,11 +1,7 @@
-"""Whether a caption has more tokens than a text encoder reads. Imports no torch."""
+"""Whether a caption has more tokens than a text encoder reads."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
-from types import ModuleType
 
 # Tokens that CLIP's text encoders read, among them the start-of-text and the end-of-text token.
 CONTEXT_LENGTH = 77
@@ -29,25 +25,8 @@ def exceeds_context(caption: str) -> bool:
 
 @cache
 def _encoder() -> Callable[[str], Sequence[int]]:
-    """A text -> its tokens, without start and end: open_clip's tokenizer.
+    """A text -> its tokens, without start and end: open_clip's tokenizer."""
+    import open_clip  # here, because it imports torch (two seconds), and few captions need to be tokenized
 
-    `import open_clip` would import torch in every process that packs (300 MB, two seconds). Its tokenizer
-    needs torch only to return tensors, so the module is loaded alone, with a placeholder for torch.
-    """
-    spec = importlib.util.find_spec("open_clip")
-    assert spec is not None and spec.origin is not None
-    path = Path(spec.origin).with_name("tokenizer.py")
-    spec = importlib.util.spec_from_file_location("cloob_open_clip_tokenizer", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    is_placeholder = "torch" not in sys.modules
-    if is_placeholder:
-        placeholder = ModuleType("torch")
-        vars(placeholder).update(Tensor=object, LongTensor=object)  # for its annotations
-        sys.modules["torch"] = placeholder
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        if is_placeholder:
-            del sys.modules["torch"]
-    return module.SimpleTokenizer().encode
+    encode: Callable[[str], Sequence[int]] = open_clip.SimpleTokenizer().encode
+    return encode

@@ -24,8 +24,9 @@ _NO_MATCH = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class HeldOutImages:
-    """Keys, SHA-256 and perceptual hashes (null: none) of the images of the validation splits."""
+    """Splits, keys, SHA-256 and perceptual hashes (null: none) of the images of the validation splits."""
 
+    split: pa.DictionaryArray
     key: pa.Array
     sha256: pa.Array
     perceptual_hash: pa.Array
@@ -33,13 +34,15 @@ class HeldOutImages:
 
 def read_held_out(manifests: Sequence[Path]) -> HeldOutImages:
     """The images of packed shards. Raises `InputError` if an index is missing or of an older version."""
-    tables = [
-        read_index(shard, manifest.parent / shard["name"], _COLUMNS)
-        for manifest in manifests
-        for shard in read_manifest(manifest)["shards"]
-    ]
-    table = pa.concat_tables([_COLUMNS.empty_table(), *tables])
-    return HeldOutImages(*(table[name].combine_chunks() for name in _COLUMNS.names))
+    tables, splits = [_COLUMNS.empty_table()], []
+    for number, manifest in enumerate(manifests):
+        for shard in read_manifest(manifest)["shards"]:
+            tables.append(read_index(shard, manifest.parent / shard["name"], _COLUMNS))
+            splits.append(np.full(len(tables[-1]), number, np.int32))
+    table = pa.concat_tables(tables)
+    names = ["/".join(manifest.absolute().parent.parts[-2:]) for manifest in manifests]
+    split = pa.DictionaryArray.from_arrays(np.concatenate([np.empty(0, np.int32), *splits]), names)
+    return HeldOutImages(split, *(table[name].combine_chunks() for name in _COLUMNS.names))
 
 
 def non_null_hashes(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,13 +57,14 @@ def exclude_held_out(
     """Yield the tables of `validate_images` in order, with the outcome of duplicates of held-out images set.
 
     in_validation: identical bytes; near_duplicate_of_validation: perceptual hashes that differ in at most
-    `max_distance` bits. The added column `duplicate_of` is the key of the held-out image, the nearest one if
-    there are several.
+    `max_distance` bits. The added columns are `duplicate_of`, the key of the held-out image, the nearest one
+    if there are several, and `duplicate_of_split`, the last two folders of its shards (`cc3m/validation`).
     """
     if held_out is None:
         for path in tables:
             table = _read(path)
-            yield table.append_column("duplicate_of", pa.nulls(len(table), pa.string()))
+            nulls = pa.nulls(len(table), pa.string())
+            yield table.append_column("duplicate_of", nulls).append_column("duplicate_of_split", nulls)
         return
     held_out_rows, held_out_hashes = non_null_hashes(held_out.perceptual_hash)
     tasks = [(path, held_out_hashes, max_distance) for path in tables]
@@ -113,4 +117,6 @@ def _mark_duplicates(
     no_match = pa.scalar(None, pa.int64())
     match = pc.if_else(is_exact, exact_match.cast(pa.int64()), pc.if_else(is_near, near_match, no_match))
     table = table.set_column(table.schema.get_field_index("outcome"), "outcome", outcome)
-    return table.append_column("duplicate_of", held_out.key.take(match.combine_chunks()))
+    match = match.combine_chunks()
+    table = table.append_column("duplicate_of", held_out.key.take(match))
+    return table.append_column("duplicate_of_split", held_out.split.take(match).cast(pa.string()))

@@ -26,7 +26,8 @@ LEDGER_SCHEMA = pa.schema(
         ("uid", pa.string()),
         ("outcome", pa.string()),
         ("sha256", pa.string()),
-        ("duplicate_of", pa.string()),  # key of the image of the validation split
+        ("duplicate_of", pa.string()),  # key of the image of a validation split
+        ("duplicate_of_split", pa.string()),  # that split: `cc3m/validation`
     ]
 )
 
@@ -36,8 +37,8 @@ def shuffle(
 ) -> Counter[str]:
     """Write the plan (one row group per shard) and the ledger (the outcome of every row); count outcomes.
 
-    `tables` have `num_rows` rows in total: `VALIDATION_SCHEMA` and the column `duplicate_of`. Raises
-    `InputError` if a row occurs twice.
+    `tables` have `num_rows` rows in total, and the columns of both schemas. Raises `InputError` if a row
+    occurs twice.
     """
     outcomes: Counter[str] = Counter()
     num_buckets = min(_MAX_BUCKETS, -(-num_rows // _ROWS_PER_BUCKET))

@@ -103,20 +103,27 @@ def _read_text(path: Path) -> str:
 
 
 def check_train_processes(profile: Profile, config: Path) -> str | None:
-    """Check that `train` requests one task and one GPU for each of the config's `train.processes`."""
+    """Check that `train` requests one task and one GPU per training process of the config.
+
+    That is `train.processes`, or the largest `processes` of the rows of `runs` and the searches: a run with
+    fewer processes leaves GPUs idle.
+    """
     requests = [request for request in profile.requests if request.rule == "train"]
     if not requests or not config.is_file():
         return None
     try:
-        processes = yaml.safe_load(_read_text(config))["train"]["processes"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        content = yaml.safe_load(_read_text(config))
+        default = content["train"]["processes"]
+        owners = [*(content.get("runs") or ()), *filter(None, (content.get("search") or {}).values())]
+        processes = max([owner.get("processes") or default for owner in owners] or [default])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise InputError(f"{config}: cannot read train.processes; set --config to another file") from None
     [train] = requests
     number, key = (train.tasks, "tasks") if train.tasks > 1 else (train.nodes * train.gpus, "gres or gpu")
     if number == processes:
         return None
     return (
-        f"train: {key}: {number}, but train.processes in {config} is {processes}; "
+        f"train: {key}: {number}, but the largest number of processes in {config} is {processes}; "
         "set both to the number of GPUs per run"
     )
 

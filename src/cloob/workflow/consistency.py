@@ -4,10 +4,17 @@ from collections import Counter
 from collections.abc import Iterator
 
 from cloob.common.errors import InputError
+from cloob.download.corpora.registry import READERS
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.models.config import ModelConfig, model_config
 from cloob.train.recipe import Recipe, recipe_problems
-from cloob.workflow.corpora import Split, configured_splits, existing_shards, needed_splits
+from cloob.workflow.corpora import (
+    Split,
+    configured_splits,
+    existing_shards,
+    needed_splits,
+    reader_options,
+)
 from cloob.workflow.evaluation import probed_testsets
 from cloob.workflow.runs import Config, expand_row, planned_runs, recipe_arguments
 from cloob.workflow.search import searches, validation_corpus
@@ -26,6 +33,7 @@ def inconsistencies(config: Config) -> Iterator[str]:
     if not undefined:
         yield from _repeated_runs(config)
         yield from _undefined_splits(config)
+    yield from _reader_problems(config)
     yield from _missing_request_rates(config)
     yield from _retrieval_set_problems(config)
     yield from _testset_problems(config)
@@ -130,6 +138,14 @@ def _undefined_splits(config: Config) -> Iterator[str]:
             else:
                 remedy += "; choose one as `corpus` of the runs and searches, or add the split"
             yield f"corpora.{split.corpus}: no {split.split} split; {remedy}"
+
+
+def _reader_problems(config: Config) -> Iterator[str]:
+    """The options of readers that do not fit together."""
+    for split, settings in configured_splits(config).items():
+        if not existing_shards(config, split):
+            for option, problem in READERS[settings["reader"]].problems(reader_options(config, split)):
+                yield f"corpora.{split.corpus}.{split.split}.{option}: {problem}"
 
 
 def _missing_request_rates(config: Config) -> Iterator[str]:

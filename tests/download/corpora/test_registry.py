@@ -71,6 +71,10 @@ def test_flags_are_converted_to_the_types_of_the_options(
             ["--reader=conceptual_captions", "--list=a", "--header=true", "--url-column=1"],
             "--reader conceptual_captions does not accept --header, --url-column",
         ),
+        (
+            ["--reader=url_list", "--list=a.tsv", "--header=false", "--url-column=0"],
+            "--caption-column: without a header a column is given by its number, from 0, not as 'caption'",
+        ),
         (["--reader=url_list", "--list=a", "--header=maybe"], "--header maybe: not one of true, false"),
         (["--reader=url_list", "--list=a", "--format=json"], "--format json: not one of tsv, csv, parquet"),
         (

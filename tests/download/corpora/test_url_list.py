@@ -112,10 +112,12 @@ def test_rows_of_several_files_are_numbered_consecutively_and_deduplicated(tmp_p
     assert counts == {"kept": 2, "not_http": 1, "duplicate_url": 1}
 
 
-def test_the_first_of_several_rows_with_a_url_is_kept_across_row_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rows_per_pass", [1000, 9])
+def test_the_first_of_several_rows_with_a_url_is_kept_across_row_groups_and_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_pass: int
 ) -> None:
     monkeypatch.setattr(url_collection, "ROWS_PER_GROUP", 7)
+    monkeypatch.setattr(url_collection, "_ROWS_PER_PASS", rows_per_pass)
     rows = [(f"http://a.example/{number * number % 37}.jpg", f"photo {number}") for number in range(100)]
     path = written(tmp_path / "list.tsv", "".join(f"{url}\t{caption}\n" for url, caption in rows))
     kept, counts = read(path, header=False, url_column=0, caption_column=1)

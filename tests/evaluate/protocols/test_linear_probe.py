@@ -21,7 +21,7 @@ from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.probe import selection
 from cloob.evaluate.probe.path import fit_path
 from cloob.evaluate.probe.selection import fit_probe
-from cloob.evaluate.protocols.linear_probe import l2_sweep, validation_mask
+from cloob.evaluate.protocols.linear_probe import gather_rows, l2_sweep, validation_mask
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_spec
 
@@ -227,19 +227,25 @@ def test_missing_training_images_are_reported(
     assert message in capfd.readouterr().err
 
 
+def test_rows_of_several_tensors_are_gathered_in_order() -> None:
+    first, second = torch.randn(9000, 3), torch.randn(50, 3)
+    indices = torch.arange(8999, -1, -2)
+    rows = gather_rows([(first, indices), (second, torch.arange(50))], torch.device("cpu"))
+    assert torch.equal(rows, torch.cat([first[indices], second]))
+
+
 def test_non_finite_features_are_rejected() -> None:
-    train, labels = torch.randn(20, 4), torch.arange(20) % 3
-    train[7, 2] = torch.nan
+    features, labels = torch.randn(26, 4), torch.arange(26) % 3
+    features[7, 2] = torch.nan
     with pytest.raises(InputError, match="not finite"):
-        fit_probe((train, labels), (torch.randn(6, 4), torch.arange(6) % 3), 3, [1.0], "a set")
+        fit_probe((features, labels), 20, 3, [1.0], "a set")
 
 
 def test_refit_includes_classes_with_validation_images_only() -> None:
     # Three blobs; the third has validation images only.
     centers = torch.eye(3) * 10
-    labels = torch.arange(40) % 2
-    validation = torch.arange(12) % 3
-    probe = fit_probe((centers[labels], labels), (centers[validation], validation), 3, [1.0, 0.1], "blobs")
+    labels = torch.cat([torch.arange(40) % 2, torch.arange(12) % 3])
+    probe = fit_probe((centers[labels], labels), 40, 3, [1.0, 0.1], "blobs")
     assert [point["accuracy"] for point in probe.sweep] == [pytest.approx(8 / 12)] * 2
     assert probe.fit.l2_strength == 1.0  # the strongest of equally good ones
     assert probe.absent_classes == 0
@@ -250,8 +256,8 @@ def test_fits_that_did_not_converge_are_reported(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selection, "fit_path", partial(fit_path, max_iterations=0))
-    images = (torch.randn(90, 5, generator=torch.Generator().manual_seed(0)), torch.arange(90) % 3)
-    assert not fit_probe(images, images, 3, [1e-3], "one color").converged
+    features = torch.randn(90, 5, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    assert not fit_probe((features, torch.arange(180) % 3), 90, 3, [1e-3], "one color").converged
     assert "warning: one color: not all fits converged" in capsys.readouterr().out
 
 
@@ -305,8 +311,8 @@ def test_every_prediction_equals_scikit_learns(
 ) -> None:
     features, labels = mixture(images + 6149, width, classes)
     half, test = images // 2, features[images:]
-    splits = (features[:half], labels[:half]), (features[half:images], labels[half:images])
-    logits = fit_probe(*splits, classes, [strength], "a set").fit.logits(test)
+    fitted = features[:images], labels[:images]
+    logits = fit_probe(fitted, half, classes, [strength], "a set").fit.logits(test)
     model = LogisticRegression(C=1 / strength, tol=1e-12, max_iter=100_000, solver=solver)
     model.fit(features[:images].double().numpy(), labels[:images].numpy())
     reference = model.decision_function(test.double().numpy())

@@ -501,3 +501,73 @@ assert not unexpected, unexpected
         svg = (tmp_path / "first" / f"{stem}.svg").read_text()
         assert "<text" not in svg  # letters are outlines: no font is asked for
         assert "dc:date" not in svg
+
+
+def test_bar_of_height_zero_is_visible_and_a_missing_one_is_not(small: SyntheticResults) -> None:
+    data = FIGURES["zeroshot"].read(Inputs(results=small.zeroshot))
+    data = data[data.corpus == "cc3m"].assign(low=np.nan, high=np.nan)
+    data.loc[(data.dataset == "birdsnap") & (data.objective == "clip"), "value"] = 0.0
+    data = data[(data.dataset != "gtsrb") | (data.objective != "cloob")]
+    with figure_style():
+        figure = FIGURES["zeroshot"].draw(data, LABELS)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    [axis] = figure.axes
+    caps = [line for line in axis.lines if line.get_gid() == "mean"]
+    assert len(caps) == 2 * len(DATASETS) - 1
+    [zero] = [line for line in caps if line.get_ydata()[0] == 0]
+    zero_line = next(line for line in axis.lines if list(line.get_ydata()) == [0, 0] and line is not zero)
+    assert zero.get_zorder() > zero_line.get_zorder()
+    x, y = axis.transData.transform((zero.get_xdata()[1], 0))
+    image = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    around = image[len(image) - round(y) - 3 : len(image) - round(y) + 3, round(x) - 3]
+    assert np.abs(around - PALETTE["clip"]).max(axis=1).min() < 0.15
+
+
+@pytest.mark.parametrize("name", ["zeroshot", "ajne", "effective_eigenvalues", "throughput"])
+def test_whiskers_end_within_the_axes(name: str, paper: SyntheticResults) -> None:
+    """Also of values close to 0 and 100%, and of values whose interval is larger than their mean."""
+    data = FIGURES[name].read(inputs_of(name, paper))
+    spread = data.seed.map({1: 0.01, 2: 1.0, 3: 1.99}) if "seed" in data else 1
+    for values in (data.value * spread, 1 - 0.01 * spread if name == "zeroshot" else data.value * spread**3):
+        with figure_style():
+            figure = FIGURES[name].draw(data.assign(value=values), LABELS)
+        for axis in figure.axes:
+            low, high = axis.get_ylim()
+            ends = [end for whisker in whiskers_of(axis) for end in whisker]
+            assert ends
+            assert low < min(ends)
+            assert max(ends) < high
+
+
+def test_bands_of_the_saturation_end_within_the_axes(paper: SyntheticResults) -> None:
+    data = FIGURES["saturation"].read(Inputs(results=paper.logs))
+    with figure_style():
+        figure = FIGURES["saturation"].draw(data.assign(value=0.9 - 0.4 * (data.seed == 1)), LABELS)
+    [axis] = figure.axes
+    tops = [path.vertices[:, 1].max() for band in axis.collections for path in band.get_paths()]
+    assert max(tops) > 0.9
+    assert max(tops) < axis.get_ylim()[1]
+
+
+def test_ranges_of_two_seeds_do_not_cover_a_line_with_many_epochs(paper: SyntheticResults) -> None:
+    logs = [path for path in paper.logs if "seed3" not in str(path)]
+    _, figure = draw("saturation", Inputs(results=logs))
+    ranges = [line for line in figure.axes[0].lines if line.get_gid() == "range"]
+    assert 0 < len(ranges) <= 14 * len(OBJECTIVE_TITLES)
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 10])
+def test_long_names_of_test_sets_do_not_overlap(count: int, small: SyntheticResults) -> None:
+    data = FIGURES["zeroshot"].read(Inputs(results=small.zeroshot))
+    names = ["a_long_name_of_a_test_set_without_end", "Unbrokennameofatestset", "two words", "x-y"] * 3
+    renamed = {name: f"{names[index]}{index}" for index, name in enumerate(list(DATASETS)[:count])}
+    data = data[data.dataset.isin(renamed)].replace({"dataset": renamed})
+    with figure_style():
+        figure = FIGURES["zeroshot"].draw(data, LABELS)
+        FigureCanvasAgg(figure).draw()
+    for axis in figure.axes:
+        boxes = [tick.label1.get_window_extent() for tick in axis.xaxis.get_major_ticks()]
+        assert not any(box.padded(-1).overlaps(other.padded(-1)) for box, other in combinations(boxes, 2))
+    page = figure.bbox.padded(1)
+    assert all(page.contains(*box.min) and page.contains(*box.max) for _, box in texts(figure))

@@ -1,4 +1,4 @@
-"""The table of row accounting: rows of the URL list = images in the shards + rejected rows, or an error."""
+"""The table of row accounting: rows of the source = images in the shards + rejected rows, or an error."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ EXPECTED = """\
 |  | rejected, total | 300 | 30.0% |
 |  | images in the shards | 700 | 70.0% |
 
-Rows of the URL list = images in the shards + rejected rows: checked when this table is made.
+Rows of the source = images in the shards + rejected rows: checked when this table is made.
 """
 
 
@@ -72,6 +72,16 @@ def test_each_split_balances_separately(report: Callable, write_outcomes: Callab
     assert make(report, tmp_path, *outcomes) == 0
     assert "## YFCC, train" in (tmp_path / "accounting.md").read_text()
     assert "|  | rejected, total | 1 | 25.0% |" in (tmp_path / "accounting.md").read_text()
+
+
+def test_a_split_packed_from_existing_shards_has_no_url_list(
+    report: Callable, write_outcomes: Callable, tmp_path: Path
+) -> None:
+    assert make(report, tmp_path, write_outcomes("cc3m/train/shards", kept=9, no_caption=1)) == 0
+    text = (tmp_path / "accounting.md").read_text()
+    assert "| Stage | Outcome | Rows | Percent of the existing shards |" in text
+    assert "|  | samples of the existing shards | 10 | 100.0% |" in text
+    assert "URL list" not in text
 
 
 def test_empty_url_list_has_no_percentages(

@@ -7,12 +7,13 @@ only when they are called, so importing this module is cheap.
 
 import importlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cloob.download.corpora.caption_rules import CAPTION_RULES
+from cloob.download.corpora.url_list_options import DEFAULT_COLUMNS, FORMATS, column_problems
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Reader:
 
     `options` maps each option to a JSON Schema fragment with a `description`; `inputs` names the options that
     are paths of files to read: each a string, or a list of strings where the schema allows an array.
+    `problems` yields the options that do not fit the others, each with an explanation.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Reader:
     options: Mapping[str, Mapping[str, Any]]
     required: tuple[str, ...]
     inputs: tuple[str, ...]
+    problems: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda options: ()
 
     def read(self, urls: Path, outcomes: Path, **options: Any) -> Counter[str]:
         """Write the URL table `urls` and the row accounting `outcomes`; return the rows by outcome.
@@ -85,7 +88,7 @@ READERS: dict[str, Reader] = {
             options={
                 "list": _PATHS | {"description": "one file or several, read in order; text plain or .bz2"},
                 "format": {
-                    "enum": ["tsv", "csv", "parquet"],
+                    "enum": list(FORMATS),
                     "description": "default: csv or parquet by the file name, else tsv; tsv has no quoting, "
                     "csv is quoted as in RFC 4180",
                 },
@@ -93,11 +96,14 @@ READERS: dict[str, Reader] = {
                     "type": "boolean",
                     "description": "whether the first row of tsv or csv names the columns (default: true)",
                 },
-                "url_column": _COLUMN | {"description": "name, or number from 0 (default: url)"},
-                "caption_column": _COLUMN | {"description": "name, or number from 0 (default: caption)"},
+                **{
+                    option: _COLUMN | {"description": f"name, or number from 0 (default: {default})"}
+                    for option, default in DEFAULT_COLUMNS.items()
+                },
             },
             required=("list",),
             inputs=("list",),
+            problems=column_problems,
         ),
     )
 }

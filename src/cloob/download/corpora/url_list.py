@@ -11,8 +11,8 @@ from tqdm import tqdm
 from cloob.common.errors import InputError, raise_if_io_error
 from cloob.download.corpora.delimited_text import Fields, csv_records, tsv_records
 from cloob.download.corpora.url_collection import Row, collect_urls
+from cloob.download.corpora.url_list_options import DEFAULT_COLUMNS, format_by_name
 
-FORMATS = ("tsv", "csv", "parquet")
 _PARQUET_BATCH = 10_000
 
 
@@ -22,8 +22,8 @@ def read(
     list: Path | Sequence[Path],
     format: str | None = None,
     header: bool = True,
-    url_column: str | int = "url",
-    caption_column: str | int = "caption",
+    url_column: str | int = DEFAULT_COLUMNS["url_column"],
+    caption_column: str | int = DEFAULT_COLUMNS["caption_column"],
 ) -> Counter[str]:
     """Write the URL table and the accounting of all rows of the files; return the rows by outcome.
 
@@ -36,7 +36,7 @@ def read(
 
     def rows() -> Iterator[Row]:
         for path in paths:
-            form = format or _format_by_name(path)
+            form = format or format_by_name(path)
             if form == "parquet":
                 yield from _parquet_rows(path, url_column, caption_column)
             else:
@@ -53,11 +53,6 @@ def read(
         )
 
     return collect_urls(rows(), urls, outcomes, explain_failure)
-
-
-def _format_by_name(path: Path) -> str:
-    name = path.name.lower().removesuffix(".bz2")
-    return next((form for form in FORMATS if name.endswith(f".{form}")), "tsv")
 
 
 def _text_rows(

@@ -15,6 +15,7 @@ from cloob.common.errors import InputError, raise_if_io_error
 from cloob.common.hashing import json_sha256
 from cloob.common.locks import file_lock
 from cloob.evaluate.features.batched import Tensors
+from cloob.evaluate.features.finite import count_non_finite_rows
 
 
 def tensors_sha256(tensors: Tensors) -> str:
@@ -59,8 +60,7 @@ def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], T
 
 def _check_finite(tensors: Tensors, name: str) -> None:
     for part, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            rows = int((~torch.isfinite(tensor)).any(dim=1).sum())
+        if tensor.is_floating_point() and (rows := count_non_finite_rows(tensor)):
             raise InputError(
                 f"{name}: {rows} of {len(tensor)} embeddings ({part}) are not finite; training diverged, or "
                 "the weights are damaged"

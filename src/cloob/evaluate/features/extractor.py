@@ -16,6 +16,7 @@ from cloob.common.errors import InputError
 from cloob.common.hashing import json_sha256
 from cloob.evaluate.features.batched import Embedder, Tensors, select_devices
 from cloob.evaluate.features.cache import cache_path, cached, tensors_sha256
+from cloob.evaluate.features.finite import CHUNK_ROWS
 from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
 from cloob.models.clip import CLIPModel
@@ -41,16 +42,6 @@ class ImageFeatures:
     def normalized(self) -> Tensor:
         """The L2-normalized embeddings (N, d). Raises `InputError`."""
         return l2_normalize(self.after_projection, self.title)
-
-    def subset(self, mask: Tensor) -> "ImageFeatures":
-        """The images where the boolean `mask` (N,) is true."""
-        return ImageFeatures(
-            None if self.before_projection is None else self.before_projection[mask],
-            self.after_projection[mask],
-            self.labels[mask],
-            [name for name, selected in zip(self.names, mask.tolist(), strict=True) if selected],
-            self.title,
-        )
 
 
 @dataclass(frozen=True)
@@ -189,14 +180,18 @@ class FeatureExtractor:
 
 def l2_normalize(embeddings: Tensor, title: str) -> Tensor:
     """(N, d) -> (N, d), float32. Raises `InputError` if an embedding is zero or not finite."""
-    # Norms in float64: in float32 the square of 1e23 overflows, and the quotient would be a plausible zero.
-    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True, dtype=torch.float64)
-    if invalid := int((~torch.isfinite(norms) | (norms == 0)).sum()):
+    normalized, invalid = torch.empty_like(embeddings, dtype=torch.float32), 0
+    for rows, output in zip(embeddings.split(CHUNK_ROWS), normalized.split(CHUNK_ROWS), strict=True):
+        # Norms in float64: in float32 the square of 1e23 overflows, and the quotient would be a plausible 0.
+        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
+        invalid += int((~torch.isfinite(norms) | (norms == 0)).sum())
+        output.copy_(rows / norms)
+    if invalid:
         raise InputError(
             f"{title}: {invalid} of {len(embeddings)} embeddings are zero or not finite; training diverged, "
             "or the weights are damaged"
         )
-    return (embeddings / norms).float()
+    return normalized
 
 
 def _encode_images(model: CLIPModel | OpenCLIPModel, pixels: Tensor) -> Tensors:

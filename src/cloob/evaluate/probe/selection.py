@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cloob.common.errors import InputError
+from cloob.evaluate.features.finite import count_non_finite_rows
 from cloob.evaluate.probe.path import TOLERANCE, Fit, fit_path
 from cloob.metrics.accuracy import accuracies
 
@@ -40,16 +41,19 @@ class Probe:
 
 
 def fit_probe(
-    train: Images, validation: Images, classes: int, l2_strengths: Sequence[float], title: str
+    images: Images, num_train: int, classes: int, l2_strengths: Sequence[float], title: str
 ) -> Probe:
-    """Select the L2 strength with the best validation accuracy and refit on `train` and `validation`.
+    """Select the L2 strength with the best validation accuracy and refit on all `images`.
 
-    Ties are resolved in favor of the strongest regularization. Raises `InputError` if features are not finite
-    or fewer than two classes have training images.
+    The first `num_train` images are training images, the others validation images. Ties are resolved in
+    favor of the strongest regularization. Raises `InputError` if features are not finite or fewer than two
+    classes have training images.
     """
-    for features, _ in (train, validation):
-        if not torch.isfinite(features).all():
-            raise InputError(f"{title}: features are not finite; training diverged")
+    if count_non_finite_rows(images[0]):
+        raise InputError(f"{title}: features are not finite; training diverged")
+    # Slices, not copies: ImageNet's features of one kind take 10 GB.
+    train = images[0][:num_train], images[1][:num_train]
+    validation = images[0][num_train:], images[1][num_train:]
     fits = tqdm(
         _fit_present_classes(train, classes, l2_strengths, title),
         total=len(set(l2_strengths)),
@@ -64,16 +68,15 @@ def fit_probe(
         if correct > best_correct:
             best, best_correct = fit, correct
     assert best is not None
-    combined = (torch.cat([train[0], validation[0]]), torch.cat([train[1], validation[1]]))
-    [refit] = _fit_present_classes(combined, classes, [best.l2_strength], title, best)
+    [refit] = _fit_present_classes(images, classes, [best.l2_strength], title, best)
     converged &= refit.converged
     # Individual predictions depend on the last digits of the final fit, and must equal scikit-learn's.
     [final] = _fit_present_classes(
-        combined, classes, [best.l2_strength], title, refit, FINAL_TOLERANCE, torch.float64
+        images, classes, [best.l2_strength], title, refit, FINAL_TOLERANCE, torch.float64
     )
     if not converged:
-        print(f"warning: {title}: not all fits converged; {len(combined[1])} images", flush=True)
-    absent_classes = classes - len(combined[1].unique())
+        print(f"warning: {title}: not all fits converged; {len(images[1])} images", flush=True)
+    absent_classes = classes - len(images[1].unique())
     return Probe(final, sweep[::-1], converged, absent_classes)
 
 

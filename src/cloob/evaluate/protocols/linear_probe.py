@@ -15,7 +15,8 @@ from torch import Tensor
 
 from cloob.common.errors import InputError
 from cloob.evaluate.features.extractor import FeatureExtractor, ImageFeatures
-from cloob.evaluate.probe.selection import Images, fit_probe
+from cloob.evaluate.features.finite import CHUNK_ROWS
+from cloob.evaluate.probe.selection import fit_probe
 from cloob.evaluate.protocols.result import (
     dataset_metadata,
     evaluation_metadata,
@@ -99,18 +100,19 @@ def _probe(
     settings: Settings,
 ) -> dict[str, dict[str, Any]]:
     """Fit one probe per kind of features and evaluate it on all test sets; results by test set."""
-    train, validation = _train_and_validation(extractor, splits, settings)
+    parts, labels, num_train = _train_and_validation(extractor, splits, settings)
     test_features = {name: extractor.image_features(folder) for name, folder in tests.items()}
     classes = len(splits[0].class_names)
     probes: dict[str, list[dict[str, Any]]] = {name: [] for name in tests}
     for kind in settings.features:
         title = f"{splits[0].spec.title}, {kind.replace('_', ' ')}"
-        fitted, held_out = (_select(images, kind, extractor.device) for images in (train, validation))
-        probe = fit_probe(fitted, held_out, classes, settings.l2_strengths, title)
-        for name, images in test_features.items():
-            evaluated = probe.evaluate(*_select(images, kind, extractor.device))
-            probes[name].append({"features": kind} | evaluated)
-    counts = {"training_images": len(train.labels), "validation_images": len(validation.labels)}
+        selected = [(_features(images, kind), indices) for images, indices in parts]
+        images = gather_rows(selected, extractor.device), labels.to(extractor.device)
+        probe = fit_probe(images, num_train, classes, settings.l2_strengths, title)
+        for name, test in test_features.items():
+            features = _features(test, kind).to(extractor.device)
+            probes[name].append({"features": kind} | probe.evaluate(features, test.labels))
+    counts = {"training_images": num_train, "validation_images": len(labels) - num_train}
     return {
         name: counts
         | {"probes": probes[name]}
@@ -158,17 +160,40 @@ def _training_metadata(
 
 def _train_and_validation(
     extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
-) -> tuple[ImageFeatures, ImageFeatures]:
-    """Features of the training and validation images; without a validation split, it is drawn from train."""
+) -> tuple[list[tuple[ImageFeatures, Tensor]], Tensor, int]:
+    """Parts of images, each with the indices to use, their labels, and the number of training images.
+
+    The training images are first; without a validation split, validation images are drawn from them.
+    """
     train, *validation = [extractor.image_features(folder) for folder in splits]
     if validation:
-        return train, validation[0]
-    mask = validation_mask(train.labels, settings.val_fraction, settings.seed)
-    if not mask.any():
-        raise InputError(
-            f"{splits[0].root}: one image per class; the probe needs at least two, one of them for validation"
-        )
-    return train.subset(~mask), train.subset(mask)
+        parts = [(images, torch.arange(len(images.labels))) for images in (train, *validation)]
+    else:
+        mask = validation_mask(train.labels, settings.val_fraction, settings.seed)
+        if not mask.any():
+            raise InputError(
+                f"{splits[0].root}: one image per class; the probe needs at least two, one of them for "
+                "validation"
+            )
+        parts = [(train, torch.nonzero(selected)[:, 0]) for selected in (~mask, mask)]
+    labels = torch.cat([images.labels[indices] for images, indices in parts])
+    return parts, labels, len(parts[0][1])
+
+
+def gather_rows(parts: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> Tensor:
+    """Rows of tensors, each given with the indices of its rows, as one tensor on `device`.
+
+    Rows are copied in chunks, so that nothing but the result is in memory (tensors of the feature cache are
+    mapped from its file).
+    """
+    rows = sum(len(indices) for _, indices in parts)
+    result = torch.empty(rows, *parts[0][0].shape[1:], dtype=parts[0][0].dtype, device=device)
+    start = 0
+    for tensor, indices in parts:
+        for chunk in indices.split(CHUNK_ROWS):
+            result[start : start + len(chunk)] = tensor[chunk]
+            start += len(chunk)
+    return result
 
 
 def validation_mask(labels: Tensor, val_fraction: float, seed: int) -> Tensor:
@@ -185,11 +210,11 @@ def validation_mask(labels: Tensor, val_fraction: float, seed: int) -> Tensor:
     return mask
 
 
-def _select(images: ImageFeatures, kind: str, device: torch.device) -> Images:
+def _features(images: ImageFeatures, kind: str) -> Tensor:
     features = images.after_projection if kind == "after_projection" else images.before_projection
     if features is None:
         raise InputError(
             "this image encoder has no features before a projection; remove before_projection from "
             "evaluate.linear_probe.features"
         )
-    return features.to(device), images.labels.to(device)
+    return features

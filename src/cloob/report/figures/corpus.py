@@ -18,7 +18,6 @@ from cloob.report.load.corpora import (
     PAPER_PAIRS,
     PAPER_SHARE,
     REJECTED,
-    ROWS,
     corpus_statistics,
     read_manifest,
 )
@@ -32,8 +31,8 @@ FIGURE = Entry(
     category="Data",
     help="histograms of image sizes, aspect ratios and caption lengths, and the rejected rows",
     caption="Image sizes, aspect ratios and caption lengths of the pairs of each corpus, and the percentage "
-    "of the URL list that each stage rejected; vertical lines show the percentage that the paper's authors "
-    "obtained.",
+    "of its source rows that each stage rejected; vertical lines show the percentage that the paper's "
+    "authors obtained.",
     inputs=("manifests", "outcomes"),
 )
 _COLUMNS = ["corpus", "split", "measure", "from", "to", "share"]
@@ -43,7 +42,7 @@ _Split = tuple[str, str]
 
 
 def read(inputs: Inputs) -> pd.DataFrame:
-    """Histogram bins as shares of the pairs, and pairs and rejections as shares of the URL list."""
+    """Histogram bins as shares of the pairs, and pairs and rejections as shares of the source rows."""
     rows = [*_histograms(inputs), *_list_shares(corpus_statistics(inputs))]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -89,7 +88,7 @@ def _draw_bars(axis: Axes, data: pd.DataFrame, splits: Sequence[_Split]) -> list
             start += width
         for x in 100 * _select(data, split, PAPER_PAIRS).share:
             axis.plot([x, x], [y - 0.4, y + 0.4], color=INK, lw=1.5)
-    axis.set(xlabel="percent of the URL list", xlim=(0, 100), yticks=range(len(splits)))
+    axis.set(xlabel="percent of the source rows", xlim=(0, 100), yticks=range(len(splits)))
     axis.set_yticklabels([f"{figure_text(corpus, 12)}\n{figure_text(split, 12)}" for corpus, split in splits])
     axis.invert_yaxis()
     entries: list[Any] = [Patch(color=color, label=part) for part, color in colors.items()]
@@ -120,9 +119,9 @@ def _list_shares(statistics: pd.DataFrame) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for split, part in statistics.groupby(["corpus", "split"], sort=False):
         values = part.set_index("quantity").value
-        for quantity in (PAIRS, *REJECTED.values()):
-            if quantity in values:
-                rows.append((*split, quantity, None, None, values[quantity] / values[ROWS]))
+        parts = [quantity for quantity in (PAIRS, *REJECTED.values()) if quantity in values]
+        total = values[parts].sum()  # the outcomes of all stages balance
+        rows += [(*split, quantity, None, None, values[quantity] / total) for quantity in parts]
         if PAPER_SHARE in values:
             rows.append((*split, PAPER_PAIRS, None, None, values[PAPER_SHARE] / 100))
     return rows

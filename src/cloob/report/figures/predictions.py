@@ -26,7 +26,8 @@ FIGURE = Entry(
 _SAMPLES = 2  # per test set
 _TOP = 3  # classes per sample
 _COLUMNS = 4
-_CORRECT, _INCORRECT = "#2b6a4d", "0.72"
+CORRECT, _INCORRECT = "#2b6a4d", "0.72"
+_OPACITY = 0.55  # of the bars, which are behind text
 
 
 def read(inputs: Inputs) -> pd.DataFrame:
@@ -76,8 +77,11 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
         _draw_image(axes[2 * row, column], dataset, predictions)
         _draw_predictions(axes[2 * row + 1, column], predictions)
     legend = [
-        Line2D([], [], color=_CORRECT, lw=5, solid_capstyle="butt", label="probability of the correct class"),
-        Line2D([], [], color=_INCORRECT, lw=5, solid_capstyle="butt", label="of another class"),
+        Line2D([], [], color=color, alpha=_OPACITY, lw=5, solid_capstyle="butt", label=label)
+        for color, label in (
+            (CORRECT, "probability of the correct class"),
+            (_INCORRECT, "of another class"),
+        )
     ]
     names = OBJECTIVE_TITLES[first.objective], first.architecture, labels.corpus(first.corpus)
     run = ", ".join(figure_text(name, MAX_NAME) for name in names)
@@ -100,8 +104,8 @@ def _draw_image(axis: Axes, dataset: str, predictions: pd.DataFrame) -> None:
 
 def _draw_predictions(axis: Axes, predictions: pd.DataFrame) -> None:
     for row in predictions.itertuples():
-        color = _CORRECT if row.guess == predictions["class"].iloc[0] else _INCORRECT
-        axis.barh(row.rank, row.probability, height=0.86, color=color, alpha=0.55)
+        color = CORRECT if row.guess == predictions["class"].iloc[0] else _INCORRECT
+        axis.barh(row.rank, row.probability, height=0.86, color=color, alpha=_OPACITY)
         axis.text(0.02, row.rank, figure_text(row.guess, 24), va="center", fontsize=6.2, color=INK)
         axis.text(1, row.rank, f"{100 * row.probability:.0f}%", va="center", ha="right", fontsize=6.2)
     axis.plot([0, 0], [0.5, _TOP + 0.5], color=FAINT, lw=0.6)

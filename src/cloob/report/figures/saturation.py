@@ -49,8 +49,9 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     for (name, part), axis in zip(columns, axes, strict=True):
         draw_lines(axis, part, FRACTION)
         axis.set_title(name if len(columns) < 3 else name.replace(" · ", "\n"))
-        axis.set(xlabel="epoch", ylim=(0, 1.08 * data.value.max()))
-    axes[0].set_ylabel("1 − p, mean over pairs")
+        axis.set_xlabel("epoch")
+    # After drawing: the limits are those of all panels, with room for the bands.
+    axes[0].set(ylabel="1 − p, mean over pairs", ylim=(0, None))
     legend = legend_handles(objectives_of(data), markers=True)
     add_title(figure, "Saturation: the gradient factor of InfoNCE", labels, legend)
     return figure

@@ -14,7 +14,6 @@ from cloob.report.registry import Entry
 from cloob.report.render.panels import objectives_of, panels
 from cloob.report.render.style import (
     FAINT,
-    INK,
     MARKERS,
     PALETTE,
     add_title,
@@ -74,7 +73,7 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
             axis.set_title(f"{name} · epoch {last.epoch.iloc[0]} · {tower}s")
             axis.grid(axis="y", color=FAINT, alpha=0.25, lw=0.5)
         row_axes[0].set_ylabel("fraction of the variance")
-    marker = Line2D([], [], ls="", marker="o", ms=4, color=INK, label="99% of the variance reached")
+    marker = Line2D([], [], ls="", label="(marker: 99% of the variance reached)")
     legend = [*legend_handles(objectives_of(data), markers=True), marker]
     add_title(figure, "Covariance spectra of the embeddings", labels, legend)
     return figure

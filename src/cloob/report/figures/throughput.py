@@ -53,7 +53,7 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
         values = rows[rows.quantity == quantity]
         draw_bars(axis, values.assign(value=scale * values.value), categories, "panel", bounds)
         axis.set_xticks(range(len(categories)), categories)
-        axis.set(ylabel=name, ylim=(0, None))
+        axis.set_ylabel(name)
     legend = [*legend_handles(objectives_of(data)), *bar_legend(data)]
     add_title(figure, "Training throughput", labels, legend)
     return figure

@@ -10,7 +10,7 @@ from cloob.report.load.result_files import RUN_KEYS, distinct_results, image_int
 from cloob.report.names import DATASETS, Labels, display_name, ordered
 from cloob.report.registry import Entry
 from cloob.report.render.bars import bar_legend, draw_bars
-from cloob.report.render.panels import objectives_of, panels
+from cloob.report.render.panels import objectives_of, panels, tick_labels
 from cloob.report.render.style import DASHES, INK, add_title, figure_text, legend_handles, new_figure
 from cloob.report.stats.intervals import PERCENT
 from cloob.report.stats.single_runs import add_intervals
@@ -69,8 +69,6 @@ def _draw_panel(axis: Axes, part: pd.DataFrame) -> None:
     chance = 100 * part.groupby("dataset").chance.first()
     for position, name in enumerate(datasets):
         axis.hlines(chance[name], position - 0.45, position + 0.45, color=INK, lw=1, ls=DASHES, zorder=4)
-    # Line breaks, so that the names of ten test sets fit side by side.
     names = [figure_text(display_name(name, DATASETS), _MAX_NAME) for name in datasets]
-    names = [name.replace(" (", "\n(").replace("-", "-\n") for name in names]
-    axis.set_xticks(range(len(datasets)), names)
+    axis.set_xticks(range(len(datasets)), tick_labels(names))
     axis.set(ylabel="accuracy (%)", ylim=(0, axis.get_ylim()[1]))

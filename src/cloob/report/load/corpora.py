@@ -9,10 +9,10 @@ import pandas as pd
 from cloob.common.errors import InputError
 from cloob.report.load.inputs import Inputs
 from cloob.report.load.json_checks import ANYTHING, NUMBER, read_json, type_error
-from cloob.report.load.outcomes import StageOutcomes, read_splits
+from cloob.report.load.outcomes import StageOutcomes, read_splits, source_of
 from cloob.report.load.paper import paper_corpus_size
 
-ROWS, PAIRS, PAPER_PAIRS = "rows of the URL list", "pairs", "pairs in the paper"
+PAIRS, PAPER_PAIRS = "pairs", "pairs in the paper"
 PAPER_SHARE = "pairs in the paper (% of the URL list)"
 # Stage -> name of the number of rows that it rejected.
 REJECTED = {
@@ -88,7 +88,8 @@ def _quantities(
             f"{path}: {manifest['samples']} samples, but {stages[-1].path} has {pairs} kept rows; pack the "
             "shards again"
         )
-    quantities: dict[str, float | int] = {ROWS: rows}
+    source = source_of(stages)
+    quantities: dict[str, float | int] = {source.rows: rows}
     for stage in stages:
         quantities[REJECTED.get(stage.stage, stage.stage)] = stage.total - stage.kept
     rejected = stages[-1].rejected
@@ -96,7 +97,8 @@ def _quantities(
     quantities[f"{packing}: images of the validation split"] = rejected.get("in_validation", 0)
     near_duplicates = rejected.get("near_duplicate_of_validation", 0)
     quantities[f"{packing}: near-duplicates of validation images"] = near_duplicates
-    quantities |= {PAIRS: pairs, "pairs (% of the URL list)": round(100 * pairs / rows, 2) if rows else 0}
+    percent = round(100 * pairs / rows, 2) if rows else 0
+    quantities |= {PAIRS: pairs, f"pairs (% of the {source.name})": percent}
     if paper:
         quantities |= {PAPER_PAIRS: paper[1], PAPER_SHARE: round(100 * paper[1] / paper[0], 2)}
     quantities |= {

@@ -28,6 +28,23 @@ class StageOutcomes:
         return self.kept + sum(self.rejected.values())
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the rows of a split come from, in words."""
+
+    name: str
+    rows: str
+
+
+_URL_LIST = Source("URL list", "rows of the URL list")
+_EXISTING_SHARDS = Source("existing shards", "samples of the existing shards")
+
+
+def source_of(stages: Sequence[StageOutcomes]) -> Source:
+    """A URL list, unless packing is the first stage: existing webdataset shards are not downloaded."""
+    return _EXISTING_SHARDS if stages[0].stage == "shards" else _URL_LIST
+
+
 def read_splits(outcomes: Sequence[tuple[str, Path]]) -> dict[tuple[str, str], list[StageOutcomes]]:
     """(corpus, split) -> its stages in the given order.
 

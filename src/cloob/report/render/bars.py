@@ -39,7 +39,10 @@ def draw_bars(
     }
     for row in aggregate_seeds(data, [column, "objective"], bounds).itertuples():
         x = positions[getattr(row, column), row.objective]
-        axis.bar(x, row.mean, width * 0.92, color=PALETTE[row.objective], zorder=2)
+        axis.bar(x, row.mean, width * 0.92, color=PALETTE[row.objective], lw=0, zorder=2)
+        # Above the zero line, so that a bar of height zero is visible, unlike a missing one.
+        top = [x - 0.46 * width, x + 0.46 * width], [row.mean] * 2
+        axis.plot(*top, color=PALETTE[row.objective], lw=1.5, solid_capstyle="butt", zorder=2.6, gid="mean")
         if row.kind == INTERVAL:
             whisker = [x + _OFFSET * width] * 2
             axis.plot(whisker, [row.low, row.high], color=INK, lw=1.1, solid_capstyle="butt", zorder=3)

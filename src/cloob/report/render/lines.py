@@ -17,19 +17,21 @@ def draw_lines(axis: Axes, data: pd.DataFrame, bounds: Bounds | None = None) -> 
     summary = aggregate_seeds(data, ["objective", "epoch"], bounds).sort_values("epoch", kind="stable")
     for objective in objectives_of(data):
         line = summary[summary.objective == objective]
+        every = max(1, len(line) // 12)
         axis.plot(
             line.epoch,
             line["mean"],
             color=PALETTE[objective],
             marker=MARKERS[objective],
-            markevery=max(1, len(line) // 12),
+            markevery=every,
             ms=3,
             mew=0,
             lw=1.2,
         )
         color, band = PALETTE[objective], line.where(line.kind == INTERVAL)
         axis.fill_between(line.epoch, band.low, band.high, color=color, alpha=0.2, lw=0)
-        for two in line[line.kind == RANGE].itertuples():
+        marked = line.iloc[::every]  # ranges of all epochs would cover the line
+        for two in marked[marked.kind == RANGE].itertuples():
             ends = [two.low, two.high]
             axis.plot([two.epoch] * 2, ends, color=color, lw=0.5, marker="_", ms=3, mew=0.5, gid="range")
     axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))

@@ -1,5 +1,8 @@
 """The panels of a figure: one per corpus, architecture and recipe."""
 
+import re
+from collections.abc import Sequence
+
 import pandas as pd
 
 from cloob.report.names import ARCHITECTURES, OBJECTIVE_TITLES, Labels, ordered, positions
@@ -7,6 +10,8 @@ from cloob.report.render.style import figure_text
 
 _PANEL = ["corpus", "architecture", "recipe"]
 MAX_NAME = 24  # characters of a name in a panel title
+_TICK_CHARACTERS = 100  # of all tick labels side by side in a figure of two columns
+_MAX_LINES = 4  # of a tick label
 
 
 def panels(data: pd.DataFrame, labels: Labels) -> list[tuple[str, pd.DataFrame]]:
@@ -24,6 +29,32 @@ def panels(data: pd.DataFrame, labels: Labels) -> list[tuple[str, pd.DataFrame]]
         names = [labels.corpus(corpus), architecture, *([recipe] if several else [])]
         titled.append((" · ".join(figure_text(name, MAX_NAME) for name in names), part))
     return titled
+
+
+def tick_labels(names: Sequence[str]) -> list[str]:
+    """Names with line breaks, so that they fit side by side below a figure of two columns.
+
+    Lines end at spaces, hyphens and underscores where possible; the rest of a name that is longer than
+    `_MAX_LINES` lines is replaced by an ellipsis.
+    """
+    width = max(_TICK_CHARACTERS // len(names), 5)
+    return [_wrapped(name, width) for name in names]
+
+
+def _wrapped(name: str, width: int) -> str:
+    lines = [""]
+    for piece in re.findall(r"[^\s_-]*[_-]+|[^\s_-]+\s?|\s", name):
+        # A hyphen at the end of a line is narrow.
+        size = width + piece.endswith(("-", "_"))
+        for start in range(0, len(piece.rstrip()), size):
+            part = piece[start : start + size]
+            if len(lines[-1] + part.rstrip()) > size and lines[-1]:
+                lines.append("")
+            lines[-1] += part
+    lines = [line.rstrip() for line in lines]
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[: _MAX_LINES - 1], f"{lines[_MAX_LINES - 1][: width - 1]}…"]
+    return "\n".join(lines)
 
 
 def objectives_of(data: pd.DataFrame) -> list[str]:

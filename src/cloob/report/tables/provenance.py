@@ -1,5 +1,7 @@
 """Provenance of every run: commit, configuration, data, hardware, hours and restarts."""
 
+import json
+
 import pandas as pd
 
 from cloob.common.errors import InputError
@@ -21,11 +23,12 @@ TABLE = Entry(
 _HEADER = ["Run", "Commit", "Config", "Data", "Pairs", "Hours in steps", "Hardware", "Restarts"]
 _COLUMNS = [
     *("run", "commit", "config_sha256", "corpus_sha256", "urls_sha256"),
-    *("pairs", "hours", "hardware", "restarts", "torch"),
+    *("pairs", "hours", "hardware", "restarts", "torch", "recipe"),
 ]
 _REMARK = (
     "Config: SHA-256 of the run's identity, recipe and model. Data: SHA-256 of the content of the training "
-    "shards. The CSV contains both hashes and the commit in full. Hours exclude start-up and validation."
+    "shards. The CSV contains both hashes and the commit in full, and the recipe as it was trained. Hours "
+    "exclude start-up and validation."
 )
 
 
@@ -72,6 +75,7 @@ def _record(log: Log) -> dict[str, object]:
             "hardware": "; ".join(hardware),
             "restarts": last["restarts"],
             "torch": last["torch"],
+            "recipe": json.dumps(last["recipe"]),
         }
     except KeyError as error:
         raise InputError(f"{log.path}: its start event has no {error}; train the run again") from None
