@@ -1,6 +1,5 @@
 """The gradient that is summed during the backward pass equals the sum of the processes' gradients."""
 
-
 import pytest
 import torch
 import torch.distributed as dist
