@@ -16,14 +16,15 @@ _CLONE_NEWNS = 0x20000
 
 def signal_after_steps(steps, number=signal.SIGKILL):
     """After so many steps, the process and its loader workers receive a signal, as from a scheduler."""
-    train_one_step, counter = loop._train_one_step, itertools.count(1)
+    submit_step, counter = loop._submit_step, itertools.count(1)
 
     def wrapper(*arguments):
-        train_one_step(*arguments)
+        submitted = submit_step(*arguments)
         if next(counter) == steps:
             os.killpg(0, number)
+        return submitted
 
-    loop._train_one_step = wrapper
+    loop._submit_step = wrapper
 
 
 def slow_file_system():

@@ -65,7 +65,8 @@ folder = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 paths = sorted((folder / "tables").glob("*.parquet"))
 hashes = pa.nulls(2, pa.binary(32))
-held_out = HeldOutImages(pa.array(["a", "b"]), pa.array(sys.argv[2:], pa.string()), hashes)
+splits, keys = pa.array(["cc3m/validation"] * 2).dictionary_encode(), pa.array(["a", "b"])
+held_out = HeldOutImages(splits, keys, pa.array(sys.argv[2:], pa.string()), hashes)
 tables = exclude_held_out(paths, held_out, 20, processes=1)
 num_rows, samples_per_shard = {CHUNKS * ROWS_PER_CHUNK}, {SAMPLES_PER_SHARD}
 outcomes = shuffle(tables, num_rows, folder / "plan.parquet", folder / "ledger.parquet", samples_per_shard)

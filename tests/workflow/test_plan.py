@@ -123,7 +123,14 @@ def test_a_corpus_of_any_name_is_downloaded_trained_and_validated_on(snakemake, 
             "my.corpus": {
                 "title": "Mine",
                 "requests_per_second": 20,
-                "train": {"reader": "url_list", "list": "data/mine.tsv", "header": False, "num_jobs": 4},
+                "train": {
+                    "reader": "url_list",
+                    "list": "data/mine.tsv",
+                    "header": False,
+                    "url_column": 1,
+                    "caption_column": 0,
+                    "num_jobs": 4,
+                },
                 "validation": {"shards": "data/mine_val"},
             }
         },

@@ -39,5 +39,5 @@ def test_snakemake_lint_passes(config: tuple[str, ...]) -> None:
     assert "in a good condition" in run("snakemake", "--lint", *config)
 
 
-def test_snakefile_has_less_than_60_lines() -> None:
-    assert len((ROOT / "workflow" / "Snakefile").read_text().splitlines()) < 60
+def test_snakefile_has_less_than_70_lines() -> None:
+    assert len((ROOT / "workflow" / "Snakefile").read_text().splitlines()) < 70

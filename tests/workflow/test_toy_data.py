@@ -22,5 +22,7 @@ def test_the_rule_declares_all_files_so_that_snakemake_can_run_it_again(snakemak
         done = snakemake(*arguments, *force, "--", "all")
         assert done.returncode == 0, done.stdout + done.stderr
         assert not old.exists()
-    assert {path.relative_to(folder).as_posix() for path in folder.glob("*/*.*")} >= set(generated_files())
-    assert all((folder / name).is_dir() for name in generated_folders())
+    assert {path.relative_to(folder).as_posix() for path in folder.glob("*/*.*")} >= set(
+        generated_files("url_lists")
+    )
+    assert all((folder / name).is_dir() for name in generated_folders("url_lists"))
