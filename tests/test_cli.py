@@ -41,6 +41,26 @@ def test_help_lists_all_stages_without_importing_one() -> None:
     assert [name for name in modules.split() if name.startswith(stages) or name in ("torch", "pandas")] == []
 
 
+def test_more_arguments_than_fit_on_a_command_line_are_passed_as_a_file(tmp_path: Path) -> None:
+    flags = " ".join(f"--manifests=corpus{number}/train={'x' * 100}" for number in range(30_000))
+    script = tmp_path / "script.sh"
+    command = f"{sys.executable} -m cloob report table corpus --csv={tmp_path}/corpus.csv"
+    script.write_text(f"{command} {flags}\n{command} @<(printf '%s\\0' {flags} )\n")
+    done = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    too_long, error = done.stderr.splitlines()
+    assert "Argument list too long" in too_long
+    assert error == (
+        "cloob report table: error: --outcomes: no outcomes of corpus0/train, but its manifest is given"
+    )
+
+
+def test_a_missing_file_of_arguments_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", "table", "corpus", "@missing"])
+    assert exit_.value.code == 2
+    assert "cloob: error: missing: No such file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_has_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

@@ -8,6 +8,7 @@ import sys
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
+from cloob.common.arguments import joined_flags, with_argument_files
 from cloob.common.errors import InputError, user_message
 
 STAGES = {
@@ -36,13 +37,26 @@ class _Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(**options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in the standard library, whose time is quadratic in the number of flags."""
+        lists = {flag for action in self._actions if action.nargs == "+" for flag in action.option_strings}
+        return super().parse_known_args(joined_flags(args, lists), namespace)
+
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a verb of a stage and exit: with 0, or with 2 and a one-line message on input and I/O errors."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
-    parser = _Parser(prog="cloob", description="Reproduce the CLOOB paper, stage by stage.")
+    parser = _Parser(
+        prog="cloob",
+        description="Reproduce the CLOOB paper, stage by stage. An argument @FILE stands for the arguments "
+        "in FILE, each ended by a NUL byte: more of them fit into a file than on a command line.",
+    )
+    try:
+        arguments = with_argument_files(arguments)
+    except OSError as error:
+        parser.error(str(user_message(error)))
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", parser_class=_Parser)
     for name, summary in STAGES.items():
         stage = stages.add_parser(name, help=summary, description=summary)
@@ -58,7 +72,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.parse_args(arguments, options)
     command = " ".join(["cloob", options.stage, *filter(None, [getattr(options, "verb", None)])])
     try:
-        if options.stage != "report":  # it does not use Arrow
+        if options.stage != "report":  # it opens files itself, also those that Arrow reads
             _check_utf8(arguments)
         options.run(options)
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -39,7 +40,9 @@ from cloob.evaluate.testsets.video import middle_frame
 from cloob.models.config import model_config
 from cloob.models.load import load_model
 from cloob.models.safe_load import read_weights
+from cloob.report.load.compact_logs import write_content
 from cloob.report.load.corpora import read_manifest
+from cloob.report.load.log_lines import LogContent
 from cloob.report.load.logs import read_log
 from cloob.report.load.outcomes import read_splits
 from cloob.report.load.paper import read_paper
@@ -92,6 +95,11 @@ def make_round(path: Path) -> None:
     write_json(path.with_name("00000_stats.json"), {"count": 1, "successes": 0})
     rows = {"key": ["0"], "uid": ["1"], "status": ["failed_to_download"], "error_message": ["HTTP Error 404"]}
     pq.write_table(pa.table(rows), path.with_suffix(".parquet"))
+
+
+def make_compact_log(path: Path) -> None:
+    start = {"event": "start", "run": {}}
+    write_content(LogContent([(0, start)], {"loss": np.ones(9)}), path)
 
 
 def features() -> dict[str, torch.Tensor]:
@@ -166,6 +174,7 @@ CASES = {
         "test", lambda path: (path / "cat").mkdir(parents=True), lambda p: class_folders(p, p)
     ),
     "training log": Case("metrics.jsonl", lambda path: path.write_text('{"event": "start"}\n'), read_log),
+    "compact log": Case("metrics.parquet", make_compact_log, lambda path: read_log(path).steps(["loss"])),
     "outcomes": Case(
         "f.csv", lambda path: path.write_text("outcome,rows\nkept,1\n"), lambda p: read_splits([("a/b/c", p)])
     ),

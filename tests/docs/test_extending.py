@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cloob.common.json_files import read_json
+from cloob.report.load.compact_logs import compact_log
 from tests.helpers.doc_examples import Block, blocks_below, read_blocks
 from tests.helpers.repository import ROOT
 from tests.helpers.synthetic_results import write_synthetic_results
@@ -117,7 +118,9 @@ def test_a_test_set_from_one_file_and_one_line(checkout: Path, execute: Execute)
 
 
 def test_a_figure_from_one_module(checkout: Path, execute: Execute) -> None:
-    write_synthetic_results(checkout / "results", seeds=(1, 2), epochs=(1, 2), eval_epochs=(2,))
+    results = write_synthetic_results(checkout / "results", seeds=(1, 2), epochs=(1, 2), eval_epochs=(2,))
+    for log in results.logs:
+        compact_log(log, log.with_suffix(".parquet"))
     plan, _ = execute(blocks_below(PAGE, "A figure or a table"))
     assert planned_jobs(plan)["figure"] == 1
     assert {path.suffix for path in (checkout / "figures").glob("validation_recall.*")} >= {

@@ -11,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cloob.common.errors import InputError, user_message
+from cloob.train import log_position, metrics_log
 from cloob.train.metrics_log import MetricsLog
 from tests.helpers.io_errors import ERRNO_NAMES, fail_reads_below, resource_limit
 
@@ -24,7 +25,7 @@ def write_steps(path, samples_seen, steps, loss=1.0):
     """Open the log at `samples_seen`, write one event per number of samples, and close it."""
     log = MetricsLog(path, samples_seen)
     for samples in steps:
-        log.write("step", samples, loss=loss)
+        log.write("step", samples, step=samples // 8, loss=loss)
     log.close()
 
 
@@ -41,12 +42,45 @@ def test_a_resumed_log_is_truncated_to_the_checkpoint(path):
     assert json.loads(path.read_text().splitlines()[-1])["loss"] == 2.0
 
 
-def test_a_kill_during_truncation_loses_nothing(path, monkeypatch):
+def test_a_kill_while_damaged_lines_are_dropped_loses_nothing(path, monkeypatch):
     write_steps(path, 0, (8,))
+    content = b"\0\0\n" + path.read_bytes()
+    path.write_bytes(content)
     monkeypatch.setattr(type(path), "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         MetricsLog(path, 8)
-    assert logged_samples(path) == [8]
+    assert path.read_bytes() == content
+
+
+def test_an_undamaged_log_is_truncated_without_parsing_it(path, monkeypatch):
+    write_steps(path, 0, range(8, 8001, 8))
+    lines = path.read_bytes().splitlines(keepends=True)
+    parsed = []
+    monkeypatch.setattr(log_position, "parse_event", lambda line: parsed.append(line) or json.loads(line))
+    monkeypatch.setattr(metrics_log, "parse_event", None)
+    for steps in (999, 500, 7, 1):
+        MetricsLog(path, 8 * steps).close()
+        assert path.read_bytes() == b"".join(lines[:steps])
+    assert len(parsed) < 4 * 12
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 13, 64, 2**22])
+def test_damage_is_found_in_blocks_of_any_size(path, monkeypatch, block_bytes):
+    monkeypatch.setattr(log_position, "_BLOCK_BYTES", block_bytes)
+    write_steps(path, 0, range(8, 65, 8))
+    content = path.read_bytes()
+    for damaged in (
+        content,
+        content[1:],
+        content.replace(b"}", b"", 1),
+        content[:99] + b"\0" + content[100:],
+    ):
+        path.write_bytes(damaged)
+        with path.open("rb") as log:
+            assert (log_position.position_after(log, 64) is None) == (damaged != content)
+    path.write_bytes(content[:-3])  # killed while writing
+    with path.open("rb") as log:
+        assert log_position.position_after(log, 64) == content[:-3].rfind(b"\n") + 1
 
 
 def test_a_run_without_checkpoint_starts_a_new_log(path):
@@ -56,22 +90,24 @@ def test_a_run_without_checkpoint_starts_a_new_log(path):
 
 
 def test_tensorboard_shows_the_numbers_of_a_resumed_run(path):
-    for samples_seen, loss in ((0, 1.0), (16, 2.0)):
+    for samples_seen, loss in ((0, 1.0), (400, 2.0)):
         log = MetricsLog(path, samples_seen)
         log.write("start", samples_seen, device="cpu")
-        for samples in range(samples_seen + 8, 41, 8):
-            log.write("step", samples, loss=loss)
+        for step in range(samples_seen // 8 + 1, 201):
+            log.write("step", 8 * step, step=step, loss=loss)
+        log.write("validation", 1600, loss=loss)
         log.close()
-    scalars = EventAccumulator(str(path.parent / "tensorboard")).Reload().Scalars("step/loss")
-    expected = [(8, 1.0), (16, 1.0), (24, 2.0), (32, 2.0), (40, 2.0)]
-    assert [(scalar.step, scalar.value) for scalar in scalars] == expected
+    events = EventAccumulator(str(path.parent / "tensorboard")).Reload()
+    expected = [(1, 1.0), (50, 1.0), (100, 2.0), (150, 2.0), (200, 2.0)]
+    assert [(scalar.step // 8, scalar.value) for scalar in events.Scalars("step/loss")] == expected
+    assert [scalar.value for scalar in events.Scalars("validation/loss")] == [2.0]
 
 
 def test_weights_and_biases_logs_on_request(path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     log = MetricsLog(path, 0, "project", "a-run")
-    log.write("step", 8, loss=1.0)
+    log.write("step", 8, step=1, loss=1.0)
     log.close()
     assert list(path.parent.glob("wandb/offline-run-*/run-a-run.wandb"))
 

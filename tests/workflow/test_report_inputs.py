@@ -59,6 +59,12 @@ def test_the_zeroshot_table_is_made_from_every_run_eval_epoch_and_test_set():
     assert files[-1] == "config/paper_results.csv"
 
 
+@pytest.mark.parametrize(("kind", "name"), [("table", "throughput"), ("figure", "training_curves")])
+def test_tables_and_figures_of_logs_are_made_from_compact_logs(kind, name):
+    files = inputs_of(kind, name)
+    assert len(files) == 16 and all(path.endswith("-seed1/metrics.parquet") for path in files[10:])
+
+
 def test_tables_show_every_retrieval_set_and_figures_the_first_one():
     config = config_from(
         evaluate={"retrieval_sets": {"coco": {"title": "COCO", "shards": "coco/shards.json"}}}

@@ -12,7 +12,9 @@ from snakemake.shell import shell
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 WORKFLOW = Path(workflow.basedir)
-# Every job, in any environment, calls `cloob` from this checkout.
+# Every job, in any environment, calls `cloob` from this checkout. Arguments whose number grows with corpus or
+# runs do not fit on a command line. A rule passes them as a file, @<(printf '%s\0' ARGUMENTS ), see
+# `cloob --help`: the shell's own printf has no limit, and Snakemake writes long commands to a script.
 SOURCE = WORKFLOW.parent / "src"
 sys.path.insert(0, str(SOURCE))
 shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')

@@ -75,8 +75,8 @@ rule image_outcomes:
     params:
         flags=lambda wildcards, input: flags({"ledgers": input.ledgers}),
     shell:
-        "cloob download outcomes --urls={input.urls:q} {params.flags:q} --outcomes={output:q}"
-        " 2>&1 | tee {log:q}"
+        "cloob download outcomes --urls={input.urls:q} @<(printf '%s\\0' {params.flags:q} )"
+        " --outcomes={output:q} 2>&1 | tee {log:q}"
 
 
 rule summary:
@@ -91,7 +91,7 @@ rule summary:
     params:
         flags=lambda wildcards: corpora.summary_flags(config, wildcards.corpus),
     shell:
-        "cloob download summary {params.flags:q} --summary={output:q} 2>&1 | tee {log:q}"
+        "cloob download summary @<(printf '%s\\0' {params.flags:q} ) --summary={output:q} 2>&1 | tee {log:q}"
 
 
 # An interrupted download resumes: the incomplete file is next to the output, under an undeclared name.

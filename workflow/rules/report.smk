@@ -1,10 +1,25 @@
-# Result files become tables and figures: light work, done where snakemake runs.
+# Result files become tables and figures: light work, done where snakemake runs. Their inputs may be more
+# than fit on a command line, so they are passed as a file (see common.smk).
 
 
 localrules:
     table,
     table_html,
     figure,
+
+
+# The log of a run is read once; tables and figures read columns of its compact form.
+rule compact_log:
+    input:
+        "<results>/train/{run}/metrics.jsonl",
+    output:
+        "<results>/train/{run}/metrics.parquet",
+    log:
+        "<results>/logs/report/{run}_compact_log.log",
+    conda:
+        "../../envs/tables.yaml"
+    shell:
+        "cloob report compact-log --log={input:q} --out={output:q} 2>&1 | tee {log:q}"
 
 
 # Every table of `cloob.report.registry`; `--config allow_missing=True` builds it from existing results.
@@ -21,7 +36,8 @@ rule table:
     params:
         flags=lambda wildcards: report_inputs.report_flags(config, "table", wildcards.table, WORKFLOW),
     shell:
-        "cloob report table {wildcards.table:q} {params.flags:q} --csv={output.csv:q} 2>&1 | tee {log:q}"
+        "cloob report table {wildcards.table:q} @<(printf '%s\\0' {params.flags:q} ) --csv={output.csv:q}"
+        " 2>&1 | tee {log:q}"
 
 
 # A table as a page of the HTML report, because browsers display neither CSV nor Markdown.
@@ -65,4 +81,5 @@ rule figure:
         flags=lambda wildcards: report_inputs.report_flags(config, "figure", wildcards.figure, WORKFLOW),
         caption=lambda wildcards: figures()[wildcards.figure].caption,
     shell:
-        "cloob report figure {wildcards.figure:q} {params.flags:q} --png={output.png:q} 2>&1 | tee {log:q}"
+        "cloob report figure {wildcards.figure:q} @<(printf '%s\\0' {params.flags:q} ) --png={output.png:q}"
+        " 2>&1 | tee {log:q}"

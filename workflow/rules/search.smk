@@ -34,4 +34,5 @@ rule select:
         flags=lambda wildcards: search.select_flags(config, wildcards.search, wildcards.objective),
     shell:
         "cloob search select --search={wildcards.search:q} --objective={wildcards.objective:q}"
-        " {params.flags:q} --recipe={output.recipe:q} --ranking={output.ranking:q} 2>&1 | tee {log:q}"
+        " @<(printf '%s\\0' {params.flags:q} ) --recipe={output.recipe:q}"
+        " --ranking={output.ranking:q} 2>&1 | tee {log:q}"

@@ -17,8 +17,8 @@ rule pack:
         source=lambda wildcards, input: flags(dict(input.items())),
         flags=lambda wildcards: corpora.pack_flags(config, split_of(wildcards)),
     shell:
-        "cloob shards pack {params.source:q} --out={params.folder:q} --outcomes={output.outcomes:q}"
-        " {params.flags:q} 2>&1 | tee {log:q}"
+        "cloob shards pack @<(printf '%s\\0' {params.source:q} ) --out={params.folder:q}"
+        " --outcomes={output.outcomes:q} {params.flags:q} 2>&1 | tee {log:q}"
 
 
 # Every byte is read and every image decoded again. Run it again by hand after moving or copying a corpus.

@@ -1,11 +1,15 @@
 """Types of command-line arguments (`type=` of argparse) with error messages that name the expected form."""
 
 import argparse
+import itertools
 import math
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
+
+from cloob.common.errors import io_errors_at
 
 Value = TypeVar("Value")
 
@@ -40,12 +44,50 @@ def name_and_path(form: str) -> Callable[[str], tuple[str, Path]]:
     return _pair_parser(form, Path)
 
 
+def with_argument_files(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with those in FILE instead of each `@FILE` before `--`; they end in NUL bytes.
+
+    Systems limit the length of a command line (2 MB on Linux), but paths of result files may be longer.
+    Raises `OSError` if a file cannot be read.
+    """
+    before = _end_of_flags(arguments)
+    expanded: list[str] = []
+    for argument in arguments[:before]:
+        if argument.startswith("@"):
+            path = Path(argument[1:])
+            with io_errors_at(path):
+                expanded += map(os.fsdecode, path.read_bytes().split(b"\0")[:-1])
+        else:
+            expanded.append(argument)
+    return [*expanded, *arguments[before:]]
+
+
+def joined_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """["--a=1", "--a=2", "--a=3"] -> ["--a", "1", "2", "--a=3"] for those of `flags`, up to `--`.
+
+    Values that begin with a hyphen keep their flag, and the last value, because other arguments may follow.
+    """
+    joined: list[str] = []
+    before = _end_of_flags(arguments)
+    for flag, group in itertools.groupby(arguments[:before], lambda argument: argument.partition("=")[0]):
+        parts = list(group)
+        values = [part.partition("=")[2] for part in parts]
+        if flag in flags and len(values) > 1 and all(value and value[0] != "-" for value in values):
+            parts = [flag, *values[:-1], parts[-1]]
+        joined += parts
+    return [*joined, *arguments[before:]]
+
+
 def group_by_name(pairs: Iterable[tuple[str, Value]]) -> dict[str, list[Value]]:
     """The values of each name, in their order: [("train", a), ("train", b)] -> {"train": [a, b]}."""
     groups = defaultdict(list)
     for name, value in pairs:
         groups[name].append(value)
     return dict(groups)
+
+
+def _end_of_flags(arguments: Sequence[str]) -> int:
+    return arguments.index("--") if "--" in arguments else len(arguments)
 
 
 def _pair_parser(form: str, convert: Callable[[str], Value]) -> Callable[[str], tuple[str, Value]]:

@@ -48,6 +48,16 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     figure.set_defaults(run=_figure, allow_missing=False)
 
+    compact = verbs.add_parser(
+        "compact-log",
+        help="convert the log of a run to Parquet",
+        description="Check the log of a run, and write the numbers that tables and figures read to a Parquet "
+        "file: a row per step, and all other events in its metadata.",
+    )
+    compact.add_argument("--log", type=Path, required=True, help="metrics.jsonl of a run")
+    compact.add_argument("--out", type=Path, required=True, help="output, metrics.parquet beside it")
+    compact.set_defaults(run=_compact_log)
+
     html = verbs.add_parser(
         "html",
         help="convert a table to HTML",
@@ -159,6 +169,10 @@ def _inputs(options: argparse.Namespace) -> "Inputs":
     from cloob.report.names import Labels
 
     files = {flag: getattr(options, flag) for flag in _flags() if hasattr(options, flag)}
+    if options.allow_missing:
+        from cloob.report.load.targets import existing_logs
+
+        files["results"] = existing_logs(files["results"])
     files["released"] = [(PaperColumn(*column), path) for column, path in files.get("released", [])]
     labels = Labels(options.title_suffix, dict(options.corpus_title))
     return Inputs(**files, allow_missing=options.allow_missing, labels=labels)
@@ -178,6 +192,12 @@ def _figure(options: argparse.Namespace) -> None:
     from cloob.report.make import make_figure
 
     make_figure(options.name, _inputs(options), options.png)
+
+
+def _compact_log(options: argparse.Namespace) -> None:
+    from cloob.report.load.compact_logs import compact_log
+
+    compact_log(options.log, options.out)
 
 
 def _html(options: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ INPUTS = {
         "results", "sample predictions on every test set of one CLOOB run at its last evaluated epoch"
     ),
     "overlap": Input("results", "train-test overlap of every corpus and test set"),
-    "logs": Input("results", "metrics.jsonl of every run"),
+    "logs": Input("results", "metrics.parquet of every run, or its metrics.jsonl"),
     "search_trials": Input("results", "ranked trials of every objective of a hyperparameter search"),
     "released_zeroshot": Input(
         "released", "zeroshot results of the released checkpoints", "PRETRAINING/ARCHITECTURE/METHOD/EPOCH"

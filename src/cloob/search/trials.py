@@ -69,19 +69,18 @@ _STEP = b'{"event": "step",'
 
 
 def _read_events(path: Path) -> list[Event]:
+    events = []
     try:
-        with io_errors_at(path):
-            lines = path.read_bytes().splitlines()
+        with io_errors_at(path), path.open("rb") as log:
+            for number, line in enumerate(log, start=1):
+                if line.startswith(_STEP):  # hundreds of thousands of lines, which are not needed
+                    continue
+                event = parse_event(line)
+                if event is None:
+                    raise InputError(f"{path}, line {number}: not an event of `cloob train`; {_REMEDY}")
+                events.append(event)
     except FileNotFoundError:
         raise InputError(f"{path}: no such log; run the trial first") from None
-    events = []
-    for number, line in enumerate(lines, start=1):
-        if line.startswith(_STEP):  # hundreds of thousands of lines, which are not needed
-            continue
-        event = parse_event(line)
-        if event is None:
-            raise InputError(f"{path}, line {number}: not an event of `cloob train`; {_REMEDY}")
-        events.append(event)
     return events
 
 

@@ -1,6 +1,7 @@
 """The log of a run: JSON lines, TensorBoard and optionally W&B; truncated to the checkpoint on resume."""
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ from torch.utils.tensorboard import SummaryWriter
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errno, io_errors_at
 from cloob.common.json_lines import parse_event
+from cloob.train.log_position import position_after
 
-_PLOTTED_EVENTS = ("step", "validation")
+# Steps between the points of TensorBoard and W&B: every step of a long run would take 400 MB.
+STEPS_BETWEEN_POINTS = 50
 
 
 class MetricsLog:
     """Appends events to a JSON-lines file, and their numbers to `tensorboard/` beside it.
+
+    TensorBoard shows validations, the first step and every `STEPS_BETWEEN_POINTS`-th; the file has all.
 
     Opening it drops the events after `samples_seen`, because those steps will be repeated. With
     `wandb_project`, the numbers are also logged to Weights & Biases, under the run's `name`; raises
@@ -24,9 +29,11 @@ class MetricsLog:
 
     def __init__(self, path: Path, samples_seen: int, wandb_project: str = "", name: str = "") -> None:
         self._wandb = _wandb_run(wandb_project, name, path.parent) if wandb_project else None
-        events = _events_until(path, samples_seen) if samples_seen and path.exists() else []
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(b"".join(events))
+        if samples_seen and path.exists():
+            _truncate(path, samples_seen)
+        else:
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(b"")
         self._path, self._file = path, path.open("a", encoding="utf-8")
         threading.excepthook = _ignore_io_errors
         with io_errors_at(path.parent / "tensorboard"):
@@ -38,7 +45,7 @@ class MetricsLog:
         with io_errors_at(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-        if event in _PLOTTED_EVENTS:
+        if _is_plotted(event, values):
             with io_errors_at(self._path.parent / "tensorboard"):
                 for name, value in values.items():
                     self._tensorboard.add_scalar(f"{event}/{name}", value, samples_seen)
@@ -59,6 +66,26 @@ def _ignore_io_errors(failure: threading.ExceptHookArgs) -> None:
     """Suppress the traceback of an I/O error in TensorBoard's thread; the next call raises the error."""
     if failure.exc_value is None or io_errno(failure.exc_value) is None:
         threading.__excepthook__(failure)
+
+
+def _is_plotted(event: str, values: dict[str, Any]) -> bool:
+    """Whether TensorBoard and W&B show an event."""
+    if event == "step":
+        return values["step"] == 1 or values["step"] % STEPS_BETWEEN_POINTS == 0
+    return event == "validation"
+
+
+def _truncate(path: Path, samples_seen: int) -> None:
+    """Drop the events after a checkpoint, and an incomplete last line; with a warning also damaged lines."""
+    with io_errors_at(path):
+        with path.open("rb") as log:
+            position = position_after(log, samples_seen)
+        if position is not None:
+            os.truncate(path, position)
+            return
+    events = _events_until(path, samples_seen)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(b"".join(events))
 
 
 def _events_until(path: Path, samples_seen: int) -> list[bytes]:

@@ -124,7 +124,7 @@ def _download_summaries(config: Config) -> dict[str, str]:
 
 
 def _logs(config: Config) -> dict[str, str]:
-    return {f"{config['results']}/train/{run}/metrics.jsonl": "" for run in planned_runs(config)}
+    return {f"{config['results']}/train/{run}/metrics.parquet": "" for run in planned_runs(config)}
 
 
 _OTHER_FILES: dict[str, Callable[[Config], dict[str, str]]] = {

@@ -35,7 +35,7 @@ def read(inputs: Inputs) -> pd.DataFrame:
     rows = []
     for path in sorted(inputs.results):
         log = read_timed_log(path, start=())
-        speed = throughput(log.steps)
+        speed = throughput(log.timing())
         run = list(log.identity.values())
         rows.append([*run, "pairs_per_second", speed.pairs_per_second_and_process])
         rows.append([*run, "waiting", speed.waiting_fraction])

@@ -44,7 +44,7 @@ def read(inputs: Inputs) -> pd.DataFrame:
 
 
 def _points(log: Log) -> pd.DataFrame:
-    steps = log.steps[[*_STEP]]
+    steps = log.steps(_STEP)
     recalls = [
         (event["epoch"], quantity, event[quantity]) for event in log.validations for quantity in RECALLS
     ]

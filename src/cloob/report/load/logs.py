@@ -1,69 +1,67 @@
-"""Training logs (metrics.jsonl): identity and hardware of a run, its speed, losses and validation metrics."""
+"""Training logs, compact or as JSON lines: a run's identity, hardware, speed, losses, validation metrics."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from cloob.common.errors import InputError, io_errors_at
-from cloob.report.load.json_checks import ANYTHING, NUMBER, parse_json, type_error
+from cloob.common.errors import InputError
+from cloob.report.load.compact_logs import SUFFIX, read_columns, read_events
+from cloob.report.load.log_lines import TIMING, event_schemas, read_lines
 from cloob.report.load.result_files import RUN_KEYS
-from cloob.report.names import check_objective
-from cloob.report.stats.throughput import rates_per_process
-
-_TIMING = ("samples_per_second", "data_seconds", "batch_seconds")
-_POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")
-_EVENTS: dict[str, dict[str, Any]] = {
-    "start": {
-        "?run": dict.fromkeys(("name", *RUN_KEYS), (str,)) | {"seed": (int,), "*": ANYTHING},
-        "?recipe": {"*": ANYTHING},
-        "?processes": (int,),
-        "?device": (str,),
-        "?pairs": (int,),
-        "?restarts": (int,),
-        "?commit": (str, type(None)),
-        "?corpus_sha256": (str,),
-        "?urls_sha256": (str, type(None)),
-        "?torch": (str,),
-        "*": ANYTHING,
-    },
-    "step": {f"?{key}": NUMBER for key in (*_TIMING, "step", "epoch", "loss", "learning_rate")}
-    | {"*": ANYTHING},
-    "validation": {
-        **{f"?{key}": NUMBER for key in ("epoch", "saturation", "image_to_text_r1", "text_to_image_r1")},
-        "*": ANYTHING,
-    },
-}
-_REMEDY = "restore the file, delete this line (its event is then left out), or train the run again"
 
 
 @dataclass(frozen=True)
 class Log:
     """The log of one run.
 
-    `starts` has the first start and one per resume. `steps` has a row per step: the requested columns and the
-    `processes` and `device` that it ran on (a run may resume with others).
+    `starts` has the first start and one per resume. The steps, of which there may be hundreds of thousands,
+    are read when they are asked for, and not kept.
     """
 
     path: Path
     run: dict[str, Any]
     starts: Sequence[dict[str, Any]]
-    steps: pd.DataFrame
     validations: Sequence[dict[str, Any]]
+    _steps_before_starts: Sequence[int]
+    _read_columns: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 
     @property
     def identity(self) -> dict[str, Any]:
         """The keys of `RUN_KEYS`."""
         return {key: self.run[key] for key in RUN_KEYS}
 
+    def steps(self, keys: Sequence[str]) -> pd.DataFrame:
+        """A row per step with some of the keys that `read_log` was told to require."""
+        return pd.DataFrame(dict(self._read_columns(keys)), columns=list(keys))
+
+    def timing(self) -> pd.DataFrame:
+        """A row per step: `TIMING`, its hardware and `rate_per_process`, pairs per second and process.
+
+        `processes` and `device` are those that the step ran on; a run may resume with others.
+        """
+        steps = self.steps(TIMING)
+        counts = np.diff([*self._steps_before_starts, len(steps)])
+        hardware: list[tuple[int, Any]] = []
+        processes, device = 1, None
+        for start in self.starts:
+            processes, device = start.get("processes", processes), start.get("device", device)
+            hardware.append((processes, device))
+        steps["processes"] = np.repeat([processes for processes, _ in hardware], counts)
+        steps["device"] = np.repeat(np.array([device for _, device in hardware], dtype=object), counts)
+        steps["rate_per_process"] = steps.samples_per_second / steps.processes
+        return steps
+
     @property
     def hours(self) -> float:
         """Hours in steps, including waiting for data, without start-up and validation."""
-        return float(self.steps.batch_seconds.sum()) / 3600
+        return float(self.steps(["batch_seconds"]).batch_seconds.sum()) / 3600
 
     @property
     def config_sha256(self) -> str:
@@ -78,31 +76,34 @@ def read_log(
     step: Sequence[str] = (),
     validation: Sequence[str] = ("epoch",),
 ) -> Log:
-    """Read the log of a run; the arguments name the keys that each kind of event must have.
+    """Read the log of a run: metrics.parquet, or metrics.jsonl, which is slower.
 
-    Raises `InputError` with the number of the first invalid line.
+    The arguments name the keys that each kind of event must have. Raises `InputError` with the number of the
+    first invalid line or event.
     """
-    events = _read_events(path, {"start": start, "step": step, "validation": validation})
-    starts, steps, validations = [], [], []
-    processes, device = 1, None
-    for event in events:
-        if event["event"] == "start":
-            starts.append(event)
-            processes, device = event.get("processes", processes), event.get("device", device)
-        elif event["event"] == "step":
-            steps.append([*(event[key] for key in step), processes, device])
-        elif event["event"] == "validation":
-            validations.append(event)
-    run = next(event["run"] for event in reversed(starts) if "run" in event)
-    table = pd.DataFrame(steps, columns=[*step, "processes", "device"])
-    if "samples_per_second" in step:
-        table["rate_per_process"] = rates_per_process(events)
-    return Log(path, run, starts, table, validations)
+    schemas = event_schemas({"start": start, "step": step, "validation": validation})
+    read: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
+    if path.suffix == SUFFIX:
+        events, _ = read_events(path, schemas)
+        read = partial(read_columns, path)
+    else:
+        content = read_lines(path, schemas)
+        events, columns = list(content.events), content.columns
+        read = lambda keys: {key: columns[key] for key in keys}  # noqa: E731
+    starts = [(steps, event) for steps, event in events if event["event"] == "start"]
+    return Log(
+        path,
+        next(event["run"] for _, event in reversed(starts) if "run" in event),
+        [event for _, event in starts],
+        [event for _, event in events if event["event"] == "validation"],
+        [steps for steps, _ in starts],
+        read,
+    )
 
 
 def read_timed_log(path: Path, start: Sequence[str] = ("run", "processes", "device")) -> Log:
-    """Read a log with the timing of every step, and `rate_per_process`: pairs per second and process."""
-    return read_log(path, start=start, step=_TIMING)
+    """Read a log whose steps all have a timing."""
+    return read_log(path, start=start, step=TIMING)
 
 
 def read_logs(
@@ -117,44 +118,3 @@ def check_logs_given(paths: Sequence[Path]) -> None:
     """Raise `InputError` if there are no logs."""
     if not paths:
         raise InputError("--results: no logs given; train a run first")
-
-
-def _read_events(path: Path, required: dict[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """All events of a log, which must begin with the start of a run and contain a step."""
-    schemas = {
-        kind: schema | {key: schema.get(f"?{key}", ANYTHING) for key in required[kind]}
-        for kind, schema in _EVENTS.items()
-    }
-    events: list[dict[str, Any]] = []
-    try:
-        with io_errors_at(path), path.open("rb") as log:
-            for number, line in enumerate(log, start=1):
-                events.append(_event(line, schemas, f"{path}, line {number}"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such log; `cloob train` writes it") from None
-    if not events or events[0]["event"] != "start" or "run" not in events[0]:
-        raise InputError(
-            f"{path}: not a log of `cloob train` (the first event is not the start of a run); train the run "
-            "again"
-        )
-    if not any(event["event"] == "step" for event in events):
-        raise InputError(f"{path}: the log has no training step; train the run again")
-    return events
-
-
-def _event(line: bytes, schemas: dict[str, Any], source: str) -> dict[str, Any]:
-    try:
-        event = parse_json(line)
-    except ValueError as error:
-        raise InputError(f"{source}: a line is not JSON ({error}); {_REMEDY}") from None
-    problem = type_error(event, {"event": (str,), "*": ANYTHING})
-    if problem is None and (schema := schemas.get(event["event"])) is not None:
-        run = event.get("run")
-        if isinstance(run, dict) and isinstance(run.get("objective"), str):
-            check_objective(run["objective"], source)
-        problem = type_error(event, schema)
-        not_positive = [key for key in _POSITIVE if problem is None and key in event and event[key] <= 0]
-        problem = f"{not_positive[0]} is {event[not_positive[0]]}" if not_positive else problem
-    if problem is not None:
-        raise InputError(f"{source}: not a log of `cloob train`: {problem}; {_REMEDY}")
-    return event

@@ -12,12 +12,12 @@ import pandas as pd
 from cloob.common.errors import InputError
 from cloob.objectives.registry import OBJECTIVES
 
-LOG = "metrics.jsonl"
+LOG = "metrics.parquet"
 _RUN = (
     r"(?P<corpus>[^/-]+)-(?P<objective>[^/-]+)-(?P<architecture>[^/]+)-(?P<recipe>[^/-]+)-seed(?P<seed>\d+)"
 )
 _RESULT = re.compile(rf"{_RUN}/epoch_(?P<epoch>\d+)/(?P<protocol>[^/]+)/(?P<dataset>[^/]+)\.json$")
-_LOG = re.compile(rf"{_RUN}/metrics\.jsonl$")
+_LOG = re.compile(rf"{_RUN}/metrics\.(?:parquet|jsonl)$")
 COLUMNS = ["corpus", "architecture", "objective", "recipe", "seed", "epoch", "protocol", "dataset", "path"]
 
 
@@ -41,6 +41,12 @@ def read_targets(paths: Sequence[Path]) -> pd.DataFrame:
         )
         rows.append(target | {"seed": int(target["seed"]), "epoch": int(target["epoch"])})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def existing_logs(paths: Sequence[Path]) -> list[Path]:
+    """The paths, with the log of each run whose compact log has not been made yet instead of that."""
+    logs = {path: path.with_suffix(".jsonl") for path in paths if path.name == LOG and not path.exists()}
+    return [logs[path] if path in logs and logs[path].is_file() else path for path in paths]
 
 
 def brace_paths(paths: Iterable[Path]) -> list[str]:

@@ -38,7 +38,7 @@ class Throughput:
 
 
 def throughput(steps: "pd.DataFrame") -> Throughput:
-    """Summarize the steps of a log (`cloob.report.load.logs.read_timed_log`)."""
+    """Summarize the steps of a log (`cloob.report.load.logs.Log.timing`)."""
     return Throughput(
         pairs_per_second=steps.samples_per_second.median(),
         pairs_per_second_and_process=steps.rate_per_process.median(),

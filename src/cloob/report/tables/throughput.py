@@ -70,7 +70,7 @@ def _rows(log: Log) -> list[list[Any]]:
     """A row per hardware that a run used."""
     kind = [log.run[key] for key in _KIND]
     rows = []
-    for hardware, steps in log.steps.groupby(["processes", "device"], sort=False):
+    for hardware, steps in log.timing().groupby(["processes", "device"], sort=False):
         speed = throughput(steps)
         metrics = [
             speed.pairs_per_second,

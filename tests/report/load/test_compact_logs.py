@@ -1,0 +1,156 @@
+"""Compact logs: the same tables and figures as from JSON lines, read by column; damaged files are named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cloob.common.errors import InputError
+from cloob.report.figures import saturation, throughput, training_curves
+from cloob.report.load.compact_logs import compact_log
+from cloob.report.load.inputs import Inputs
+from cloob.report.load.log_lines import TIMING
+from cloob.report.load.logs import read_log
+from cloob.report.tables import provenance
+from cloob.report.tables import throughput as throughput_table
+from tests.helpers.synthetic_results import write_synthetic_results
+
+RUN = {
+    "name": "a",
+    "corpus": "cc3m",
+    "architecture": "RN50",
+    "objective": "clip",
+    "recipe": "cc3m",
+    "seed": 1,
+}
+START = {"event": "start", "run": RUN, "processes": 4, "device": "a"}
+STEP = {"event": "step", "data_seconds": 0.1, "batch_seconds": 1, "samples_per_second": 400.0}
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> list[Path]:
+    """The logs of four runs as JSON lines, each with its compact log beside it."""
+    results = write_synthetic_results(tmp_path, objectives=["clip", "cloob"], seeds=[1, 2], epochs=[1, 4])
+    for path in results.logs:
+        compact_log(path, path.with_suffix(".parquet"))
+    return results.logs
+
+
+@pytest.fixture
+def compact(tmp_path: Path) -> Callable[..., Path]:
+    """Write events as a log; returns its compact log."""
+
+    def write(*events: dict) -> Path:
+        path = tmp_path / "metrics.jsonl"
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+        compact_log(path, path.with_suffix(".parquet"))
+        return path.with_suffix(".parquet")
+
+    return write
+
+
+@pytest.mark.parametrize("figure", [saturation, throughput, training_curves])
+def test_figures_have_the_same_data_from_compact_logs(logs: list[Path], figure: ModuleType) -> None:
+    compact_logs = [path.with_suffix(".parquet") for path in logs]
+    data = [figure.read(Inputs(results=paths)) for paths in (logs, compact_logs)]
+    pd.testing.assert_frame_equal(*data, check_exact=True)
+
+
+@pytest.mark.parametrize("table", [throughput_table, provenance])
+def test_tables_are_the_same_from_compact_logs(logs: list[Path], table: ModuleType) -> None:
+    compact_logs = [path.with_suffix(".parquet") for path in logs]
+    (document, long), (again, again_long) = (
+        table.build(Inputs(results=paths)) for paths in (logs, compact_logs)
+    )
+    assert document == again
+    pd.testing.assert_frame_equal(long, again_long, check_exact=True)
+
+
+def test_every_number_and_event_is_kept(logs: list[Path]) -> None:
+    for path in logs:
+        lines, columns = read_log(path, step=TIMING), read_log(path.with_suffix(".parquet"), step=TIMING)
+        assert (lines.run, lines.starts, lines.validations) == (
+            columns.run,
+            columns.starts,
+            columns.validations,
+        )
+        keys = ("step", "epoch", "loss", "learning_rate")
+        pd.testing.assert_frame_equal(lines.steps(keys), columns.steps(keys), check_exact=True)
+        pd.testing.assert_frame_equal(lines.timing(), columns.timing(), check_exact=True)
+        assert lines.steps(keys).step.dtype == np.int64
+
+
+def test_each_step_has_the_hardware_that_it_ran_on(compact: Callable[..., Path]) -> None:
+    resumed = {"event": "start", "processes": 2}
+    for log in (
+        read_log(compact(START, STEP, STEP, resumed, STEP), step=TIMING),
+        read_log(compact(START, STEP, STEP, resumed, STEP).with_suffix(".jsonl"), step=TIMING),
+    ):
+        assert log.timing().processes.tolist() == [4, 4, 2]
+        assert log.timing().device.tolist() == ["a"] * 3
+        assert log.timing().rate_per_process.tolist() == [100, 100, 200]
+
+
+def test_equal_logs_give_equal_files(compact: Callable[..., Path]) -> None:
+    events = [START, STEP, {"event": "end"}]
+    assert compact(*events).read_bytes() == compact(*events).read_bytes()
+
+
+def test_a_key_that_a_step_lacks_is_named_when_it_is_needed(compact: Callable[..., Path]) -> None:
+    path = compact(START, STEP | {"loss": 1.0}, STEP)
+    assert len(read_log(path, step=TIMING).timing()) == 2
+    for key in ("loss", "epoch"):
+        with pytest.raises(
+            InputError, match=rf"metrics\.parquet: .*a step has no {key}; train the run again"
+        ):
+            read_log(path, step=(key,))
+    with pytest.raises(InputError, match=r"metrics\.parquet, event 1: .*torch is missing"):
+        read_log(path, start=("torch",))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: b"", "damaged"),
+        (lambda content: content[: len(content) // 2], "damaged"),
+        (lambda content: content.replace(b"cloob.events", b"other.events"), "not a compact log"),
+    ],
+)
+def test_a_damaged_compact_log_is_named_with_the_remedy(
+    compact: Callable[..., Path], damage: Callable[[bytes], bytes], message: str
+) -> None:
+    path = compact(START, STEP)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=rf"^{path}: {message}.*make it again"):
+        read_log(path)
+
+
+def test_a_damaged_page_of_a_column_is_named(compact: Callable[..., Path]) -> None:
+    path = compact(START, *[STEP | {"loss": 1 / n} for n in range(1, 1000)])
+    content = path.read_bytes()
+    middle = len(content) // 3
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    with pytest.raises(InputError, match=rf"^{path}: damaged"):
+        read_log(path, step=("loss",)).steps(["loss"])
+
+
+def test_a_missing_compact_log_names_its_command(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such log; `cloob report compact-log` writes it"):
+        read_log(tmp_path / "metrics.parquet")
+
+
+def test_a_partial_table_reads_logs_that_have_no_compact_log_yet(
+    report: Callable[..., int], logs: list[Path], tmp_path: Path
+) -> None:
+    paths = [path.with_suffix(".parquet") for path in logs]
+    paths[0].unlink()
+    csv = tmp_path / "out" / "x.csv"
+    assert report("table", "provenance", "--results", *paths, "--csv", csv) == 2
+    assert report("table", "provenance", "--results", *paths, "--csv", csv, "--allow-missing") == 0
+    assert len(pd.read_csv(csv)) == len(logs)
+    sources = json.loads(csv.with_suffix(".sources.json").read_text())["inputs"]
+    assert [source["path"].rpartition("/")[2] for source in sources].count("metrics.jsonl") == 1
