@@ -20,7 +20,7 @@ INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recomm
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
-demo: .venv/ready ## run the whole pipeline on the toy dataset (about 10 minutes on two cores)
+demo: .venv/ready ## run the whole pipeline on the toy dataset (about 14 minutes on two cores)
 	cloob toy-data serve --config config/demo.yaml -- $(DEMO) all
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@cat results/demo/tables/zeroshot.md
@@ -32,10 +32,10 @@ results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/a
 figures-readme: .venv/ready ## copy the README's figure from the results of `make demo`, with its provenance
 	python docs/figures/update.py results/demo
 
-test-fast: .venv/ready ## tests without training, workflow runs, linters and large models (5 minutes)
+test-fast: .venv/ready ## tests without training, workflow runs, linters and large models (2 minutes)
 	$(PYTEST) -m "not slow and not gpu and not integration"
 
-test: .venv/ready ## all tests except the slow ones (about 20 minutes)
+test: .venv/ready ## all tests except the slow ones (about 12 minutes)
 	$(PYTEST)
 
 test-slow: .venv/ready ## the slow tests, such as building the environment from scratch

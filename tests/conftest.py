@@ -29,6 +29,7 @@ INTEGRATION = (
     "download/fetch/test_part.py",
     "download/fetch/test_kill.py",
     "report/test_hostile_text.py",
+    "report/check/test_pages.py",
     "workflow/test_sources.py",
     "workflow/test_released.py",
     "workflow/test_hostile_report.py",
