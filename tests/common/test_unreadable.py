@@ -166,7 +166,7 @@ CASES = {
     "JSON": Case("a.json", lambda path: write_json(path, {}), read_json),
     "SHA-256": Case("a", lambda path: path.write_text("a"), sha256_file),
     "SHA-256 of images": Case(
-        "a.jpg", lambda p: p.write_text("a"), lambda p: content_hash([p], ["a"], p.parent)
+        "a.jpg", lambda p: p.write_text("a"), lambda p: content_hash([str(p)], ["a"], p.parent)
     ),
     "image": Case("a.png", lambda path: Image.new("RGB", (4, 4)).save(path), load_image),
     "video": Case("a.avi", lambda path: path.write_bytes(b"RIFF"), middle_frame),

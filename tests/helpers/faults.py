@@ -9,7 +9,7 @@ import subprocess
 import time
 from datetime import timedelta
 
-from cloob.train import distributed, local_copy, loop, rendezvous, setup, state
+from cloob.train import distributed, loop, rendezvous, setup, shard_copy, state
 
 _CLONE_NEWNS = 0x20000
 
@@ -28,17 +28,21 @@ def signal_after_steps(steps, number=signal.SIGKILL):
 
 
 def slow_file_system():
-    """A copy of the shards and a checkpoint take two seconds."""
+    """A block of a copy of the shards and a checkpoint take two seconds."""
+    copy_and_hash, write_checkpoint = shard_copy.copy_and_hash, state.write_checkpoint
 
-    def slow(function):
-        def wrapper(*arguments):
+    def slow_copy(source, target, advance, is_ending):
+        def slow_advance(size):
+            advance(size)
             time.sleep(2)
-            return function(*arguments)
 
-        return wrapper
+        return copy_and_hash(source, target, slow_advance, is_ending)
 
-    local_copy.sha256_file = slow(local_copy.sha256_file)
-    state.write_checkpoint = slow(state.write_checkpoint)
+    def slow_checkpoint(*arguments):
+        time.sleep(2)
+        return write_checkpoint(*arguments)
+
+    shard_copy.copy_and_hash, state.write_checkpoint = slow_copy, slow_checkpoint
 
 
 def limit_file_size(size):

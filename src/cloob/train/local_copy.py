@@ -9,14 +9,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from stat import S_ISDIR
 
-from tqdm import tqdm
-
 from cloob.common.directories import sorted_glob
 from cloob.common.errors import InputError, io_errors_at, user_message
-from cloob.common.hashing import sha256_file
-from cloob.common.json_files import read_json, write_json
 from cloob.common.locks import exclusive_dir_lock
 from cloob.train.distributed import DistributedContext
+from cloob.train.shard_copy import copy_shards
 from cloob.train.signals import StopRequest
 
 _PREFIX = "cloob-shards-"
@@ -51,7 +48,7 @@ def stage_shards_locally(
         with exclusive_dir_lock(folder) if makes_copy else nullcontext():
             if makes_copy:
                 with io_errors_at(folder):
-                    _copy_shards(manifest, folder, stop)
+                    copy_shards(manifest, folder, stop)
             [stopped] = context.all_reduce_sum(stop.requested)  # also waits for the copies of all nodes
             yield None if stopped else folder / manifest.name
     finally:
@@ -114,25 +111,3 @@ def _delete_copy(folder: Path) -> None:
             print(f"warning: {path}: not deleted: {user_message(error[1]) or error[1]}", flush=True)
 
     shutil.rmtree(folder, onerror=warn)
-
-
-def _copy_shards(manifest: Path, folder: Path, stop: StopRequest) -> None:
-    """Copy all shards and finally the manifest, until `stop` is requested."""
-    content = read_json(manifest)
-    needed = sum(shard["bytes"] for shard in content["shards"])
-    if (free := shutil.disk_usage(folder).free) < needed:
-        raise InputError(
-            f"{folder}: {needed / 1e9:,.1f} GB are needed, {free / 1e9:,.1f} GB are free; free space "
-            "there, or use another disk (train.node_local_dir)"
-        )
-    for shard in tqdm(content["shards"], unit=" shards", desc="copying to the local disk"):
-        if stop.requested:
-            return
-        tar = manifest.parent / shard["name"]
-        for file in (tar, tar.with_suffix(".parquet")):
-            shutil.copyfile(file, folder / file.name)
-        if sha256_file(folder / tar.name) != shard["sha256"]:
-            raise InputError(
-                f"{tar}: the checksum of its copy in {folder} differs from the manifest; pack it again"
-            )
-    write_json(folder / manifest.name, content)

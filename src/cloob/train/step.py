@@ -17,6 +17,7 @@ from cloob.train.batchnorm import BatchNormStatistics
 from cloob.train.distributed import DistributedContext
 from cloob.train.gradient import SummedGradient
 from cloob.train.optimizer import make_optimizer
+from cloob.train.precision import encoder_autocast
 from cloob.train.recipe import MAX_INV_TEMPERATURE, MIN_INV_TEMPERATURE, Recipe, Run
 from cloob.train.token_rows import TokenRows
 
@@ -149,9 +150,7 @@ class TrainStep:
         """Normalized image and text embeddings (B, d), and 1/τ."""
         pixels, tokens = micro_batch
         torch.manual_seed(int(np.random.SeedSequence([self.run.seed, index]).generate_state(1)[0]))
-        precision = getattr(torch, self.recipe.precision)
-        is_half = precision in (torch.float16, torch.bfloat16)
-        with torch.autocast(self.context.device.type, precision if is_half else None, enabled=is_half):
+        with encoder_autocast(self.recipe.precision, self.context.device):
             return self.model(normalize_pixels(pixels), tokens)
 
     def _on_device(self, micro_batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:

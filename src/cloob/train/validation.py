@@ -15,6 +15,7 @@ from cloob.objectives.losses import contrastive_loss
 from cloob.train.data import PairDataset, collate, count_replaced
 from cloob.train.distributed import DistributedContext
 from cloob.train.order import MAX_FALLBACKS
+from cloob.train.precision import encoder_autocast
 from cloob.train.recipe import Recipe, Run
 
 
@@ -32,7 +33,8 @@ def validate(
 
     Loss and saturation are means over batches of the recipe's size, as in training (a last, smaller batch is
     dropped unless it is the only one). Leaves `model` in training mode. Raises `InputError` if more than
-    `max_replaced_fraction` of the pairs do not decode.
+    `max_replaced_fraction` of the pairs do not decode. The encoders compute in the precision of the recipe,
+    as in training; the metrics are computed from float32 embeddings.
 
     Images are decoded and resized as in training (torchvision, uint8), which is faster than the transform of
     the evaluation and differs from it by a few gray levels, so the retrieval metrics of `cloob evaluate
@@ -50,8 +52,9 @@ def validate(
     for pixels, tokens, batch_replaced in BatchLoader(dataset, collate, batches, workers):
         replaced += batch_replaced
         normalized = normalize_pixels(pixels.to(context.device))
-        image.append(model.encode_image(normalized, normalize=True).float())
-        text.append(model.encode_text(tokens.to(context.device), normalize=True).float())
+        with encoder_autocast(recipe.precision, context.device):
+            image.append(model.encode_image(normalized, normalize=True).float())
+            text.append(model.encode_text(tokens.to(context.device), normalize=True).float())
     model.train()
     count_replaced(dataset.shards, replaced, pairs, max_replaced_fraction, context)
     images, texts = (_gather_interleaved(torch.cat(rows), pairs, context) for rows in (image, text))

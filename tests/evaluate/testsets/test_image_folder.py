@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from cloob.common.errors import InputError
+from cloob.evaluate.testsets import content_hash
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import TestSetSpec, load_spec
 from tests.helpers.repository import ROOT
@@ -136,19 +137,19 @@ def test_content_hash_depends_on_bytes_but_not_on_location(
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size and modification time
     after = read(write_spec, tmp_path, folder).content_sha256(cache)
     assert after != before
-    monkeypatch.setattr(Path, "read_bytes", None)
+    monkeypatch.setattr(content_hash, "_digest", None)
     assert read(write_spec, tmp_path, folder).content_sha256(cache) == after  # from the cache
 
 
-@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"sha256": '])
+@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"sha256": ', '{"sha256": "", "files": "no hash"}'])
 def test_damaged_hash_cache_is_recomputed(
     write_spec: Callable, tmp_path: Path, make_testset: Callable, damage: str
 ) -> None:
-    folder, cache = read(write_spec, tmp_path, make_testset({"a": 2, "b": 1, "c": 1})), tmp_path / "cache"
-    before = folder.content_sha256(cache)
+    folder, cache = make_testset({"a": 2, "b": 1, "c": 1}), tmp_path / "cache"
+    before = read(write_spec, tmp_path, folder).content_sha256(cache)
     [cached] = cache.rglob("*.json")
     cached.write_text(damage)
-    assert folder.content_sha256(cache) == before
+    assert read(write_spec, tmp_path, folder).content_sha256(cache) == before
     assert before in cached.read_text()
 
 

@@ -6,6 +6,7 @@ the training and validation images together and evaluated on the test images. Fe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +132,14 @@ def _check_disjoint(
     extractor: FeatureExtractor, test: LabeledFolder, splits: Sequence[LabeledFolder]
 ) -> None:
     """Raise `InputError` if most test images are byte-identical to training images; warn if some are."""
-    train_hashes = {digest for folder in splits for digest in folder.content(extractor.cache).files}
-    test_hashes = test.content(extractor.cache).files
-    shared = [name for name, digest in zip(test.names, test_hashes, strict=True) if digest in train_hashes]
+    train_hashes = np.concatenate([folder.content(extractor.cache).files for folder in splits])
+    is_shared = np.isin(test.content(extractor.cache).files, train_hashes)
+    shared = list(compress(test.names, is_shared))
     message = (
-        f"{test.root}: {len(shared)} of {len(test_hashes)} test images are also training images "
+        f"{test.root}: {len(shared)} of {len(test)} test images are also training images "
         f"({abbreviated(shared)})"
     )
-    if 2 * len(shared) > len(test_hashes):
+    if 2 * len(shared) > len(test):
         raise InputError(f"{message}; correct the folder of the training images in {splits[0].spec.path}")
     if shared:
         print(f"warning: {message}", flush=True)

@@ -39,6 +39,7 @@ class LabeledFolder(ImageFolder):
                 f"{folder / split_folder}: this is the folder of the test images; give the folder of the "
                 f"{split} images"
             )
+        self._content: Content | None = None
         super().__init__(str(folder / split_folder), loader=load_image, allow_empty=True)
         self._check_contents()
 
@@ -146,8 +147,13 @@ class LabeledFolder(ImageFolder):
         return self.content(cache).sha256
 
     def content(self, cache: Path) -> Content:
-        """Hashes of the relative paths and bytes of all images, and of each image; see `content_hash`."""
-        return content_hash([Path(path) for path, _ in self.samples], self.names, cache)
+        """Hashes of the relative paths and bytes of all images, and of each image; see `content_hash`.
+
+        They are determined once: a job needs them for every protocol, and ImageNet has a million images.
+        """
+        if self._content is None:
+            self._content = content_hash([path for path, _ in self.samples], self.names, cache)
+        return self._content
 
 
 def load_image(path: str | Path) -> Image:
