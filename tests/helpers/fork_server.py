@@ -27,8 +27,11 @@ if sys.argv[1:3] != ["-m", "cloob"]:
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-socket.send_fds(server, [b"streams"], [0, 1, 2])
-server.sendall(json.dumps([sys.argv[3:], dict(os.environ), os.getcwd()]).encode("utf-8", "surrogateescape"))
+# Files of arguments that the shell's @<(...) has opened.
+files = [int(value[9:]) for value in sys.argv if value.startswith("@/dev/fd/")]
+socket.send_fds(server, [b"streams"], [0, 1, 2, *files])
+request = [sys.argv[3:], dict(os.environ), os.getcwd(), files]
+server.sendall(json.dumps(request).encode("utf-8", "surrogateescape"))
 server.shutdown(socket.SHUT_WR)
 sys.exit(int(server.recv(10) or 1))
 """
@@ -76,13 +79,15 @@ def serve(address: str) -> NoReturn:
 
 
 def _answer(connection: socket.socket) -> NoReturn:
-    _, streams, _, _ = socket.recv_fds(connection, len(b"streams"), 3)
+    _, descriptors, _, _ = socket.recv_fds(connection, len(b"streams"), 3 + 10)
     with connection.makefile("rb") as request:
-        arguments, environment, cwd = json.loads(request.read().decode("utf-8", "surrogateescape"))
+        arguments, environment, cwd, files = json.loads(request.read().decode("utf-8", "surrogateescape"))
     child = os.fork()
     if child == 0:
         connection.close()
-        become_cloob(arguments, environment, cwd, streams)
+        for descriptor, number in zip(descriptors[3:], files, strict=True):
+            os.dup2(descriptor, number)
+        become_cloob(arguments, environment, cwd, descriptors[:3])
     _, status = os.waitpid(child, 0)
     connection.sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
     os._exit(0)

@@ -147,7 +147,7 @@ def test_the_search_of_the_default_config_is_planned_on_request(snakemake):
     text = plan.stdout + plan.stderr
     assert "16 × cc3m RN50, trials of search cc3m (only for tables/search.csv), 128 epochs" in text
     assert text.count("-m cloob train ") == 16 and text.count(" --trial ") == 16
-    assert "--objective=cloob --keys=learning_rate --keys=warmup_steps --keys=hopfield_beta" in plan.stdout
+    assert "--keys=learning_rate --keys=warmup_steps --keys=hopfield_beta" in plan.stdout
 
 
 def test_the_ablation_searches_recipes_before_it_trains_its_runs(snakemake):

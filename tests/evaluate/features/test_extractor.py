@@ -137,6 +137,7 @@ def test_features_are_recomputed_if_any_input_changes(
         monkeypatch.setattr("cloob.evaluate.features.extractor.version", lambda package: "another")
     torch.save(content, tmp_path / "other.pt")
     precision = "bfloat16" if change == "precision" else "float32"
+    colors = LabeledFolder(colors.spec, Path(colors.root).parent)  # as in another job
     make_extractor(tmp_path / "other.pt", tmp_path / "cache", precision=precision).image_features(colors)
     assert len(files(tmp_path / "cache")) == 2
 
