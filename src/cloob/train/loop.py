@@ -37,10 +37,10 @@ def train(
 
     Resumes from the latest valid checkpoint of the same run. A checkpoint is written at the end of every
     epoch and, within an epoch, every `checkpoint_interval_minutes`. Returns whether the run is finished: on a
-    stop request, it finishes the step (several processes: and the next one), writes a checkpoint and returns
-    False. Raises `InputError` for invalid
-    input (a corpus smaller than a batch, a checkpoint of another recipe, model or corpus), if the loss or the
-    weights are not finite, and if more than `max_replaced_fraction` of a batch do not decode.
+    stop request, it finishes the step (with several processes, also the next one), writes a checkpoint and
+    returns False. Raises `InputError` for invalid input (a corpus smaller than a batch, a checkpoint of
+    another recipe, model or corpus), if the loss or the weights are not finite, and if more than
+    `max_replaced_fraction` of a batch do not decode.
 
     A trial of a hyperparameter search writes only `metrics.jsonl`. It is also finished if the loss is not
     finite; the log then has the event `diverged`.
