@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,17 @@ _COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 CHROMIUM = next(filter(None, map(shutil.which, _COMMANDS)), None)
 REMEDY = "no Chromium found; install it as root with `make browser` or `apt-get install chromium`"
 _PHONE = 700  # CSS pixels; narrower windows are those of a phone
+_REPLACEMENTS = 50  # of the document of a frame, while it loads
 # Without network: a page has to contain everything that it shows.
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--proxy-server=127.0.0.1:9", "--remote-debugging-pipe", "--hide-scrollbars"),
 ]
+
+
+class DocumentReplacedError(RuntimeError):
+    """The page or frame replaced its document before an expression was evaluated in it."""
 
 
 class Browser:
@@ -73,6 +78,8 @@ class Browser:
             self._record_errors(received)
             if received.get("id") == self._last_id:
                 if "error" in received:
+                    if "Cannot find context" in str(received["error"]):
+                        raise DocumentReplacedError(method)
                     raise RuntimeError(f"{method}: {received['error']}")
                 return dict(received["result"])
 
@@ -108,7 +115,7 @@ class Browser:
         self.call("Page.navigate", url=page.resolve().as_uri())
 
     def evaluate(self, expression: str, context: int | None = None) -> Any:
-        """The value of a JavaScript expression in the page, or in a context of `frames`."""
+        """The value of a JavaScript expression in the page, or in a context of a frame."""
         options: dict[str, Any] = {} if context is None else {"contextId": context}
         result = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, **options
@@ -117,11 +124,22 @@ class Browser:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    def frames(self) -> Iterator[int]:
-        """A context for `evaluate` in each frame inside the page."""
-        for child in self.call("Page.getFrameTree")["frameTree"].get("childFrames", []):
-            frame = child["frame"]["id"]
-            yield self.call("Page.createIsolatedWorld", frameId=frame)["executionContextId"]
+    def frames(self) -> list[str]:
+        """The ids of the frames inside the page."""
+        children = self.call("Page.getFrameTree")["frameTree"].get("childFrames", [])
+        return [child["frame"]["id"] for child in children]
+
+    def evaluate_in_frame(self, frame: str, *expressions: str) -> Any:
+        """The value of the last of several expressions, all in the same document of a frame.
+
+        They start again if the frame replaces its document, as it does when it has loaded its page.
+        """
+        for _ in range(_REPLACEMENTS):
+            with suppress(DocumentReplacedError):
+                context = self.call("Page.createIsolatedWorld", frameId=frame)["executionContextId"]
+                return [self.evaluate(expression, context) for expression in expressions][-1]
+            time.sleep(0.1)
+        raise RuntimeError(f"a frame replaced its document {_REPLACEMENTS} times")
 
     def wait_for(self, expression: str, seconds: float = 60) -> Any:
         """Wait until an expression is truthy, and return its value."""

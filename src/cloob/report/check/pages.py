@@ -68,8 +68,7 @@ def _report_views(browser: Browser) -> Iterator[str]:
 def _problems(browser: Browser, width: int) -> list[str]:
     problems = list(browser.evaluate(f"({_PROBLEMS})({width})"))
     for frame in browser.frames():
-        browser.evaluate(_WHEN_LOADED, frame)
-        problems += browser.evaluate(f"({_PROBLEMS})(innerWidth)", frame)
+        problems += browser.evaluate_in_frame(frame, _WHEN_LOADED, f"({_PROBLEMS})(innerWidth)")
     problems += [f"error: {error}" for error in browser.errors]
     browser.errors.clear()
     return problems
