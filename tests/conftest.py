@@ -30,6 +30,8 @@ INTEGRATION = (
     "download/fetch/test_kill.py",
     "report/test_hostile_text.py",
     "report/check/test_pages.py",
+    "shards/test_pack.py",
+    "evaluate/protocols/test_linear_probe.py",
     "workflow/test_sources.py",
     "workflow/test_released.py",
     "workflow/test_hostile_report.py",
