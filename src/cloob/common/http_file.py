@@ -54,14 +54,18 @@ class RemoteFile:
             raise InputError(f"{self.url}: checksum {self.checksum!r} is not sha256:<64> or md5:<32 digits>")
 
 
+class MissingFileError(InputError):
+    """The server reports that it has no such file."""
+
+
 def download_file(remote: RemoteFile, path: Path, timeout: float = 60, pause: float = 1) -> None:
     """Download a file to `path`, resuming from the partial file `.<name>.part` of an earlier attempt.
 
     A partial file is only continued if the server confirms that the file is unchanged (If-Range), or a
     checksum will reveal a change. `timeout` (seconds) limits a silent connection and all headers together;
     `pause` (seconds) is the wait after a first failure. Raises `InputError` if the server rejects the
-    request, is silent or too slow, or the file is too large or has another checksum; `OSError` if it cannot
-    be written.
+    request (`MissingFileError` for 404 and 410), is silent or too slow, or the file is too large or has
+    another checksum; `OSError` if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _PartialFile(path)
@@ -73,7 +77,8 @@ def download_file(remote: RemoteFile, path: Path, timeout: float = 60, pause: fl
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _TRANSIENT_STATUS:
-                raise InputError(f"{remote.url}: the server responded {error.code} {error.reason}") from None
+                kind = MissingFileError if error.code in (404, 410) else InputError
+                raise kind(f"{remote.url}: the server responded {error.code} {error.reason}") from None
             reason: object = f"{error.code} {error.reason}"
         except TooLargeError as error:
             raise _too_large(remote, partial, str(error)) from None

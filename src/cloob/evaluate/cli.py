@@ -42,9 +42,9 @@ def _add_prepare_testset(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--spec", type=Path, required=True, metavar="YAML", help="spec of the test set")
     verb.add_argument(
         "--source",
-        choices=("processed", "official"),
+        choices=("processed", "official", "webdataset"),
         required=True,
-        help="which distribution listed under the spec's `source` to use",
+        help="which distribution listed under the spec's `source` to use; webdataset: CLIP_benchmark's layout",
     )
     verb.add_argument(
         "--local-files",
@@ -66,6 +66,19 @@ def _add_prepare_testset(verbs: argparse._SubParsersAction) -> None:
         default=0,
         metavar="N",
         help="processes that decode videos (UCF101)",
+    )
+    verb.add_argument(
+        "--splits",
+        choices=("test", "train"),
+        nargs="+",
+        action="extend",
+        help="splits to read from webdataset tars (default: those that the spec has)",
+    )
+    verb.add_argument(
+        "--prompts",
+        choices=("spec", "theirs"),
+        default="spec",
+        help="class names and prompts of the spec, or those in the webdataset folder",
     )
     verb.set_defaults(run=_prepare_testset)
 
@@ -208,7 +221,18 @@ def _prepare_testset(options: argparse.Namespace) -> None:
     from cloob.evaluate.testsets.spec import load_spec
 
     spec = load_spec(options.spec)
-    prepare(spec, options.source, options.archives, options.out, options.local_files, options.workers)
+    if options.prompts == "theirs" and options.source != "webdataset":
+        raise InputError("--prompts=theirs: only --source=webdataset has its own; leave it out")
+    prepare(
+        spec,
+        options.source,
+        options.archives,
+        options.out,
+        options.local_files,
+        options.workers,
+        options.splits or ("test", "train"),
+        options.prompts == "theirs",
+    )
 
 
 def _zeroshot(options: argparse.Namespace) -> None:

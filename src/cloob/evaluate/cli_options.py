@@ -93,10 +93,14 @@ def load_extractor(options: argparse.Namespace) -> "FeatureExtractor":
 
 
 def load_specs(testsets: list[tuple[Path, Path]]) -> list[tuple["TestSetSpec", Path]]:
-    """Load the spec of each test set. Raises `InputError`, also for duplicate names."""
-    from cloob.evaluate.testsets.spec import load_spec
+    """Load the spec of each test set, with the changes stored in its folder.
 
-    loaded = [(load_spec(spec), folder) for spec, folder in testsets]
+    Raises `InputError`, also for duplicate names.
+    """
+    from cloob.evaluate.testsets.spec import load_spec
+    from cloob.evaluate.testsets.spec_changes import changed_spec
+
+    loaded = [(changed_spec(load_spec(spec), folder), folder) for spec, folder in testsets]
     check_distinct("--testset", [spec.name for spec, _ in loaded])
     return loaded
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
-from cloob.common.tar_reader import TarReader, open_tar
+from cloob.common.tar_reader import open_tar
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 _UNSUPPORTED = (".tar.zst", ".tar.zstd", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzma", ".tar.br", ".tar.z")
@@ -184,30 +184,14 @@ def has_uncompressed_copy(tar: Path, decompressed: Path) -> bool:
 def read_samples(tar: Path) -> tuple[list[TarSample], dict[str, int]]:
     """The samples of an uncompressed tar in order, and the members that belong to no sample.
 
-    The latter as counts by name; names after the first few are counted together as "…". Raises `InputError`
-    if the tar is damaged or hostile, or contains data after its end-of-archive marker.
+    Like webdataset's `group_by_keys`: members that are not files or have no key do not end a sample. Skipped
+    members are counted by name; names after the first few are counted together as "…". Raises `InputError`;
+    see `read_members`.
     """
-    try:
-        with open_tar(tar, encoding="utf-8", errors="surrogateescape") as members:
-            samples = _group_by_key(members, tar)
-            _check_end_of_archive(tar, members.offset)
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise_if_io_error(error, tar)
-        raise InputError(f"{tar}: damaged ({error}); download it again, as a plain tar") from None
-    return samples
-
-
-def _group_by_key(members: TarReader, tar: Path) -> tuple[list[TarSample], dict[str, int]]:
-    """Like webdataset's `group_by_keys`: members that are not files or have no key do not end a sample."""
     samples: list[TarSample] = []
     special_keys: dict[str, None] = {}
     skipped: Counter[str] = Counter()
-    for member in members:
-        if len(member.name) > _MAX_NAME_LENGTH:
-            raise InputError(
-                f"{tar}: rejected, a member name has {len(member.name):,} characters, more than any file "
-                "system supports"
-            )
+    for member in read_members(tar):
         if member.isdir():
             continue
         parts = key_and_suffix(member.name)
@@ -227,6 +211,26 @@ def _group_by_key(members: TarReader, tar: Path) -> tuple[list[TarSample], dict[
     return samples + [
         TarSample(key, has_special_member=True) for key in special_keys if key not in keys
     ], skipped
+
+
+def read_members(tar: Path) -> Iterator[tarfile.TarInfo]:
+    """The members of an uncompressed tar in order; none of them is kept in memory.
+
+    Raises `InputError` if the tar is damaged or hostile, or contains data after its end-of-archive marker.
+    """
+    try:
+        with open_tar(tar, encoding="utf-8", errors="surrogateescape") as members:
+            for member in members:
+                if len(member.name) > _MAX_NAME_LENGTH:
+                    raise InputError(
+                        f"{tar}: rejected, a member name has {len(member.name):,} characters, more than any "
+                        "file system supports"
+                    )
+                yield member
+            _check_end_of_archive(tar, members.offset)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise_if_io_error(error, tar)
+        raise InputError(f"{tar}: damaged ({error}); download it again, as a plain tar") from None
 
 
 def key_and_suffix(name: str) -> tuple[str, str] | None:

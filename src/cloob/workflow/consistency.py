@@ -178,6 +178,8 @@ def _testset_problems(config: Config) -> Iterator[str]:
                 f"test sets with training images: {', '.join(alternatives) or 'none'}"
             )
     for name, testset in config["testsets"].items():
+        if testset.get("prompts") == "theirs" and testset.get("source") != "webdataset":
+            yield f"testsets.{name}.prompts: theirs needs source: webdataset; set both, or neither"
         key, path = f"testsets.{name}.spec", testset["spec"]
         if is_result(config, path):
             continue
@@ -185,8 +187,14 @@ def _testset_problems(config: Config) -> Iterator[str]:
             yield _no_file(key, path)
             continue
         try:
-            specified_name = load_spec(path).name
-            if specified_name != name:
-                yield f"{key}: {path} specifies the test set {specified_name}; give both the same name"
+            spec = load_spec(path)
+            if spec.name != name:
+                yield f"{key}: {path} specifies the test set {spec.name}; give both the same name"
+            is_local = testset.get("local_files") or not is_result(config, testset["folder"])
+            if testset.get("source") == "webdataset" and not (is_local or spec.source.get("webdataset")):
+                yield (
+                    f"testsets.{name}.source: {path} has no URL of a webdataset folder; set local_files to "
+                    "your folder, or give source.webdataset there"
+                )
         except InputError as error:
             yield f"{key}: {error}"

@@ -47,14 +47,21 @@ def testset_flags(specs: Iterable[str], folders: Iterable[str]) -> list[str]:
 
 
 def prepare_testset_flags(config: Config, testset: str) -> list[str]:
-    """Source and set-up of a test set, as flags of `cloob evaluate prepare-testset`."""
-    return flags(
-        {
-            "source": config["testsets"][testset].get("source", "processed"),
-            "archives": f"{config['results']}/evaluate/testset_archives/{testset}",
-            "workers": config["evaluate"]["workers"],
-        }
-    )
+    """Source and set-up of a test set, as flags of `cloob evaluate prepare-testset`.
+
+    Of webdataset tars, those with training images are only read if a linear probe is fitted on them.
+    """
+    settings = config["testsets"][testset]
+    options = {
+        "source": settings.get("source", "processed"),
+        "archives": f"{config['results']}/evaluate/testset_archives/{testset}",
+        "workers": config["evaluate"]["workers"],
+    }
+    if options["source"] == "webdataset":
+        is_probed = testset in probed_testsets(config).values()
+        options["splits"] = ["test", "train"] if is_probed else ["test"]
+        options["prompts"] = settings.get("prompts") or "spec"
+    return flags(options)
 
 
 def feature_flags(config: Config) -> list[str]:

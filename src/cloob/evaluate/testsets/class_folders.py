@@ -179,17 +179,7 @@ def _check_class_names(
     directory: Path, folders: Sequence[str], spec: TestSetSpec, class_names: Sequence[str]
 ) -> None:
     """Raise `InputError` if a folder has the name of a class other than the one of its position."""
-    labels_of_name: dict[str, set[int]] = defaultdict(set)
-    for label, name in enumerate(class_names):
-        for key in _word_keys(name):
-            labels_of_name[key].add(label)
-    misplaced = []
-    for label, folder in enumerate(folders):
-        unnumbered = re.sub(r"^\d+[\s._-]+", "", folder)
-        keys = _word_keys(folder) | _word_keys(unnumbered)
-        named = set().union(*(labels_of_name.get(key, set()) for key in keys))
-        if named and label not in named:
-            misplaced.append((folder, label, min(named)))
+    misplaced = names_of_other_classes(folders, class_names, numbered=True)
     if misplaced:
         folder, label, named_label = misplaced[0]
         raise InputError(
@@ -198,6 +188,28 @@ def _check_class_names(
             f"class {label} ({class_names[label]!r}) and has the name of class {named_label}; list the "
             "names of the folders in the order of the classes there (`folders`)"
         )
+
+
+def names_of_other_classes(
+    names: Sequence[str], class_names: Sequence[str], numbered: bool = False
+) -> list[tuple[str, int, int]]:
+    """The names that are those of another class than the one at their position: (name, position, its label).
+
+    Case, punctuation and the order of words are ignored; with `numbered`, also a number before a name.
+    """
+    labels_of_name: dict[str, set[int]] = defaultdict(set)
+    for label, class_name in enumerate(class_names):
+        for key in _word_keys(class_name):
+            labels_of_name[key].add(label)
+    misplaced = []
+    for label, name in enumerate(names):
+        keys = _word_keys(name)
+        if numbered:
+            keys |= _word_keys(re.sub(r"^\d+[\s._-]+", "", name))
+        named = set().union(*(labels_of_name.get(key, set()) for key in keys))
+        if named and label not in named:
+            misplaced.append((name, label, min(named)))
+    return misplaced
 
 
 def _word_keys(name: str) -> set[str]:

@@ -4,6 +4,7 @@ The result has the layout `<split>/<class>/<image>`.
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,9 +14,11 @@ from cloob.common.directories import remove_tree
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.http_file import RemoteFile, checksum_mismatch, download_file
 from cloob.common.text import SNIFF_BYTES, describe_non_text
+from cloob.evaluate.testsets.from_webdataset import convert_webdataset
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.layouts import LAYOUTS
 from cloob.evaluate.testsets.spec import SPLITS, TestSetSpec
+from cloob.evaluate.webdataset.download import RemoteFolder, download_webdataset
 
 _MAX_EXPANSION = 3  # images are compressed already: a test set's archive does not expand more
 
@@ -52,15 +55,23 @@ def _file_name(source: RemoteFile) -> str:
 
 
 def prepare(
-    spec: TestSetSpec, name: str, archives: Path, out: Path, local_files: Path | None, workers: int
+    spec: TestSetSpec,
+    name: str,
+    archives: Path,
+    out: Path,
+    local_files: Path | None,
+    workers: int = 0,
+    splits: Sequence[str] = ("test", "train"),
+    their_prompts: bool = False,
 ) -> None:
     """Download a distribution (or read `local_files`) and convert it to validated class folders in `out`.
 
-    Downloads remain in `archives`, complete or partial, for the next attempt. `out` is created only if its
-    images and classes match the spec. Raises `InputError`.
+    `name` is processed, official or webdataset. Downloads remain in `archives`, complete or partial, for the
+    next attempt. `out` is created only if its images and classes match the spec. Of webdataset tars, only
+    `splits` are read; for `their_prompts` see `convert_webdataset`. Raises `InputError`.
     """
-    chosen = distribution(spec, name)
-    if local_files is None and not chosen.files:
+    chosen = distribution(spec, name) if name != "webdataset" else None
+    if chosen and local_files is None and not chosen.files:
         page = spec.source.get("page", "its website")
         raise InputError(
             f"{spec.path}: its {name} files cannot be downloaded automatically; get them from {page} and "
@@ -72,16 +83,14 @@ def prepare(
     for leftover in (unpacked, incomplete):
         remove_tree(leftover)
     try:
-        root = local_files or _download(chosen, archives, unpacked)
         incomplete.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            LAYOUTS[chosen.layout](spec, root, incomplete, workers)
-        except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
-            raise_if_io_error(error, root)
-            raise InputError(
-                f"{root}: not the {name} files of {spec.title} ({error}); expected: "
-                f"{' '.join((LAYOUTS[chosen.layout].__doc__ or '').split())}"
-            ) from None
+        if chosen:
+            root = local_files or _download(chosen, archives, unpacked)
+            _convert(spec, name, root, incomplete, workers)
+        else:
+            splits = [split for split in ("test", "train") if split in splits and spec.folder_of(split)]
+            root = local_files or _download_webdataset(spec, splits, archives)
+            spec = convert_webdataset(spec, root, incomplete, splits, their_prompts)
         test = LabeledFolder(spec, incomplete)
         for split in SPLITS[1:]:  # the processed archives have the test split only
             if (folder := spec.folder_of(split)) and (incomplete / folder).is_dir():
@@ -93,6 +102,29 @@ def prepare(
     finally:
         for leftover in (unpacked, incomplete):
             remove_tree(leftover)
+
+
+def _convert(spec: TestSetSpec, name: str, root: Path, out: Path, workers: int) -> None:
+    layout = LAYOUTS[distribution(spec, name).layout]
+    try:
+        layout(spec, root, out, workers)
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
+        raise_if_io_error(error, root)
+        raise InputError(
+            f"{root}: not the {name} files of {spec.title} ({error}); expected: "
+            f"{' '.join((layout.__doc__ or '').split())}"
+        ) from None
+
+
+def _download_webdataset(spec: TestSetSpec, splits: Sequence[str], archives: Path) -> Path:
+    content = spec.source.get("webdataset")
+    if not content:
+        raise InputError(
+            f"{spec.path}: key 'source.webdataset' is missing, because no public copy is known; give your own "
+            "folder as `local_files` in the config, or a base URL there"
+        )
+    remote = RemoteFolder(content["url"], content["max_bytes"])
+    return download_webdataset(remote, splits, archives / "webdataset")
 
 
 def _download(chosen: Distribution, archives: Path, unpacked: Path) -> Path:

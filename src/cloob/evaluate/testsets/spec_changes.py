@@ -1,0 +1,44 @@
+"""Keys of a spec that a prepared test set replaces, stored in its folder: `spec_changes.json`.
+
+A distribution may lack a split, or its own class names and prompts may be used (`prompts: theirs`). The file
+is a JSON object with some of the keys `validation` (null), `classes` and `prompts` (lists of texts).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cloob.common.errors import InputError
+from cloob.common.json_files import read_json, write_json
+from cloob.evaluate.testsets.spec import TestSetSpec
+
+_FILE = "spec_changes.json"
+
+
+def write_spec_changes(folder: Path, changes: dict[str, Any]) -> None:
+    """Store changes in the folder of a prepared test set."""
+    write_json(folder / _FILE, changes)
+
+
+def changed_spec(spec: TestSetSpec, folder: Path) -> TestSetSpec:
+    """The spec with the changes that are stored in `folder`, if there are any. Raises `InputError`."""
+    path = folder / _FILE
+    if not path.is_file():
+        return spec
+    changes = read_json(path)
+    if not isinstance(changes, dict) or not all(_is_valid(*item) for item in changes.items()):
+        raise InputError(
+            f"{path}: not the changes that `cloob evaluate prepare-testset` wrote; prepare it again"
+        )
+    return replace(spec, **changes)
+
+
+def _is_valid(key: str, value: Any) -> bool:
+    if key == "validation":
+        return value is None
+    return (
+        key in ("classes", "prompts")
+        and isinstance(value, list)
+        and bool(value)
+        and all(isinstance(text, str) for text in value)
+    )

@@ -1,0 +1,1 @@
+"""Data sets in CLIP_benchmark's webdataset layout."""

@@ -1,0 +1,93 @@
+"""Download a folder in CLIP_benchmark's webdataset layout, file by file: resumed, limited and verified."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloob.common.errors import InputError
+from cloob.common.http_file import MissingFileError, RemoteFile, download_file
+from cloob.evaluate.webdataset.folder import (
+    CLASS_NAMES,
+    DATASET_TYPE,
+    MAX_TEXT_FILE_BYTES,
+    NUM_SHARDS,
+    TEMPLATES,
+    num_shards,
+)
+
+# https://huggingface.co/datasets/OWNER/NAME/tree/REVISION shows the files in a browser.
+_HUB_FOLDER = re.compile(r"(?P<repository>https?://[^/]+/datasets/[^/]+/[^/]+)/(tree|resolve)/(?P<path>.+)")
+_POINTER = re.compile(r"version https://git-lfs[^\n]*\n(.*\n)*?oid (?P<checksum>sha256:[0-9a-f]{64})\n")
+_MAX_POINTER_BYTES = 1_000
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """The base URL of a folder, and the maximum size of all its files together."""
+
+    url: str
+    max_bytes: int
+
+    def files_url(self) -> str:
+        """The URL below which the files are downloaded: on the Hugging Face Hub `resolve` for `tree`."""
+        hub = _HUB_FOLDER.fullmatch(self.url.rstrip("/"))
+        return f"{hub['repository']}/resolve/{hub['path']}" if hub else self.url.rstrip("/")
+
+    def pointers_url(self) -> str | None:
+        """The URL below which the Hub has the git-lfs pointers, which contain the checksums of the tars."""
+        hub = _HUB_FOLDER.fullmatch(self.url.rstrip("/"))
+        return f"{hub['repository']}/raw/{hub['path']}" if hub else None
+
+
+def download_webdataset(remote: RemoteFolder, splits: Sequence[str], folder: Path) -> Path:
+    """Download the text files and the tars of `splits` into `folder`, and return it.
+
+    Complete files are kept, partial ones resumed. Raises `InputError` as `download_file` does, and if a split
+    has no `nshards.txt`.
+    """
+    for name in (DATASET_TYPE, CLASS_NAMES, TEMPLATES):
+        with suppress(MissingFileError):
+            _download(remote, folder, name, MAX_TEXT_FILE_BYTES)
+    for split in splits:
+        try:
+            _download(remote, folder, f"{split}/{NUM_SHARDS}", MAX_TEXT_FILE_BYTES)
+        except MissingFileError as error:
+            raise InputError(
+                f"{error}: without {NUM_SHARDS}, this is not the base URL of a folder in CLIP_benchmark's "
+                f"webdataset layout with a split {split!r}; correct the URL"
+            ) from None
+        for number in range(num_shards(folder / split / NUM_SHARDS)):
+            _download(remote, folder, f"{split}/{number}.tar", remote.max_bytes)
+    return folder
+
+
+def _download(remote: RemoteFolder, folder: Path, name: str, max_bytes: int) -> None:
+    path = folder / name
+    if path.exists():
+        return
+    used = sum(file.stat().st_size for file in folder.rglob("*") if not file.name.startswith("."))
+    limit = min(max_bytes, remote.max_bytes - used)
+    if limit < 1:
+        raise InputError(
+            f"{remote.url}: more than the allowed {remote.max_bytes:,} bytes in all; if the files are right, "
+            "raise max_bytes"
+        )
+    checksum = _checksum(remote, folder, name) if name.endswith(".tar") else None
+    download_file(RemoteFile(f"{remote.files_url()}/{name}", limit, checksum), path)
+
+
+def _checksum(remote: RemoteFolder, folder: Path, name: str) -> str | None:
+    """The SHA-256 of a file on the Hub, from its git-lfs pointer; None if it has none."""
+    if (url := remote.pointers_url()) is None:
+        return None
+    path = folder / f".{name.replace('/', '_')}.pointer"
+    try:
+        download_file(RemoteFile(f"{url}/{name}", _MAX_POINTER_BYTES), path)
+        pointer = _POINTER.match(path.read_text(encoding="utf-8", errors="replace"))
+    except InputError:  # such as a small tar that is not in git-lfs
+        return None
+    finally:
+        path.unlink(missing_ok=True)
+    return pointer["checksum"] if pointer else None
