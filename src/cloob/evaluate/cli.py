@@ -44,7 +44,7 @@ def _add_prepare_testset(verbs: argparse._SubParsersAction) -> None:
         "--source",
         choices=("processed", "official", "webdataset"),
         required=True,
-        help="which distribution listed under the spec's `source` to use; webdataset: CLIP_benchmark's layout",
+        help="which distribution listed under the spec's `source` to use; webdataset is CLIP_benchmark's",
     )
     verb.add_argument(
         "--local-files",

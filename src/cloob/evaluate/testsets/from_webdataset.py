@@ -45,8 +45,8 @@ def convert_webdataset(
         shutil.copyfile(root / CLASS_NAMES, out / CLASS_NAMES)  # for a spec with classes: {file: …}
     if spec.classes == "folder_names" and spec.folders is None:
         raise InputError(
-            f"{spec.path}: key 'classes' is folder_names, but webdataset tars have no folders; list the names, "
-            f"or give {{file: {CLASS_NAMES}}}"
+            f"{spec.path}: key 'classes' is folder_names, but webdataset tars have no folders; list the "
+            f"names, or give {{file: {CLASS_NAMES}}}"
         )
     names = spec.class_names(out)
     changes = _compare(spec, root, names, their_prompts) | {"validation": None}
@@ -64,8 +64,8 @@ def _extract_split(root: Path, split: str, out: Path, folders: Sequence[str]) ->
         match = _LABEL.fullmatch(sample.annotation)
         if not match or int(match[1]) >= len(folders):
             raise InputError(
-                f"{sample} has the label {sample.annotation[:20]!r}, not a number from 0 to {len(folders) - 1}; "
-                "correct its .cls, or the classes of the spec"
+                f"{sample} has the label {sample.annotation[:20]!r}, not a number from 0 to "
+                f"{len(folders) - 1}; correct its .cls, or the classes of the spec"
             )
         name = f"{int(sample.tar.stem):05d}_{number:07d}.{sample.image_suffix}"
         with atomic_write(out / folders[int(match[1])] / name) as temporary:
@@ -101,9 +101,9 @@ def _check_order(spec: TestSetSpec, path: Path, names: list[str], their_names: l
     if misplaced := names_of_other_classes(their_names, names):
         name, label, named_label = misplaced[0]
         raise InputError(
-            f"{path}: line {label + 1}: {name!r} is label {label} here and label {named_label} in {spec.path} "
-            f"({len(misplaced)} of {len(names)} classes have the name of another); the labels would refer to "
-            "other classes: correct the order in the spec, or give another folder"
+            f"{path}: line {label + 1}: {name!r} is label {label} here and label {named_label} in "
+            f"{spec.path} ({len(misplaced)} of {len(names)} classes have the name of another), so the labels "
+            "would refer to other classes; correct the order in the spec, or give another folder"
         )
     different = [
         f"{label}: {theirs!r}, spec: {ours!r}"

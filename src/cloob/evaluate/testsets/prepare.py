@@ -120,7 +120,7 @@ def _download_webdataset(spec: TestSetSpec, splits: Sequence[str], archives: Pat
     content = spec.source.get("webdataset")
     if not content:
         raise InputError(
-            f"{spec.path}: key 'source.webdataset' is missing, because no public copy is known; give your own "
+            f"{spec.path}: key 'source.webdataset' is missing, because no public copy is known; give your "
             "folder as `local_files` in the config, or a base URL there"
         )
     remote = RemoteFolder(content["url"], content["max_bytes"])

@@ -28,7 +28,7 @@ def changed_spec(spec: TestSetSpec, folder: Path) -> TestSetSpec:
     changes = read_json(path)
     if not isinstance(changes, dict) or not all(_is_valid(*item) for item in changes.items()):
         raise InputError(
-            f"{path}: not the changes that `cloob evaluate prepare-testset` wrote; prepare it again"
+            f"{path}: not written by `cloob evaluate prepare-testset`; prepare the test set again"
         )
     return replace(spec, **changes)
 

@@ -149,8 +149,8 @@ def _add_key(digests: set[bytes], key: str, tar: Path) -> None:
     digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     if digest in digests:
         raise InputError(
-            f"{tar}: sample {key[:80]!r} occurs twice; write the members of a sample next to each other, with "
-            "one key per sample"
+            f"{tar}: sample {key[:80]!r} occurs twice; give each sample its own key, and write its members "
+            "next to each other"
         )
     digests.add(digest)
     if len(digests) > _MAX_SAMPLES_PER_TAR:
@@ -161,8 +161,8 @@ def _add_member(tar: Path, current: _Members, suffix: str, member: tarfile.TarIn
     limit = _MAX_ANNOTATION_BYTES[annotation] if suffix == annotation else _MAX_IMAGE_BYTES
     if member.size > limit:
         raise InputError(
-            f"{tar}: sample {current.key[:80]!r}: its .{suffix} has {member.size:,} bytes, at most {limit:,} are "
-            "read; correct the member"
+            f"{tar}: sample {current.key[:80]!r}: its .{suffix} has {member.size:,} bytes, more than the "
+            f"{limit:,} that are read; correct the member"
         )
     if suffix in current.found:
         raise InputError(f"{tar}: sample {current.key[:80]!r} has two members .{suffix}; remove one")
