@@ -4,6 +4,7 @@ import pytest
 
 from cloob.workflow import evaluation
 from cloob.workflow.runs import embedding_eval_epochs
+from cloob.workflow.user_inputs import user_inputs
 from tests.helpers.configs import config_from
 
 RUN = "cc3m-clip-RN50-cc3m-seed1"
@@ -49,7 +50,7 @@ def test_features_of_training_images_are_kept_only_if_configured():
 def test_retrieval_sets_are_splits_of_the_pipeline_or_other_shards():
     coco = {"title": "COCO", "shards": "data/coco/shards.json"}
     config = config_from(evaluate={"retrieval_sets": {"coco": coco}})
-    manifests = evaluation.retrieval_set_manifests(config)
+    manifests = evaluation.retrieval_set_paths(config)
     assert manifests == ["results/shards/cc3m/validation/shards.json", "data/coco/shards.json"]
     assert evaluation.retrieval_set_flags(config, manifests) == [
         "--pairs=cc3m_validation=results/shards/cc3m/validation/shards.json",
@@ -57,6 +58,45 @@ def test_retrieval_sets_are_splits_of_the_pipeline_or_other_shards():
         "--title=Conceptual Captions validation",
         "--title=COCO",
     ]
+
+
+def test_retrieval_sets_may_be_karpathys_splits_or_webdataset_folders():
+    url = "https://example.org/datasets/o/wds_coco/tree/main"
+    sets = {
+        "flickr": {"title": "Flickr30k", "karpathy": "data/f.json", "images": "data/f", "split": "val"},
+        "local": {"title": "Mine", "webdataset": "data/wds"},
+        "coco": {"title": "COCO", "webdataset": url, "max_bytes": 1000},
+    }
+    config = config_from(evaluate={"retrieval_sets": sets})
+    del config["evaluate"]["retrieval_sets"]["cc3m_validation"]
+    paths = evaluation.retrieval_set_paths(config)
+    assert paths == ["data/f.json", "data/wds", "results/evaluate/retrieval_sets/coco"]
+    assert evaluation.retrieval_set_folders(config) == ["data/f"]
+    flags = evaluation.retrieval_set_flags(config, paths)
+    assert flags[0] == "--pairs=flickr=data/f.json"
+    assert flags[-2:] == ["--images=flickr=data/f", "--split=flickr=val"]
+    assert evaluation.download_retrieval_set_flags(config, "coco") == [
+        f"--url={url}",
+        "--max-bytes=1000",
+        "--split=test",
+        "--partial=results/evaluate/retrieval_set_downloads/coco",
+    ]
+    assert {"evaluate.retrieval_sets.flickr.karpathy", "evaluate.retrieval_sets.local.webdataset"} <= set(
+        user_inputs(config)
+    )
+    assert not any("coco" in key for key in user_inputs(config))
+
+
+def test_webdataset_tars_with_training_images_are_read_only_for_a_probe():
+    cars = {"source": "webdataset"}
+    config = config_from(testsets={"stanford_cars": cars, "gtsrb": {"source": "webdataset", "prompts": "theirs"}})
+    assert evaluation.prepare_testset_flags(config, "stanford_cars")[-2:] == ["--splits=test", "--prompts=spec"]
+    assert evaluation.prepare_testset_flags(config, "gtsrb")[-3:] == [
+        "--splits=test",
+        "--splits=train",
+        "--prompts=theirs",
+    ]
+    assert not any("splits" in flag for flag in evaluation.prepare_testset_flags(config, "flowers102"))
 
 
 def test_test_sets_are_searched_in_every_training_corpus():

@@ -120,11 +120,26 @@ use rule linear_probe as released_linear_probe with:
         probe=lambda wildcards: evaluation.linear_probe_flags(config),
 
 
+# Like the downloads of test sets, a partial download is kept in a folder that is not declared.
+rule download_retrieval_set:
+    output:
+        directory("<results>/evaluate/retrieval_sets/{retrieval_set}"),
+    log:
+        "<results>/logs/evaluate/retrieval_set_{retrieval_set}.log",
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        flags=lambda wildcards: evaluation.download_retrieval_set_flags(config, wildcards.retrieval_set),
+    shell:
+        "cloob evaluate download-retrieval-set {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"
+
+
 # Image-text retrieval and embedding structure in one job: both are fast, importing the model takes seconds.
 rule image_text:
     input:
         final="<results>/train/{run}/final.pt",
-        shards=evaluation.retrieval_set_manifests(config),
+        pairs=evaluation.retrieval_set_paths(config),
+        images=evaluation.retrieval_set_folders(config),
     output:
         retrieval=expand(
             "<results>/evaluate/{{run}}/epoch_{{epoch}}/retrieval/{retrieval_set}.json",
@@ -141,7 +156,7 @@ rule image_text:
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        retrieval_sets=lambda wildcards, input: evaluation.retrieval_set_flags(config, input.shards),
+        retrieval_sets=lambda wildcards, input: evaluation.retrieval_set_flags(config, input.pairs),
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),

@@ -28,6 +28,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     _add_prepare_testset(verbs)
     _add_zeroshot(verbs)
     _add_linear_probe(verbs)
+    _add_download_retrieval_set(verbs)
     _add_image_text(verbs)
     _add_overlap(verbs)
 
@@ -167,12 +168,31 @@ def _add_image_text(verbs: argparse._SubParsersAction) -> None:
     add_checkpoint(verb)
     verb.add_argument(
         "--pairs",
-        type=name_and_path("NAME=shards.json"),
+        type=name_and_path("NAME=PATH"),
         nargs="+",
         action="extend",
         required=True,
-        metavar="NAME=shards.json",
-        help="retrieval sets: the name of the output files, and the manifest of the packed shards",
+        metavar="NAME=PATH",
+        help="retrieval sets: the name of the output files, and a shards.json of packed shards, the JSON of "
+        "Karpathy's splits, or a folder in CLIP_benchmark's webdataset layout",
+    )
+    verb.add_argument(
+        "--images",
+        type=name_and_path("NAME=DIR"),
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=DIR",
+        help="folder of the images of Karpathy's JSON (default: the folder of the JSON)",
+    )
+    verb.add_argument(
+        "--split",
+        type=name_and_value("NAME=SPLIT"),
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=SPLIT",
+        help="split of Karpathy's JSON or of the webdataset folder (default: test)",
     )
     verb.add_argument(
         "--title", nargs="+", action="extend", required=True, help="title of each retrieval set, for tables"
@@ -182,6 +202,25 @@ def _add_image_text(verbs: argparse._SubParsersAction) -> None:
             f"--{name}-dir", type=Path, required=True, metavar="DIR", help="output folder for NAME.json"
         )
     verb.set_defaults(run=_image_text)
+
+
+def _add_download_retrieval_set(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        "download-retrieval-set",
+        help="download captioned images in CLIP_benchmark's webdataset layout",
+        description="Download one split of a retrieval set in CLIP_benchmark's webdataset layout, and "
+        "validate it. An interrupted download resumes.",
+    )
+    verb.add_argument("--url", required=True, help="base URL of the folder, such as .../tree/main on the Hub")
+    verb.add_argument(
+        "--max-bytes", type=positive_int, required=True, help="maximum size of all files together"
+    )
+    verb.add_argument("--split", default="test", help="split to download (default: test)")
+    verb.add_argument(
+        "--partial", type=Path, required=True, metavar="DIR", help="folder for an unfinished download"
+    )
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    verb.set_defaults(run=_download_retrieval_set)
 
 
 def _add_overlap(verbs: argparse._SubParsersAction) -> None:
@@ -268,12 +307,30 @@ def _image_text(options: argparse.Namespace) -> None:
             f"--title: {len(options.title)} titles for {len(options.pairs)} --pairs; give one for each"
         )
     check_distinct("--pairs", (name for name, _ in options.pairs))
+    for option in ("images", "split"):
+        if unknown := sorted(dict(getattr(options, option)).keys() - dict(options.pairs).keys()):
+            raise InputError(f"--{option}: {', '.join(unknown)} not among --pairs; correct the name")
     from cloob.evaluate.protocols.image_text import evaluate_image_text
+    from cloob.evaluate.retrieval_sets.load import open_retrieval_set
 
+    images, splits = dict(options.images), dict(options.split)
     retrieval_sets = [
-        (name, title, path) for (name, path), title in zip(options.pairs, options.title, strict=True)
+        (
+            name,
+            title,
+            open_retrieval_set(path, options.feature_cache, images.get(name), splits.get(name, "test")),
+        )
+        for (name, path), title in zip(options.pairs, options.title, strict=True)
     ]
     evaluate_image_text(load_extractor(options), retrieval_sets, options.retrieval_dir, options.structure_dir)
+
+
+def _download_retrieval_set(options: argparse.Namespace) -> None:
+    from cloob.evaluate.retrieval_sets.load import download_retrieval_set
+    from cloob.evaluate.webdataset.download import RemoteFolder
+
+    remote = RemoteFolder(options.url, options.max_bytes)
+    download_retrieval_set(remote, options.split, options.partial, options.out)
 
 
 def _overlap(options: argparse.Namespace) -> None:

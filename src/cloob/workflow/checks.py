@@ -10,6 +10,7 @@ import yaml
 from cloob.common.yaml_file import find_pitfalls
 from cloob.download.corpora.registry import READERS
 from cloob.workflow.consistency import inconsistencies
+from cloob.workflow.evaluation import is_remote
 from cloob.workflow.runs import Config
 from cloob.workflow.schema import Schema, complete_schema, schema_problems
 from cloob.workflow.toy_data import use_toy_dataset
@@ -86,7 +87,9 @@ def _simplify_paths(config: Config) -> None:
         reader = READERS.get(split.get("reader"))
         holders.append((split, ["shards", *(reader.inputs if reader else ())]))
     holders += [(testset, ["spec", "folder", "local_files"]) for testset in config["testsets"].values()]
-    holders += [(settings, ["shards"]) for settings in config["evaluate"]["retrieval_sets"].values()]
+    for settings in config["evaluate"]["retrieval_sets"].values():
+        local = ["shards", "karpathy", "images"] + ["webdataset"] * (not is_remote(settings))
+        holders.append((settings, local))
     holders += [(config["architectures"], list(config["architectures"]))]
     for holder, keys in holders:
         for key in keys:

@@ -15,7 +15,7 @@ from cloob.workflow.corpora import (
     needed_splits,
     reader_options,
 )
-from cloob.workflow.evaluation import probed_testsets
+from cloob.workflow.evaluation import is_remote, probed_testsets
 from cloob.workflow.runs import Config, expand_row, planned_runs, recipe_arguments
 from cloob.workflow.search import searches, validation_corpus
 from cloob.workflow.search_checks import search_problems, undefined_name, undefined_names
@@ -157,9 +157,16 @@ def _missing_request_rates(config: Config) -> Iterator[str]:
 
 def _retrieval_set_problems(config: Config) -> Iterator[str]:
     for name, settings in config["evaluate"]["retrieval_sets"].items():
-        path = settings["shards"]
+        key, path = f"evaluate.retrieval_sets.{name}", settings.get("shards", "")
         if path.endswith(".json") and not is_result(config, path) and not file_exists(path):
-            yield f"evaluate.retrieval_sets.{name}.shards: no file {path}; correct the path"
+            yield f"{key}.shards: no file {path}; correct the path"
+        given = [format_ for format_ in ("shards", "karpathy", "webdataset") if format_ in settings]
+        if len(given) > 1:
+            yield f"{key}: {' and '.join(given)} are given; keep one of them"
+        if "karpathy" in settings and "images" not in settings:
+            yield f"{key}: no images; set the folder of the images that karpathy lists"
+        if is_remote(settings) and "max_bytes" not in settings:
+            yield f"{key}: no max_bytes; set the largest size to download, in bytes"
 
 
 def _testset_problems(config: Config) -> Iterator[str]:

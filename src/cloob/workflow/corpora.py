@@ -43,7 +43,7 @@ def needed_splits(config: Config) -> list[Split]:
     retrieval = {
         Split(*retrieval_set["shards"].split("/"))
         for retrieval_set in config["evaluate"]["retrieval_sets"].values()
-        if not retrieval_set["shards"].endswith(".json")
+        if not retrieval_set.get("shards", ".json").endswith(".json")
     }
     train = {Split(run.run.corpus, "train") for run in planned}
     train |= {Split(settings["corpus"], "train") for settings in used}

@@ -78,20 +78,56 @@ def linear_probe_flags(config: Config) -> list[str]:
     return flags({"probe_train_set": train_sets} | settings) + keep
 
 
-def retrieval_set_manifests(config: Config) -> list[str]:
-    """The manifest of every retrieval set: packed by this pipeline (`corpus/split`) or any other shards."""
-    paths = [settings["shards"] for settings in config["evaluate"]["retrieval_sets"].values()]
-    return [
-        path if path.endswith(".json") else f"{config['results']}/shards/{path}/shards.json" for path in paths
-    ]
+def retrieval_set_paths(config: Config) -> list[str]:
+    """The path of every retrieval set: a shards.json, the JSON of Karpathy's splits, or a webdataset folder.
+
+    Shards are packed by this pipeline (`corpus/split`) or any others; a webdataset folder may be downloaded.
+    """
+    paths = []
+    for name, settings in config["evaluate"]["retrieval_sets"].items():
+        path = next(settings[key] for key in ("shards", "karpathy", "webdataset") if key in settings)
+        if is_remote(settings):
+            path = f"{config['results']}/evaluate/retrieval_sets/{name}"
+        elif "shards" in settings and not path.endswith(".json"):
+            path = f"{config['results']}/shards/{path}/shards.json"
+        paths.append(path)
+    return paths
 
 
-def retrieval_set_flags(config: Config, manifests: Iterable[str]) -> list[str]:
-    """The retrieval sets, as flags of `cloob evaluate image-text`: their shards and titles."""
+def is_remote(retrieval_set: Config) -> bool:
+    """Whether a retrieval set is downloaded."""
+    return retrieval_set.get("webdataset", "").startswith(("http://", "https://"))
+
+
+def retrieval_set_folders(config: Config) -> list[str]:
+    """The folders of images that retrieval sets need in addition to their paths."""
+    retrieval_sets = config["evaluate"]["retrieval_sets"].values()
+    return sorted({settings["images"] for settings in retrieval_sets if "images" in settings})
+
+
+def retrieval_set_flags(config: Config, paths: Iterable[str]) -> list[str]:
+    """The retrieval sets, as flags of `cloob evaluate image-text`: their files and titles."""
     retrieval_sets = config["evaluate"]["retrieval_sets"]
-    pairs = [f"{name}={path}" for name, path in zip(retrieval_sets, manifests, strict=True)]
-    titles = [settings["title"] for settings in retrieval_sets.values()]
-    return flags({"pairs": pairs, "title": titles})
+    options = {
+        "pairs": [f"{name}={path}" for name, path in zip(retrieval_sets, paths, strict=True)],
+        "title": [settings["title"] for settings in retrieval_sets.values()],
+    }
+    for key in ("images", "split"):
+        options[key] = [f"{name}={set_[key]}" for name, set_ in retrieval_sets.items() if key in set_]
+    return flags(options)
+
+
+def download_retrieval_set_flags(config: Config, name: str) -> list[str]:
+    """URL, size limit and split of a retrieval set, as flags of `cloob evaluate download-retrieval-set`."""
+    settings = config["evaluate"]["retrieval_sets"][name]
+    return flags(
+        {
+            "url": settings["webdataset"],
+            "max_bytes": settings["max_bytes"],
+            "split": settings.get("split", "test"),
+            "partial": f"{config['results']}/evaluate/retrieval_set_downloads/{name}",
+        }
+    )
 
 
 def overlap_files(config: Config) -> list[str]:

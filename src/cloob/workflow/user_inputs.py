@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cloob.workflow.corpora import configured_splits, existing_shards, needed_splits, reader_inputs
+from cloob.workflow.evaluation import is_remote
 from cloob.workflow.runs import Config
 
 
@@ -32,6 +33,10 @@ def user_inputs(config: Config) -> dict[str, str]:
         paths[f"testsets.{name}.folder"] = testset["folder"]
         if testset.get("local_files") and is_result(config, testset["folder"]):
             paths[f"testsets.{name}.local_files"] = testset["local_files"]
+    for name, settings in config["evaluate"]["retrieval_sets"].items():
+        for key in ("karpathy", "images", "webdataset"):
+            if key in settings and not (key == "webdataset" and is_remote(settings)):
+                paths[f"evaluate.retrieval_sets.{name}.{key}"] = settings[key]
     return {key: path for key, path in paths.items() if not is_result(config, path)}
 
 

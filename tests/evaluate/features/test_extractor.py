@@ -12,6 +12,7 @@ from cloob.common.errors import InputError
 from cloob.evaluate.features.batched import Embedder
 from cloob.evaluate.features.extractor import FeatureExtractor, l2_normalize
 from cloob.evaluate.features.pooled import pre_and_post_projection
+from cloob.evaluate.retrieval_sets.retrieval_set import ShardsRetrievalSet
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.models.clip import build_model
@@ -192,7 +193,7 @@ def test_encoder_with_constant_zero_output_is_rejected(
     shards = shards_of(tmp_path / "shards", [(9, "one"), (1, "two dogs")])
     with pytest.raises(InputError, match=r"^CC validation, images: 2 of 2 embeddings are zero"):
         make_extractor(tmp_path / "dead.pt", tmp_path / "cache").pair_features(
-            shards, "cc3m", "CC validation"
+            ShardsRetrievalSet(shards), "cc3m", "CC validation"
         )
 
 
@@ -211,7 +212,8 @@ def test_captions_of_identical_images_share_one_image_embedding(checkpoint: Path
         tmp_path / "shards", [(9, "one"), (1, "two dogs"), (9, "a much longer one"), (5, "four")]
     )
     extractor = make_extractor(checkpoint, tmp_path / "cache", batch_size=3)
-    features = extractor.pair_features(shards, "cc3m_validation", "CC validation")
+    pairs = ShardsRetrievalSet(shards)
+    features = extractor.pair_features(pairs, "cc3m_validation", "CC validation")
     assert features.image_of_text.tolist() == [0, 1, 0, 2]
     assert features.image.shape == (3, 16)
     texts = ["one", "two dogs", "a much longer one", "four"]
@@ -221,5 +223,5 @@ def test_captions_of_identical_images_share_one_image_embedding(checkpoint: Path
         )
     torch.testing.assert_close(features.text, alone)
     written = files(tmp_path / "cache")
-    extractor.pair_features(shards, "cc3m_validation", "CC validation")
+    extractor.pair_features(pairs, "cc3m_validation", "CC validation")
     assert files(tmp_path / "cache") == written

@@ -12,6 +12,7 @@ from torchvision.datasets import ImageFolder
 from cloob.common.json_files import read_json
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
+from cloob.evaluate.retrieval_sets.retrieval_set import ShardsRetrievalSet
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.models.export import export_open_clip
@@ -76,7 +77,8 @@ def test_export_has_the_same_pair_features(
 ) -> None:
     shards = shards_of(tmp_path / "shards", [(level, f"caption {level}") for level in range(7)])
     original, exported = (
-        extractor.pair_features(shards, "cc3m", "CC validation") for extractor in extractors
+        extractor.pair_features(ShardsRetrievalSet(shards), "cc3m", "CC validation")
+        for extractor in extractors
     )
     assert torch.equal(original.image, exported.image)
     torch.testing.assert_close(original.text, exported.text)

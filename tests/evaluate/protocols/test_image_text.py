@@ -96,7 +96,7 @@ def test_corrupted_image_is_reported(checkpoint: Path, tmp_path: Path, capfd) ->
 @pytest.mark.parametrize(
     ("pairs", "titles", "message"),
     [
-        (("cc3m_validation",), ("a",), "not of the form NAME=shards.json"),
+        (("cc3m_validation",), ("a",), "not of the form NAME=PATH"),
         (("a=missing/shards.json",), ("a", "b"), "2 titles for 1 --pairs"),
         (("a=missing/shards.json",), ("a",), "missing/shards.json: no such file"),
         (("a=one/shards.json", "a=two/shards.json"), ("a", "b"), "duplicate name among a, a"),

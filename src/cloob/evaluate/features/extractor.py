@@ -18,10 +18,10 @@ from cloob.evaluate.features.batched import Embedder, Tensors, select_devices
 from cloob.evaluate.features.cache import cache_path, cached, tensors_sha256
 from cloob.evaluate.features.finite import CHUNK_ROWS
 from cloob.evaluate.features.pooled import pre_and_post_projection
+from cloob.evaluate.retrieval_sets.retrieval_set import RetrievalSet
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
 from cloob.models.clip import CLIPModel
 from cloob.models.load import OpenCLIPModel, load_model
-from cloob.shards.reader import Shards
 
 # The image decoders, resizing and layers of these packages determine the features, so the cache key contains
 # their versions.
@@ -46,9 +46,9 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """L2-normalized embeddings of captioned images, float32: M distinct images and N captions.
+    """L2-normalized embeddings of captioned images, float32: M images and N captions.
 
-    Images with identical bytes are one image; `image_of_text` is the index of each caption's image.
+    `image_of_text` is the index of each caption's image.
     """
 
     image: Tensor  # (M, d)
@@ -115,38 +115,26 @@ class FeatureExtractor:
         """Delete the cached features of a split, if there are any."""
         cache_path(*self._entry(*self._name_and_data(folder))).unlink(missing_ok=True)
 
-    def pair_features(self, shards: Shards, name: str, title: str) -> PairFeatures:
+    def pair_features(self, pairs: RetrievalSet, name: str, title: str) -> PairFeatures:
         """The L2-normalized embeddings of captioned images. Raises `InputError`."""
-        first: dict[int, int] = {}  # digest of an image -> index of the first sample with this image
-        image_of_text: list[int] = []
-        samples: list[int] = []
-        for index, digest in enumerate(shards.image_digests.tolist()):
-            if digest not in first:
-                first[digest] = len(samples)
-                samples.append(index)
-            image_of_text.append(first[digest])
-        if not samples:
-            raise InputError(f"{shards.path}: contains no captioned images")
-
-        def load(index: int) -> Image:
-            image, _ = shards.sample(index)
-            return decode(image, f"image {shards.key(index)} of {shards.path}")
 
         def compute() -> Tensors:
-            images = self._embed_images(samples, f"{title}, images", load)
+            images = self._embed_images(
+                range(pairs.num_images), f"{title}, images", lambda index: decode(*pairs.image(index))
+            )
             texts = self._embedder.embed(
-                range(len(shards)),
+                range(len(pairs.image_of_text)),
                 f"{title}, captions",
-                shards.caption,
+                pairs.caption,
                 self.tokenizer,
                 lambda model, tokens: {"text": model.encode_text(tokens)},
             )
             return {"image": images["after"], **texts}
 
-        tensors = self.cached(name, {"pairs": shards.manifest["sha256"]}, compute)
+        tensors = self.cached(name, {"pairs": pairs.sha256}, compute)
         image = l2_normalize(tensors["image"], f"{title}, images")
         text = l2_normalize(tensors["text"], f"{title}, captions")
-        return PairFeatures(image, text, torch.tensor(image_of_text))
+        return PairFeatures(image, text, torch.tensor(pairs.image_of_text))
 
     def cached(self, name: str, data: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:
         """The result of `compute`, cached by this checkpoint and `data`; see `cache.cached`.

@@ -67,7 +67,8 @@ def _download(remote: RemoteFolder, folder: Path, name: str, max_bytes: int) -> 
     path = folder / name
     if path.exists():
         return
-    used = sum(file.stat().st_size for file in folder.rglob("*") if not file.name.startswith("."))
+    complete = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    used = sum(file.stat().st_size for file in complete)
     limit = min(max_bytes, remote.max_bytes - used)
     if limit < 1:
         raise InputError(

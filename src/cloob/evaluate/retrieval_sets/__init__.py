@@ -1,0 +1,1 @@
+"""Retrieval sets: images with one or several captions each, in three formats."""

@@ -1,0 +1,47 @@
+"""Open a retrieval set in any of its formats, and download one in the webdataset layout."""
+
+from pathlib import Path
+
+from cloob.common.errors import InputError
+from cloob.common.json_files import read_json
+from cloob.evaluate.retrieval_sets.karpathy import KarpathyRetrievalSet
+from cloob.evaluate.retrieval_sets.retrieval_set import RetrievalSet, ShardsRetrievalSet
+from cloob.evaluate.retrieval_sets.webdataset import WebdatasetRetrievalSet
+from cloob.evaluate.webdataset.download import RemoteFolder, download_webdataset
+from cloob.shards.reader import Shards
+
+_MAX_JSON_BYTES = 1_000_000_000  # COCO's has 150 MB
+
+
+def open_retrieval_set(
+    path: Path, cache: Path, images: Path | None = None, split: str = "test"
+) -> RetrievalSet:
+    """A retrieval set: a webdataset folder, the JSON of Karpathy's splits, or a shards.json of packed shards.
+
+    `images` is the folder of the images of Karpathy's JSON (default: the folder of the JSON). `split` is
+    ignored for shards. `cache` is the folder for hashes of files. Raises `InputError`.
+    """
+    if path.is_dir():
+        return WebdatasetRetrievalSet(path, split, cache)
+    if path.is_file() and path.stat().st_size > _MAX_JSON_BYTES:
+        raise InputError(f"{path}: more than {_MAX_JSON_BYTES:,} bytes; give the JSON of a retrieval set")
+    content = read_json(path)
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        return KarpathyRetrievalSet(path, content, images or path.parent, split, cache)
+    return ShardsRetrievalSet(Shards(path))
+
+
+def download_retrieval_set(remote: RemoteFolder, split: str, partial: Path, out: Path) -> None:
+    """Download one split of a retrieval set in the webdataset layout, validate it, and move it to `out`.
+
+    `partial` is the folder for complete and partial files of an unfinished download. Raises `InputError`.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: exists already; delete it to download it again")
+    download_webdataset(remote, [split], partial)
+    pairs = WebdatasetRetrievalSet(partial, split, partial.parent)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        out.rmdir()
+    partial.rename(out)
+    print(f"{out}: {pairs.num_images:,} images with {len(pairs.image_of_text):,} captions")
