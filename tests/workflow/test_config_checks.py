@@ -182,6 +182,29 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
             {"evaluate": {"retrieval_sets": {"flickr": {"title": "Flickr", "shards": "flickr/test"}}}},
             "evaluate.retrieval_sets.flickr.shards: 'flickr/test' does not match",
         ),
+        *(
+            (
+                {"evaluate": {"retrieval_sets": {"x": {"title": "X", **given}}}},
+                f"evaluate.retrieval_sets.x: {line}",
+            )
+            for given, line in (
+                ({}, "needs shards or karpathy or webdataset"),
+                ({"karpathy": "a.json"}, "no images; set the folder of the images that karpathy lists"),
+                ({"webdataset": "https://a.example/x"}, "no max_bytes; set the largest size to download"),
+                (
+                    {"shards": "cc3m/validation", "webdataset": "x"},
+                    "shards and webdataset are given; keep one",
+                ),
+            )
+        ),
+        (
+            {"testsets": {"gtsrb": {"prompts": "theirs"}}},
+            "testsets.gtsrb.prompts: theirs needs source: webdataset; set both, or neither",
+        ),
+        (
+            {"testsets": {"ucf101": {"source": "webdataset"}}},
+            "testsets.ucf101.source: config/datasets/ucf101.yaml has no URL of a webdataset folder; set",
+        ),
         ({"toy_data": {"seed": 1}}, "toy_data: 'port' is a required property"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -5,7 +5,7 @@ import pytest
 from cloob.workflow import evaluation
 from cloob.workflow.runs import embedding_eval_epochs
 from cloob.workflow.user_inputs import user_inputs
-from tests.helpers.configs import config_from
+from tests.helpers.configs import checked_config, config_from
 
 RUN = "cc3m-clip-RN50-cc3m-seed1"
 
@@ -67,7 +67,7 @@ def test_retrieval_sets_may_be_karpathys_splits_or_webdataset_folders():
         "local": {"title": "Mine", "webdataset": "data/wds"},
         "coco": {"title": "COCO", "webdataset": url, "max_bytes": 1000},
     }
-    config = config_from(evaluate={"retrieval_sets": sets})
+    config = checked_config(evaluate={"retrieval_sets": sets})
     del config["evaluate"]["retrieval_sets"]["cc3m_validation"]
     paths = evaluation.retrieval_set_paths(config)
     assert paths == ["data/f.json", "data/wds", "results/evaluate/retrieval_sets/coco"]
@@ -89,8 +89,13 @@ def test_retrieval_sets_may_be_karpathys_splits_or_webdataset_folders():
 
 def test_webdataset_tars_with_training_images_are_read_only_for_a_probe():
     cars = {"source": "webdataset"}
-    config = config_from(testsets={"stanford_cars": cars, "gtsrb": {"source": "webdataset", "prompts": "theirs"}})
-    assert evaluation.prepare_testset_flags(config, "stanford_cars")[-2:] == ["--splits=test", "--prompts=spec"]
+    config = config_from(
+        testsets={"stanford_cars": cars, "gtsrb": {"source": "webdataset", "prompts": "theirs"}}
+    )
+    assert evaluation.prepare_testset_flags(config, "stanford_cars")[-2:] == [
+        "--splits=test",
+        "--prompts=spec",
+    ]
     assert evaluation.prepare_testset_flags(config, "gtsrb")[-3:] == [
         "--splits=test",
         "--splits=train",

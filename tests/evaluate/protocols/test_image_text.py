@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,20 @@ from cloob.cli import main
 from cloob.metrics.embeddings import effective_eigenvalues
 from cloob.metrics.retrieval import retrieval_metrics
 from cloob.models.load import load_model
-from tests.helpers.captioned_shards import shards_of
+from tests.helpers.captioned_shards import shards_of, shards_of_images
+from tests.helpers.webdataset_folders import image as jpeg_image
+from tests.helpers.webdataset_folders import write_retrieval
 
 PAIRS = [(9, "one"), (1, "two dogs"), (9, "a much longer caption"), (5, "four"), (7, "five cats")]
 
 
-def evaluate(checkpoint: Path, out: Path, *pairs: str, titles: tuple[str, ...] = ("CC validation",)) -> int:
+def evaluate(
+    checkpoint: Path,
+    out: Path,
+    *pairs: str,
+    titles: tuple[str, ...] = ("CC validation",),
+    more: Sequence[str] = (),
+) -> int:
     options = ["--device", "cpu", "--batch-size", "3", "--feature-cache", str(out.parent / "features")]
     options += ["--retrieval-dir", str(out / "retrieval"), "--structure-dir", str(out / "structure")]
     with pytest.raises(SystemExit) as end:
@@ -25,6 +34,7 @@ def evaluate(checkpoint: Path, out: Path, *pairs: str, titles: tuple[str, ...] =
             ["evaluate", "image-text", "--checkpoint", str(checkpoint), *options]
             + [f"--pairs={pair}" for pair in pairs]
             + [f"--title={title}" for title in titles]
+            + [*more]
         )
     return end.value.code
 
@@ -62,6 +72,47 @@ def embed(model: torch.nn.Module, content: bytes) -> torch.Tensor:
     return model.encode_image(model.preprocess(Image.open(io.BytesIO(content)))[None], normalize=True)
 
 
+CAPTIONS = [["a dog", "two dogs", "dogs"], ["a bird"], ["a red house", "the hut"], ["five cats", "cats"]] * 3
+
+
+def test_every_format_of_a_retrieval_set_gives_the_recalls_of_the_standard_protocol(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    captions = [[f"{text} {number}" for text in texts] for number, texts in enumerate(CAPTIONS)]
+    folder = write_retrieval(tmp_path / "wds", captions)
+    images = [jpeg_image(number, "JPEG") for number in range(len(captions))]
+    entries = []
+    for number, (content, texts) in enumerate(zip(images, captions, strict=True)):
+        (tmp_path / f"{number}.jpg").write_bytes(content)
+        sentences = [{"raw": text} for text in texts]
+        entries.append({"filename": f"{number}.jpg", "split": "val", "sentences": sentences})
+    (tmp_path / "karpathy.json").write_text(json.dumps({"images": entries}))
+    shards = shards_of_images(
+        tmp_path / "shards",
+        [(content, text) for content, texts in zip(images, captions, strict=True) for text in texts],
+    )
+    pairs = [f"wds={folder}", f"karpathy={tmp_path / 'karpathy.json'}", f"shards={shards.path}"]
+    titles = ("a", "b", "c")
+    assert evaluate(checkpoint, tmp_path / "out", *pairs, titles=titles, more=["--split=karpathy=val"]) == 0
+    read = [
+        json.loads((tmp_path / "out/retrieval" / f"{name.split('=')[0]}.json").read_text()) for name in pairs
+    ]
+    assert [(one["images"], one["texts"]) for one in read] == [(12, 24)] * 3
+    assert read[0]["metrics"] == read[1]["metrics"] == read[2]["metrics"]
+    model = load_model(checkpoint)
+    with torch.inference_mode():
+        image = torch.cat([embed(model, content) for content in images])
+        texts = [text for one in captions for text in one]
+        similarity = image @ model.encode_text(model.tokenizer(texts), normalize=True).T  # (images, texts)
+    matches = torch.zeros_like(similarity, dtype=torch.bool)
+    matches[[number for number, one in enumerate(captions) for _ in one], range(24)] = True
+    for k in (1, 5, 10):  # an image is right if any of its captions is among the k nearest
+        to_text = matches.gather(1, similarity.topk(k, dim=1).indices).any(dim=1).double().mean()
+        to_image = matches.T.gather(1, similarity.T.topk(k, dim=1).indices).any(dim=1).double().mean()
+        assert read[0]["metrics"][f"image_to_text_r{k}"] == to_text
+        assert read[0]["metrics"][f"text_to_image_r{k}"] == to_image
+
+
 def test_up_to_date_files_are_kept_and_others_are_recomputed(checkpoint: Path, tmp_path: Path) -> None:
     shards = shards_of(tmp_path / "shards", PAIRS)
     out = tmp_path / "out"
@@ -91,6 +142,12 @@ def test_corrupted_image_is_reported(checkpoint: Path, tmp_path: Path, capfd) ->
         in capfd.readouterr().err
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_options_of_an_unknown_retrieval_set_are_rejected(checkpoint: Path, tmp_path: Path, capfd) -> None:
+    for option in ("images", "split"):
+        assert evaluate(checkpoint, tmp_path, "a=shards.json", more=[f"--{option}=b=x"]) == 2
+        assert f"--{option}: b not among --pairs; correct the name" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
 from cloob.cli import main
+from cloob.evaluate.cli_options import load_specs
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.evaluate.testsets.video import middle_frame
 from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
+from tests.helpers.webdataset_folders import serve, write_classification
 
 SPECS = ROOT / "config" / "datasets"
 
@@ -247,6 +249,67 @@ def test_official_archives_of_gtsrb_are_downloaded_and_converted(web, tmp_path: 
     assert prepare(tmp_path, path, "official") == 0
     assert labels(tmp_path / "out", path) == {"00000.ppm": 42, "00001.ppm": 9}
     assert len(list((tmp_path / "out" / "train").rglob("*.ppm"))) == 43
+
+
+def prepare_webdataset(tmp_path: Path, spec_path: Path, *options: str) -> int:
+    folders = ["--archives", str(tmp_path / "archives"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as end:
+        main(
+            [
+                "evaluate",
+                "prepare-testset",
+                "--spec",
+                str(spec_path),
+                "--source=webdataset",
+                *folders,
+                *options,
+            ]
+        )
+    return end.value.code
+
+
+def test_webdataset_folder_is_downloaded_converted_and_validated(
+    web, tmp_path: Path, write_spec: Callable, capfd
+) -> None:
+    names = ["red", "emerald", "blue"]
+    root = write_classification(tmp_path / "wds", names, ["a {c}."], test=[2, 0, 1], train=[1, 1])
+    serve(web, root, "colors")
+    source = {"webdataset": {"url": web.url_of("colors"), "max_bytes": 100_000}}
+    expected = {"images": 3, "train_images": 2, "empty": []}
+    path = write_spec(tmp_path / "d.yaml", source=source, expected=expected, train="train")
+    assert prepare_webdataset(tmp_path, path) == 0
+    assert "3 test images of 3 classes, as expected" in capfd.readouterr().out
+    assert labels(tmp_path / "out", path) == {
+        "00000_0000000.png": 2,
+        "00000_0000001.png": 0,
+        "00001_0000002.png": 1,
+    }
+    assert LabeledFolder(load_spec(path), tmp_path / "out", "train").targets == [1, 1]
+    (tmp_path / "out").rename(tmp_path / "ours")
+    assert prepare_webdataset(tmp_path, path, "--prompts=theirs", "--splits=test") == 0
+    ((spec, folder),) = load_specs([(path, tmp_path / "out")])
+    assert (spec.class_names(folder), spec.prompt_templates()) == (names, ["a {}."])
+    assert not (tmp_path / "out" / "train").exists()
+    assert len(web.files["colors/test/0.tar"].requested_ranges) == 1
+
+
+def test_webdataset_folder_that_does_not_match_the_spec_is_rejected(
+    tmp_path: Path, write_spec: Callable, capfd
+) -> None:
+    root = write_classification(tmp_path / "wds", ["red", "green", "blue"], ["a {c}."], test=[2, 0])
+    path = write_spec(tmp_path / "d.yaml", expected={"images": 3})
+    assert prepare_webdataset(tmp_path, path) == 2
+    assert "'source.webdataset' is missing, because no public copy is known; give" in error_of(capfd)
+    assert prepare_webdataset(tmp_path, path, "--local-files", str(root)) == 2
+    assert "2 images where" in error_of(capfd)
+    (root / "test" / "nshards.txt").unlink()
+    assert prepare_webdataset(tmp_path, path, "--local-files", str(root)) == 2
+    assert "wds/test: no nshards.txt; write the number" in error_of(capfd)
+    assert not (tmp_path / "out").exists()
+    options = ["--out", str(tmp_path / "out"), "--archives", str(tmp_path), "--prompts=theirs"]
+    with pytest.raises(SystemExit):
+        main(["evaluate", "prepare-testset", "--spec", str(path), "--source=official", *options])
+    assert "--prompts=theirs: only --source=webdataset has its own" in error_of(capfd)
 
 
 def test_official_archive_of_country211_is_downloaded_and_converted(web, tmp_path: Path) -> None:

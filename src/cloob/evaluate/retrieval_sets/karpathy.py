@@ -37,8 +37,9 @@ class KarpathyRetrievalSet:
             names[name] = number
             captions.add(_captions(entry, image), image)
         if not names:
-            splits = sorted({str(entry["split"])[:40] for entry in content["images"]})
-            raise InputError(f"{path}: no images of the split {split!r}; it has: {', '.join(splits[:10])}")
+            splits = sorted({entry["split"][:40] for entry in content["images"]})[:10]
+            existing = ", ".join(splits) or "none"
+            raise InputError(f"{path}: no images of the split {split!r}; it has: {existing}")
         self._files = [os.fspath(folder / name) for name in names]
         for name, number in names.items():
             if not (folder / name).is_file():
