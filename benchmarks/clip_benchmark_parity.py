@@ -76,11 +76,13 @@ def write_split(folder: Path, samples: Iterable[dict[str, bytes]]) -> None:
 
 def as_webdataset(spec: TestSetSpec, source: Path, root: Path) -> Path:
     """Write a test set in the webdataset layout, and a spec for it; returns the path of the spec."""
-    images = LabeledFolder(spec, source)
+    images, rng = LabeledFolder(spec, source), random.Random(0)
+    # Classes of different sizes, so that the mean over classes is not the accuracy.
+    kept = [sample for sample in images.samples if rng.random() < 0.6]
     names, prompts = images.class_names, spec.prompt_templates()
 
     def samples() -> Iterable[dict[str, bytes]]:
-        for path, label in images.samples:
+        for path, label in kept:
             content = Path(path).read_bytes()
             with Image.open(io.BytesIO(content)) as image:
                 if image.format != "JPEG":  # the layout has JPEG, PNG and WebP

@@ -40,8 +40,6 @@ def main() -> None:
                 model, loader, tokenizer, "cpu", amp=False, recall_k_list=[1, 5, 10]
             )
         else:
-            # The evaluation looks for the classes at the loader's dataset, as its command line arranges.
-            loader.dataset.classes = dataset.classes
             metrics[folder.name] = zeroshot_classification.evaluate(
                 model, loader, tokenizer, dataset.classes, dataset.templates, "cpu", amp=False
             )

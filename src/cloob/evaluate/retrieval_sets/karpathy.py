@@ -23,7 +23,8 @@ class KarpathyRetrievalSet:
 
     def __init__(self, path: Path, content: dict[str, Any], folder: Path, split: str, cache: Path) -> None:
         self.path = path
-        captions, names = Captions(), {}
+        captions = Captions()
+        names: dict[str, int] = {}  # in order, with the numbers of their entries
         for number, entry in enumerate(content["images"]):
             image = f"{path}: image {number}"
             if not isinstance(entry, dict) or not isinstance(entry.get("split"), str):
@@ -78,8 +79,10 @@ def _captions(entry: dict[str, Any], image: str) -> list[str]:
     sentences = entry.get("sentences")
     if not isinstance(sentences, list):
         sentences = []
-    texts = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in sentences]
-    for number, text in enumerate(texts):
+    texts = []
+    for number, sentence in enumerate(sentences):
+        text = sentence.get("raw") if isinstance(sentence, dict) else None
         if not isinstance(text, str):
             raise InputError(f"{image}: sentence {number} has no text `raw`; add it, or remove the sentence")
+        texts.append(text)
     return texts
