@@ -35,7 +35,7 @@ class TrainStep:
 
     With several processes, the gradients are summed while the last micro-batch is backpropagated (see
     `SummedGradient`). The host never waits for the device: micro-batches in pinned memory are copied on a
-    stream of their own, and the loss is returned as a tensor.
+    stream of their own, and the loss is returned as a tensor, not yet summed over the processes.
 
     `tokens` (R,) are the tokens that can occur, None for any (see `cloob.train.token_rows`).
     """
@@ -85,9 +85,10 @@ class TrainStep:
     def __call__(
         self, step: int, learning_rate: float, micro_batches: Sequence[tuple[Tensor, Tensor]]
     ) -> Tensor:
-        """Train on this rank's micro-batches of `step` (0-based); return the loss of the global batch, ().
+        """Train on this rank's micro-batches of `step` (0-based); return this rank's part of the loss, ().
 
-        A micro-batch is uint8 images (B, 3, S, S) and tokens (B, L).
+        The parts of all ranks sum to the loss of the global batch. A micro-batch is uint8 images
+        (B, 3, S, S) and tokens (B, L).
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -115,6 +116,7 @@ class TrainStep:
             beta=self.recipe.hopfield_beta,
             group=dist.group.WORLD,
             row_counts=[len(image)] * self.context.world_size,
+            partial=True,
         )
         loss.backward()
 
