@@ -23,6 +23,8 @@ from cloob.train.token_rows import TokenRows
 
 # Name of the token embeddings among the parameters of the model.
 TOKEN_EMBEDDING = "token_embedding.weight"
+# By `Recipe.gradient_all_reduce`; None is the precision of the weights.
+REDUCED_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class TrainStep:
@@ -59,7 +61,10 @@ class TrainStep:
             self.token_rows = model.token_embedding = TokenRows(model.token_embedding, tokens)
             parameters[TOKEN_EMBEDDING] = self.token_rows.rows
         self.optimizer = make_optimizer(parameters.items(), recipe)
-        self.gradient = SummedGradient(parameters.items()) if context.world_size > 1 else None
+        reduced_dtype = REDUCED_DTYPES[recipe.gradient_all_reduce]
+        self.gradient: SummedGradient | None = None
+        if context.world_size > 1:
+            self.gradient = SummedGradient(parameters.items(), reduced_dtype=reduced_dtype)
         self._copy_stream = torch.cuda.Stream(context.device) if context.device.type == "cuda" else None
 
     def state_dict(self) -> dict[str, Any]:
