@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import torch
-from clip_benchmark.datasets.builder import build_dataset
-from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval
-from clip_benchmark.models import load_clip
 
 BATCH_SIZE = 64
 
@@ -24,6 +21,10 @@ def accuracy(output: torch.Tensor, target: torch.Tensor, topk: tuple[int, ...] =
 
 def main() -> None:
     """Write the metrics of every set."""
+    from clip_benchmark.datasets.builder import build_dataset
+    from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval
+    from clip_benchmark.models import load_clip
+
     model_folder, out, *folders = sys.argv[1:]
     torch.set_num_threads(1)
     zeroshot_classification.accuracy = accuracy
@@ -47,4 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 3:
+        main()
+    else:  # `make bench` runs every script
+        print(__doc__)

@@ -152,6 +152,23 @@ def test_a_corpus_of_any_name_is_downloaded_trained_and_validated_on(snakemake, 
     assert "shards/cc3m/validation" in plan.stdout and "shards/cc3m/train" not in plan.stdout
 
 
+def test_sets_in_the_webdataset_layout_are_downloaded(snakemake, config_with):
+    url = "https://example.org/datasets/o/wds_coco/tree/main"
+    changes = {
+        "evaluate": {"retrieval_sets": {"coco": {"title": "COCO", "webdataset": url, "max_bytes": 9}}},
+        "testsets": {"stanford_cars": {"source": "webdataset", "probe_train_set": "stanford_cars"}},
+    }
+    run = "results/evaluate/cc3m-clip-RN50-cc3m-seed1/epoch_31"
+    targets = [f"{run}/retrieval/coco.json", f"{run}/linear_probe/stanford_cars.json"]
+    plan = snakemake("-n", "-p", *targets, "--configfile", config_with(changes))
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    assert f"cloob evaluate download-retrieval-set --url={url} --max-bytes=9 --split=test" in plan.stdout
+    assert "--pairs=coco=results/evaluate/retrieval_sets/coco" in plan.stdout
+    prepared = re.search(r"cloob evaluate prepare-testset .*stanford_cars.*", plan.stdout)[0]
+    assert "--source=webdataset" in prepared
+    assert "--splits=test --splits=train --prompts=spec" in prepared
+
+
 def test_every_training_corpus_is_compared_with_every_test_set(snakemake):
     plan = snakemake("-n", "-p", "results/tables/overlap.csv")
     assert plan.returncode == 0, plan.stderr

@@ -111,6 +111,12 @@ def test_another_order_of_the_labels_is_rejected(tmp_path: Path) -> None:
         convert(tmp_path)
 
 
+def test_homonym_of_a_class_that_is_in_place_is_a_difference(tmp_path: Path, capsys) -> None:
+    write_classification(tmp_path / "wds", ["Blue", "green", "blue"], THEIRS, test=[0])
+    convert(tmp_path)
+    assert "1 of 3 names differ" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [

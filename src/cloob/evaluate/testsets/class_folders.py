@@ -212,6 +212,11 @@ def names_of_other_classes(
     return misplaced
 
 
+def have_same_words(name: str, other: str) -> bool:
+    """Whether two names are equal without case, punctuation and the order of words."""
+    return bool(_word_keys(name) & _word_keys(other))
+
+
 def _word_keys(name: str) -> set[str]:
     """A name without case and punctuation: with its words in their order, and sorted."""
     words = [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", name).lower()) if word]
