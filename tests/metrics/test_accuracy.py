@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score, top_k_accuracy_score
 from torch import Tensor
 
+from cloob.metrics import accuracy
 from cloob.metrics.accuracy import accuracies, label_ranks
 
 
@@ -38,6 +39,19 @@ def test_metrics_equal_those_of_scikit_learn(kind: str, labeled: str) -> None:
     )
     assert measured["images"] == np.bincount(labels, minlength=classes).tolist()
     assert measured["right"] == np.bincount(labels[predicted == labels], minlength=classes).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
+def test_mean_over_classes_has_every_bit_of_scikit_learns(monkeypatch) -> None:
+    monkeypatch.setattr(accuracy, "RESAMPLES", 2)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 100, rng.integers(20, 300))  # some classes have no images
+        logits = rng.normal(size=(len(labels), 100))
+        logits[np.arange(len(labels)), labels] += 2
+        measured = accuracies(torch.from_numpy(logits), torch.from_numpy(labels))["metrics"]
+        expected = balanced_accuracy_score(labels, logits.argmax(axis=1))
+        assert measured["mean_per_class_accuracy"] == expected
 
 
 def test_ties_go_to_the_lower_class_index() -> None:

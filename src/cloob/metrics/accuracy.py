@@ -46,6 +46,10 @@ def accuracies(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     resampled_cells = np.random.default_rng(SEED).multinomial(len(labels), cells / len(labels), RESAMPLES)
     resampled = _metrics(resampled_cells.reshape(RESAMPLES, classes, 3))
     counts = cells.reshape(classes, 3)
+    # Without the empty classes, whose zeros change the order of the summation: with the rounding of
+    # scikit-learn's `balanced_accuracy_score`.
+    images = counts.sum(axis=1)
+    measured["mean_per_class_accuracy"] = np.mean(counts[images > 0, 0] / images[images > 0], keepdims=True)
     return {
         "metrics": {name: None if value is None else float(value[0]) for name, value in measured.items()},
         "intervals": {
@@ -53,7 +57,7 @@ def accuracies(logits: Tensor, labels: Tensor) -> dict[str, Any]:
             for name, values in resampled.items()
             if values is not None
         },
-        "images": counts.sum(axis=1).tolist(),
+        "images": images.tolist(),
         "right": counts[:, 0].tolist(),
     }
 

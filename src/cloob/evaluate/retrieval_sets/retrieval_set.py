@@ -14,7 +14,7 @@ class RetrievalSet(Protocol):
     path: Path
     sha256: str  # of the images and captions, in order
     num_images: int
-    image_of_text: Sequence[int]  # (N,)
+    image_of_text: list[int]  # (N,)
 
     def image(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image, and its name for error messages. Raises `InputError`."""
