@@ -70,14 +70,13 @@ def test_segments_are_disjoint_ranges_of_bits() -> None:
             assert segment_values(hashes, segment, width).tolist() == (part @ 2 ** np.arange(width)).tolist()
 
 
-@pytest.mark.parametrize("distance", [20, 32])
-def test_many_second_hashes_use_all_bits_of_a_segment(distance: int) -> None:
+def test_many_second_hashes_use_all_bits_of_a_segment() -> None:
     rng = np.random.default_rng(10)
     first, second = random_hashes(40, 11), random_hashes(70_000, 12)
     for number in range(40):
         second[1000 * number] = flip_bits(first[number], number, rng)
-    found = pairs_of(list(search_segments(first, second, distance)))
-    assert found == [(number, 1000 * number, number) for number in range(distance + 1)]
+    found = pairs_of(list(search_segments(first, second, 10)))
+    assert found == [(number, 1000 * number, number) for number in range(11)]
 
 
 def test_empty_input_gives_no_pairs() -> None:
