@@ -9,6 +9,7 @@ import yaml
 
 from cloob.common.yaml_file import find_pitfalls
 from cloob.download.corpora.registry import READERS
+from cloob.shards.local_sources import LOCAL_SOURCES
 from cloob.workflow.consistency import inconsistencies
 from cloob.workflow.runs import Config
 from cloob.workflow.schema import Schema, complete_schema, schema_problems
@@ -84,7 +85,8 @@ def _simplify_paths(config: Config) -> None:
     holders: list[tuple[dict[str, Any], Sequence[str]]] = [(config, ["results"])]
     for split in splits:
         reader = READERS.get(split.get("reader"))
-        holders.append((split, ["shards", *(reader.inputs if reader else ())]))
+        of_sources = [key for source in LOCAL_SOURCES.values() for key in (source.key, *source.inputs)]
+        holders.append((split, [*of_sources, *(reader.inputs if reader else ())]))
     holders += [(testset, ["spec", "folder", "local_files"]) for testset in config["testsets"].values()]
     holders += [(settings, ["shards"]) for settings in config["evaluate"]["retrieval_sets"].values()]
     holders += [(config["architectures"], list(config["architectures"]))]
