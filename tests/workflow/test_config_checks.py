@@ -179,6 +179,10 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
             "evaluate.testsets: 'all' was expected",
         ),
         (
+            {"evaluate": {"retrieval_sets": {"cc3m_validation": None}}},
+            "evaluate.retrieval_sets: all are null; keep at least one",
+        ),
+        (
             {"evaluate": {"retrieval_sets": {"flickr": {"title": "Flickr", "shards": "flickr/test"}}}},
             "evaluate.retrieval_sets.flickr.shards: 'flickr/test' does not match",
         ),

@@ -105,6 +105,8 @@ def test_images_on_disk_are_packed_with_their_table_and_its_columns():
     assert {"--file-column=file_name", "--image-size=512"} <= set(corpora.pack_flags(config, train))
     assert corpora.pack_inputs(config, validation) == {"images": ["data/other"]}
     assert not [flag for flag in corpora.pack_flags(config, validation) if "column" in flag]
+    for testset in config["testsets"].values():
+        testset["folder"] = testset.get("folder") or "data/testset"
     inputs = {key: path for key, path in user_inputs(config).items() if "mine" in key}
     assert inputs == {
         "corpora.mine.train.images": "data/pictures",

@@ -54,13 +54,14 @@ def remove_null_options(config: Any) -> None:
 def normalize(config: Config) -> None:
     """Complete a config that the schema accepts.
 
-    Test sets and released checkpoints that are null or not selected are removed, a test set without a folder
-    gets the one that it is downloaded to, and paths are written as Snakemake compares them.
+    What is null or not selected is removed, a test set without a folder gets that of its download, and paths
+    are written as Snakemake compares them.
     """
     all_testsets, selected = config["testsets"], config["evaluate"]["testsets"]
     config["search"] = config.get("search") or {}
-    for key in ("corpora", "search", "testsets", "released_checkpoints"):
-        config[key] = {name: value for name, value in config[key].items() if value is not None}
+    removable = [(config, key) for key in ("corpora", "search", "testsets", "released_checkpoints")]
+    for holder, key in [*removable, (config["evaluate"], "retrieval_sets")]:
+        holder[key] = {name: value for name, value in holder[key].items() if value is not None}
     if selected != "all":
         config["testsets"] = {
             name: testset for name, testset in config["testsets"].items() if name in selected

@@ -166,6 +166,8 @@ def _missing_request_rates(config: Config) -> Iterator[str]:
 
 
 def _retrieval_set_problems(config: Config) -> Iterator[str]:
+    if not config["evaluate"]["retrieval_sets"]:
+        yield "evaluate.retrieval_sets: all are null; keep at least one"
     for name, settings in config["evaluate"]["retrieval_sets"].items():
         path = settings["shards"]
         if path.endswith(".json") and not is_result(config, path) and not file_exists(path):

@@ -93,7 +93,7 @@ def _local_condition(source: LocalSource, common: Schema) -> Schema:
 
     Keys of readers may be present, too: those that a config file inherits.
     """
-    inherited = {option: {} for reader in READERS.values() for option in reader.options}
+    inherited: Schema = {option: {} for reader in READERS.values() for option in reader.options}
     options = _option_schemas(source.options, source.inputs)
     return {
         "if": {"required": [source.key]},

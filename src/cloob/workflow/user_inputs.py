@@ -1,4 +1,4 @@
-"""The inputs that only the user can supply: URL lists, existing shards, test sets without a download."""
+"""The inputs that only the user can supply: URL lists, files of corpora, test sets without a download."""
 
 import os
 from collections.abc import Iterable
