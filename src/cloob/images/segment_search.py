@@ -19,7 +19,7 @@ _MAX_RADIUS = 2
 MAX_DISTANCE = SEGMENTS * (_MAX_RADIUS + 1) - 1
 _ROWS_PER_BLOCK = 1 << 18  # first hashes that are looked up at a time
 _PAIRS_PER_BLOCK = 1 << 20  # pairs that are compared at a time
-_HASHES_PER_TABLE = 1 << 17  # with radius 2: 36 million entries, 0.3 GB while they are sorted
+_HASHES_PER_TABLE = 1 << 17  # with radius 2: 36 million entries of 8 bytes
 
 Words = NDArray[np.uint64]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -28,8 +28,8 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 def search_segments(first: Words, second: Words, max_distance: int) -> Iterator[Pairs]:
     """Yield each pair of `find_near_duplicates` exactly once, in another order; uint64 (n, 4) and (m, 4).
 
-    `max_distance` is at most `MAX_DISTANCE`. With 131,072 second hashes, the tables take 0.1 GB up to a
-    distance of 21 bits and 0.5 GB above, whatever the number of first hashes.
+    `max_distance` is at most `MAX_DISTANCE`. The tables of 131,072 second hashes take about 0.2 GB up to a
+    distance of 21 bits and 1 GB above, whatever the number of first hashes.
     """
     radius = max_distance // SEGMENTS
     width = min(SEGMENT_BITS, len(second).bit_length() + 6)
@@ -106,12 +106,11 @@ def _table(
     rows = np.arange(len(values), dtype=np.uint64)
     for entry, mask in zip(entries, masks, strict=True):
         entry[:] = ((values ^ mask).astype(np.uint64) << np.uint64(32)) | rows
-    entries = entries.ravel()
-    entries.sort()
+    ordered = np.sort(entries, axis=None)
     starts = np.zeros((1 << width) + 1, np.int64)
-    counts = np.bincount((entries >> np.uint64(32)).astype(np.int64), minlength=1 << width)
+    counts = np.bincount((ordered >> np.uint64(32)).astype(np.int64), minlength=1 << width)
     np.cumsum(counts, out=starts[1:])
-    return entries.astype(np.uint32), starts
+    return ordered.astype(np.uint32), starts
 
 
 def segment_values(words: Words, segment: int, width: int) -> NDArray[np.int64]:
