@@ -17,6 +17,7 @@ from cloob.common.hashing import json_sha256
 from cloob.evaluate.features.batched import Embedder, Tensors, select_devices
 from cloob.evaluate.features.cache import cache_path, cached, tensors_sha256
 from cloob.evaluate.features.finite import CHUNK_ROWS
+from cloob.evaluate.features.mapped import MappedTensors
 from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
 from cloob.models.clip import CLIPModel
@@ -37,6 +38,8 @@ class ImageFeatures:
     labels: Tensor  # (N,), int64
     names: list[str]
     title: str  # of the split
+    release_pages: Callable[[], None]
+    """Returns the memory of the features that have been read; they are read again when they are needed."""
 
     @property
     def normalized(self) -> Tensor:
@@ -109,7 +112,9 @@ class FeatureExtractor:
             lambda: self._embed_images([path for path, _ in folder.samples], title, load_image),
         )
         labels = torch.tensor(folder.targets, dtype=torch.int64)
-        return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names, title)
+        return ImageFeatures(
+            tensors.get("before"), tensors["after"], labels, folder.names, title, tensors.release_pages
+        )
 
     def delete_image_features(self, folder: LabeledFolder) -> None:
         """Delete the cached features of a split, if there are any."""
@@ -148,7 +153,7 @@ class FeatureExtractor:
         text = l2_normalize(tensors["text"], f"{title}, captions")
         return PairFeatures(image, text, torch.tensor(image_of_text))
 
-    def cached(self, name: str, data: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+    def cached(self, name: str, data: dict[str, Any], compute: Callable[[], Tensors]) -> MappedTensors:
         """The result of `compute`, cached by this checkpoint and `data`; see `cache.cached`.
 
         The device is not part of the cache key.
