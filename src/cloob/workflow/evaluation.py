@@ -139,7 +139,7 @@ def open_clip_inputs(config: Config, name: str) -> list[str]:
     folder = released["open_clip"].removeprefix("local-dir:")
     if folder != released["open_clip"]:
         return [f"{folder}/open_clip_config.json"]
-    return [path for path in [released.get("pretrained", "")] if "/" in path]
+    return [path for path in [released.get("pretrained") or ""] if "/" in path]
 
 
 def released_checkpoint_flags(config: Config, name: str) -> list[str]:
