@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         stage = stages.add_parser(name, help=summary, description=summary)
         # Only the requested stage is imported: every stage has its own conda environment.
         if name in arguments[:1]:
-            module = importlib.import_module(_module_of(name))
+            module = importlib.import_module(module_of(name))
             if hasattr(module, "add_verbs"):
                 verbs = stage.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
                 module.add_verbs(verbs)
@@ -97,7 +97,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(2)
 
 
-def _module_of(name: str) -> str:
+def module_of(name: str) -> str:
+    """The module with the command line of a stage or command."""
     return f"cloob.inference.{name}" if name in MODEL_COMMANDS else f"cloob.{name.replace('-', '_')}.cli"
 
 

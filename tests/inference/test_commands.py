@@ -1,7 +1,6 @@
 """`cloob classify`, `search` and `export`: their output, and one-line errors."""
 
 import json
-import os
 from pathlib import Path
 
 import open_clip
@@ -37,7 +36,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workspace / "cache"))
-    monkeypatch.setattr(os, "environ", dict(os.environ))
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

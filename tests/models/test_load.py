@@ -119,9 +119,7 @@ def test_torchscript_is_rejected_with_the_advice_to_use_the_tag(tmp_path: Path, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated, but still distributed by OpenAI
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
-    with pytest.raises(
-        InputError, match=r"script\.pt: a TorchScript .*use the tag .*\(RN50:openai\)"
-    ):
+    with pytest.raises(InputError, match=r"script\.pt: a TorchScript .*use the tag .*\(RN50:openai\)"):
         load_model(form.format(tmp_path / "script.pt"))
 
 

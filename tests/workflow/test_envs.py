@@ -12,6 +12,7 @@ import pytest
 import yaml
 from rattler import MatchSpec
 
+from cloob.cli import module_of
 from cloob.download.corpora.registry import READERS
 from tests.helpers.import_graph import external_imports, internal_imports, source_modules
 from tests.helpers.repository import ROOT
@@ -41,7 +42,7 @@ def rules_of(env):
 @cache
 def imported_modules(stage, verb):
     """The modules of the package that a command imports, directly and indirectly."""
-    name = f"cloob.{stage.replace('-', '_')}.cli"
+    name = module_of(stage)
     cli = importlib.import_module(name)
     parser = argparse.ArgumentParser()
     if verb:

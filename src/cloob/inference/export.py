@@ -9,7 +9,6 @@ from cloob.common.errors import InputError
 
 if TYPE_CHECKING:
     from cloob.models.interface import ImageTextModel
-    from cloob.report.model_card import TrainedModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,13 +51,9 @@ def run(options: argparse.Namespace) -> None:
     from cloob.models.load import load_model
 
     model = load_model(options.model)
-    card = ""
-    if options.model_card and folder is not None:
-        from cloob.report.model_card import model_card
-
-        card = model_card(_trained_model(model, folder), options.license, options.corpus_title)
+    card = _model_card(model, folder, options) if options.model_card and folder else None
     export_model(model, out)
-    if card:
+    if card is not None:
         with atomic_write(out / "README.md") as temporary:
             temporary.write_text(card, encoding="utf-8", errors="backslashreplace")
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if path.is_file()))}")
@@ -71,10 +66,10 @@ def _run_folder(path: Path) -> Path | None:
     return next((folder for folder in candidates if (folder / "final.pt").is_file()), None)
 
 
-def _trained_model(model: "ImageTextModel", folder: Path) -> "TrainedModel":
+def _model_card(model: "ImageTextModel", folder: Path, options: argparse.Namespace) -> str:
     from cloob.evaluate.features.extractor import model_sha256
     from cloob.objectives.registry import OBJECTIVES
-    from cloob.report.model_card import TrainedModel
+    from cloob.report.model_card import TrainedModel, model_card
 
     run = model.metadata["run"]
     missing = {"name", "corpus", "objective", "architecture", "seed"} - set(run)
@@ -82,4 +77,5 @@ def _trained_model(model: "ImageTextModel", folder: Path) -> "TrainedModel":
         raise InputError(
             f"{folder}: its checkpoint does not describe a run of `cloob train`; omit --model-card"
         )
-    return TrainedModel(model.metadata, model_sha256(model), folder.parent.parent)
+    trained = TrainedModel(model.metadata, model_sha256(model), folder.parent.parent)
+    return model_card(trained, options.license, options.corpus_title)
