@@ -144,7 +144,7 @@ def test_released_name_is_looked_up_where_the_workflow_downloads_to(
 
 
 def test_tag_determines_the_activation_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`RN50:yfcc15m` has QuickGELU though its name does not say so; here with a small model and a local hub."""
+    """`RN50:yfcc15m` has QuickGELU though its name lacks it; here with a small model in the hub's cache."""
     (tmp_path / "tiny.json").write_text(json.dumps(CONFIG | {"quick_gelu": False}))
     open_clip.add_model_config(tmp_path / "tiny.json")
     reference = open_clip.create_model("tiny", force_quick_gelu=True).eval()

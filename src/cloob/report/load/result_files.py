@@ -53,8 +53,8 @@ def read_result(
 ) -> dict[str, Any]:
     """The content of a result file, of `protocol` if given. Raises `InputError`.
 
-    The file must have `keys`, and its run `run_keys`. Without `needs_epoch`, its epoch may be null, as for the
-    models of open_clip.
+    The file must have `keys`, and its run `run_keys`. Without `needs_epoch`, its epoch may be null, as for
+    the models of open_clip.
     """
     description = f"not a result of `cloob evaluate`{f', {protocol}' if protocol else ''}"
     remedy = "delete it and evaluate the run again"
