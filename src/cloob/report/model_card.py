@@ -135,7 +135,7 @@ def _metrics(protocol: str, results: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _title(result: Mapping[str, Any]) -> str:
-    return display_name(result["dataset"], DATASETS | {result["dataset"]: str(result["title"])})
+    return display_name(result["dataset"], {result["dataset"]: str(result["title"])} | DATASETS)
 
 
 def _percent(result: Mapping[str, Any], metric: str) -> str:
