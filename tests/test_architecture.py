@@ -25,7 +25,9 @@ ALLOWED = {
     "inference": {"common", "images", "models", "objectives", "evaluate", "report"},
     "slurm": {"common"},
     "toy_data": {"common"},
-    "workflow": {"common", "objectives", "models", "download", "train", "evaluate", "report", "toy_data"},
+    "workflow": {
+        *("common", "objectives", "models", "download", "shards", "train", "evaluate", "report", "toy_data")
+    },
 }
 
 
