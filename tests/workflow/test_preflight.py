@@ -47,6 +47,25 @@ def test_if_conda_does_not_work_the_plan_quotes_its_output(snakemake, tmp_path, 
     assert message in plan.stdout + plan.stderr and "--sdm env-modules" in plan.stdout + plan.stderr
 
 
+@no_conda
+def test_a_checkout_at_a_path_in_which_conda_environments_cannot_be_created_is_an_error(
+    snakemake, tmp_path, awkward_checkout
+):
+    """Snakemake writes paths in single and double quotes."""
+    conda = tmp_path / "conda"
+    conda.write_text("""#!/bin/sh\necho '{"platform": "linux-64"}'\n""")
+    conda.chmod(0o755)
+    arguments = ("--sdm", "conda", "-n", "results/figures/pipeline.png")
+    plan = snakemake(*arguments, root=awkward_checkout, programs=[tmp_path])
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    message = (
+        f"cannot create conda environments in {awkward_checkout}/.snakemake/conda: append `--conda-prefix"
+    )
+    assert message in plan.stdout + plan.stderr
+    plan = snakemake(*arguments, "--conda-prefix", tmp_path, root=awkward_checkout, programs=[tmp_path])
+    assert plan.returncode == 0 and "cannot create conda" not in plan.stdout + plan.stderr
+
+
 @pytest.mark.parametrize("name", ["a{b}", "a\nb", "a:b"])
 def test_a_checkout_at_a_path_that_snakemake_cannot_use_is_an_error(
     snakemake, tmp_path, name, copy_of_checkout
