@@ -15,7 +15,7 @@ STAGES = {
     "download": "download the images of URL lists, with complete row accounting",
     "shards": "pack downloaded images into verified webdataset shards with an index",
     "train": "train CLIP, CLOOB or an ablation on shards",
-    "search": "choose recipes from the trials of a hyperparameter search",
+    "tune": "choose recipes from the trials of a hyperparameter search",
     "evaluate": "evaluate checkpoints: zero-shot, linear probe, image-text retrieval, embedding structure",
     "report": "make tables and figures from result files",
     "slurm": "check that the Slurm profile fits the cluster",

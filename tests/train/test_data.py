@@ -72,7 +72,8 @@ def test_an_image_that_does_not_decode_is_replaced_by_a_fallback_and_counted(dat
     def sample(index):
         return bad.get(index, read(index)[0]), read(index)[1]
 
-    originals = [dataset[(0, [index])] for index in range(22)]
+    intact = PairDataset(Shards(dataset.shards.path), dataset.transform, dataset.tokenizer)
+    originals = [intact[(0, [index])] for index in range(22)]
     monkeypatch.setattr(dataset.shards, "sample", sample)
     for indices, used in (([3, 9], 9), ([4, 21, 7, 2], 2), ([5, 3], 5)):
         image, tokens, replaced = dataset[(0, indices)]
@@ -85,6 +86,22 @@ def test_an_image_that_does_not_decode_is_replaced_by_a_fallback_and_counted(dat
         assert printed.count(f"warning: pair {index} of ") == 1
     with pytest.raises(InputError, match="none of 2 images decodes"):
         dataset[(0, [3, 4])]
+
+
+def test_a_small_corpus_is_read_once_and_gives_the_same_pairs_as_a_large_one(dataset, monkeypatch):
+    requested = []
+    read = dataset.shards.sample
+    monkeypatch.setattr(dataset.shards, "sample", lambda index: requested.append(index) or read(index))
+    samples = [(epoch, [index]) for epoch in (0, 1) for index in range(len(dataset))]
+    small = [dataset[sample] for sample in samples]
+    assert requested == list(range(len(dataset)))
+
+    requested.clear()
+    monkeypatch.setattr("cloob.train.data.DECODED_BYTES", 1000)
+    dataset = PairDataset(dataset.shards, dataset.transform, dataset.tokenizer)
+    for pair, sample in zip(small, samples, strict=True):
+        assert all(torch.equal(*both) for both in zip(pair[:2], dataset[sample][:2], strict=True))
+    assert requested == 2 * list(range(len(dataset)))
 
 
 @pytest.mark.parametrize("name", ERRNO_NAMES)

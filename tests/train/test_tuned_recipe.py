@@ -24,7 +24,7 @@ def test_values_have_the_types_of_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, "not a recipe of `cloob search select`"),
+        ({}, "not a recipe of `cloob tune select`"),
         ({"recipe": {}, "objective": "clip"}, "chosen for clip, not for cloob"),
         ({"recipe": {"momentum": 0.9}}, "unknown hyperparameter momentum"),
         ({"recipe": {"warmup_steps": 2.5}}, "warmup_steps is 2.5, not of type int"),

@@ -111,9 +111,9 @@ def test_runs_are_trained_with_the_recipes_that_the_search_chose(pipeline):
     table = pd.read_csv(results / "tables" / "search.csv")
     assert table.groupby("objective").size().to_dict() == {"clip": 2, "cloob": 2}
     assert table[table.diverged].setting.tolist() == ["learning_rate 1e+30"]
-    assert not list(results.glob("search/*/*/*/*.pt"))
+    assert not list(results.glob("tune/*/*/*/*.pt"))
     for objective in ("clip", "cloob"):
-        chosen = json.loads((results / "search" / "tiny" / f"{objective}.json").read_text())["recipe"]
+        chosen = json.loads((results / "tune" / "tiny" / f"{objective}.json").read_text())["recipe"]
         log = results / "train" / f"cc3m-{objective}-RN_small-cc3m_small@tiny-seed1" / "metrics.jsonl"
         recipe = json.loads(log.read_text().splitlines()[0])["recipe"]
         assert recipe["learning_rate"] == chosen["learning_rate"] and recipe["epochs"] == 2

@@ -42,7 +42,7 @@ def test_extending_a_grid_keeps_the_folders_of_its_trials():
     before = search.trial_logs(config_with_search(), "mine", "clip")
     after = search.trial_logs(config_with_search(grid=GRID | {"clip": longer}), "mine", "clip")
     assert set(before) < set(after)
-    assert before[0] == "results/search/mine/clip/learning_rate_0.0005+inv_temperature_14.3/metrics.jsonl"
+    assert before[0] == "results/tune/mine/clip/learning_rate_0.0005+inv_temperature_14.3/metrics.jsonl"
 
 
 def test_a_trial_is_trained_with_the_base_recipe_and_its_values():
@@ -61,7 +61,7 @@ def test_a_run_that_names_a_search_waits_for_the_recipe_of_its_objective():
     runs = planned_runs(config)
     assert list(runs) == [f"cc3m-{objective}-RN50-cc3m@mine-seed1" for objective in ("clip", "cloob")]
     name = "cc3m-cloob-RN50-cc3m@mine-seed1"
-    assert training_inputs(config, name)["tuned_recipe"] == "results/search/mine/cloob.json"
+    assert training_inputs(config, name)["tuned_recipe"] == "results/tune/mine/cloob.json"
     assert recipe_of(config, name) == config["recipes"]["cc3m"]
     assert {"--recipe=cc3m@mine", "--epochs=128", "--keep-epochs=31"} <= set(train_flags(config, name))
     assert "tuned_recipe" not in training_inputs(CONFIG, "cc3m-cloob-RN50-cc3m-seed1")
@@ -72,7 +72,7 @@ def test_all_makes_the_table_of_searches_only_if_runs_name_one():
     assert "search" in report_names(config_with_search(), "table")
     # On request, those of the default config; without any, the error names the key.
     assert report_input_files(CONFIG, "table", "search", ROOT) == [
-        f"results/search/cc3m/{objective}_trials.json" for objective in ("clip", "cloob")
+        f"results/tune/cc3m/{objective}_trials.json" for objective in ("clip", "cloob")
     ]
     assert unmet_requirement(config_from(search={"cc3m": None}) | {"search": {}}, tables()["search"])
 
@@ -156,6 +156,6 @@ def test_the_ablation_searches_recipes_before_it_trains_its_runs(snakemake):
     assert plan.returncode == 0, plan.stdout + plan.stderr
     commands = [line for line in plan.stdout.splitlines() if "-m cloob train " in line]
     trials = [line for line in commands if "--trial" in line]
-    runs = [line for line in commands if "--tuned-recipe=results/ablation/search/toy/" in line]
+    runs = [line for line in commands if "--tuned-recipe=results/ablation/tune/toy/" in line]
     assert (len(trials), len(runs), len(commands)) == (32, 32, 64)
     assert "cloob download" not in plan.stdout

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.parquet import open_parquet
 
 SCHEMA = pa.schema(
     [
@@ -44,7 +45,7 @@ def read_part(url_table: Path, part: int, num_parts: int) -> pa.Table:
     if not 0 <= part < num_parts:
         raise InputError(f"--part {part}: the last of {num_parts} parts is {num_parts - 1}")
     try:
-        with pq.ParquetFile(url_table) as file:
+        with open_parquet(url_table) as file:
             start, end = part_bounds(file.metadata.num_rows, part, num_parts)
             tables, group_start = [file.schema_arrow.empty_table().select(["uid", "url"])], 0
             for group in range(file.num_row_groups):
@@ -71,7 +72,7 @@ def write_ledger(path: Path, table: pa.Table) -> None:
 def read_ledger_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Stream the rows of a ledger. Raises `InputError` if the file is not one."""
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             if not file.schema_arrow.equals(SCHEMA):
                 raise InputError(f"{path}: not a ledger of this version; delete it and download again")
             yield from file.iter_batches(_BATCH_ROWS, columns=list(columns))

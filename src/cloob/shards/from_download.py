@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.hashing import sha256_file
+from cloob.common.parquet import open_parquet
 from cloob.shards.source import InputSample, PackSource
 
 _COLUMNS = ["uid", "outcome", "sha256", "tar", "offset", "length"]
@@ -27,7 +28,7 @@ class _LedgerChunk:
     fingerprint: str
 
     def samples(self, _: Path) -> list[InputSample]:
-        with io_errors_at(self.ledger), pq.ParquetFile(self.ledger) as file:
+        with io_errors_at(self.ledger), open_parquet(self.ledger) as file:
             ledger = file.read_row_group(self.row_group, columns=_COLUMNS).slice(self.start, _ROWS_PER_CHUNK)
         ledger = ledger.filter(pc.equal(ledger["outcome"], KEPT))
         if not ledger.num_rows:
@@ -82,7 +83,7 @@ def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
 def _inspect_ledger(ledger: Path) -> tuple[list[int], int]:
     """The size of each row group of a ledger, and its number of kept rows."""
     try:
-        with pq.ParquetFile(ledger) as file:
+        with open_parquet(ledger) as file:
             if missing := set(_COLUMNS) - set(file.schema_arrow.names):
                 raise InputError(
                     f"{ledger}: not a ledger (missing columns: {', '.join(sorted(missing))}); "

@@ -22,6 +22,7 @@ from cloob.common.errors import InputError, io_errors_at
 from cloob.common.hashing import sha256_file
 from cloob.common.json_files import write_json
 from cloob.common.locks import exclusive_dir_lock
+from cloob.common.parquet import open_parquet
 from cloob.common.pool import advance, parallel_map
 from cloob.images.near_duplicates import DEFAULT_DISTANCE
 from cloob.shards.held_out import count_rows, exclude_held_out, read_held_out
@@ -116,7 +117,7 @@ def _remove_leftovers(out: Path, num_shards: int) -> None:
 def _write_planned_shard(task: tuple[Path, int, Path]) -> ShardEntry:
     plan, index, tar = task
     with io_errors_at(plan):
-        rows = pq.ParquetFile(plan).read_row_group(index)
+        rows = open_parquet(plan).read_row_group(index)
     plan_hash = sha256()
     for name in ("uid", "sha256", "caption", "record"):
         plan_hash.update("\n".join(rows[name].to_pylist()).encode("utf-8") + b"\n")
@@ -159,7 +160,7 @@ def _prefetch(rows: list[dict[str, Any]]) -> None:
 
 def _content_sha256(plan: Path) -> str:
     content = ContentHash()
-    for batch in pq.ParquetFile(plan).iter_batches(columns=["uid", "sha256", "caption"]):
+    for batch in open_parquet(plan).iter_batches(columns=["uid", "sha256", "caption"]):
         for row in batch.to_pylist():
             content.add(row["uid"], row["sha256"], row["caption"])
     return content.hexdigest()

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cloob.common.parquet import open_parquet
 from cloob.shards.digests import image_digests
 
 _CHUNK, _ROWS_PER_BATCH = 1 << 18, 1 << 14  # values that are processed at once, and read at once
@@ -28,9 +29,9 @@ def corpus_statistics(plan: Path) -> dict[str, Any]:
     `captions_above_context`: captions that CLIP's tokenizer truncates (`caption_tokens.exceeds_context`).
     `duplicates`: images in excess of the first with the same bytes. `reencoded`: images whose bytes differ
     from the input. `without_perceptual_hash`: images that are compared by their bytes only. One column at a
-    time is in memory; 57 bytes per sample were measured (benchmarks/README.md).
+    time is in memory; 14 bytes per sample were measured (benchmarks/README.md).
     """
-    with pq.ParquetFile(plan) as file:
+    with open_parquet(plan) as file:
         samples = file.metadata.num_rows
         summaries = {
             "caption_words": _summarize(_read_column(file, "words", np.int32), "caption_words"),

@@ -16,6 +16,7 @@ from cloob.common.accounting import KEPT, read_outcomes
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.hashing import sha256_file
 from cloob.common.json_files import write_json
+from cloob.common.parquet import open_parquet
 from cloob.common.pool import advance, parallel_map
 from cloob.images.decoding import open_image
 from cloob.shards.manifest import ContentHash, read_manifest, with_checksum
@@ -94,7 +95,7 @@ def _verify_sha256(file: Path, expected: str) -> None:
 def _count_ledger_outcomes(ledger: Path) -> dict[str, int]:
     counts = Counter[str]()
     with io_errors_at(ledger):
-        for batch in pq.ParquetFile(ledger).iter_batches(columns=["outcome"]):
+        for batch in open_parquet(ledger).iter_batches(columns=["outcome"]):
             counts.update(batch["outcome"].to_pylist())
     return dict(counts)
 

@@ -1,8 +1,8 @@
 """The paper's augmentation: a random resized crop (bicubic) without flipping; uint8 in and out."""
 
 import math
+import random
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +11,7 @@ from cloob.train.order import SampleKey
 
 # As torchvision's RandomResizedCrop, which the authors use: range of aspect ratios, number of attempts.
 ASPECT_RATIO = (3 / 4, 4 / 3)
+LOG_ASPECT_RATIO = (math.log(ASPECT_RATIO[0]), math.log(ASPECT_RATIO[1]))
 ATTEMPTS = 10
 
 
@@ -18,8 +19,7 @@ class RandomResizedCrop:
     """A crop of a fraction `scale` = (min, max) of an image's area, resized to `size` × `size` pixels.
 
     The crops have the distribution of torchvision's, but are a pure function of (seed, epoch, index) and use
-    no global random generator. All attempts are drawn at once: drawing them one at a time, as torchvision
-    does, takes a tenth of the time to load an image.
+    no global random generator.
     """
 
     def __init__(self, size: int, scale: tuple[float, float], seed: int) -> None:
@@ -38,17 +38,16 @@ class RandomResizedCrop:
         The first attempt that fits into the image; if none does, the largest centered crop with an allowed
         aspect ratio.
         """
-        generator = np.random.default_rng([self.seed, *key])
-        area = height * width * generator.uniform(*self.scale, ATTEMPTS)
-        log_ratio = generator.uniform(math.log(ASPECT_RATIO[0]), math.log(ASPECT_RATIO[1]), ATTEMPTS)
-        ratio = np.exp(log_ratio)
-        widths, heights = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
-        fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
-        if not fits.any():
-            crop_width = min(width, round(height * ASPECT_RATIO[1]))
-            crop_height = min(height, round(width / ASPECT_RATIO[0]))
-            return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
-        first = int(fits.argmax())
-        crop_height, crop_width = int(heights[first]), int(widths[first])
-        top, left = generator.integers((height - crop_height + 1, width - crop_width + 1))
-        return int(top), int(left), crop_height, crop_width
+        # Python's generator: seeding it and drawing a few numbers takes a fifth of the time of NumPy's.
+        generator = random.Random(" ".join(map(str, (self.seed, *key))))
+        for _ in range(ATTEMPTS):
+            area = height * width * generator.uniform(*self.scale)
+            ratio = math.exp(generator.uniform(*LOG_ASPECT_RATIO))
+            crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 1 <= crop_width <= width and 1 <= crop_height <= height:
+                top = int(generator.random() * (height - crop_height + 1))
+                left = int(generator.random() * (width - crop_width + 1))
+                return top, left, crop_height, crop_width
+        crop_width = min(width, round(height * ASPECT_RATIO[1]))
+        crop_height = min(height, round(width / ASPECT_RATIO[0]))
+        return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width

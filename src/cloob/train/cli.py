@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tuned-recipe",
         type=Path,
-        help="JSON file of `cloob search select`, whose values replace those of the recipe given here",
+        help="JSON file of `cloob tune select`, whose values replace those of the recipe given here",
     )
     add_dataclass_arguments(parser, Run, "run")
     add_dataclass_arguments(parser, Recipe, "recipe")

@@ -15,6 +15,9 @@ from cloob.shards.reader import Shards
 from cloob.train.distributed import DistributedContext
 from cloob.train.order import SampledMicroBatch, SampleKey, SampleWithFallbacks
 
+# A corpus whose decoded images take at most so many bytes is decoded once instead of once per epoch.
+DECODED_BYTES = 2**28
+
 # uint8 image (3, S, S), tokens (L,), index of the pair if it was replaced
 LoadedPair = tuple[Tensor, Tensor, int | None]
 # uint8 images (B, 3, S, S), tokens (B, L), indices of the replaced pairs
@@ -27,6 +30,7 @@ class PairDataset(Dataset[LoadedPair]):
     `transform` gets the decoded image and its `SampleKey`, so that a crop does not depend on the process that
     loads it. The shards were verified, so a pair whose image does not decode or does not match the index was
     damaged afterwards: it is reported in a warning and replaced by the first of its fallbacks that decodes.
+    The decoded pairs of a small corpus are kept in memory (`DECODED_BYTES`), in each process that loads them.
     Raises `InputError` if none does, and `OSError` for system errors (a failing disk, too many open files, no
     memory), which do not mean that the pair is damaged.
     """
@@ -39,6 +43,7 @@ class PairDataset(Dataset[LoadedPair]):
     ) -> None:
         self.shards, self.transform, self.tokenizer = shards, transform, tokenizer
         self._reported: set[int] = set()
+        self._decoded: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -47,20 +52,27 @@ class PairDataset(Dataset[LoadedPair]):
         epoch, indices = sample
         for index in indices:
             try:
-                jpeg, caption = self.shards.sample(index)
-                content = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
-                image = decode_jpeg(content, mode=ImageReadMode.RGB)
+                image, tokens = self._decoded.get(index) or self._decode(index)
             except (RuntimeError, ValueError, OSError, InputError) as error:  # ValueError: an empty file
                 if io_errno(error) is not None:
                     raise
                 self._warn(index, error)
                 continue
             replaced = None if index == indices[0] else indices[0]
-            return self.transform(image, (epoch, index)), self.tokenizer([caption])[0], replaced
+            return self.transform(image, (epoch, index)), tokens, replaced
         raise InputError(
             f"{self.shards.tar_path(indices[0])}: changed after packing: none of {len(indices)} images "
             f"decodes; {VERIFY_HINT}"
         )
+
+    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
+        """Decoded image, uint8 (3, H, W), and tokens (L,) of a pair."""
+        jpeg, caption = self.shards.sample(index)
+        content = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
+        pair = decode_jpeg(content, mode=ImageReadMode.RGB), self.tokenizer([caption])[0]
+        if pair[0].nbytes * len(self) <= DECODED_BYTES:
+            self._decoded[index] = pair
+        return pair
 
     def _warn(self, index: int, error: Exception) -> None:
         if index not in self._reported:

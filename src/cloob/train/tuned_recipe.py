@@ -10,15 +10,15 @@ from cloob.train.recipe import Recipe
 
 
 def read_tuned_values(path: Path, objective: str) -> dict[str, Any]:
-    """The hyperparameters in a file of `cloob search select`, with the types of `Recipe`.
+    """The hyperparameters in a file of `cloob tune select`, with the types of `Recipe`.
 
     Raises `InputError` if it is not such a file, or belongs to another objective.
     """
     content = read_json(path)
     values = content.get("recipe") if isinstance(content, dict) else None
-    remedy = "delete it and run `cloob search select` again"
+    remedy = "delete it and run `cloob tune select` again"
     if not isinstance(values, dict):
-        raise InputError(f"{path}: not a recipe of `cloob search select`; {remedy}")
+        raise InputError(f"{path}: not a recipe of `cloob tune select`; {remedy}")
     if content.get("objective") != objective:
         raise InputError(f"{path}: chosen for {content.get('objective')}, not for {objective}; {remedy}")
     types = {entry.name: entry.type for entry in fields(Recipe)}

@@ -86,7 +86,7 @@ def manifest_paths(config: Config, corpus: str, validation: str) -> dict[str, st
 
 def tuned_recipe(config: Config, search: str, objective: str) -> str:
     """The file with the hyperparameters that a search has chosen for an objective."""
-    return f"{config['results']}/search/{search}/{objective}.json"
+    return f"{config['results']}/tune/{search}/{objective}.json"
 
 
 def recipe_arguments(recipe: dict[str, Any], objective: str) -> dict[str, Any]:

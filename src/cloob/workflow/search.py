@@ -68,7 +68,7 @@ def all_trials(config: Config, search: str) -> list[PlannedTrial]:
 
 def trial_folder(config: Config, trial: PlannedTrial) -> str:
     """The folder of a trial."""
-    return f"{config['results']}/search/{trial.search}/{trial.objective}/{trial.name}"
+    return f"{config['results']}/tune/{trial.search}/{trial.objective}/{trial.name}"
 
 
 def trial_logs(config: Config, search: str, objective: str) -> list[str]:
@@ -86,7 +86,7 @@ def rankings(config: Config, search: str) -> list[str]:
 
 
 def select_flags(config: Config, search: str, objective: str) -> list[str]:
-    """The searched hyperparameters and the trials of an objective, as flags of `cloob search select`."""
+    """The searched hyperparameters and the trials of an objective, as flags of `cloob tune select`."""
     keys = list(searches(config)[search]["grid"][objective])
     return flags({"keys": keys, "trials": trial_logs(config, search, objective)})
 

@@ -398,7 +398,7 @@ def test_sample_that_is_not_an_image_is_an_error(tmp_path: Path, small: Syntheti
 
 def test_pipeline_shows_all_stages_and_rules_of_the_workflow() -> None:
     data, figure = draw("pipeline", Inputs(sources=WORKFLOW))
-    assert list(dict.fromkeys(data.stage)) == ["download", "shards", "train", "search", "evaluate", "report"]
+    assert list(dict.fromkeys(data.stage)) == ["download", "shards", "train", "tune", "evaluate", "report"]
     labels = "\n".join(text.get_text() for text in figure.axes[0].texts)
     for path in WORKFLOW:
         if path.stem in set(data.stage):

@@ -15,6 +15,7 @@ from cloob.common.accounting import KEPT, RejectedError, write_outcomes
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
 from cloob.common.locks import exclusive_dir_lock
+from cloob.common.parquet import open_parquet
 from cloob.download.corpora.plain_text import to_single_line
 from cloob.download.corpora.url_table import ROWS_PER_GROUP, UrlTableWriter, normalize_url, url_table_schema
 
@@ -105,7 +106,7 @@ def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
     try:
         with (
             duckdb.connect(":memory:", config=settings) as connection,
-            pq.ParquetFile(candidates) as file,
+            open_parquet(candidates) as file,
         ):
             # Streamed by Arrow: in a file name DuckDB would expand patterns such as `[1]`.
             schema = pa.schema([("url", pa.string()), ("row", pa.int64())])
@@ -128,7 +129,7 @@ def _duplicate_rows(candidates: Path, spill_dir: Path) -> np.ndarray:
 def _write_unique(candidates: Path, duplicates: np.ndarray, path: Path) -> None:
     """Copy the candidates without the rows in `duplicates` (ascending)."""
     with (
-        pq.ParquetFile(candidates) as source,
+        open_parquet(candidates) as source,
         pq.ParquetWriter(path, url_table_schema(), use_dictionary=False) as writer,
     ):
         for batch in source.iter_batches(ROWS_PER_GROUP, use_threads=False):

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.parquet import open_parquet
 from cloob.download.corpora.delimited_text import Fields, csv_records, tsv_records
 from cloob.download.corpora.url_collection import Row, collect_urls
 from cloob.download.corpora.url_list_options import DEFAULT_COLUMNS, format_by_name
@@ -87,7 +87,7 @@ def _text_rows(
 def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) -> Iterator[Row]:
     """The rows of a Parquet file; null is an empty URL or caption."""
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with open_parquet(path) as file:
             schema = file.schema_arrow
             names = [
                 schema.names[index]

@@ -22,7 +22,7 @@ _SCHEMA = {
     ],
     "*": ANYTHING,
 }
-_REMEDY = "delete it and run `cloob search select` again"
+_REMEDY = "delete it and run `cloob tune select` again"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Ranking:
 
 
 def read_ranking(path: Path) -> Ranking:
-    """Read a file of `cloob search select`. Raises `InputError`."""
+    """Read a file of `cloob tune select`. Raises `InputError`."""
     content = read_json(path, "no such ranking; run the search", _REMEDY)
     problem = type_error(content, _SCHEMA)
     if problem is None:
@@ -78,7 +78,7 @@ def read_ranking(path: Path) -> Ranking:
     ):
         problem = "no trial is ranked first"
     if problem is not None:
-        raise InputError(f"{path}: not a ranking of `cloob search select`: {problem}; {_REMEDY}")
+        raise InputError(f"{path}: not a ranking of `cloob tune select`: {problem}; {_REMEDY}")
     trials = [
         RankedTrial(
             trial["rank"],

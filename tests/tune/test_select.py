@@ -7,8 +7,8 @@ import pytest
 
 from cloob.cli import main
 from cloob.common.errors import InputError
-from cloob.search.select import ranked, select
-from cloob.search.trials import read_trial
+from cloob.tune.select import ranked, select
+from cloob.tune.trials import read_trial
 from tests.helpers.trials import write_trial
 
 KEYS = ["learning_rate", "warmup_steps"]

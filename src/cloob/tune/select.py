@@ -6,7 +6,7 @@ from typing import Any
 
 from cloob.common.errors import InputError
 from cloob.common.json_files import write_json
-from cloob.search.trials import Trial, check_comparable, read_trial
+from cloob.tune.trials import Trial, check_comparable, read_trial
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:

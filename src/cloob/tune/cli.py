@@ -1,4 +1,4 @@
-"""`cloob search select`."""
+"""`cloob tune select`."""
 
 import argparse
 from pathlib import Path
@@ -34,7 +34,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _select(options: argparse.Namespace) -> None:
-    from cloob.search.select import select
+    from cloob.tune.select import select
 
     winner = select(
         options.search, options.objective, options.keys, options.trials, options.recipe, options.ranking

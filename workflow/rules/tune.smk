@@ -6,9 +6,9 @@ use rule train as trial with:
     input:
         unpack(lambda wildcards: search.trial_inputs(config, wildcards.search)),
     output:
-        metrics="<results>/search/{search}/{objective}/{trial}/metrics.jsonl",
+        metrics="<results>/tune/{search}/{objective}/{trial}/metrics.jsonl",
     log:
-        "<results>/logs/search/{search}_{objective}_{trial}.log",
+        "<results>/logs/tune/{search}_{objective}_{trial}.log",
     threads: lambda wildcards: runs.num_cpus(config, search.trial_processes(config, wildcards.search))
     params:
         inputs=lambda wildcards, input: flags(dict(input.items())),
@@ -23,16 +23,16 @@ rule select:
     input:
         lambda wildcards: search.trial_logs(config, wildcards.search, wildcards.objective),
     output:
-        recipe="<results>/search/{search}/{objective}.json",
-        ranking="<results>/search/{search}/{objective}_trials.json",
+        recipe="<results>/tune/{search}/{objective}.json",
+        ranking="<results>/tune/{search}/{objective}_trials.json",
     log:
-        "<results>/logs/search/{search}_{objective}_select.log",
+        "<results>/logs/tune/{search}_{objective}_select.log",
     localrule: True
     conda:
         "../../envs/tables.yaml"
     params:
         flags=lambda wildcards: search.select_flags(config, wildcards.search, wildcards.objective),
     shell:
-        "cloob search select --search={wildcards.search:q} --objective={wildcards.objective:q}"
+        "cloob tune select --search={wildcards.search:q} --objective={wildcards.objective:q}"
         " @<(printf '%s\\0' {params.flags:q} ) --recipe={output.recipe:q}"
         " --ranking={output.ranking:q} 2>&1 | tee {log:q}"

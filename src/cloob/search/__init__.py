@@ -1,1 +1,0 @@
-"""Stage `search`: the trials of a hyperparameter search become one recipe per objective."""
