@@ -27,7 +27,7 @@ VERSION = "24.7.1"
 
 def install(base: Path) -> None:
     """Write `bin/conda` and `bin/activate` to the folder `base`."""
-    (base / "bin").mkdir(parents=True)
+    (base / "bin").mkdir(parents=True, exist_ok=True)
     this = shlex.join([sys.executable, "-P", __file__, str(base)])
     (base / "bin" / "conda").write_text(f'#!/bin/sh\nexec {this} "$@"\n')
     (base / "bin" / "conda").chmod(0o755)
@@ -101,6 +101,8 @@ def main() -> None:
             print(json.dumps({"get": {"channel_priority": "strict"}}))
         case ["shell.posix", "activate", prefix]:
             print(_activation(Path(prefix)))
+        case ["clean", "-y", "--tarballs"]:
+            pass  # the archives of the channel are not copied
         case ["env", "create", *options]:
             parser = ArgumentParser()
             parser.add_argument("--quiet", action="store_true")

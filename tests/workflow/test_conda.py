@@ -2,8 +2,8 @@
 
 No conda channel is needed: `conda` is a program of the tests (tests/helpers/conda_front_end.py) that makes
 the environments with py-rattler and pip, from a channel on disk with a python made from the running
-interpreter. That proves the environment files and their pip parts, Snakemake's calls and activation, and
-that every rule has what it needs. It does not prove conda's own program, solver and shell functions, the
+interpreter. That checks the environment files and their pip parts, Snakemake's calls and activation, and
+that every rule has what it needs. It cannot check conda's own program, solver and shell functions, the
 packages of conda-forge (its python and the libraries it brings), GPUs, or compute nodes.
 
 pip downloads 3 GB. Run with `-s` to see how long the environments take and how large they are.

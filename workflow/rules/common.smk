@@ -1,5 +1,6 @@
 """Check the config, print missing inputs and training costs with the plan, stop before jobs that must fail."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,13 +16,12 @@ WORKFLOW = Path(workflow.basedir)
 # Every job, in any environment, calls `cloob` from this checkout. Arguments whose number grows with corpus or
 # runs do not fit on a command line. A rule passes them as a file, @<(printf '%s\0' ARGUMENTS ), see
 # `cloob --help`: the shell's own printf has no limit, and Snakemake writes long commands to a script.
-# Packages in ~/.local would hide those of a conda environment, also from the pip that fills it.
 SOURCE = WORKFLOW.parent / "src"
 sys.path.insert(0, str(SOURCE))
-shell.prefix(
-    "set -euo pipefail; export PYTHONPATH={SOURCE:q} PYTHONNOUSERSITE=1; "
-    'cloob() {{ python -m cloob "$@"; }}; '
-)
+shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
+# Packages in ~/.local would hide those of a conda environment from its rules, and pip, which fills it, would
+# not install them. Not part of the prefix: Snakemake creates environments without it.
+os.environ["PYTHONNOUSERSITE"] = "1"
 
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.registry import figures, tables
