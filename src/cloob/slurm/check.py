@@ -23,7 +23,7 @@ _PROBE_TIMEOUT = 120
 _MAX_STATUS_INTERVAL = 180
 _RULE = re.compile(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)\b", re.MULTILINE)
 # Rules whose jobs download from the internet.
-DOWNLOADING_RULES = ("fetch", "prepare_testset", "released_checkpoint")
+DOWNLOADING_RULES = ("fetch", "prepare_testset", "released_checkpoint", "open_clip_model")
 
 
 def check_request(request: Request, cluster: list[NodeGroup]) -> Iterator[str]:
