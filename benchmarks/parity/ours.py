@@ -65,7 +65,8 @@ def train_ours(batches: list[Batch], initial: dict[str, Tensor], case: Case, ran
         rate = learning_rate(number, len(batches), recipe)
         history.learning_rates.append(rate)
         history.inv_temperatures.append(model.logit_scale.detach().double().exp().item())
-        history.losses.append(float(step(number, rate, [(images, tokenizer(captions[share]))])))
+        partial_loss = step(number, rate, [(images, tokenizer(captions[share]))])
+        history.losses += context.all_reduce_sum(float(partial_loss))
     history.inv_temperatures.append(model.logit_scale.detach().double().exp().item())
     history.final = {name: value.clone() for name, value in model.state_dict().items()}
     return history

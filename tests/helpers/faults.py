@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import math
 import os
 import resource
 import signal
@@ -22,6 +23,26 @@ def signal_after_steps(steps, number=signal.SIGKILL):
         submitted = submit_step(*arguments)
         if next(counter) == steps:
             os.killpg(0, number)
+        return submitted
+
+    loop._submit_step = wrapper
+
+
+def signal_one_process_after_steps(steps, number, rank):
+    """After so many steps, only the process of this rank receives a signal."""
+    if os.environ["RANK"] == str(rank):
+        signal_after_steps(steps, number)
+
+
+def poison_weights_after_steps(steps):
+    """After so many steps, the weights are NaN, as after a fault of the hardware; prints every step."""
+    submit_step, counter = loop._submit_step, itertools.count(1)
+
+    def wrapper(training, *arguments):
+        submitted = submit_step(training, *arguments)
+        print(f"submitted step {submitted.number + 1}", flush=True)
+        if next(counter) == steps:
+            training.model.visual.conv1.weight.data.fill_(math.nan)
         return submitted
 
     loop._submit_step = wrapper

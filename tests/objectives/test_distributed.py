@@ -27,7 +27,7 @@ def shared_parameters():
     return image, text, inv_temperature, beta
 
 
-def loss_and_gradients(objective, rows, group):
+def loss_and_gradients(objective, rows, group, partial=False):
     """The loss, the gradients of the shared parameters, and those of this process's images and texts."""
     parameters = shared_parameters()
     weight_x, weight_y, inv_temperature, beta = parameters
@@ -40,6 +40,7 @@ def loss_and_gradients(objective, rows, group):
         inv_temperature=inv_temperature,
         beta=beta,
         group=group,
+        partial=partial,
     )
     loss.backward()
     gradients = [
@@ -62,7 +63,8 @@ def run_rank(rank, local_sizes, store, folder):
         loss, shared_gradients, row_gradients = loss_and_gradients(objective, rows, dist.group.WORLD)
         for gradient in shared_gradients:
             dist.all_reduce(gradient)
-        results[objective] = loss, shared_gradients, row_gradients
+        part, _, gradients_of_part = loss_and_gradients(objective, rows, dist.group.WORLD, partial=True)
+        results[objective] = loss, shared_gradients, row_gradients, part, gradients_of_part
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -87,3 +89,12 @@ def test_distributed_loss_and_gradients_equal_those_of_one_process(results_by_ra
     for side, expected in enumerate(row_gradients):
         gradient = torch.cat([results[objective][2][side] for results in results_by_rank])
         torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_parts_of_the_ranks_sum_to_the_loss_and_have_its_gradient(results_by_rank, objective):
+    loss = results_by_rank[0][objective][0]
+    parts = torch.stack([results[objective][3] for results in results_by_rank])
+    torch.testing.assert_close(parts.sum(), loss, rtol=1e-12, atol=0)
+    for _, _, row_gradients, _, gradients_of_part in (results[objective] for results in results_by_rank):
+        assert all(map(torch.equal, row_gradients, gradients_of_part))

@@ -18,7 +18,12 @@ from cloob.train.recipe import Recipe, Run
 from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
 from tests.helpers import faulty_training
-from tests.helpers.faults import limit_file_size, limit_shared_memory, skip_shared_memory_check
+from tests.helpers.faults import (
+    limit_file_size,
+    limit_shared_memory,
+    poison_weights_after_steps,
+    skip_shared_memory_check,
+)
 from tests.helpers.faulty_training import TARGETS
 from tests.helpers.forked import ForkedCloob
 from tests.helpers.process_endings import (
@@ -32,7 +37,10 @@ from tests.helpers.process_endings import (
 )
 from tests.helpers.recipes import BASE
 from tests.helpers.training_runs import (
+    checkpoint_names,
     launched_arguments,
+    read_events,
+    run_train,
     start_train,
     torchrun_command,
     train_arguments,
@@ -153,6 +161,22 @@ def test_if_cloob_starts_torchrun_the_cause_is_the_last_line(shards, model, tmp_
     )
     assert "torch/distributed" not in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_loss_that_is_not_finite_is_noticed_one_step_late_and_before_anything_is_saved(
+    shards, model, tmp_path, processes
+):
+    changes = {"processes": processes, "batch_size": 4, "micro_batch_size": 2}
+    poison = partial(poison_weights_after_steps, 7)
+    done = run_train(shards, model, tmp_path / "run", before=[poison], **changes)
+    assert done.returncode == 2
+    message = done.stderr.splitlines()[-1]
+    assert "the loss is not finite at step 8, " in message
+    assert "the last good checkpoint is epoch_0001.pt in " in message
+    assert checkpoint_names(tmp_path / "run") == ["epoch_0001.pt"]
+    assert [step["step"] for step in read_events(tmp_path / "run" / "checkpoints", "step")][-1] == 7
+    assert "submitted step 9\n" in done.stdout and "submitted step 10\n" not in done.stdout
 
 
 def test_if_torchrun_is_started_manually_the_cause_is_repeated_below_its_report(shards, model, tmp_path):

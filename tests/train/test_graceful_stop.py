@@ -8,10 +8,11 @@ from functools import partial
 import pytest
 import torch
 
-from tests.helpers.faults import signal_after_steps, slow_file_system
+from tests.helpers.faults import signal_after_steps, signal_one_process_after_steps, slow_file_system
 from tests.helpers.forked import ForkedCloob
 from tests.helpers.training_runs import (
     assert_bit_identical,
+    checkpoint_names,
     read_events,
     run_train,
     start_like_srun,
@@ -31,9 +32,23 @@ def test_a_stopped_and_resumed_run_is_bit_identical(finished_run, shards, model,
     assert run_train(shards, model, stopped, workers=2, before=[stop]).returncode == 75
     assert not (stopped / "final.pt").exists()
     assert run_train(shards, model, stopped).returncode == 0
-    # The signal arrives after the third step was submitted, so the fourth notices it.
-    assert [start["samples_seen"] for start in read_events(stopped, "start")] == [0, 4 * 8]
+    # The signal arrives after the third step was submitted, and before the loop decides whether to stop.
+    assert [start["samples_seen"] for start in read_events(stopped, "start")] == [0, 3 * 8]
     assert_bit_identical(finished_run, stopped)
+
+
+def test_if_one_of_two_processes_is_signaled_both_stop_after_the_same_step(shards, model, tmp_path):
+    # Five steps per epoch of one micro-batch per process, so the request is summed with the step after it.
+    changes = {"processes": 2, "batch_size": 4, "micro_batch_size": 2, "epochs": 2}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run_train(shards, model, whole, **changes).returncode == 0
+    stop = partial(signal_one_process_after_steps, 6, signal.SIGTERM, rank=1)
+    assert run_train(shards, model, stopped, before=[stop], **changes).returncode == 75
+    # The seventh step carries the request, and the loop reads it after it has submitted the eighth.
+    assert checkpoint_names(stopped) == ["epoch_0001.pt", "epoch_0001_step_00000003.pt"]
+    assert run_train(shards, model, stopped, **changes).returncode == 0
+    assert [start["samples_seen"] for start in read_events(stopped, "start")] == [0, 8 * 4]
+    assert_bit_identical(whole, stopped)
 
 
 def test_torchrun_forwards_the_signal_and_its_processes_save(shards, model, tmp_path):

@@ -34,10 +34,11 @@ def test_command_line_flags_give_the_same_recipe_as_the_dataclass():
     assert parse(flags(learnable_temperature=True)) == recipe(learnable_temperature=True)
 
 
-def test_hyperparameters_are_required_except_hopfield_beta():
+def test_hyperparameters_are_required_except_two():
     with pytest.raises(SystemExit):
         parse(flags()[1:])
-    assert parse([flag for flag in flags() if not flag.startswith("--hopfield-beta")]).hopfield_beta == 0
+    parsed = parse([flag for flag in flags() if not flag.startswith("--hopfield-beta")])
+    assert (parsed.hopfield_beta, parsed.gradient_all_reduce) == (0, "float32")
 
 
 @pytest.mark.parametrize(
@@ -54,12 +55,18 @@ def test_hyperparameters_are_required_except_hopfield_beta():
         {"inv_temperature": 0.5},
         {"schedule": "linear"},
         {"precision": "int8"},
+        {"gradient_all_reduce": "float16"},
     ],
 )
 def test_an_invalid_hyperparameter_is_reported_by_name(invalid):
     [name] = invalid
     with pytest.raises(InputError, match=rf"recipe\.{name}: "):
         check_recipe(recipe(**invalid))
+
+
+def test_gradients_of_float64_are_not_summed_in_bfloat16():
+    with pytest.raises(InputError, match=r"recipe\.gradient_all_reduce: bfloat16 would discard the digits"):
+        check_recipe(recipe(precision="float64", gradient_all_reduce="bfloat16"))
 
 
 def test_a_batch_of_one_pair_has_no_negatives():

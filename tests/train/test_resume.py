@@ -38,9 +38,18 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_identical(finished_run, shards, 
     assert_bit_identical(finished_run, folder)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_a_resumed_run_of_several_processes_is_bit_identical(shards, model, tmp_path, processes):
+@pytest.mark.parametrize(
+    ("processes", "all_reduce"),
+    [
+        (2, "float32"),
+        (4, "bfloat16"),
+        pytest.param(4, "float32", marks=pytest.mark.slow),
+        pytest.param(2, "bfloat16", marks=pytest.mark.slow),
+    ],
+)
+def test_a_resumed_run_of_several_processes_is_bit_identical(shards, model, tmp_path, processes, all_reduce):
     changes = {"processes": processes, "batch_size": 16, "micro_batch_size": 4, "epochs": 6}
+    changes |= {"gradient_all_reduce": all_reduce}
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert run_train(shards, model, whole, minutes=0, **changes).returncode == 0
     (resumed / "checkpoints").mkdir(parents=True)

@@ -98,6 +98,14 @@ def test_a_checkpoint_of_another_run_is_rejected_with_the_keys_that_differ(tmp_p
         read_checkpoint(path, IDENTITY | changed)
 
 
+def test_a_checkpoint_from_before_a_hyperparameter_existed_has_its_default(tmp_path):
+    path = write(tmp_path, 1)
+    recipe = IDENTITY["recipe"]
+    read_checkpoint(path, IDENTITY | {"recipe": recipe | {"gradient_all_reduce": "float32"}})
+    with pytest.raises(InputError, match=r"recipe\.gradient_all_reduce was float32, is bfloat16"):
+        read_checkpoint(path, IDENTITY | {"recipe": recipe | {"gradient_all_reduce": "bfloat16"}})
+
+
 def test_checkpoints_of_a_recipe_that_a_search_chose_earlier_are_set_aside(tmp_path, capsys, context):
     write(tmp_path, 1)
     (tmp_path / "starts.json").write_text("[0]")

@@ -39,6 +39,7 @@ def contrastive_loss(
     beta: Scalar | None = None,
     group: dist.ProcessGroup | None = None,
     row_counts: Sequence[int] | None = None,
+    partial: bool = False,
 ) -> Tensor:
     """The loss of a batch of pairs, row i of `image` with row i of `text` (both (N, d), L2-normalized).
 
@@ -51,7 +52,8 @@ def contrastive_loss(
     returns the loss of the global batch. Its backward pass, called on all ranks, gives each rank the exact
     gradient of its rows; for shared parameters (1/τ, β, weights) it gives partial gradients that sum to the
     total gradient over the ranks (DistributedDataParallel would average them). `row_counts` are the numbers
-    of rows of all ranks; if they are not given, they are gathered, for which the host waits.
+    of rows of all ranks; if they are not given, they are gathered, for which the host waits. With `partial`,
+    every rank returns its own part of the loss, with the same gradient; the parts sum to the loss.
 
     Raises ValueError for an unknown objective, mismatched shapes or counts, and fewer than two pairs.
     """
@@ -83,7 +85,8 @@ def contrastive_loss(
         image_loss = OneSidedLoss.apply(image_anchors, all_image_positives, inv_temp, loss, batch.offset)
         text_loss = OneSidedLoss.apply(text_anchors, all_text_positives, inv_temp, loss, batch.offset)
         both = image_loss + text_loss
-    return batch.sum(loss.combine(both, inv_temp))
+    value = loss.combine(both, inv_temp)
+    return value if partial else batch.sum(value)
 
 
 def info_nce(anchors: Tensor, positives: Tensor, inv_temperature: Scalar) -> Tensor:

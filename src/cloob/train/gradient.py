@@ -23,21 +23,34 @@ class SummedGradient:
 
     `parameters` are (name, parameter) pairs; those of the text encoder come first in the tensor, from last to
     first, then those of the image encoder, because that is the order in which a backward pass reaches them.
+
+    With `reduced_dtype`, each slice is rounded to it, summed in it, and converted back: half the bytes for
+    bfloat16. Of P processes with gradients g_p, rounding P times to a relative precision u (2^-8 for
+    bfloat16) moves the sum by at most about P u Σ|g_p|, element by element.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, Tensor]], slices: int = SLICES) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, Tensor]],
+        slices: int = SLICES,
+        reduced_dtype: torch.dtype | None = None,
+    ) -> None:
         ordered = [(name, value) for name, value in parameters if value.requires_grad]
         ordered.reverse()
         ordered.sort(key=lambda item: _rank(item[0]))
-        self._hold([value for _, value in ordered], slices)
+        self._hold([value for _, value in ordered], slices, reduced_dtype)
 
-    def _hold(self, ordered: list[Tensor], slices: int) -> None:
+    def _hold(self, ordered: list[Tensor], slices: int, reduced_dtype: torch.dtype | None) -> None:
         sizes = [parameter.numel() for parameter in ordered]
         self.values = torch.zeros(sum(sizes), dtype=ordered[0].dtype, device=ordered[0].device)
         for parameter, part in zip(ordered, self.values.split(sizes), strict=True):
             parameter.grad = part.as_strided(parameter.shape, parameter.stride())
         groups = _cut(sizes, slices)
-        self._slices = self.values.split([sum(sizes[n] for n in group) for group in groups])
+        slice_sizes = [sum(sizes[n] for n in group) for group in groups]
+        self._slices = self.values.split(slice_sizes)
+        self._reduced = self._slices  # what the all-reduces sum in place: the slices, or rounded copies
+        if reduced_dtype is not None:
+            self._reduced = torch.empty_like(self.values, dtype=reduced_dtype).split(slice_sizes)
         self._sizes = [len(group) for group in groups]
         self._missing: list[int] = []  # gradients that each slice waits for, within `overlapped`
         self._work: list[dist.Work] = []
@@ -56,8 +69,10 @@ class SummedGradient:
         yield
         self._missing = [0] * len(self._missing)  # some parameters have no gradient in the last backward pass
         self._reduce_complete()
-        for work in self._work:
+        for work, values, reduced in zip(self._work, self._slices, self._reduced, strict=True):
             work.wait()
+            if reduced is not values:
+                values.copy_(reduced)
         self._missing = []
 
     def _complete(self, number: int, _: Tensor) -> None:
@@ -68,7 +83,10 @@ class SummedGradient:
 
     def _reduce_complete(self) -> None:
         while len(self._work) < len(self._slices) and self._missing[len(self._work)] == 0:
-            work = dist.all_reduce(self._slices[len(self._work)], async_op=True)
+            values, reduced = (parts[len(self._work)] for parts in (self._slices, self._reduced))
+            if reduced is not values:
+                reduced.copy_(values)
+            work = dist.all_reduce(reduced, async_op=True)
             assert work is not None
             self._work.append(work)
 

@@ -19,7 +19,7 @@ from cloob.train.schedule import learning_rate
 from cloob.train.setup import RunPaths, Training, TrainOptions, set_up
 from cloob.train.signals import StopRequest
 from cloob.train.state import write_checkpoint
-from cloob.train.submitted_step import NumbersOnTheirWay, SubmittedStep
+from cloob.train.submitted_step import Counts, NumbersOnTheirWay, SubmittedStep
 from cloob.train.validation import validate
 
 
@@ -37,7 +37,7 @@ def train(
 
     Resumes from the latest valid checkpoint of the same run. A checkpoint is written at the end of every
     epoch and, within an epoch, every `checkpoint_interval_minutes`. Returns whether the run is finished: on a
-    stop request, it finishes the step (with several processes, also the next one), writes a checkpoint and
+    stop request, it finishes the step (with several processes, up to two more), writes a checkpoint and
     returns False. Raises `InputError` for invalid input (a corpus smaller than a batch, a checkpoint of
     another recipe, model or corpus), if the loss or the weights are not finite, and if more than
     `max_replaced_fraction` of a batch do not decode.
@@ -70,8 +70,7 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
     """Train to the end of the epoch, validate and save; returns False after a requested stop.
 
     The numbers of a step are read after the next one was submitted, so that the device never waits for the
-    host. Several processes act together on the stop requests and due checkpoints that they sum with them, so
-    one step late; a single process acts at once. Nothing is validated or saved before all steps are checked.
+    host. Nothing is validated or saved before all steps are checked.
     """
     order, context = training.order, training.context
     epoch, step_in_epoch = divmod(training.step, order.steps_per_epoch)
@@ -84,10 +83,8 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
         end_of_epoch = step_in_epoch == order.steps_per_epoch
         if unchecked:
             _check_step(training, unchecked)
-        deciding = submitted if context.world_size == 1 or end_of_epoch else unchecked
-        numbers = deciding.numbers.read() if deciding else None
-        stopping = numbers is not None and numbers.stop_requests > 0 and training.step < order.steps
-        saving = end_of_epoch or stopping or (numbers is not None and numbers.checkpoint_due > 0)
+        stopping, due = _common_requests(training, stop, submitted if end_of_epoch else unchecked)
+        saving = end_of_epoch or stopping or due
         if saving:
             submitted.numbers.read()
         submitted.batch_seconds = time.perf_counter() - start
@@ -114,11 +111,34 @@ def _submit_step(
     loss = training.train_step(step, rate, [(images, tokens) for images, tokens, _ in micro_batches])
     training.samples_seen += training.recipe.batch_size
     replaced = [index for _, _, indices in micro_batches for index in indices]
-    due = context.is_main and training.checkpointer.is_due()
-    numbers = NumbersOnTheirWay(
-        [loss, training.model.logit_scale.detach().exp()], [stop.requested, len(replaced), due], context
-    )
+    requests = _local_requests(training, stop) if context.world_size > 1 else ()
+    inv_temperature = training.model.logit_scale.detach().exp()
+    numbers = NumbersOnTheirWay(loss, inv_temperature, Counts(len(replaced), *requests), context)
     return SubmittedStep(step, training.samples_seen, rate, replaced, data_seconds, numbers)
+
+
+def _local_requests(training: Training, stop: StopRequest) -> tuple[bool, bool]:
+    """Whether this process is to stop, and whether it is to save a checkpoint."""
+    return stop.requested, training.context.is_main and training.checkpointer.is_due()
+
+
+def _common_requests(
+    training: Training, stop: StopRequest, deciding: SubmittedStep | None
+) -> tuple[bool, bool]:
+    """Whether all processes stop, and whether a checkpoint is saved, after the step that was just submitted.
+
+    Several processes follow the requests that they summed with the step `deciding`, which is the one before
+    except at the end of an epoch: they act one step late. A single process needs no number of the device to
+    decide, and acts at once.
+    """
+    if training.context.world_size == 1:
+        stopping, due = _local_requests(training, stop)
+    elif deciding is None:
+        return False, False
+    else:
+        _, stop_requests, checkpoints_due = deciding.numbers.read().counts
+        stopping, due = stop_requests > 0, checkpoints_due > 0
+    return stopping and training.step < training.order.steps, due
 
 
 def _check_step(training: Training, submitted: SubmittedStep) -> None:
@@ -128,7 +148,7 @@ def _check_step(training: Training, submitted: SubmittedStep) -> None:
     check_replaced(
         training.shards,
         submitted.replaced,
-        int(numbers.replaced),
+        int(numbers.counts.replaced),
         recipe.batch_size,
         training.options.max_replaced_fraction,
         training.context,
@@ -144,7 +164,7 @@ def _check_step(training: Training, submitted: SubmittedStep) -> None:
             "loss": numbers.loss,
             "learning_rate": submitted.learning_rate,
             "inv_temperature": numbers.inv_temperature,
-            "replaced": int(numbers.replaced),
+            "replaced": int(numbers.counts.replaced),
             "data_seconds": submitted.data_seconds,
             "batch_seconds": submitted.batch_seconds,
             "samples_per_second": recipe.batch_size / submitted.batch_seconds,

@@ -14,6 +14,7 @@ T = TypeVar("T")
 SCHEDULES = ("cosine", "cosine_restarts")
 # Weights are float32, with autocast for the half precisions; float64 is for numerical comparisons.
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+ALL_REDUCE_PRECISIONS = ("float32", "bfloat16")
 # A learned 1/τ is clipped to this range, as CLIP's is.
 MIN_INV_TEMPERATURE, MAX_INV_TEMPERATURE = 1.0, 100.0
 
@@ -46,7 +47,7 @@ class Recipe:
     """The hyperparameters of a training run (authors' protocol: blog and README of ml-jku/cloob).
 
     The values are defined once, in `config/`. Only `hopfield_beta` has a default, for the objectives without
-    Hopfield retrieval, which do not use it.
+    Hopfield retrieval, which do not use it, and `gradient_all_reduce`, for recipes from before it existed.
     """
 
     epochs: int = _option("passes over the corpus")
@@ -73,6 +74,16 @@ class Recipe:
     inv_temperature: float = _option("initial inverse temperature 1/tau of the loss")
     learnable_temperature: bool = _option("learn 1/tau (CLIP) or keep it fixed (CLOOB)")
     hopfield_beta: float = _option("inverse temperature beta of the Hopfield retrieval", default=0.0)
+    gradient_all_reduce: str = _option(
+        "precision in which gradients are summed over the processes; bfloat16 halves the bytes that are "
+        "sent, and has no effect with one process",
+        choices=ALL_REDUCE_PRECISIONS,
+        default="float32",
+    )
+
+
+# The values that a recipe has if it does not name them, such as that of an older checkpoint.
+RECIPE_DEFAULTS = {entry.name: entry.default for entry in fields(Recipe) if entry.default is not MISSING}
 
 
 def recipe_problems(
@@ -106,6 +117,8 @@ def recipe_problems(
     if not MIN_INV_TEMPERATURE <= recipe.inv_temperature <= MAX_INV_TEMPERATURE:
         allowed = f"[{MIN_INV_TEMPERATURE:g}, {MAX_INV_TEMPERATURE:g}]"
         yield "inv_temperature", f"{recipe.inv_temperature} is not in {allowed}"
+    if recipe.gradient_all_reduce == "bfloat16" and recipe.precision == "float64":
+        yield "gradient_all_reduce", "bfloat16 would discard the digits of precision float64; use float32"
     if objective is not None and get_objective(objective).hopfield and recipe.hopfield_beta == 0:
         yield "hopfield_beta", f"objective {objective} needs a value above 0"
     if recipe.batch_size < 1 or recipe.micro_batch_size < 1:

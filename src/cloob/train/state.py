@@ -14,6 +14,7 @@ from cloob.common.directories import sorted_glob
 from cloob.common.errors import InputError, io_errno, io_errors_at
 from cloob.common.json_files import read_json, write_json
 from cloob.train.distributed import DistributedContext
+from cloob.train.recipe import RECIPE_DEFAULTS
 
 Checkpoint = dict[str, Any]
 
@@ -38,7 +39,8 @@ def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
 
 def _differences(checkpoint: Checkpoint, identity: Checkpoint) -> dict[str, str]:
     """The keys of `identity` in which a checkpoint differs, each with a description."""
-    stored, current = _flatten({key: checkpoint.get(key) for key in identity}), _flatten(identity)
+    stored = _flatten(_with_recipe_defaults({key: checkpoint.get(key) for key in identity}))
+    current = _flatten(_with_recipe_defaults(identity))
     return {
         key: f"{key} was {stored.get(key)}, is {current.get(key)}"
         for key in sorted(stored.keys() | current.keys())
@@ -171,6 +173,12 @@ def _damage(path: Path) -> str | None:
             raise
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
+
+
+def _with_recipe_defaults(identity: Checkpoint) -> Checkpoint:
+    """The identity with the hyperparameters that did not exist when a checkpoint was written."""
+    recipe = identity.get("recipe")
+    return identity | {"recipe": RECIPE_DEFAULTS | recipe} if isinstance(recipe, dict) else identity
 
 
 def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,8 @@ from cloob.train.token_rows import TokenRows
 
 # Name of the token embeddings among the parameters of the model.
 TOKEN_EMBEDDING = "token_embedding.weight"
+# By `Recipe.gradient_all_reduce`; None is the precision of the weights.
+REDUCED_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class TrainStep:
@@ -35,7 +37,7 @@ class TrainStep:
 
     With several processes, the gradients are summed while the last micro-batch is backpropagated (see
     `SummedGradient`). The host never waits for the device: micro-batches in pinned memory are copied on a
-    stream of their own, and the loss is returned as a tensor.
+    stream of their own, and the loss is returned as a tensor, not yet summed over the processes.
 
     `tokens` (R,) are the tokens that can occur, None for any (see `cloob.train.token_rows`).
     """
@@ -59,7 +61,10 @@ class TrainStep:
             self.token_rows = model.token_embedding = TokenRows(model.token_embedding, tokens)
             parameters[TOKEN_EMBEDDING] = self.token_rows.rows
         self.optimizer = make_optimizer(parameters.items(), recipe)
-        self.gradient = SummedGradient(parameters.items()) if context.world_size > 1 else None
+        reduced_dtype = REDUCED_DTYPES[recipe.gradient_all_reduce]
+        self.gradient: SummedGradient | None = None
+        if context.world_size > 1:
+            self.gradient = SummedGradient(parameters.items(), reduced_dtype=reduced_dtype)
         self._copy_stream = torch.cuda.Stream(context.device) if context.device.type == "cuda" else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,9 +90,10 @@ class TrainStep:
     def __call__(
         self, step: int, learning_rate: float, micro_batches: Sequence[tuple[Tensor, Tensor]]
     ) -> Tensor:
-        """Train on this rank's micro-batches of `step` (0-based); return the loss of the global batch, ().
+        """Train on this rank's micro-batches of `step` (0-based); return this rank's part of the loss, ().
 
-        A micro-batch is uint8 images (B, 3, S, S) and tokens (B, L).
+        The parts of all ranks sum to the loss of the global batch. A micro-batch is uint8 images
+        (B, 3, S, S) and tokens (B, L).
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -115,6 +121,7 @@ class TrainStep:
             beta=self.recipe.hopfield_beta,
             group=dist.group.WORLD,
             row_counts=[len(image)] * self.context.world_size,
+            partial=True,
         )
         loss.backward()
 

@@ -1,6 +1,5 @@
 """A training step whose work is submitted to the device; its numbers are read without stopping the device."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,17 +10,23 @@ from torch import Tensor
 from cloob.train.distributed import DistributedContext
 
 
+class Counts(NamedTuple):
+    """Counts of one process, or their sums over all processes."""
+
+    replaced: float
+    """Replaced pairs."""
+    stop_requests: float = 0
+    """Processes that are to stop."""
+    checkpoints_due: float = 0
+    """Processes (at most the main one) that are to save a checkpoint."""
+
+
 class StepNumbers(NamedTuple):
     """What the loop needs to know of a step, the same in every process."""
 
     loss: float
     inv_temperature: float
-    stop_requests: float
-    """Number of processes that are to stop."""
-    replaced: float
-    """Replaced pairs of the global batch."""
-    checkpoint_due: float
-    """Whether the main process is to save a checkpoint."""
+    counts: Counts
 
 
 @dataclass
@@ -38,24 +43,20 @@ class SubmittedStep:
 
 
 class NumbersOnTheirWay:
-    """`StepNumbers` that are being computed and copied: `scalars` on the device, `counts` of this process.
+    """`StepNumbers` that are being computed and copied.
 
-    The counts are summed over the processes.
+    `partial_loss` is this process's part of the loss. One all-reduce sums the parts and the `counts`.
     """
 
     def __init__(
-        self, scalars: Sequence[Tensor], counts: Sequence[float], context: DistributedContext
+        self, partial_loss: Tensor, inv_temperature: Tensor, counts: Counts, context: DistributedContext
     ) -> None:
-        values = torch.stack([scalar.detach().double() for scalar in scalars])
-        self._known: list[float] = []
-        if context.world_size == 1:
-            self._known = [float(count) for count in counts]
-        else:
-            cuda = context.device.type == "cuda"
-            local = torch.tensor(counts, dtype=torch.float64, pin_memory=cuda)
-            summed = local.to(context.device, non_blocking=True)
-            dist.all_reduce(summed)
-            values = torch.cat([values, summed])
+        local = torch.tensor(counts, dtype=torch.float64, pin_memory=context.device.type == "cuda")
+        sums = torch.cat([partial_loss.double().view(1), local.to(context.device, non_blocking=True)])
+        if context.world_size > 1:
+            dist.all_reduce(sums)
+        loss = sums[:1].to(partial_loss.dtype).double()  # as a sum in the precision of the loss
+        values = torch.cat([loss, inv_temperature.double().view(1), sums[1:]])
         self._copied: torch.cuda.Event | None = None
         if values.is_cuda:
             pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
@@ -70,5 +71,6 @@ class NumbersOnTheirWay:
         if self._read is None:
             if self._copied is not None:
                 self._copied.synchronize()
-            self._read = StepNumbers(*self._values.tolist(), *self._known)
+            loss, inv_temperature, *counts = self._values.tolist()
+            self._read = StepNumbers(loss, inv_temperature, Counts(*counts))
         return self._read

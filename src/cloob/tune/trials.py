@@ -9,6 +9,7 @@ from typing import Any
 
 from cloob.common.errors import InputError, io_errors_at
 from cloob.common.json_lines import Event, parse_event
+from cloob.train.recipe import RECIPE_DEFAULTS
 
 RECALLS = tuple(f"{direction}_r{k}" for direction in ("image_to_text", "text_to_image") for k in (1, 5, 10))
 
@@ -49,7 +50,7 @@ def read_trial(path: Path, keys: Sequence[str]) -> Trial:
         "seed": run.get("seed"),
         "corpus_sha256": start.get("corpus_sha256"),
         "model_config": start.get("model_config"),
-        **{f"recipe.{key}": value for key, value in recipe.items() if key not in keys},
+        **{f"recipe.{key}": value for key, value in (RECIPE_DEFAULTS | recipe).items() if key not in keys},
     }
     values, epochs = {key: recipe[key] for key in keys}, recipe["epochs"]
     if any(event["event"] == "diverged" for event in events):

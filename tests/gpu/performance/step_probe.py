@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from cloob.train.signals import StopRequest
 
 # The first and last step of a phase, counted from 1, and the context to enter for it.
 Phase = tuple[int, int, Callable[[], AbstractContextManager]]
+# Marks the steps in a trace: before and after them, the profiler itself waits for the device.
+STEPS = "profiled steps"
 BLOCKING_CALLS = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"}
 
 
@@ -52,14 +54,17 @@ class CountedWork:
         cuda = device.type == "cuda"
         self.device = device
         self._profile = profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda)
+        self._steps = record_function(STEPS)
 
     def __enter__(self) -> "CountedWork":
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self._profile.__enter__()
+        self._steps.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._steps.__exit__(*error)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self._profile.__exit__(*error)
@@ -71,8 +76,12 @@ class CountedWork:
         events = [event for event in events if event.get("ph") == "X"]
         kernels = [event for event in events if event.get("cat") == "kernel"]
         copies = Counter(event["name"] for event in events if event.get("cat") == "gpu_memcpy")
+        [marked] = [event for event in events if event["name"] == STEPS and event["cat"] == "user_annotation"]
         calls = Counter(
-            event["name"] for event in events if event.get("cat") in ("cuda_runtime", "cuda_driver")
+            event["name"]
+            for event in events
+            if event.get("cat") in ("cuda_runtime", "cuda_driver")
+            and marked["ts"] <= event["ts"] <= marked["ts"] + marked["dur"]
         )
         operations = Counter(event["name"] for event in events if event.get("cat") == "cpu_op")
         collectives = {name: count for name, count in operations.items() if name.startswith("c10d::")}
