@@ -2,7 +2,8 @@
 
 Trains RN_small with `cloob.train.loop` for some steps in one or two gloo processes.
 Counted per step: operations that would launch a kernel on a GPU (no views, no allocations); those of them of
-three kinds that BatchNorm's statistics consist of; tensor values that the host reads; and collectives.
+three kinds that BatchNorm's statistics consist of; tensor values that the host reads; collectives, without
+and with the all-reduces of the slices of the gradient, which overlap with the backward pass.
 """
 
 import argparse
@@ -47,17 +48,17 @@ class StepCounter(StopRequest):
     """Counts the work between two of the questions whether to stop, of which the loop asks one per step."""
 
     def __init__(self) -> None:
-        self.asked, self.reads = 0, 0
+        self.asked, self.reads, self.slices = 0, 0, 0
         self.profile = profile(activities=[ProfilerActivity.CPU])
 
     @property
     def requested(self) -> bool:  # type: ignore[override]
         self.asked += 1
         if self.asked == FIRST:
-            self.reads = 0
+            self.reads, self.slices = 0, 0
             self.profile.__enter__()
         if self.asked == FIRST + STEPS:
-            self.counted_reads = self.reads
+            self.counted_reads, self.counted_slices = self.reads, self.slices
             self.profile.__exit__(None, None, None)
         return self.asked > FIRST + STEPS
 
@@ -71,6 +72,16 @@ class StepCounter(StopRequest):
                 return original(tensor, *arguments)
 
             setattr(Tensor, name, read)
+
+    def count_slices(self) -> None:
+        """Count from now on every all-reduce that does not wait: those of the gradient."""
+        original = dist.all_reduce
+
+        def all_reduce(*arguments: object, async_op: bool = False, **options: object) -> object:
+            self.slices += async_op
+            return original(*arguments, async_op=async_op, **options)
+
+        dist.all_reduce = all_reduce
 
 
 def write_shards(folder: Path, pairs: int) -> Path:
@@ -100,6 +111,7 @@ def count(rank: int, processes: int, objective: str, micro_batches: int, folder:
     recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__ if name in values})
     counter = StepCounter()
     counter.count_reads()
+    counter.count_slices()
     paths = RunPaths(Path(folder) / "shards.json", Path(folder) / "shards.json", Path(folder) / "run")
     with redirect_stdout(io.StringIO()):
         run = Run("noise", objective, "RN_small", "cc3m", 1)
@@ -115,7 +127,8 @@ def count(rank: int, processes: int, objective: str, micro_batches: int, folder:
         if name.startswith("aten::") and name.removeprefix("aten::") not in NO_KERNEL
     )
     small = names["aten::add_"] + names["aten::lerp"] + names["aten::clone"]
-    row = (objective, processes, micro_batches, kernels, small, counter.counted_reads, collectives)
+    others = collectives - counter.counted_slices
+    row = (objective, processes, micro_batches, kernels, small, counter.counted_reads, others, collectives)
     print(
         "| " + " | ".join(str(x) if n < 3 else f"{x / STEPS:,.1f}" for n, x in enumerate(row)) + " |",
         flush=True,
@@ -132,8 +145,9 @@ def main() -> None:
     parser.add_argument("--micro-batches", type=int, default=2, help="micro-batches of each process")
     options = parser.parse_args()
     print(
-        "| objective | processes | micro-batches | operations | add_, lerp, clone | reads | collectives |\n"
-        "|---|---|---|---|---|---|---|"
+        "| objective | processes | micro-batches | operations | add_, lerp, clone | reads | collectives "
+        "| with the slices of the gradient |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     for objective in options.objectives:
         for processes in options.processes:

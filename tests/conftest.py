@@ -40,6 +40,7 @@ INTEGRATION = (
     "workflow/test_report_plan.py",
     "workflow/test_shell_commands.py",
     "workflow/test_toy_data.py",
+    "workflow/test_your_corpus.py",
     "workflow/test_make.py",
     "objectives/test_memory.py",
     "objectives/test_distributed.py",

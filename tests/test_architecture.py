@@ -24,7 +24,9 @@ ALLOWED = {
     "report": {"common", "objectives", "images"},
     "slurm": {"common"},
     "toy_data": {"common"},
-    "workflow": {"common", "objectives", "models", "download", "train", "evaluate", "report", "toy_data"},
+    "workflow": {
+        *("common", "objectives", "models", "download", "shards", "train", "evaluate", "report", "toy_data")
+    },
 }
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.common.json_files import read_json, write_json
+from cloob.images.near_duplicates import HASH_VERSION
 from cloob.shards.from_download import download_source
 from cloob.shards.from_webdataset import webdataset_source
 from cloob.shards.manifest import with_checksum
@@ -237,3 +238,13 @@ def test_part_without_any_kept_url_is_handled(tmp_path: Path, validation: Path) 
     ]
     manifest = pack_download(write_download(tmp_path / "d", rows), tmp_path / "t", validation=validation)
     assert manifest_outcomes(manifest) == {"kept": 1, "near_duplicate_of_validation": 1}
+
+
+def test_validation_hashes_of_another_version_are_an_error(tmp_path: Path, validation: Path) -> None:
+    manifest = read_json(validation)
+    assert manifest["perceptual_hash"] == HASH_VERSION
+    write_json(validation, with_checksum(manifest | {"perceptual_hash": "pHash of 64 bits"}))
+    with pytest.raises(
+        InputError, match=r"shards\.json: its perceptual hashes are of version 'pHash of 64 bits'"
+    ):
+        pack_rows(tmp_path / "train", [("a", original(50))], validation=validation)

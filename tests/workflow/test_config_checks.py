@@ -179,6 +179,10 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
             "evaluate.testsets: 'all' was expected",
         ),
         (
+            {"evaluate": {"retrieval_sets": {"cc3m_validation": None}}},
+            "evaluate.retrieval_sets: all are null; keep at least one",
+        ),
+        (
             {"evaluate": {"retrieval_sets": {"flickr": {"title": "Flickr", "shards": "flickr/test"}}}},
             "evaluate.retrieval_sets.flickr.shards: 'flickr/test' does not match",
         ),
@@ -216,7 +220,7 @@ def test_a_value_twice_in_a_row_of_runs_is_rejected():
 @pytest.mark.parametrize(
     ("split", "expected"),
     [
-        ({"num_jobs": 1}, "corpora.cc12m.train: needs reader or shards"),
+        ({"num_jobs": 1}, "corpora.cc12m.train: needs reader or shards or images"),
         ({"reader": "laion", "num_jobs": 1}, "corpora.cc12m.train.reader: 'laion' is not one of ["),
         ({"reader": "url_list", "list": "a.tsv"}, "corpora.cc12m.train: 'num_jobs' is a required property"),
         ({"reader": "url_list", "num_jobs": 1}, "corpora.cc12m.train: 'list' is a required property"),
@@ -238,6 +242,17 @@ def test_a_value_twice_in_a_row_of_runs_is_rejected():
         ),
         ({"shards": []}, "corpora.cc12m.train.shards: [] "),
         ({"shards": ["a\nb"]}, "corpora.cc12m.train.shards.0: 'a\\nb' does not match"),
+        ({"images": ["a", "b"]}, "corpora.cc12m.train.images: ['a', 'b'] is not of type 'string'"),
+        ({"images": "a", "captions": "a{b}"}, "corpora.cc12m.train.captions: 'a{b}' does not match"),
+        (
+            {"images": "a", "captoins": "b"},
+            "corpora.cc12m.train: unknown key captoins; did you mean captions?",
+        ),
+        ({"images": "a", "file_column": 1.5}, "corpora.cc12m.train.file_column: 1.5 is not of type"),
+        (
+            {"images": "a", "shards": "b"},
+            "corpora.cc12m.train: has shards and images; set all but one to null",
+        ),
     ],
 )
 def test_a_split_is_checked_by_the_options_of_its_reader(split, expected):

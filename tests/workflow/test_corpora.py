@@ -92,6 +92,36 @@ def test_existing_shards_are_packed_by_the_size_rules_of_the_download():
     assert not size_rules & set(corpora.pack_flags(config, CC3M_TRAIN))
 
 
+def test_images_on_disk_are_packed_with_their_table_and_its_columns():
+    pictures = {"images": "data/pictures", "captions": "data/train.csv", "file_column": "file_name"}
+    files = {"images": "data/other"}
+    config = config_from(corpora={"mine": {"title": "Mine", "train": pictures, "validation": files}})
+    train, validation = Split("mine", "train"), Split("mine", "validation")
+    assert corpora.pack_inputs(config, train) == {
+        "images": ["data/pictures"],
+        "captions": ["data/train.csv"],
+        "validation": ["results/shards/mine/validation/shards.json"],
+    }
+    assert {"--file-column=file_name", "--image-size=512"} <= set(corpora.pack_flags(config, train))
+    assert corpora.pack_inputs(config, validation) == {"images": ["data/other"]}
+    assert not [flag for flag in corpora.pack_flags(config, validation) if "column" in flag]
+    for testset in config["testsets"].values():
+        testset["folder"] = testset.get("folder") or "data/testset"
+    inputs = {key: path for key, path in user_inputs(config).items() if "mine" in key}
+    assert inputs == {
+        "corpora.mine.train.images": "data/pictures",
+        "corpora.mine.train.captions": "data/train.csv",
+        "corpora.mine.validation.images": "data/other",
+    }
+
+
+def test_images_on_disk_take_precedence_over_an_inherited_reader():
+    config = config_from(corpora={"cc3m": {"train": {"images": "data/pictures"}}})
+    assert corpora.pack_inputs(config, CC3M_TRAIN)["images"] == ["data/pictures"]
+    assert CC3M_TRAIN not in corpora.downloaded_splits(config)
+    assert "cc3m/train/urls" not in corpora.outcome_files(config)
+
+
 def test_row_accounting_starts_at_the_shards_if_nothing_is_downloaded():
     config = config_from(corpora={"cc3m": {"validation": {"shards": "data/c"}}})
     files = corpora.outcome_files(config)

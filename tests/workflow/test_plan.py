@@ -156,7 +156,7 @@ def test_every_training_corpus_is_compared_with_every_test_set(snakemake):
     plan = snakemake("-n", "-p", "results/tables/overlap.csv")
     assert plan.returncode == 0, plan.stderr
     assert job_counts(plan) == job_counts(plan) | {"overlap": 2, "pack": 3, "table": 1}
-    assert "train" not in job_counts(plan)  # needs no checkpoint
+    assert job_counts(plan)["zeroshot"] > 0  # accuracies with and without the overlapping images
     for corpus in ("cc3m", "yfcc15m"):
         for testset in CONFIG["testsets"]:
             assert f"results/evaluate/overlap/{corpus}/{testset}.json" in plan.stdout

@@ -1,4 +1,4 @@
-# Downloads, or existing webdataset shards, become verified webdataset shards with an index.
+# Downloads, webdataset shards or image files become verified webdataset shards with an index.
 
 
 rule pack:

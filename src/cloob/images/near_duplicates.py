@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 HASH_BYTES = 32
+# Stored with all hashes; change it when the definition of the hash changes.
+HASH_VERSION = "pHash of 256 bits, 1"
 # Default for the maximum number of differing bits, of 256, of near-duplicates. JPEG of quality 75, WebP and
 # resizing change at most 12 bits for 99% of images; among 18 million pairs of different images of the toy
 # dataset, which has few kinds of scenes, 15 are within this distance (docs/data.md).

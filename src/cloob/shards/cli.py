@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloob.common.arguments import non_negative_int, positive_float, positive_int
+from cloob.shards.local_sources import LOCAL_SOURCES
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add `pack` and `verify` to the command line."""
     pack = verbs.add_parser(
         "pack",
-        help="pack downloaded images, or existing webdataset shards, into verified shards with an index",
+        help="pack downloaded images, or images on disk, into verified shards with an index",
         description="Decode every image in full, once; drop images of the validation splits and their "
         "near-duplicates; write the others in one global order as webdataset tars, each with an index. "
         "The manifest shards.json is written last. After an interruption, rerun the command; it resumes.",
@@ -25,14 +26,22 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         metavar="PARQUET",
         help="ledgers of all parts, written by `cloob download fetch`",
     )
-    source.add_argument(
-        "--webdataset",
-        type=Path,
-        nargs="+",
-        action="extend",
-        metavar="FOLDER",
-        help="instead: folders of existing webdataset shards, read in this order",
-    )
+    for local in LOCAL_SOURCES.values():
+        source.add_argument(
+            f"--{local.flag}",
+            type=Path,
+            nargs="+" if local.several else None,
+            action="extend" if local.several else "store",
+            metavar="FOLDER",
+            help=f"instead: {local.help}",
+        )
+        for option, schema in local.options.items():
+            pack.add_argument(
+                _flag(option),
+                type=Path if option in local.inputs else _column,
+                metavar="FILE" if option in local.inputs else "COLUMN",
+                help=f"with --{local.flag}: {schema['description']}",
+            )
     pack.add_argument("--urls", type=Path, metavar="PARQUET", help="URL table that the ledgers belong to")
     pack.add_argument(
         "--validation",
@@ -61,7 +70,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "--quality", type=positive_int, required=True, help="JPEG quality of images that are re-encoded"
     )
     limits = pack.add_argument_group(
-        "size limits, for --webdataset only (the download has already applied them to its images)"
+        "size limits, not for --ledgers (the download has already applied them to its images)"
     )
     limits.add_argument(
         "--image-size", type=positive_int, help="longest side in pixels; larger images are scaled down"
@@ -95,6 +104,15 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verify.set_defaults(run=_verify)
 
 
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _column(text: str) -> str | int:
+    """A column of a table by name or, if it is a number, by position."""
+    return int(text) if text.isdecimal() else text
+
+
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=positive_int, required=True, help="number of worker processes")
 
@@ -104,18 +122,25 @@ def _pack(options: argparse.Namespace) -> None:
     from cloob.common.errors import InputError
     from cloob.images.near_duplicates import DEFAULT_DISTANCE
     from cloob.shards.from_download import download_source
-    from cloob.shards.from_webdataset import webdataset_source
+    from cloob.shards.open_source import open_local_source
     from cloob.shards.pack import PackOptions, pack
     from cloob.shards.training_image import ImagePolicy
 
     policy = ImagePolicy(options.max_bytes, options.max_pixels, options.quality)
-    if options.webdataset:
-        out = options.out.resolve()
-        for folder in options.webdataset:
-            existing = folder.resolve()
-            if existing.is_relative_to(out) or out.is_relative_to(existing):
-                raise InputError(f"{out}: would overwrite existing shards in {existing}; give another --out")
-        source = webdataset_source(options.webdataset, options.max_bytes)
+    given = next((source for source in LOCAL_SOURCES.values() if getattr(options, source.flag)), None)
+    for other in LOCAL_SOURCES.values():
+        for option in other.options:
+            if other is not given and getattr(options, option) is not None:
+                raise InputError(f"{_flag(option)}: only with --{other.flag}; leave it out")
+    if given is not None:
+        folders = getattr(options, given.flag)
+        local_options = {
+            option: getattr(options, option)
+            for option in given.options
+            if getattr(options, option) is not None
+        }
+        folders = folders if given.several else [folders]
+        source = open_local_source(given, folders, local_options, options.out, options.max_bytes)
         limits = ("image_size", "min_size", "max_aspect_ratio")
         policy = replace(policy, **{name: getattr(options, name) for name in limits})
     else:

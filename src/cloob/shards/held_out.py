@@ -13,7 +13,7 @@ from cloob.common.accounting import KEPT
 from cloob.common.errors import io_errors_at
 from cloob.common.pool import advance, parallel_map
 from cloob.images.near_duplicates import find_near_duplicates, hashes_to_array
-from cloob.shards.manifest import read_index, read_manifest
+from cloob.shards.manifest import check_hash_version, read_index, read_manifest
 from cloob.shards.writer import INDEX_SCHEMA
 
 IN_VALIDATION = "in_validation"
@@ -33,10 +33,12 @@ class HeldOutImages:
 
 
 def read_held_out(manifests: Sequence[Path]) -> HeldOutImages:
-    """The images of packed shards. Raises `InputError` if an index is missing or of an older version."""
+    """The images of packed shards. Raises `InputError` if an index is missing or of another version."""
     tables, splits = [_COLUMNS.empty_table()], []
     for number, manifest in enumerate(manifests):
-        for shard in read_manifest(manifest)["shards"]:
+        shards = read_manifest(manifest)
+        check_hash_version(shards, manifest)
+        for shard in shards["shards"]:
             tables.append(read_index(shard, manifest.parent / shard["name"], _COLUMNS))
             splits.append(np.full(len(tables[-1]), number, np.int32))
     table = pa.concat_tables(tables)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from cloob.common.errors import InputError, io_errno, io_errors_at
 from cloob.common.json_files import read_json
+from cloob.images.near_duplicates import HASH_VERSION
 
 VERIFY_HINT = "run `cloob shards verify` to find the difference; restore the file or pack the shards again"
 _SHARD_FIELDS = {"name": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
@@ -51,6 +52,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not is_valid:
         raise InputError(f"{path}: not a shard manifest; give the shards.json that `cloob shards pack` wrote")
     return manifest
+
+
+def check_hash_version(manifest: dict[str, Any], path: Path) -> None:
+    """Raise `InputError` if the perceptual hashes of the shards are of another version of the program."""
+    version = manifest.get("perceptual_hash", HASH_VERSION)  # the first manifests have no version
+    if version != HASH_VERSION:
+        raise InputError(
+            f"{path}: its perceptual hashes are of version {version!r:.40}, not {HASH_VERSION!r}; "
+            "pack the shards again"
+        )
 
 
 def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:

@@ -24,7 +24,7 @@ from cloob.common.json_files import write_json
 from cloob.common.locks import exclusive_dir_lock
 from cloob.common.parquet import open_parquet
 from cloob.common.pool import advance, parallel_map
-from cloob.images.near_duplicates import DEFAULT_DISTANCE
+from cloob.images.near_duplicates import DEFAULT_DISTANCE, HASH_VERSION
 from cloob.shards.held_out import count_rows, exclude_held_out, read_held_out
 from cloob.shards.manifest import ContentHash, with_checksum
 from cloob.shards.shuffle import shuffle
@@ -92,6 +92,7 @@ def pack(
             "sha256": _content_sha256(plan),
             **source.provenance,
             "seed": options.seed,
+            "perceptual_hash": HASH_VERSION,
             "outcomes": dict(sorted(counts.items())),
             "ledger_sha256": sha256_file(out / LEDGER),
             "shards": shards,

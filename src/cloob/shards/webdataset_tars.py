@@ -66,7 +66,7 @@ def find_tars(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
     known_files: dict[tuple[int, int], Path] = {}
     for folder in folders:
         tars_of_folder = []
-        for path in _walk_files(folder):
+        for path in walk_files(folder):
             name, relative = path.name.lower(), os.path.relpath(path, root)
             if name.endswith(_UNSUPPORTED):
                 raise InputError(
@@ -94,7 +94,7 @@ def find_tars(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return tars, sorted(other_files)
 
 
-def _walk_files(folder: Path) -> Iterator[Path]:
+def walk_files(folder: Path) -> Iterator[Path]:
     """Every file below a folder; a folder that is reachable by several links is visited once."""
     visited: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):

@@ -9,6 +9,7 @@ import yaml
 
 from cloob.common.yaml_file import find_pitfalls
 from cloob.download.corpora.registry import READERS
+from cloob.shards.local_sources import LOCAL_SOURCES
 from cloob.workflow.consistency import inconsistencies
 from cloob.workflow.runs import Config
 from cloob.workflow.schema import Schema, complete_schema, schema_problems
@@ -53,13 +54,14 @@ def remove_null_options(config: Any) -> None:
 def normalize(config: Config) -> None:
     """Complete a config that the schema accepts.
 
-    Test sets and released checkpoints that are null or not selected are removed, a test set without a folder
-    gets the one that it is downloaded to, and paths are written as Snakemake compares them.
+    What is null or not selected is removed, a test set without a folder gets that of its download, and paths
+    are written as Snakemake compares them.
     """
     all_testsets, selected = config["testsets"], config["evaluate"]["testsets"]
     config["search"] = config.get("search") or {}
-    for key in ("corpora", "search", "testsets", "released_checkpoints"):
-        config[key] = {name: value for name, value in config[key].items() if value is not None}
+    removable = [(config, key) for key in ("corpora", "search", "testsets", "released_checkpoints")]
+    for holder, key in [*removable, (config["evaluate"], "retrieval_sets")]:
+        holder[key] = {name: value for name, value in holder[key].items() if value is not None}
     if selected != "all":
         config["testsets"] = {
             name: testset for name, testset in config["testsets"].items() if name in selected
@@ -84,7 +86,8 @@ def _simplify_paths(config: Config) -> None:
     holders: list[tuple[dict[str, Any], Sequence[str]]] = [(config, ["results"])]
     for split in splits:
         reader = READERS.get(split.get("reader"))
-        holders.append((split, ["shards", *(reader.inputs if reader else ())]))
+        of_sources = [key for source in LOCAL_SOURCES.values() for key in (source.key, *source.inputs)]
+        holders.append((split, [*of_sources, *(reader.inputs if reader else ())]))
     holders += [(testset, ["spec", "folder", "local_files"]) for testset in config["testsets"].values()]
     holders += [(settings, ["shards"]) for settings in config["evaluate"]["retrieval_sets"].values()]
     holders += [(config["architectures"], list(config["architectures"]))]

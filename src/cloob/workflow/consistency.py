@@ -7,11 +7,12 @@ from cloob.common.errors import InputError
 from cloob.download.corpora.registry import READERS
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.models.config import ModelConfig, model_config
+from cloob.shards.local_sources import LOCAL_SOURCES
 from cloob.train.recipe import Recipe, recipe_problems
 from cloob.workflow.corpora import (
     Split,
     configured_splits,
-    existing_shards,
+    local_source,
     needed_splits,
     reader_options,
 )
@@ -34,6 +35,7 @@ def inconsistencies(config: Config) -> Iterator[str]:
         yield from _repeated_runs(config)
         yield from _undefined_splits(config)
     yield from _reader_problems(config)
+    yield from _local_source_problems(config)
     yield from _missing_request_rates(config)
     yield from _retrieval_set_problems(config)
     yield from _testset_problems(config)
@@ -143,19 +145,29 @@ def _undefined_splits(config: Config) -> Iterator[str]:
 def _reader_problems(config: Config) -> Iterator[str]:
     """The options of readers that do not fit together."""
     for split, settings in configured_splits(config).items():
-        if not existing_shards(config, split):
+        if local_source(config, split) is None:
             for option, problem in READERS[settings["reader"]].problems(reader_options(config, split)):
                 yield f"corpora.{split.corpus}.{split.split}.{option}: {problem}"
 
 
+def _local_source_problems(config: Config) -> Iterator[str]:
+    """A split is packed from one form of files."""
+    for split, settings in configured_splits(config).items():
+        given = [key for key in LOCAL_SOURCES if settings.get(key)]
+        if len(given) > 1:
+            yield f"corpora.{split.corpus}.{split.split}: has {' and '.join(given)}; set all but one to null"
+
+
 def _missing_request_rates(config: Config) -> Iterator[str]:
-    downloaded = {split.corpus for split in configured_splits(config) if not existing_shards(config, split)}
+    downloaded = {split.corpus for split in configured_splits(config) if local_source(config, split) is None}
     for corpus in sorted(downloaded):
         if "requests_per_second" not in config["corpora"][corpus]:
             yield f"corpora.{corpus}: no requests_per_second; set the rate of requests to one host"
 
 
 def _retrieval_set_problems(config: Config) -> Iterator[str]:
+    if not config["evaluate"]["retrieval_sets"]:
+        yield "evaluate.retrieval_sets: all are null; keep at least one"
     for name, settings in config["evaluate"]["retrieval_sets"].items():
         path = settings["shards"]
         if path.endswith(".json") and not is_result(config, path) and not file_exists(path):

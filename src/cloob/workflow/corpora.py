@@ -3,13 +3,14 @@
 from typing import Any, NamedTuple
 
 from cloob.download.corpora.registry import READERS
+from cloob.shards.local_sources import LOCAL_SOURCES, LocalSource
 from cloob.workflow.flags import flags, named_paths
 from cloob.workflow.runs import Config, planned_runs
 from cloob.workflow.search import searches, used_searches, validation_corpus
 
 SPLITS = ("train", "validation")
 # Keys of a split that are not options of its reader.
-_COMMON_KEYS = ("reader", "num_jobs", "shards")
+_COMMON_KEYS = ("reader", "num_jobs", *LOCAL_SOURCES)
 
 
 class Split(NamedTuple):
@@ -50,15 +51,24 @@ def needed_splits(config: Config) -> list[Split]:
     return sorted(train) + sorted((validation | retrieval) - train)
 
 
-def existing_shards(config: Config, split: Split) -> list[str]:
-    """The folders of existing webdataset shards that a split is packed from; none if it is downloaded."""
-    folders = configured_splits(config)[split].get("shards") or []
-    return [folders] if isinstance(folders, str) else folders
+def local_source(config: Config, split: Split) -> LocalSource | None:
+    """The form of the images on disk that a split is packed from; None if it is downloaded."""
+    settings = configured_splits(config)[split]
+    return next((source for key, source in LOCAL_SOURCES.items() if settings.get(key)), None)
+
+
+def local_inputs(config: Config, split: Split) -> dict[str, list[str]]:
+    """The folders and files on disk that a split is packed from, by config key; none if it is downloaded."""
+    source, settings = local_source(config, split), configured_splits(config)[split]
+    if source is None:
+        return {}
+    paths = {key: settings[key] for key in (source.key, *source.inputs) if key in settings}
+    return {key: [path] if isinstance(path, str) else path for key, path in paths.items()}
 
 
 def downloaded_splits(config: Config) -> list[Split]:
     """The needed splits that are downloaded."""
-    return [split for split in needed_splits(config) if not existing_shards(config, split)]
+    return [split for split in needed_splits(config) if local_source(config, split) is None]
 
 
 def reader_options(config: Config, split: Split) -> dict[str, Any]:
@@ -99,7 +109,7 @@ def fetch_flags(config: Config, corpus: str) -> list[str]:
     downloaded = [
         split
         for split in configured_splits(config)
-        if split.corpus == corpus and not existing_shards(config, split)
+        if split.corpus == corpus and local_source(config, split) is None
     ]
     rate = config["corpora"][corpus]["requests_per_second"]
     jobs = sum(num_jobs(config, split) for split in downloaded)
@@ -123,9 +133,11 @@ def pack_inputs(config: Config, split: Split) -> dict[str, str | list[str]]:
 
     Training pairs whose images are in a validation split of the corpus's runs are dropped.
     """
-    folders = existing_shards(config, split)
-    inputs: dict[str, str | list[str]] = {"webdataset": folders}
-    if not folders:
+    flag_of = {source.key: source.flag for source in LOCAL_SOURCES.values()}
+    inputs: dict[str, str | list[str]] = {
+        flag_of.get(key, key): paths for key, paths in local_inputs(config, split).items()
+    }
+    if not inputs:
         urls = f"{config['results']}/download/{split.name}/urls.parquet"
         inputs = {"ledgers": ledgers(config, split), "urls": urls}
     if split.split == "train":
@@ -136,12 +148,16 @@ def pack_inputs(config: Config, split: Split) -> dict[str, str | list[str]]:
 def pack_flags(config: Config, split: Split) -> list[str]:
     """How pairs are packed, as flags of `cloob shards pack`.
 
-    Existing shards are subject to the size limits of the download, too.
+    Images on disk are subject to the size limits of the download, too.
     """
-    limits = ["max_bytes", "max_pixels", "quality"]
-    if existing_shards(config, split):
+    limits, options = ["max_bytes", "max_pixels", "quality"], {}
+    if (source := local_source(config, split)) is not None:
         limits += ["image_size", "min_size", "max_aspect_ratio"]
-    return flags(config["shards"] | {key: config["download"][key] for key in limits})
+        settings = configured_splits(config)[split]
+        options = {
+            key: settings[key] for key in source.options if key in settings and key not in source.inputs
+        }
+    return flags(config["shards"] | {key: config["download"][key] for key in limits} | options)
 
 
 def manifests(config: Config) -> dict[str, str]:
@@ -155,7 +171,7 @@ def outcome_files(config: Config) -> dict[str, str]:
     """The row accounting of every needed split, stage by stage: {corpus/split/stage: path}."""
     files = {}
     for split in needed_splits(config):
-        if not existing_shards(config, split):
+        if local_source(config, split) is None:
             for stage in ("urls", "images"):
                 path = f"{config['results']}/download/{split.name}/{stage}_outcomes.csv"
                 files[f"{split.name}/{stage}"] = path

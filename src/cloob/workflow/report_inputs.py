@@ -47,7 +47,7 @@ def unmet_requirement(config: Config, entry: Entry) -> str | None:
     if needs_probe and not probed_testsets(config):
         return "No test set has a linear probe: name training images, testsets.NAME.probe_train_set"
     if entry.requires == "download" and not downloaded_splits(config):
-        return "No corpus is downloaded: all splits are packed from existing shards"
+        return "No corpus is downloaded: all splits are packed from files on disk"
     if entry.requires == "search" and not searches(config):
         return "No hyperparameter search is configured: add one to `search`"
     return None

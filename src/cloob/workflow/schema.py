@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from jsonschema import ValidationError
@@ -10,13 +11,14 @@ from cloob.common.json_schema import StrictValidator
 from cloob.common.yaml_file import value_hint
 from cloob.download.corpora.registry import READERS
 from cloob.objectives.registry import OBJECTIVES
+from cloob.shards.local_sources import LOCAL_SOURCES, LocalSource
 from cloob.toy_data.config_schema import TOY_DATA_SCHEMA
 
 Schema = dict[str, Any]
 
 
 def complete_schema(schema: Schema) -> Schema:
-    """The schema with the registered objectives, the readers of URL lists and the toy dataset filled in."""
+    """The schema with the registered objectives, the sources of corpora and the toy dataset filled in."""
     schema = copy.deepcopy(schema)
     schema["properties"]["toy_data"] |= TOY_DATA_SCHEMA
     schema["$defs"]["objective"]["enum"] = list(OBJECTIVES)
@@ -35,7 +37,13 @@ def complete_schema(schema: Schema) -> Schema:
     }
     split = schema["$defs"]["split"]
     split["properties"]["reader"]["enum"] = list(READERS)
-    split["allOf"] = [_reader_condition(name, split["properties"]) for name in READERS]
+    for key, source in LOCAL_SOURCES.items():
+        split["properties"][key] = source.schema | {"$ref": "#/$defs/paths"}
+        split["anyOf"].append({"required": [key]})
+    split["allOf"] = [
+        *(_reader_condition(name, split["properties"]) for name in READERS),
+        *(_local_condition(source, split["properties"]) for source in LOCAL_SOURCES.values()),
+    ]
     return schema
 
 
@@ -66,21 +74,42 @@ def _grid_of(values: Schema) -> Schema:
 def _reader_condition(name: str, common: Schema) -> Schema:
     """The options of one reader, for splits that it reads."""
     reader = READERS[name]
-    options = {
-        option: ({"allOf": [{"$ref": "#/$defs/paths"}, fragment]} if option in reader.inputs else fragment)
-        for option, fragment in reader.options.items()
-    }
+    options = _option_schemas(reader.options, reader.inputs)
     return {
         "if": {
             "required": ["reader"],
             "properties": {"reader": {"const": name}},
-            "not": {"required": ["shards"]},
+            "not": {"anyOf": [{"required": [key]} for key in LOCAL_SOURCES]},
         },
         "then": {
             "properties": {key: {} for key in common} | options,
             "additionalProperties": False,
             "required": ["num_jobs", *reader.required],
         },
+    }
+
+
+def _local_condition(source: LocalSource, common: Schema) -> Schema:
+    """The options of a form of images on disk, for splits that have its key.
+
+    Keys of readers may be present, too: those that a config file inherits.
+    """
+    inherited: Schema = {option: {} for reader in READERS.values() for option in reader.options}
+    options = _option_schemas(source.options, source.inputs)
+    return {
+        "if": {"required": [source.key]},
+        "then": {
+            "properties": inherited | {key: {} for key in common} | options,
+            "additionalProperties": False,
+        },
+    }
+
+
+def _option_schemas(options: Mapping[str, Any], inputs: Iterable[str]) -> Schema:
+    """The schemas of the options of a source; those in `inputs` are paths."""
+    return {
+        option: ({"allOf": [{"$ref": "#/$defs/paths"}, fragment]} if option in inputs else fragment)
+        for option, fragment in options.items()
     }
 
 

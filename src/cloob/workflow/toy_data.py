@@ -1,5 +1,6 @@
 """The toy dataset: where the config finds it, and the outputs and arguments of the rule `toy_data`."""
 
+from cloob.shards.local_sources import LOCAL_SOURCES
 from cloob.toy_data.layout import (
     FORMATS,
     SERVER_ADDRESS,
@@ -20,7 +21,7 @@ def toy_format(config: Config) -> str:
 def use_toy_dataset(config: Config) -> None:
     """Let the corpora and test sets of the config be those of its toy dataset, if it has one.
 
-    Only those that the config defines, and no split with other shards, so that they can be replaced or left
+    Only those that the config defines, and no split from other files, so that they can be replaced or left
     out.
     """
     if "toy_data" not in config:
@@ -28,7 +29,7 @@ def use_toy_dataset(config: Config) -> None:
     folder, port = f"{config['results']}/toy_data", config["toy_data"]["port"]
     for (corpus, split), keys in located_splits(folder, port, toy_format(config)).items():
         settings = (config["corpora"].get(corpus) or {}).get(split)
-        if settings and not settings.get("shards"):
+        if settings and not any(settings.get(key) for key in LOCAL_SOURCES):
             settings |= keys
     for name, keys in located_testsets(folder).items():
         if config["testsets"].get(name):

@@ -1,10 +1,10 @@
-"""The inputs that only the user can supply: URL lists, existing shards, test sets without a download."""
+"""The inputs that only the user can supply: URL lists, files of corpora, test sets without a download."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from cloob.workflow.corpora import configured_splits, existing_shards, needed_splits, reader_inputs
+from cloob.workflow.corpora import configured_splits, local_inputs, needed_splits, reader_inputs
 from cloob.workflow.runs import Config
 
 
@@ -22,8 +22,7 @@ def user_inputs(config: Config) -> dict[str, str]:
     """Every user-supplied path of the config, present or not: {config key: path}."""
     paths = {}
     for split in configured_splits(config):
-        files = reader_inputs(config, split) if not existing_shards(config, split) else {}
-        files = files or {"shards": existing_shards(config, split)}
+        files = local_inputs(config, split) or reader_inputs(config, split)
         for option, values in files.items():
             for index, path in enumerate(values):
                 suffix = f".{index}" if len(values) > 1 else ""

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cloob.cli import main
+from cloob.common.bit_strings import unpack_bits
 from cloob.common.json_files import read_json, write_json
 from cloob.evaluate.protocols import overlap
 from cloob.images.near_duplicates import perceptual_hash
@@ -101,6 +102,8 @@ def test_every_copied_image_is_listed_with_its_nearest_training_images(result: d
 def test_result_counts_compared_and_overlapping_images(result: dict[str, Any]) -> None:
     assert (result["images"], result["compared"], result["overlapping"]) == (9, 8, 3)
     assert result["share"] == 3 / 9
+    overlapping = unpack_bits(result["overlapping_images"], 9)  # a/0 a/3 a/6 a/white b/1 b/4 b/7 c/2 c/5
+    assert overlapping.nonzero()[0].tolist() == [2, 4, 5]
     assert (result["training_images"], result["training_compared"]) == (17, 16)
     assert (result["corpus"], result["dataset"], result["distance"]) == ("cc3m", "scenes", 20)
 
@@ -109,6 +112,15 @@ def test_distance_is_configurable(corpus: Path, testset: tuple[Path, Path], tmp_
     assert run(corpus, testset, tmp_path / "out", "--near-duplicate-distance", 0) == 0
     strict = read_json(tmp_path / "out" / "scenes.json")
     assert strict["overlapping"] < 3 and strict["distance"] == 0
+
+
+def test_distances_beyond_the_search_by_segments_are_searched_exhaustively(
+    corpus: Path, testset: tuple[Path, Path], result: dict[str, Any], tmp_path: Path
+) -> None:
+    assert run(corpus, testset, tmp_path / "far", "--near-duplicate-distance", 40) == 0
+    far = read_json(tmp_path / "far" / "scenes.json")
+    assert far["distance"] == 40
+    assert {match["image"] for match in far["matches"]} >= {match["image"] for match in result["matches"]}
 
 
 def test_all_near_images_are_counted_and_ten_are_listed(testset: tuple[Path, Path], tmp_path: Path) -> None:
@@ -169,6 +181,32 @@ def test_shards_without_perceptual_hashes_are_rejected_in_one_line(
         in message
     )
     assert not (tmp_path / "out" / "scenes.json").exists()
+
+
+def test_hashes_of_another_version_are_rejected_in_one_line(
+    corpus: Path, testset: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(corpus, read_json(corpus) | {"perceptual_hash": "pHash of 64 bits"})
+    assert run(corpus, testset, tmp_path / "out") == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "shards.json: its perceptual hashes are of version 'pHash of 64 bits'" in message
+    assert "pack the shards again" in message
+
+
+def test_corpus_without_any_hash_overlaps_with_nothing(testset: tuple[Path, Path], tmp_path: Path) -> None:
+    white = encode_image(Image.new("RGB", (50, 50), "white"))
+    assert run(pack(tmp_path / "corpus", [white, white]), testset, tmp_path / "out") == 0
+    result = read_json(tmp_path / "out" / "scenes.json")
+    assert (result["training_images"], result["training_compared"], result["overlapping"]) == (2, 0, 0)
+
+
+def test_result_of_an_older_version_is_computed_again(
+    corpus: Path, testset: tuple[Path, Path], result: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "out" / "scenes.json"
+    write_json(path, {key: value for key, value in result.items() if key != "overlapping_images"})
+    assert run(corpus, testset, tmp_path / "out") == 0
+    assert read_json(path) == result
 
 
 def test_index_of_another_shard_is_rejected(

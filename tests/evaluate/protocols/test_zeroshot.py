@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from cloob.cli import main
+from cloob.common.bit_strings import unpack_bits
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.result import evaluation_metadata
 from cloob.evaluate.protocols.zeroshot import class_weights
@@ -105,6 +106,7 @@ def test_result_file_has_the_accuracies_of_the_reference_implementation(
             "mean_per_class_accuracy": np.mean([np.mean(correct) for correct in per_class.values()]),
         }
     )
+    assert unpack_bits(result["correct_images"], 15).tolist() == right
     assert (result["classes"], result["chance"], result["prompts"]) == (6, 1 / 6, 3)
     assert result["run"] == model.metadata["run"]
     assert (result["epoch"], result["protocol"], result["dataset"]) == (3, "zeroshot", "colors")

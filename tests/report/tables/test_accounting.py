@@ -79,8 +79,8 @@ def test_a_split_packed_from_existing_shards_has_no_url_list(
 ) -> None:
     assert make(report, tmp_path, write_outcomes("cc3m/train/shards", kept=9, no_caption=1)) == 0
     text = (tmp_path / "accounting.md").read_text()
-    assert "| Stage | Outcome | Rows | Percent of the existing shards |" in text
-    assert "|  | samples of the existing shards | 10 | 100.0% |" in text
+    assert "| Stage | Outcome | Rows | Percent of the samples on disk |" in text
+    assert "|  | samples on disk | 10 | 100.0% |" in text
     assert "URL list" not in text
 
 

@@ -71,8 +71,8 @@ def test_table_compares_pairs_and_rejected_rows_with_the_paper(inputs: Inputs, t
     assert values["captions truncated by the tokenizer"] == 4
     assert values["captions truncated by the tokenizer (% of the pairs)"] == 50
     existing = table[table.corpus == "yfcc15m"].set_index("quantity").value
-    assert existing["samples of the existing shards"] == 10
-    assert existing["pairs (% of the existing shards)"] == 80
+    assert existing["samples on disk"] == 10
+    assert existing["pairs (% of the samples on disk)"] == 80
     assert "rejected in the URL list" not in existing and "rows of the URL list" not in existing
     assert text == (tmp_path / "corpus.md").read_text()
     assert "| rejected in the URL list | 3 | — |" in text

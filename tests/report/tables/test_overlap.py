@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from cloob.common.bit_strings import pack_bits
 from cloob.common.errors import InputError
 from cloob.common.json_files import write_json
-from cloob.report.tables.overlap import read_overlap
+from cloob.report.load.overlap import read_overlaps
+from tests.helpers.result_writers import result_path, run_of
 
 
 def write_overlap(folder: Path, corpus: str, dataset: str, overlapping: int = 2, **changed: Any) -> Path:
@@ -30,7 +32,40 @@ def write_overlap(folder: Path, corpus: str, dataset: str, overlapping: int = 2,
         "training_images": 2_890_000,
         "training_compared": 2_880_000,
         "distance": 20,
+        "dataset_sha256": "d" * 64,
+        "overlapping_images": pack_bits([index < overlapping for index in range(1200)]),
         "matches": matches,
+    }
+    write_json(path, content | changed)
+    return path
+
+
+def write_zeroshot(
+    folder: Path,
+    dataset: str,
+    objective: str = "cloob",
+    seed: int = 1,
+    overlapping: int = 1,
+    clean: int = 400,
+    **changed: Any,
+) -> Path:
+    """Write a zero-shot result of 1,200 images.
+
+    Of the first two images, which overlap, the given number is correct, and of the others `clean`.
+    """
+    run = run_of(objective, seed)
+    path = result_path(folder, run, 31, "zeroshot", dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    correct = [index < overlapping or 2 <= index < 2 + clean for index in range(1200)]
+    content = {
+        "run": run,
+        "epoch": 31,
+        "protocol": "zeroshot",
+        "dataset": dataset,
+        "images": 1200,
+        "dataset_sha256": "d" * 64,
+        "metrics": {"accuracy": (overlapping + clean) / 1200},
+        "correct_images": pack_bits(correct),
     }
     write_json(path, content | changed)
     return path
@@ -59,6 +94,72 @@ def test_rows_per_corpus_and_test_set_are_in_the_order_of_the_paper(
     assert csv.with_suffix(".tex").exists() and csv.with_name("overlap.sources.json").exists()
 
 
+def test_accuracies_with_and_without_overlapping_images(tmp_path: Path, report: Callable[..., int]) -> None:
+    files = [
+        write_overlap(tmp_path, "cc3m", "gtsrb"),
+        write_overlap(tmp_path, "cc3m", "imagenet", overlapping=0),
+        *(write_zeroshot(tmp_path, "gtsrb", seed=seed, overlapping=seed) for seed in (1, 2)),
+        write_zeroshot(tmp_path, "gtsrb", "clip", clean=0, overlapping=2),
+        write_zeroshot(tmp_path, "imagenet"),
+    ]
+    csv = tmp_path / "tables" / "overlap.csv"
+    assert report("table", "overlap", "--results", *files, "--csv", csv) == 0
+    table = pd.read_csv(csv).set_index(["dataset", "objective", "seed"])
+    assert len(table) == 4
+    second = table.loc["gtsrb", "cloob", 2]
+    assert (second.accuracy, second.accuracy_clean) == pytest.approx((402 / 1200, 400 / 1198))
+    assert second.accuracy_overlap == second.overlap_high == 1
+    assert second.difference == pytest.approx(402 / 1200 - 400 / 1198)
+    assert second.p_value == pytest.approx((400 / 1198) ** 2)
+    imagenet = table.loc["imagenet", "cloob", 1]
+    assert imagenet.accuracy == imagenet.accuracy_clean == pytest.approx(401 / 1200)
+    assert pd.isna(imagenet.p_value)
+    text = csv.with_suffix(".md").read_text()
+    assert "Accuracy: Conceptual Captions, RN50, epoch 31" in text
+    assert "| GTSRB | CLIP | 1 | 0.17 | 0.00 | 100.00 |" in text and "| **<0.001** |" in text
+    # 1.5 of 2 images: the mean over seeds.
+    assert "| GTSRB | CLOOB | 2 | 33.46 | 33.39 | 75.00 | +0.07 [" in text
+    assert "Bonferroni's correction for the 2 rows" in text
+    assert "| ImageNet | CLOOB" not in text  # nothing overlaps
+
+
+def test_missing_results_are_listed_if_allowed(tmp_path: Path, report: Callable[..., int]) -> None:
+    zeroshot = write_zeroshot(tmp_path, "gtsrb")
+    files = [write_overlap(tmp_path, "cc3m", "gtsrb"), zeroshot, tmp_path / "overlap" / "absent.json"]
+    files.append(zeroshot.with_name("ucf101.json"))
+    csv = tmp_path / "tables" / "overlap.csv"
+    assert report("table", "overlap", "--results", *files, "--csv", csv) == 2
+    assert report("table", "overlap", "--results", *files, "--csv", csv, "--allow-missing") == 0
+    text = csv.with_suffix(".md").read_text()
+    assert "| GTSRB | CLOOB | 1 |" in text
+    assert "absent.json" in text and "ucf101.json" in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"dataset_sha256": "e" * 64}, "its test images are not those of"),
+        ({"images": 1199}, "its test images are not those of"),
+        ({"correct_images": "%"}, "correct_images: not base64"),
+        ({"correct_images": "AAAA"}, "correct_images: 24 bits, not one for each of 1,200 images"),
+        ({"correct_images": None}, "correct_images is missing"),
+        ({"metrics": {"accuracy": 0.5}}, "correct_images do not give metrics.accuracy"),
+        ({"metrics": {}}, "correct_images do not give metrics.accuracy"),
+    ],
+)
+def test_zeroshot_result_that_does_not_fit_is_a_one_line_error(
+    tmp_path: Path,
+    report: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, Any],
+    message: str,
+) -> None:
+    files = [write_overlap(tmp_path, "cc3m", "gtsrb"), write_zeroshot(tmp_path, "gtsrb", **changed)]
+    assert report("table", "overlap", "--results", *files, "--csv", tmp_path / "overlap.csv") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{files[1]}: " in line and message in line and "delete" in line
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -68,6 +169,8 @@ def test_rows_per_corpus_and_test_set_are_in_the_order_of_the_paper(
         ({"share": None}, "share is missing"),
         ({"training_images": 1.5}, "training_images is 1.5"),
         ({"distance": [20]}, "distance is a list"),
+        ({"overlapping_images": pack_bits([True] * 1200)}, "overlapping is 2, but 1200 bits are set"),
+        ({"overlapping_images": "AAAA"}, "overlapping_images: 24 bits, not one for each of 1,200 images"),
     ],
 )
 def test_other_result_is_an_error_that_names_the_file_and_key(
@@ -75,7 +178,7 @@ def test_other_result_is_an_error_that_names_the_file_and_key(
 ) -> None:
     path = write_overlap(tmp_path, "cc3m", "gtsrb", **changed)
     with pytest.raises(InputError) as error:
-        read_overlap([path])
+        read_overlaps([path])
     start = f"{path}: not a result of `cloob evaluate overlap`: {message}; delete it"
     assert str(error.value).startswith(start)
 
@@ -85,11 +188,11 @@ def test_damaged_result_is_a_one_line_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "gtsrb.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"gtsrb\.json: not .*delete it and run") as error:
-        read_overlap([path])
+        read_overlaps([path])
     assert "\n" not in str(error.value)
 
 
 def test_duplicate_test_set_is_an_error(tmp_path: Path) -> None:
     path = write_overlap(tmp_path, "cc3m", "gtsrb")
     with pytest.raises(InputError, match="cc3m and gtsrb are given twice"):
-        read_overlap([path, path])
+        read_overlaps([path, path])

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloob.download.corpora.line_reader import read_lines
-from cloob.download.corpora.url_collection import Row, collect_urls
+from cloob.download.corpora.table_rows import Row
+from cloob.download.corpora.url_collection import collect_urls
 
 
 def read(urls: Path, outcomes: Path, list: Path) -> Counter[str]:

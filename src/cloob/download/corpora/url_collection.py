@@ -17,10 +17,9 @@ from cloob.common.errors import InputError
 from cloob.common.locks import exclusive_dir_lock
 from cloob.common.parquet import open_parquet
 from cloob.download.corpora.plain_text import to_single_line
+from cloob.download.corpora.table_rows import Row
 from cloob.download.corpora.url_table import ROWS_PER_GROUP, UrlTableWriter, normalize_url, url_table_schema
 
-# A URL and its caption as bytes, or None for a malformed row.
-Row = tuple[bytes, bytes] | None
 _DUCKDB_MEMORY = "512MB"
 _ROWS_PER_PASS = 10_000_000
 # URLs are compared by a 128-bit digest, one part of the digests after the other: the memory of a join grows

@@ -4,16 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-from tqdm import tqdm
-
-from cloob.common.errors import InputError, raise_if_io_error
-from cloob.common.parquet import open_parquet
-from cloob.download.corpora.delimited_text import Fields, csv_records, tsv_records
-from cloob.download.corpora.url_collection import Row, collect_urls
-from cloob.download.corpora.url_list_options import DEFAULT_COLUMNS, format_by_name
-
-_PARQUET_BATCH = 10_000
+from cloob.download.corpora.table_rows import Row, rows_of_table
+from cloob.download.corpora.url_collection import collect_urls
+from cloob.download.corpora.url_list_options import DEFAULT_COLUMNS
 
 
 def read(
@@ -36,12 +29,7 @@ def read(
 
     def rows() -> Iterator[Row]:
         for path in paths:
-            form = format or format_by_name(path)
-            if form == "parquet":
-                yield from _parquet_rows(path, url_column, caption_column)
-            else:
-                records = (csv_records if form == "csv" else tsv_records)(path)
-                yield from _text_rows(path, records, header, (url_column, caption_column), first_rows)
+            yield from rows_of_table(path, (url_column, caption_column), format, header, first_rows)
 
     def explain_failure(counts: Counter[str]) -> str:
         names = ", ".join(str(path) for path in paths)
@@ -53,102 +41,3 @@ def read(
         )
 
     return collect_urls(rows(), urls, outcomes, explain_failure)
-
-
-def _text_rows(
-    path: Path,
-    records: Iterator[Fields | None],
-    header: bool,
-    columns: tuple[str | int, str | int],
-    first_rows: dict[Path, str],
-) -> Iterator[Row]:
-    """The rows of a TSV or CSV file; None for a malformed one."""
-    names: list[str] | None = None
-    if header:
-        first = next(records, None)
-        if first is None:
-            raise InputError(f"{path}: the first row is not a header; set --header=false")
-        names = [field.decode("utf-8", errors="replace").strip() for field in first]
-    width = len(names) if names is not None else 0
-    indices = _column_indices(path, columns, names) if names is not None else None
-    for fields in records:
-        if fields is not None and path not in first_rows:
-            first_rows[path] = b"\t".join(fields)[:80].decode("utf-8", errors="replace")
-        # Without a header, the first well-formed row determines the number of columns.
-        if indices is None and fields is not None:
-            width = len(fields)
-            indices = _column_indices(path, columns, None, width)
-        if fields is None or indices is None or len(fields) != width:
-            yield None
-        else:
-            yield fields[indices[0]], fields[indices[1]]
-
-
-def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) -> Iterator[Row]:
-    """The rows of a Parquet file; null is an empty URL or caption."""
-    try:
-        with open_parquet(path) as file:
-            schema = file.schema_arrow
-            names = [
-                schema.names[index]
-                for index in _column_indices(path, (url_column, caption_column), schema.names)
-            ]
-            for name in names:
-                if schema.names.count(name) > 1:
-                    raise _ambiguous_column(path, name)
-                if not _is_text(schema.field(name).type):
-                    raise InputError(f"{path}: column {name} holds {schema.field(name).type}, not text")
-            with tqdm(total=file.metadata.num_rows, unit=" rows", desc=path.name, mininterval=1) as progress:
-                for batch in file.iter_batches(_PARQUET_BATCH, columns=names, use_threads=False):
-                    # As bytes: text that is not UTF-8 must be counted, not raise an error.
-                    url_values, captions = (_as_bytes(batch[name]) for name in names)
-                    for url, caption in zip(url_values, captions, strict=True):
-                        yield url or b"", caption or b""
-                    progress.update(len(batch))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; copy it there, or give another path") from None
-    except (OSError, pa.ArrowException) as error:
-        raise_if_io_error(error, path)
-        raise InputError(f"{path}: not a readable Parquet file ({error}); download it again") from None
-
-
-def _ambiguous_column(path: Path, name: str) -> InputError:
-    return InputError(f"{path}: several columns are named {name!r}; rename all but one")
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return any(
-        check(kind)
-        for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
-    )
-
-
-def _as_bytes(values: pa.Array) -> Sequence[bytes | None]:
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    return values.cast(pa.large_string()).view(pa.large_binary()).to_pylist()
-
-
-def _column_indices(
-    path: Path, columns: tuple[str | int, str | int], names: Sequence[str] | None, width: int = 0
-) -> tuple[int, int]:
-    """Positions of the URL and the caption column. Raises `InputError` if the file has no such column."""
-    width = len(names) if names is not None else width
-    indices = []
-    for column in columns:
-        if names is not None and str(column) in names:
-            if [*names].count(str(column)) > 1:
-                raise _ambiguous_column(path, str(column))
-            indices.append([*names].index(str(column)))
-        elif isinstance(column, int) and column < width:
-            indices.append(column)
-        elif names is None and not isinstance(column, int):
-            raise InputError(
-                f"{path}: without a header the column {column!r} must be given by its number, from 0"
-            )
-        else:
-            present = f"its columns are {', '.join(names)}"[:200] if names is not None else f"it has {width}"
-            raise InputError(f"{path}: no column {column!r}; {present}")
-    return indices[0], indices[1]

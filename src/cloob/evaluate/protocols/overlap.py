@@ -11,16 +11,14 @@ import PIL
 import torch
 from tqdm import tqdm
 
+from cloob.common.bit_strings import pack_bits
 from cloob.evaluate.features.cache import cached
-from cloob.evaluate.protocols.overlap_search import Matches, search_shards
+from cloob.evaluate.protocols.overlap_search import search_shards
 from cloob.evaluate.protocols.result import is_up_to_date, write_result
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import TestSetSpec
-from cloob.images.near_duplicates import HASH_BYTES, hashes_to_array, perceptual_hash
+from cloob.images.near_duplicates import HASH_BYTES, HASH_VERSION, hashes_to_array, perceptual_hash
 from cloob.shards.manifest import read_manifest
-
-# Part of the cache key: change it when the definition of the hash changes.
-_HASH = "pHash of 256 bits, 1"
 
 
 def evaluate_overlap(
@@ -35,7 +33,8 @@ def evaluate_overlap(
     """Compare every test image with every image of the packed shards; write `out_dir`/<dataset>.json.
 
     A test image overlaps if its perceptual hash and that of a training image differ in at most `distance`
-    bits. Result files that are up to date are not recomputed. Raises `InputError`.
+    bits. `overlapping_images` is a bit per image in the order of the sorted paths, by `pack_bits`. Result
+    files that are up to date are not recomputed. Raises `InputError`.
     """
     shards = read_manifest(manifest)
     pending: dict[Path, tuple[LabeledFolder, dict[str, Any]]] = {}
@@ -43,7 +42,7 @@ def evaluate_overlap(
     for folder in [LabeledFolder(spec, folder) for spec, folder in testsets]:
         metadata = _metadata(corpus, shards, folder, distance, cache)
         path = out_dir / f"{folder.spec.name}.json"
-        if not is_up_to_date(path, metadata):
+        if not is_up_to_date(path, metadata, ["overlapping_images"]):
             pending[path] = (folder, metadata)
             hashes[path] = _hashes(folder, metadata["dataset_sha256"], cache, processes)
     if not pending:
@@ -51,17 +50,29 @@ def evaluate_overlap(
     words = np.concatenate(
         [hashes_to_array([value for value in values if value]) for values in hashes.values()]
     )
-    near, compared = search_shards(manifest, shards, words, distance, processes)
+    found = search_shards(manifest, shards, words, distance, processes)
     offset = 0  # of the test set's first hash in `words`
     for path, (folder, metadata) in pending.items():
-        names = [name for name, value in zip(folder.names, hashes[path], strict=True) if value]
-        matches = [_match(name, near[row]) for row, name in enumerate(names, offset) if row in near]
-        offset += len(names)
+        names = folder.names
+        with_hash = [index for index, value in enumerate(hashes[path]) if value]
+        counts = np.zeros(len(folder), np.int64)
+        counts[with_hash] = found.counts[offset : offset + len(with_hash)]
+        matches = [
+            {
+                "image": names[index],
+                "training_images": int(counts[index]),
+                "nearest": [{"key": key, "distance": bits} for bits, key in found.nearest[row]],
+            }
+            for row, index in enumerate(with_hash, offset)
+            if row in found.nearest
+        ]
+        offset += len(with_hash)
         measured = {
-            "compared": len(names),
-            "training_compared": compared,
+            "compared": len(with_hash),
+            "training_compared": found.compared,
             "overlapping": len(matches),
             "share": len(matches) / len(folder),
+            "overlapping_images": pack_bits(counts > 0),
             "matches": matches,
         }
         write_result(path, metadata, measured)
@@ -78,7 +89,7 @@ def _metadata(
         "images": len(folder),
         "training_images": shards["samples"],
         "distance": distance,
-        "hash": _HASH,
+        "hash": HASH_VERSION,
         "dataset_sha256": folder.content_sha256(cache),
         "shards_sha256": shards["sha256"],
         "versions": {"python": python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
@@ -99,18 +110,9 @@ def _hashes(folder: LabeledFolder, dataset_sha256: str, cache: Path, threads: in
             "has_hash": torch.tensor([value is not None for value in values]),
         }
 
-    key = {"hash": _HASH, "dataset_sha256": dataset_sha256}
+    key = {"hash": HASH_VERSION, "dataset_sha256": dataset_sha256}
     tensors = cached(cache, f"perceptual_hash_{name}", key, compute)
     return [
         row.tobytes() if has_hash else None
         for row, has_hash in zip(tensors["hash"].numpy(), tensors["has_hash"].tolist(), strict=True)
     ]
-
-
-def _match(name: str, matches: Matches) -> dict[str, Any]:
-    count, nearest = matches
-    return {
-        "image": name,
-        "training_images": count,
-        "nearest": [{"key": key, "distance": bits} for bits, key in nearest],
-    }

@@ -1,5 +1,6 @@
 """The common fields of the evaluate stage's result files, and the check whether a file is up to date."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -44,13 +45,18 @@ def dataset_metadata(extractor: FeatureExtractor, folder: LabeledFolder) -> Resu
     }
 
 
-def is_up_to_date(path: Path, metadata: Result) -> bool:
-    """Whether a result file has this metadata, so that computing it again would change nothing."""
+def is_up_to_date(path: Path, metadata: Result, measured: Sequence[str] = ()) -> bool:
+    """Whether a result file has this metadata, so that computing it again would change nothing.
+
+    It must also have the keys `measured`, which files of older versions lack.
+    """
     try:
         existing = read_json(path)
     except InputError:  # absent or damaged
         return False
-    return isinstance(existing, dict) and all(existing.get(key) == value for key, value in metadata.items())
+    if not isinstance(existing, dict) or not existing.keys() >= set(measured):
+        return False
+    return all(existing.get(key) == value for key, value in metadata.items())
 
 
 def write_result(path: Path, metadata: Result, measured: Result) -> None:

@@ -10,6 +10,7 @@ import open_clip
 import torch
 from torch import Tensor
 
+from cloob.common.bit_strings import pack_bits
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.result import (
     dataset_metadata,
@@ -20,7 +21,7 @@ from cloob.evaluate.protocols.result import (
 from cloob.evaluate.protocols.sample_predictions import sample_predictions
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import TestSetSpec
-from cloob.metrics.accuracy import accuracies
+from cloob.metrics.accuracy import accuracies, label_ranks
 
 # 1024 texts × 77 tokens × width 512 in float32 are 160 MB of activations per layer.
 TEXTS_PER_BATCH = 1024
@@ -63,6 +64,7 @@ def evaluate_zeroshot(
 ) -> None:
     """Evaluate test sets, each given as (spec, folder), and write `out_dir`/<dataset>.json.
 
+    `correct_images` is a bit per image in the order of the sorted paths, by `pack_bits`.
     If `predictions_dir` is given, also write `predictions_dir`/<dataset>.json (`sample_predictions`). All
     test sets are validated before the first is evaluated. Result files that are up to date are not
     recomputed. Raises `InputError`.
@@ -74,7 +76,8 @@ def evaluate_zeroshot(
         outputs = {out_dir / f"{folder.spec.name}.json": metadata}
         if predictions_dir:
             outputs[predictions_dir / f"{folder.spec.name}.json"] = metadata | {"protocol": "predictions"}
-        if all(is_up_to_date(path, expected) for path, expected in outputs.items()):
+        keys = (["correct_images"], ["samples"])
+        if all(is_up_to_date(*output, key) for output, key in zip(outputs.items(), keys, strict=False)):
             continue
         features = extractor.image_features(folder)
         logits = features.normalized @ _cached_class_weights(extractor, folder)  # (N, classes), cosines
@@ -83,6 +86,7 @@ def evaluate_zeroshot(
         measured["per_class"] = [
             {"class": name, "images": images, "right": right} for name, images, right in by_class
         ]
+        measured["correct_images"] = pack_bits(label_ranks(logits, features.labels) == 0)
         contents = [measured]
         if predictions_dir:
             contents.append(sample_predictions(folder, logits, extractor.inv_temperature))

@@ -37,12 +37,12 @@ class Source:
 
 
 _URL_LIST = Source("URL list", "rows of the URL list")
-_EXISTING_SHARDS = Source("existing shards", "samples of the existing shards")
+_ON_DISK = Source("samples on disk", "samples on disk")
 
 
 def source_of(stages: Sequence[StageOutcomes]) -> Source:
-    """A URL list, unless packing is the first stage: existing webdataset shards are not downloaded."""
-    return _EXISTING_SHARDS if stages[0].stage == "shards" else _URL_LIST
+    """A URL list, unless packing is the first stage: files on disk are not downloaded."""
+    return _ON_DISK if stages[0].stage == "shards" else _URL_LIST
 
 
 def read_splits(outcomes: Sequence[tuple[str, Path]]) -> dict[tuple[str, str], list[StageOutcomes]]:

@@ -16,6 +16,8 @@ _SCHEMA = {
     "dataset": (str,),
     "?protocol": (str,),
     "?images": (int,),
+    "?dataset_sha256": (str,),
+    "?correct_images": (str,),
     "?chance": OPTIONAL_NUMBER,
     "?metrics": _METRICS,
     "?intervals": {"*": [NUMBER]},
@@ -71,7 +73,9 @@ def read_result(
     return result
 
 
-def distinct_results(paths: Sequence[Path], protocol: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def distinct_results(
+    paths: Sequence[Path], protocol: str, keys: Sequence[str] = ("metrics",)
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """(identity, content) of each file: the values of `RUN_KEYS` and the epoch; the result with its `path`.
 
     Raises `InputError`, also if two files have the same run, epoch and dataset.
@@ -80,7 +84,7 @@ def distinct_results(paths: Sequence[Path], protocol: str) -> Iterator[tuple[dic
         raise InputError("--results: no result files given; evaluate a run first")
     seen: dict[tuple[Any, ...], Path] = {}
     for path in paths:
-        content = read_result(path, protocol) | {"path": path}
+        content = read_result(path, protocol, keys=keys) | {"path": path}
         identity = {key: content["run"][key] for key in RUN_KEYS} | {"epoch": content["epoch"]}
         first = seen.setdefault((*identity.values(), content["dataset"]), path)
         if first is not path:

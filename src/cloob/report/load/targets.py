@@ -43,6 +43,11 @@ def read_targets(paths: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def is_run_file(path: Path) -> bool:
+    """Whether a path has the form of a result file or log of a run."""
+    return bool(_RESULT.search(path.as_posix()) or _LOG.search(path.as_posix()))
+
+
 def existing_logs(paths: Sequence[Path]) -> list[Path]:
     """The paths, with the log of each run whose compact log has not been made yet instead of that."""
     logs = {path: path.with_suffix(".jsonl") for path in paths if path.name == LOG and not path.exists()}
