@@ -22,6 +22,7 @@ ALLOWED = {
     "metrics": {"common", "objectives"},
     **{stage: {*LIBRARIES, *STAGES[:position]} for position, stage in enumerate(STAGES)},
     "report": {"common", "objectives", "images"},
+    "inference": {"common", "images", "models", "objectives", "evaluate", "report"},
     "slurm": {"common"},
     "toy_data": {"common"},
     "workflow": {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloob.cli import STAGES, main
+from cloob.cli import MODEL_COMMANDS, STAGES, main
 
 COMMANDS = [
     "download urls --reader yfcc100m --metadata {folder} --subset {file} --caption title"
@@ -36,8 +36,8 @@ def test_help_lists_all_stages_without_importing_one() -> None:
     program = "import sys; from cloob.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     help_text, _, modules = done.stdout.rstrip().rpartition("\n")
-    assert all(f"    {stage} " in help_text for stage in STAGES)
-    stages = tuple(f"cloob.{name.replace('-', '_')}" for name in STAGES)
+    assert all(f"    {name} " in help_text for name in STAGES | MODEL_COMMANDS)
+    stages = tuple(f"cloob.{name.replace('-', '_')}" for name in [*STAGES, "inference"])
     assert [name for name in modules.split() if name.startswith(stages) or name in ("torch", "pandas")] == []
 
 
@@ -61,8 +61,8 @@ def test_a_missing_file_of_arguments_is_named(capsys: pytest.CaptureFixture[str]
     assert "cloob: error: missing: No such file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_has_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stage", STAGES | MODEL_COMMANDS)
+def test_every_stage_and_command_has_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([stage, "--help"])
     assert exit_.value.code == 0

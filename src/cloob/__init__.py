@@ -9,19 +9,18 @@ if TYPE_CHECKING:
 
     import torch
 
-    from cloob.models.clip import CLIPModel
-    from cloob.models.load import OpenCLIPModel
+    from cloob.models.interface import ImageTextModel
 
 __all__ = ["load_model"]
 
 
-def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPModel | OpenCLIPModel:
+def load_model(source: str | Path, device: str | torch.device = "cpu") -> ImageTextModel:
     """Load a trained CLOOB or CLIP model for inference.
 
-    `source` is a checkpoint of this pipeline (`results/train/<run>/final.pt`), a checkpoint released by the
-    paper's authors, the `open_clip` folder of a run, or a pretrained model of open_clip
-    (`RN50-quickgelu:yfcc15m`). The model has `encode_image`, `encode_text`, `preprocess`, `tokenizer` and
-    `metadata`; see `cloob.models.load.load_model`. Raises `cloob.common.errors.InputError`.
+    `source` is a checkpoint of this pipeline (`results/train/<run>/final.pt`) or the folder of a run, a
+    checkpoint released by the paper's authors, or a pretrained model of open_clip (`RN50:yfcc15m`). The model
+    has `encode_image`, `encode_text`, `preprocess`, `tokenizer`, `classify` and `metadata`; see
+    `cloob.models.load.load_model`. Raises `cloob.common.errors.InputError`.
     """
     from cloob.models.load import load_model as load  # torch, which takes seconds to import
 

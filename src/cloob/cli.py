@@ -1,4 +1,4 @@
-"""The command line `cloob STAGE VERB`, which every rule of the workflow calls."""
+"""The command line: `cloob STAGE VERB`, which the rules of the workflow call, and commands to use a model."""
 
 import argparse
 import importlib
@@ -20,6 +20,12 @@ STAGES = {
     "report": "make tables and figures from result files",
     "slurm": "check that the Slurm profile fits the cluster",
     "toy-data": "generate and serve the synthetic toy dataset of the demo and the tests",
+}
+# Commands that use a trained model: modules of `cloob.inference`.
+MODEL_COMMANDS = {
+    "classify": "classify pictures with your own labels",
+    "search": "rank the pictures of a folder by their similarity to a text",
+    "export": "write a model as a folder for open_clip and the Hugging Face hub",
 }
 
 
@@ -50,19 +56,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     parser = _Parser(
         prog="cloob",
-        description="Reproduce the CLOOB paper, stage by stage. An argument @FILE stands for the arguments "
-        "in FILE, each ended by a NUL byte: more of them fit into a file than on a command line.",
+        description="Reproduce the CLOOB paper, stage by stage, and use its models. An argument @FILE stands "
+        "for the arguments in FILE, each ended by a NUL byte: more of them fit into a file than on a command "
+        "line.",
     )
     try:
         arguments = with_argument_files(arguments)
     except OSError as error:
         parser.error(str(user_message(error)))
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", parser_class=_Parser)
-    for name, summary in STAGES.items():
+    for name, summary in (STAGES | MODEL_COMMANDS).items():
         stage = stages.add_parser(name, help=summary, description=summary)
         # Only the requested stage is imported: every stage has its own conda environment.
         if name in arguments[:1]:
-            module = importlib.import_module(f"cloob.{name.replace('-', '_')}.cli")
+            module = importlib.import_module(module_of(name))
             if hasattr(module, "add_verbs"):
                 verbs = stage.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
                 module.add_verbs(verbs)
@@ -88,6 +95,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     print(f"{command}: error: {message}", file=sys.stderr)
     _discard_unwritten_output()
     sys.exit(2)
+
+
+def module_of(name: str) -> str:
+    """The module with the command line of a stage or command."""
+    return f"cloob.inference.{name}" if name in MODEL_COMMANDS else f"cloob.{name.replace('-', '_')}.cli"
 
 
 def _check_utf8(arguments: list[str]) -> None:

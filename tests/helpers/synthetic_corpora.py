@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cloob.common.json_files import write_json
 from cloob.images.near_duplicates import HASH_BYTES
-from cloob.shards.writer import INDEX_SCHEMA
+from cloob.shards.writer import INDEX_SCHEMA, write_index
 
 _BLOCK = 512  # of a tar
 _MEAN_IMAGE_BYTES, _RECORD_BYTES = 50_000, 400
@@ -32,7 +31,7 @@ def write_synthetic_shards(
         kind = (size, number % distinct)
         if kind not in prototypes:
             index = synthetic_index(generator, size)
-            pq.write_table(index, tar.with_suffix(".parquet"))
+            write_index(index, tar.with_suffix(".parquet"))
             with tar.open("wb") as file:
                 file.truncate(index["record_offset"][-1].as_py() + 2 * _BLOCK)
             digest = sha256(tar.with_suffix(".parquet").read_bytes()).hexdigest()

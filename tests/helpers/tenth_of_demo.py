@@ -1,6 +1,7 @@
 """The demo's config with a tenth of its toy dataset, for the tests that run the whole pipeline."""
 
 import copy
+import socket
 from typing import Any
 
 TITLE_SUFFIX = "a tenth of the toy dataset"
@@ -27,3 +28,27 @@ def tenth_of(demo: dict[str, Any], results: str, port: int) -> dict[str, Any]:
     cc3m, _, yfcc15m = demo["runs"]
     config["runs"] = [cc3m | {"seeds": [1]}, yfcc15m]
     return config | {"title_suffix": TITLE_SUFFIX}
+
+
+def free_port() -> int:
+    """A port for the server of the toy dataset."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def with_search(config: dict[str, Any]) -> dict[str, Any]:
+    """The recipes of the runs on cc3m are chosen among two settings per objective, one of which diverges."""
+    grid = {
+        "clip": {"learning_rate": [5e-4, 1e-3]},
+        "cloob": {"learning_rate": [5e-4, 1e30]},
+    }
+    search = {"corpus": "cc3m", "architecture": "RN_small", "recipe": "one_epoch", "seed": 0, "grid": grid}
+    one_epoch = config["recipes"]["cc3m_small"] | {
+        "epochs": 1,
+        "eval_epochs": [1],
+        "embedding_eval_epochs": [],
+    }
+    config["recipes"]["one_epoch"] = one_epoch
+    config["runs"][0]["search"] = "tiny"
+    return config | {"search": {"tiny": search}}

@@ -1,19 +1,22 @@
 """`load_model`: supported sources, rejected files, and that loading never executes code."""
 
+import json
 import os
 import pickle
 import warnings
 from pathlib import Path
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
+from open_clip import pretrained
 from PIL import Image
 from safetensors.torch import save_file
 
 from cloob.common.errors import InputError
 from cloob.models.clip import build_model
-from cloob.models.export import export_open_clip
+from cloob.models.export import export_model, export_open_clip
 from cloob.models.load import load_model
 
 CONFIG = {
@@ -112,13 +115,64 @@ def test_rejection_of_pickled_code_has_a_remedy(tmp_path: Path, form: str) -> No
 
 
 @pytest.mark.parametrize("form", ["{}", "ViT-S-32-alt:{}"])
-def test_torchscript_is_rejected_with_a_remedy(tmp_path: Path, form: str) -> None:
+def test_torchscript_is_rejected_with_the_advice_to_use_the_tag(tmp_path: Path, form: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # deprecated, but still distributed
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, but still distributed by OpenAI
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
-    source = form.format(tmp_path / "script.pt")
-    with pytest.raises(InputError, match=ADVICE.format(source)):
-        load_model(source)
+    with pytest.raises(InputError, match=r"script\.pt: a TorchScript .*use the tag .*\(RN50:openai\)"):
+        load_model(form.format(tmp_path / "script.pt"))
+
+
+@pytest.mark.parametrize("part", ["", "final.pt", "open_clip", "open_clip/open_clip_model.safetensors"])
+def test_a_run_its_export_and_its_safetensors_are_the_same_model(encoder, tmp_path: Path, part: str) -> None:
+    content = {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG}
+    torch.save(content | {"state_dict": encoder.state_dict()}, tmp_path / "final.pt")
+    export_open_clip(encoder, CONFIG, tmp_path / "open_clip")
+    model = load_model(tmp_path / part)
+    torch.testing.assert_close(embeddings(model)[1], embeddings(encoder)[1])
+    assert model.config["embed_dim"] == 16
+
+
+def test_released_name_is_looked_up_where_the_workflow_downloads_to(
+    encoder, trained_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    released = tmp_path / "results" / "download" / "released"
+    released.mkdir(parents=True)
+    trained_checkpoint.rename(released / "cloob_rn50_yfcc.pt")
+    assert load_model("cloob_rn50_yfcc").metadata["epoch"] == 3
+
+
+def test_tag_determines_the_activation_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`RN50:yfcc15m` has QuickGELU though its name lacks it; here with a small model in the hub's cache."""
+    (tmp_path / "tiny.json").write_text(json.dumps(CONFIG | {"quick_gelu": False}))
+    open_clip.add_model_config(tmp_path / "tiny.json")
+    reference = open_clip.create_model("tiny", force_quick_gelu=True).eval()
+    snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    save_file(reference.state_dict(), snapshot / "open_clip_model.safetensors")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    tags = {"web": pretrained._pcfg(hf_hub="someone/tiny/", quick_gelu=True)}
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", tags)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = load_model("tiny:web")
+    tokens = open_clip.get_tokenizer("tiny")(TEXTS)
+    with torch.inference_mode():
+        assert torch.equal(embeddings(model)[1], reference.encode_text(tokens, normalize=True))
+    assert model.metadata["run"] == {"name": "tiny:web", "architecture": "tiny"}
+    export_model(model, tmp_path / "exported")
+    assert torch.equal(embeddings(load_model(tmp_path / "exported"))[1], embeddings(model)[1])
+    with pytest.raises(InputError, match="NAME:FILE") as caught:
+        load_model("tiny:other")
+    assert "\n" not in str(caught.value)
+
+
+def test_safetensors_without_a_configuration_are_rejected(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"there is no open_clip_config\.json beside it; .*NAME:FILE"):
+        load_model(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +262,7 @@ def test_unknown_source_is_rejected_with_the_supported_forms(source: str) -> Non
         load_model(source or "''")
 
 
-@pytest.mark.parametrize("source", ["RN50-quickgelu:none.pt", "local-dir:/nowhere"])
+@pytest.mark.parametrize("source", ["RN50-quickgelu:none.pt", "local-dir:/nowhere", "RN50:yfcc16m"])
 def test_errors_of_open_clip_are_one_line(source: str) -> None:
     with pytest.raises(InputError, match="open_clip cannot load it") as caught:
         load_model(source)

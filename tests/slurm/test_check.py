@@ -26,7 +26,8 @@ PROFILE = ROOT / "slurm" / "config.yaml"
 
 def request(rule, **changes):
     """The request of a rule in the default profile, with some fields changed."""
-    requests = {request.rule: request for request in read_profile(PROFILE).requests}
+    profile = read_profile(PROFILE, {"train": 36, "trial": 36})  # four processes with eight workers each
+    requests = {request.rule: request for request in profile.requests}
     return replace(requests[rule], **changes)
 
 

@@ -27,7 +27,7 @@ def test_two_processes_train_on_one_node(pipeline):
 def test_jobs_request_the_resources_of_the_profile(pipeline):
     training = pipeline.jobs_of("train")
     keys = ("tres-per-node", "NumNodes", "NumCPUs")
-    assert [[job[key] for key in keys] for job in training] == [["gres:gpu:4", "1", "36"]]
+    assert [[job[key] for key in keys] for job in training] == [["gres:gpu:2", "1", "18"]]
     others = pipeline.jobs_of("fetch") + pipeline.jobs_of("pack")
     assert {job[key] for job in others for key in ("tres-per-node", "tres-per-job")} == {"N/A"}
 

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,12 +11,21 @@ from snakemake.cli import parse_set_resources, parse_set_threads
 from snakemake.exceptions import ResourceConversionError, WorkflowError
 from snakemake.profiles import ProfileConfigFileParser
 from snakemake.resources import Resources
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from cloob.common.errors import InputError
-from cloob.slurm.check import check_request, check_train_processes, unknown_rules
+from cloob.slurm.check import (
+    TrainingSize,
+    check_request,
+    check_train_processes,
+    largest_training,
+    unknown_rules,
+)
 from cloob.slurm.partitions import NodeGroup, parse_gpus, parse_time_limit, partitions, run_command
 from cloob.slurm.profile import Profile, read_profile
 from cloob.slurm.resources import DependsOnJobError, parse_resources, parse_rule_resources
+from cloob.workflow.runs import num_cpus
 from tests.helpers.on_slurm import ROOT
 
 CPUS = NodeGroup("cpus", True, 1440, 10, 32, 128_000, {})
@@ -308,33 +318,65 @@ def test_unknown_rules_are_reported_with_a_similar_name(profile) -> None:
     assert list(unknown_rules(names, ROOT / "nowhere")) == []
 
 
-def test_train_must_request_one_gpu_per_process_of_the_config(profile, tmp_path: Path) -> None:
-    default_profile = read_profile(ROOT / "slurm" / "config.yaml")
-    config = tmp_path / "runs.yaml"
-    config.write_text("train: {processes: 8}")
-    assert check_train_processes(default_profile, config) == (
-        f"train: tasks: 4, but the largest number of processes in {config} is 8; "
-        "set both to the number of GPUs per run"
-    )
+def test_train_must_request_one_gpu_per_process_of_the_largest_run(profile) -> None:
     two_gpus = profile("set-resources: {train: {gpu: 2}}")
-    assert "train: gres or gpu: 2, but the largest number" in check_train_processes(two_gpus, config)
-    config.write_text("train: {processes: 2}")
-    assert check_train_processes(two_gpus, config) is None
-    config.write_text("{train: {processes: 1}, runs: [{processes: 2}, {}], search: {old: null}}")
-    assert check_train_processes(two_gpus, config) is None
-    config.write_text("{train: {processes: 2}, runs: [{}], search: {lr: {processes: 4}}}")
-    assert "processes in " in check_train_processes(two_gpus, config)
-    assert check_train_processes(two_gpus, tmp_path / "none.yaml") is None
+    assert check_train_processes(two_gpus, TrainingSize(2, 18)) is None
+    assert check_train_processes(two_gpus, TrainingSize(4, 36)) == (
+        "train: gres or gpu: 2 for the largest run, which has 4 processes and 36 threads; "
+        "set one GPU per process (threads // 9)"
+    )
+    assert check_train_processes(profile("set-resources: {pack: {mem_mb: 1}}"), TrainingSize(4, 36)) is None
+    # Other loader workers than the profile expects: 13 threads per process.
+    default = read_profile(ROOT / "slurm" / "config.yaml", {"train": 52})
+    assert "tasks: 5 for the largest run" in check_train_processes(default, TrainingSize(4, 52))
+
+
+@pytest.mark.parametrize(
+    ("text", "processes"),
+    [
+        ("train: {processes: 8, workers: 8}", 8),
+        ("{train: {processes: 1, workers: 8}, runs: [{processes: 2}, {}], search: {old: null}}", 2),
+        ("{train: {processes: 2, workers: 8}, runs: [{}], search: {lr: {processes: 4}}}", 4),
+    ],
+)
+def test_largest_run_or_trial_of_a_config(tmp_path: Path, text: str, processes: int) -> None:
+    config = tmp_path / "runs.yaml"
+    assert largest_training(config) is None
+    config.write_text(text)
+    assert largest_training(config) == TrainingSize(processes, 9 * processes)
     config.write_text("train: 3")
     with pytest.raises(InputError, match=r"runs\.yaml: cannot read train\.processes"):
-        check_train_processes(two_gpus, config)
+        largest_training(config)
 
 
 def test_default_profile_and_default_config_agree() -> None:
-    assert (
-        check_train_processes(read_profile(ROOT / "slurm" / "config.yaml"), ROOT / "config" / "config.yaml")
-        is None
-    )
+    largest = largest_training(ROOT / "config" / "config.yaml")
+    assert largest is not None
+    profile = read_profile(ROOT / "slurm" / "config.yaml", {"train": largest.threads})
+    assert check_train_processes(profile, largest) is None
+
+
+@pytest.mark.parametrize(("processes", "requested"), [(1, 2), (2, 2), (4, 4), (8, 8)])
+def test_training_jobs_request_what_their_run_needs(processes: int, requested: int) -> None:
+    """As Snakemake evaluates the profile, and as its Slurm plugin submits the job."""
+    path = ROOT / "slurm" / "config.yaml"
+    content = ProfileConfigFileParser().parse(Stream(path.read_text(encoding="utf-8")))
+    threads = num_cpus({"train": {"workers": 8}}, processes)
+    job = SimpleNamespace(threads=threads, resources=JobResources())
+    arguments = {"wildcards": {}, "input": [], "attempt": 1, "threads": threads, "rulename": "train"}
+    for name, resource in parse_set_resources(content["set-resources"])["train"].items():
+        job.resources[name] = resource.evaluate(**arguments, async_run=None).value
+    names = ("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir")
+    command = get_submit_command(job, dict.fromkeys(names, "x")) + set_gres_string(job)
+    for option in (f"ntasks={requested}", f"gres=gpu:{requested}", "nodes=1", "cpus-per-task=9"):
+        assert f" --{option} " in f"{command} "
+    assert f" --mem {64_000 * requested} " in command
+
+
+class JobResources(dict[str, object]):
+    """Resources of a job by name and as attributes, as the plugin reads them."""
+
+    __getattr__ = dict.__getitem__
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 import sys
 
 import pandas as pd
@@ -14,7 +13,7 @@ from cloob.report.check.pages import check_results
 from cloob.report.registry import figures, tables
 from tests.helpers.fork_server import forking_python
 from tests.helpers.repository import ROOT
-from tests.helpers.tenth_of_demo import TITLE_SUFFIX, tenth_of
+from tests.helpers.tenth_of_demo import TITLE_SUFFIX, free_port, tenth_of, with_search
 
 TESTSETS = 8
 
@@ -24,29 +23,6 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("end_to_end")]
 def table_names():
     """The tables of the target `all`."""
     return {name for name, entry in tables().items() if entry.requires != "released"}
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def with_search(config):
-    """The recipes of the runs on cc3m are chosen among two settings per objective, one of which diverges."""
-    grid = {
-        "clip": {"learning_rate": [5e-4, 1e-3]},
-        "cloob": {"learning_rate": [5e-4, 1e30]},
-    }
-    search = {"corpus": "cc3m", "architecture": "RN_small", "recipe": "one_epoch", "seed": 0, "grid": grid}
-    one_epoch = config["recipes"]["cc3m_small"] | {
-        "epochs": 1,
-        "eval_epochs": [1],
-        "embedding_eval_epochs": [],
-    }
-    config["recipes"]["one_epoch"] = one_epoch
-    config["runs"][0]["search"] = "tiny"
-    return config | {"search": {"tiny": search}}
 
 
 @pytest.fixture(scope="module")

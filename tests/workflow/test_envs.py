@@ -6,12 +6,15 @@ import inspect
 import re
 import subprocess
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions, packages_distributions
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
+from cloob.cli import module_of
 from cloob.download.corpora.registry import READERS
 from tests.helpers.import_graph import external_imports, internal_imports, source_modules
 from tests.helpers.repository import ROOT
@@ -41,7 +44,7 @@ def rules_of(env):
 @cache
 def imported_modules(stage, verb):
     """The modules of the package that a command imports, directly and indirectly."""
-    name = f"cloob.{stage.replace('-', '_')}.cli"
+    name = module_of(stage)
     cli = importlib.import_module(name)
     parser = argparse.ArgumentParser()
     if verb:
@@ -115,6 +118,15 @@ def test_the_container_has_the_python_version_of_the_environments():
     }
     assert f"From: python:{version}-slim" in definition
     assert "untested" in definition
+
+
+def test_pip_accepts_every_locked_version_on_every_python_of_the_project():
+    """Unlike uv, pip respects upper limits of `Requires-Python`, and pip fills conda environments."""
+    locked = [found for found in distributions() if LOCK.get(canonicalize_name(found.name)) == found.version]
+    assert len(locked) > 0.9 * len(LOCK)
+    for found in locked:
+        accepted = SpecifierSet(found.metadata["Requires-Python"] or "")
+        assert {"3.11.0", "3.12.0"} <= set(accepted.filter(["3.11.0", "3.12.0"])), found.name
 
 
 def test_the_lock_contains_no_url():

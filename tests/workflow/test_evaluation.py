@@ -68,10 +68,30 @@ def test_test_sets_are_searched_in_every_training_corpus():
 def test_released_checkpoints_are_compared_with_a_column_of_the_paper():
     config = config_from()
     files = evaluation.released_files(config, "linear_probe")
-    assert len(files) == 2 * len(evaluation.probed_testsets(config))
+    assert len(files) == len(config["released_checkpoints"]) * len(evaluation.probed_testsets(config))
     path = "results/evaluate/released/cloob_rn50x4_yfcc/linear_probe/gtsrb.json"
     assert files[path] == "YFCC15M/RN50x4/CLOOB/28"
+    assert evaluation.released_model(config, "cloob_rn50_yfcc").endswith("/released/cloob_rn50_yfcc.pt")
     assert evaluation.released_checkpoint_flags(config, "cloob_rn50_yfcc") == [
         f"--url={config['released_checkpoints']['cloob_rn50_yfcc']['url']}",
         "--max-bytes=2000000000",
     ]
+
+
+@pytest.mark.parametrize(
+    ("block", "source", "inputs"),
+    [
+        ({"open_clip": "RN50", "pretrained": "yfcc15m"}, "RN50:yfcc15m", []),
+        ({"open_clip": "RN50", "pretrained": "data/rn50.pt"}, "RN50:data/rn50.pt", ["data/rn50.pt"]),
+        ({"open_clip": "local-dir:data/m"}, "local-dir:data/m", ["data/m/open_clip_config.json"]),
+        ({"open_clip": "hf-hub:someone/model"}, "hf-hub:someone/model", []),
+    ],
+)
+def test_models_of_open_clip_become_folders_that_are_evaluated_offline(block, source, inputs):
+    block |= {"pretraining": "YFCC15M", "architecture": "RN50", "method": "CLIP (open_clip)"}
+    config = config_from(released_checkpoints={"other": block})
+    assert evaluation.open_clip_source(config, "other") == source
+    assert evaluation.open_clip_inputs(config, "other") == inputs
+    model = "results/download/released/other/open_clip_model.safetensors"
+    assert evaluation.released_model(config, "other") == model
+    assert "YFCC15M/RN50/CLIP (open_clip)/final" in evaluation.released_files(config, "zeroshot").values()

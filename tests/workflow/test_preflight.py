@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import conda_front_end
+
 no_conda = pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is on the PATH here")
 
 
@@ -45,6 +47,24 @@ def test_if_conda_does_not_work_the_plan_quotes_its_output(snakemake, tmp_path, 
     assert plan.returncode == 0, plan.stdout + plan.stderr
     message = f"conda does not work: `conda info --json` printed {expected}"
     assert message in plan.stdout + plan.stderr and "--sdm env-modules" in plan.stdout + plan.stderr
+
+
+@no_conda
+def test_a_checkout_at_a_path_in_which_conda_environments_cannot_be_created_is_an_error(
+    snakemake, tmp_path, awkward_checkout
+):
+    """Snakemake writes paths in single and double quotes."""
+    conda_front_end.install(tmp_path)
+    programs = [tmp_path / "bin"]
+    arguments = ("--sdm", "conda", "-n", "results/figures/pipeline.png")
+    plan = snakemake(*arguments, root=awkward_checkout, programs=programs)
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    message = (
+        f"cannot create conda environments in {awkward_checkout}/.snakemake/conda: append `--conda-prefix"
+    )
+    assert message in plan.stdout + plan.stderr
+    plan = snakemake(*arguments, "--conda-prefix", tmp_path, root=awkward_checkout, programs=programs)
+    assert plan.returncode == 0 and "cannot create conda" not in plan.stdout + plan.stderr
 
 
 @pytest.mark.parametrize("name", ["a{b}", "a\nb", "a:b"])

@@ -1,5 +1,6 @@
 """Check the config, print missing inputs and training costs with the plan, stop before jobs that must fail."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ WORKFLOW = Path(workflow.basedir)
 SOURCE = WORKFLOW.parent / "src"
 sys.path.insert(0, str(SOURCE))
 shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
+# Packages in ~/.local would hide those of a conda environment from its rules, and pip, which fills it, would
+# not install them. Not part of the prefix: Snakemake creates environments without it.
+os.environ["PYTHONNOUSERSITE"] = "1"
 
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.registry import figures, tables
@@ -79,7 +83,7 @@ def stop_if_user_inputs_are_missing(dag):
 def stop_if_jobs_cannot_start():
     """Stop before the first job if conda does not work, or Snakemake cannot submit jobs with these paths."""
     if CONDA_PROBLEM:
-        raise WorkflowError(CONDA_PROBLEM + environment.CONDA_REMEDY)
+        raise WorkflowError(CONDA_PROBLEM)
     paths = [workflow.main_snakefile, *workflow.overwrite_configfiles]
     path = environment.unsubmittable_path(paths) if workflow.non_local_exec else None
     if path:
@@ -94,9 +98,10 @@ def check_conda():
     methods = workflow.deployment_settings.deployment_method
     if not IS_MAIN_PROCESS or DeploymentMethod.CONDA not in methods:
         return None
-    problem = environment.conda_problem(shell.get_executable() or "sh")
+    folder = Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda").absolute()
+    problem = environment.conda_problem(shell.get_executable() or "sh", folder)
     if problem:
-        logger.warning(problem + environment.CONDA_REMEDY)
+        logger.warning(problem)
         workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
     return problem
 

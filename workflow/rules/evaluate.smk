@@ -52,10 +52,27 @@ rule zeroshot:
         " --out-dir={params.folder:q} --predictions-dir={params.predictions:q} 2>&1 | tee {log:q}"
 
 
+# The only job for which open_clip may download weights: later ones read the folder.
+rule open_clip_model:
+    input:
+        lambda wildcards: evaluation.open_clip_inputs(config, wildcards.released),
+    output:
+        multiext("<results>/download/released/{released}/open_clip_", "config.json", "model.safetensors"),
+    log:
+        "<results>/logs/evaluate/open_clip_{released}.log",
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        source=lambda wildcards: evaluation.open_clip_source(config, wildcards.released),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "cloob export {params.source:q} --out={params.folder:q} 2>&1 | tee {log:q}"
+
+
 use rule zeroshot as released_zeroshot with:
     input:
         **evaluation.testset_inputs(config, config["testsets"]),
-        checkpoint="<results>/download/released/{released}.pt",
+        checkpoint=lambda wildcards: evaluation.released_model(config, wildcards.released),
     output:
         results=expand(
             "<results>/evaluate/released/{{released}}/zeroshot/{testset}.json",
@@ -104,7 +121,7 @@ rule linear_probe:
 use rule linear_probe as released_linear_probe with:
     input:
         **evaluation.testset_inputs(config, evaluation.probed_testsets(config)),
-        checkpoint="<results>/download/released/{released}.pt",
+        checkpoint=lambda wildcards: evaluation.released_model(config, wildcards.released),
     output:
         expand(
             "<results>/evaluate/released/{{released}}/linear_probe/{testset}.json",

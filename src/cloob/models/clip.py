@@ -5,7 +5,7 @@ Nothing here depends on training: a model is built from an open_clip model confi
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import open_clip
@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from cloob.models.config import ModelConfig
+from cloob.models.interface import ImageTextModel
 from cloob.models.preprocessing import evaluation_transform, tokenizer_for
 
 
-class CLIPModel(open_clip.CLIP):
+class CLIPModel(open_clip.CLIP, ImageTextModel):
     """open_clip's CLIP, but the text encoder computes only as many positions as the longest text has.
 
     Attention is causal and a text's embedding is read at its end-of-text token, so positions after the
@@ -30,25 +31,37 @@ class CLIPModel(open_clip.CLIP):
     `config` is the open_clip model configuration; `metadata` is filled in by `cloob.models.load.load_model`.
     """
 
+    # Members of open_clip's class, which has no types, and `to`, whose types lack `memory_format`.
+    to: Any
+    named_parameters: Any
+    logit_scale: Any
+    set_grad_checkpointing: Any
+    transformer: Any
+    token_embedding: Any
+    positional_embedding: Any
+    attn_mask: Any
+    ln_final: Any
+    text_projection: Any
+
     def __init__(self, **config: Any) -> None:
         """Initialize the weights at random, from an open_clip model configuration."""
         super().__init__(**config)
         self.config = config
         self.metadata: dict[str, Any] = {}
 
-    @property
-    def preprocess(self) -> Callable[[Image | Tensor], Tensor]:
+    @cached_property
+    def preprocess(self) -> Callable[[Image | Tensor], Tensor]:  # type: ignore[override]
         """Image transform to apply before `encode_image`; see `evaluation_transform`."""
         return evaluation_transform(self.config)
 
-    @property
-    def tokenizer(self) -> Callable[[list[str]], Tensor]:
+    @cached_property  # compiling its 48,000 merges takes a moment
+    def tokenizer(self) -> Callable[[list[str]], Tensor]:  # type: ignore[override]
         """Tokenizer to apply before `encode_text`; see `tokenizer_for`."""
         return tokenizer_for(self.config)
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """Standardized pixels (N, 3, S, S) -> embeddings (N, d), L2-normalized if `normalize`."""
-        return super().encode_image(image.to(self.logit_scale.dtype), normalize=normalize)
+        return open_clip.CLIP.encode_image(self, image.to(self.logit_scale.dtype), normalize=normalize)
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Tokens (N, L), L at most the context length -> embeddings (N, d), L2-normalized if `normalize`."""

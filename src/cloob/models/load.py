@@ -1,90 +1,57 @@
 """Load trained models: checkpoints of this pipeline, the authors' released ones, and open_clip's."""
 
 import errno
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import open_clip
 import torch
-from PIL.Image import Image
-from torch import Tensor, nn
-from torchvision.transforms import Compose
 
 from cloob.common.errors import InputError, raise_if_io_error
 from cloob.models.clip import CLIPModel, build_model
-from cloob.models.preprocessing import to_rgb_image
+from cloob.models.interface import ImageTextModel
+from cloob.models.open_clip_models import CONFIG_FILE, load_open_clip
 from cloob.models.released import convert, is_released
-from cloob.models.safe_load import (
-    check_crc,
-    check_no_downloads,
-    checkpoint_metadata,
-    is_unsafe_pickle,
-    load_error,
-    read_weights,
-)
+from cloob.models.safe_load import check_no_downloads, checkpoint_metadata, read_weights
+
+# Where the workflow puts released models, by the names that the configuration gives them.
+RELEASED_FOLDER = Path("results/download/released")
+_LOCAL = "local-dir:"
 
 
-class OpenCLIPModel(nn.Module):
-    """Any pretrained model of open_clip, with the interface of `CLIPModel`."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        preprocess: Callable[[Image], Tensor],
-        tokenizer: Callable[[list[str]], Tensor],
-        metadata: dict[str, Any],
-    ) -> None:
-        """Wrap `model` with the `preprocess` and `tokenizer` that open_clip provides for it.
-
-        `self.preprocess` additionally accepts images of any Pillow mode (see `cloob.images.decoding`).
-        """
-        super().__init__()
-        self.model: Any = model  # open_clip's models have no common type
-        self.tokenizer, self.metadata = tokenizer, metadata
-        self.preprocess = Compose([to_rgb_image, preprocess])
-
-    @property
-    def visual(self) -> nn.Module:
-        """The image encoder."""
-        return self.model.visual
-
-    @property
-    def logit_scale(self) -> Tensor:
-        """The logarithm of the inverse temperature."""
-        return self.model.logit_scale
-
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Pixels from `preprocess` (N, 3, S, S) -> embeddings (N, d), L2-normalized if `normalize`."""
-        return self.model.encode_image(image, normalize=normalize)
-
-    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Tokens (N, context length) -> embeddings (N, d), L2-normalized if `normalize`."""
-        return self.model.encode_text(text, normalize=normalize)
-
-
-def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPModel | OpenCLIPModel:
+def load_model(source: str | Path, device: str | torch.device = "cpu") -> ImageTextModel:
     """Load a trained model in evaluation mode on `device`.
 
     `source` is one of
 
-    - a checkpoint of the train stage, or one of the authors' released checkpoints (recognized by content);
-    - a pretrained model of open_clip: `NAME:TAG` (`RN50-quickgelu:yfcc15m`), `NAME:FILE` with a file of
-      weights, `hf-hub:OWNER/REPOSITORY`, or a folder with an `open_clip_config.json`, such as
-      the `open_clip` folder of a run.
+    - the folder of a run, a checkpoint of the train stage, or one of the authors' released checkpoints
+      (recognized by content);
+    - the name of a released model of the configuration that the workflow has downloaded to
+      `results/download/released`, relative to the current folder;
+    - a pretrained model of open_clip: `NAME:TAG` (`RN50:yfcc15m`), `NAME:FILE` with a file of weights,
+      `hf-hub:OWNER/REPOSITORY`, or a folder with an `open_clip_config.json`, such as the `open_clip` folder
+      of a run, or the `.safetensors` in it.
 
-    The model has `encode_image`, `encode_text`, `preprocess`, `tokenizer` and `metadata`. `metadata` has at
-    least `run` (a dict with `name`) and `epoch` (None for open_clip's models). For checkpoints of this
-    pipeline it has everything except weights and optimizer state; for released ones also `model_config`,
-    `inv_temperature` and `hopfield_beta` as stored.
+    `metadata` of the model has at least `run` (a dict with `name`) and `epoch` (None for open_clip's models).
+    For checkpoints of this pipeline it has everything except weights and optimizer state; for released ones
+    also `model_config`, `inv_temperature` and `hopfield_beta` as stored.
 
     Loading never executes code: a pickle that contains anything but tensors and plain containers is rejected.
     Raises `InputError`.
     """
-    path = Path(source)
-    if not _exists(path, Path.is_file):
-        return _load_open_clip(str(source), device)
+    path = Path(str(source).removeprefix(_LOCAL))
+    if _exists(path, Path.is_dir):
+        return _load_folder(path, device)
+    if _exists(path, Path.is_file):
+        return _load_safetensors(path, device) if path.suffix == ".safetensors" else _load_file(path, device)
+    if len(path.parts) == 1:
+        for released in (RELEASED_FOLDER / f"{source}.pt", RELEASED_FOLDER / source):
+            if _exists(released, Path.exists):
+                return load_model(released, device)
+    return load_open_clip(str(source), device)
+
+
+def _load_file(path: Path, device: str | torch.device) -> CLIPModel:
+    """A checkpoint of this pipeline or of the authors."""
     checkpoint = read_weights(path)
     try:
         if is_released(checkpoint):
@@ -108,6 +75,30 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> CLIPMo
     return model.to(device).eval()
 
 
+def _load_folder(folder: Path, device: str | torch.device) -> ImageTextModel:
+    """A finished run, or a folder in open_clip's format."""
+    if (folder / "final.pt").is_file():
+        return _load_file(folder / "final.pt", device)
+    for candidate in (folder, folder / "open_clip"):
+        if (candidate / CONFIG_FILE).is_file():
+            return load_open_clip(f"{_LOCAL}{candidate}", device)
+    raise InputError(
+        f"{folder}: neither a finished run (final.pt) nor a model in open_clip's format ({CONFIG_FILE}); "
+        "give a checkpoint, or finish the run"
+    )
+
+
+def _load_safetensors(path: Path, device: str | torch.device) -> ImageTextModel:
+    """The weights in a folder in open_clip's format."""
+    if not (path.parent / CONFIG_FILE).is_file():
+        raise InputError(
+            f"{path}: there is no {CONFIG_FILE} beside it; give weights of an open_clip model as NAME:FILE"
+        )
+    if others := sorted(other.name for other in path.parent.glob("*.safetensors") if other != path):
+        raise InputError(f"{path}: {others[0]} is in the same folder; keep one model in a folder")
+    return load_open_clip(f"{_LOCAL}{path.parent}", device)
+
+
 def _exists(path: Path, is_kind: Callable[[Path], bool]) -> bool:
     try:
         return is_kind(path)
@@ -115,38 +106,3 @@ def _exists(path: Path, is_kind: Callable[[Path], bool]) -> bool:
         if error.errno == errno.ENAMETOOLONG:  # not a path but the name of a model on a hub
             return False
         raise
-
-
-def _load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
-    """Load a pretrained model of open_clip by its name or folder; raises `InputError`."""
-    name, _, weights = source.partition(":")
-    if _exists(Path(source), Path.is_dir):
-        name, weights = f"local-dir:{source}", ""
-    elif name in ("hf-hub", "local-dir"):
-        name, weights = source, ""
-    elif not weights or name not in open_clip.list_models():
-        raise InputError(
-            f"{source}: no such checkpoint, and not of the form NAME:TAG with a model of open_clip "
-            "(`RN50-quickgelu:yfcc15m`; open_clip.list_pretrained() lists them)"
-        )
-    if _exists(Path(weights), Path.is_file):
-        check_crc(Path(weights))
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="'torch.load' received a zip file"
-            )  # TorchScript, which is rejected
-            # Another activation function than in training would change the embeddings, so it is an error.
-            warnings.filterwarnings("error", message="QuickGELU mismatch")
-            model, preprocess = open_clip.create_model_from_pretrained(
-                name, weights or None, weights_only=True
-            )
-        tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:  # from the hub's client, the network, open_clip or torch: no common base class
-        if is_unsafe_pickle(error):
-            raise load_error(source, error) from None
-        raise_if_io_error(error, source)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{source}: open_clip cannot load it ({reason})") from error
-    metadata = checkpoint_metadata(source, {"run": {"name": source}, "epoch": None}, model.logit_scale)
-    return OpenCLIPModel(model, preprocess, tokenizer, metadata).to(device).eval()

@@ -2,7 +2,6 @@
 
 import math
 import struct
-import warnings
 import zlib
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,12 +17,9 @@ from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 def read_weights(path: Path) -> dict[str, Any]:
     """The dictionary in a torch.save file of tensors and plain containers only; raises `InputError`."""
     check_crc(path)
+    check_no_code(path)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="'torch.load' received a zip file"
-            )  # TorchScript, which is rejected
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise_if_io_error(error, path)
         raise load_error(path, error) from None
@@ -44,6 +40,19 @@ def check_crc(path: Path) -> None:
         raise InputError(f"{path}: damaged or not a checkpoint ({error}); recreate or download it") from None
     if damaged is not None:
         raise InputError(f"{path}: damaged, checksum mismatch in {damaged}; recreate or download it")
+
+
+def check_no_code(path: Path) -> None:
+    """Raise `InputError` for a TorchScript file, such as those that OpenAI distributes."""
+    if not _is_zip(path):
+        return
+    with io_errors_at(path), ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise InputError(
+            f"{path}: a TorchScript program, such as OpenAI's own files, which could execute arbitrary code, "
+            "so it is rejected; use the tag of open_clip instead (RN50:openai), or a bare state_dict"
+        )
 
 
 def _is_zip(path: Path) -> bool:

@@ -144,15 +144,15 @@ def _split_file(text: str) -> tuple[tuple[str, str], Path]:
     return (corpus, split), path
 
 
-def _column_file(text: str) -> tuple[tuple[str, str, str, int], Path]:
+def _column_file(text: str) -> tuple[tuple[str, str, str, int | str], Path]:
     # Only the architecture may contain a slash (ViT-B/32).
-    match = re.fullmatch(r"([^/=]+)/([^=]+)/([^/=]+)/(\d+)=(.+)", text)
+    match = re.fullmatch(r"([^/=]+)/([^=]+)/([^/=]+)/(\d+|final)=(.+)", text)
     if match is None:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not of the form PRETRAINING/ARCHITECTURE/METHOD/EPOCH=FILE"
         )
     pretraining, architecture, method, epoch, path = match.groups()
-    return (pretraining, architecture, method, int(epoch)), Path(path)
+    return (pretraining, architecture, method, int(epoch) if epoch.isdecimal() else epoch), Path(path)
 
 
 # Parsers of the flags whose values have the form KEY=FILE.

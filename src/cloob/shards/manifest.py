@@ -83,7 +83,7 @@ def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
     if sha256(content).hexdigest() != shard["index_sha256"]:
         raise InputError(f"{path}: changed after packing (SHA-256 differs from the manifest); {VERIFY_HINT}")
     try:
-        with pq.ParquetFile(pa.BufferReader(content)) as file:
+        with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
             if missing := set(schema.names) - set(file.schema_arrow.names):
                 raise InputError(
                     f"{path}: not an index of this version (missing: {', '.join(sorted(missing))}); "

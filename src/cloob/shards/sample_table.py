@@ -12,7 +12,7 @@ from cloob.common.errors import InputError
 from cloob.shards.digests import image_digests
 from cloob.shards.manifest import read_index
 
-_THREADS = 8  # shared file systems answer several requests at once
+_THREADS = 4  # shared file systems answer several requests at once; each takes 10 MB of memory
 _TAR_BLOCK = 512  # members of a tar begin at multiples of it, so that 32 bits address 2 TB
 _OFFSETS, _LENGTHS = ("image_offset", "caption_offset"), ("image_length", "caption_length")
 _COLUMNS = pa.schema(

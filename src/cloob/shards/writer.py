@@ -29,6 +29,11 @@ INDEX_SCHEMA = pa.schema(
         ("perceptual_hash", pa.binary(HASH_BYTES)),
     ]
 )
+# What every training process reads when it opens a corpus is not compressed: decompressing would take half
+# of the time.
+_READ_BY_TRAINING = ("image_offset", "image_length", "caption_offset", "caption_length", "sha256")
+_COMPRESSION = {name: "none" if name in _READ_BY_TRAINING else "zstd" for name in INDEX_SCHEMA.names}
+_REPEATED = ["record_length", "width", "height"]  # columns with few distinct values
 ShardEntry = dict[str, str | int]  # of the manifest: name, samples, bytes, sha256, index_sha256
 _COPY_BUFFER_BYTES = 1 << 20  # most images are written at once
 _PLAN, _TAR_BYTES, _TAR_SHA256 = b"plan", b"tar_bytes", b"tar_sha256"  # metadata of the index
@@ -72,8 +77,13 @@ def write_shard(tar: Path, samples: Iterable[Sample], plan: str = "") -> ShardEn
     with atomic_write(tar.with_suffix(".parquet")) as temporary:
         columns = zip(*rows, strict=True)
         table = pa.table(dict(zip(INDEX_SCHEMA.names, columns, strict=True)), schema=schema)
-        pq.write_table(table, temporary)
+        write_index(table, temporary)
     return _manifest_entry(tar, len(rows), size, digest)
+
+
+def write_index(table: pa.Table, path: Path) -> None:
+    """Write the index of a shard, a table with the columns of `INDEX_SCHEMA`."""
+    pq.write_table(table, path, compression=_COMPRESSION, use_dictionary=_REPEATED)
 
 
 def finished_shard(tar: Path, plan: str) -> ShardEntry | None:

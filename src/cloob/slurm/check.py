@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _PROBE_TIMEOUT = 120
 _MAX_STATUS_INTERVAL = 180
 _RULE = re.compile(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)\b", re.MULTILINE)
 # Rules whose jobs download from the internet.
-DOWNLOADING_RULES = ("fetch", "prepare_testset", "released_checkpoint")
+DOWNLOADING_RULES = ("fetch", "prepare_testset", "released_checkpoint", "open_clip_model")
 
 
 def check_request(request: Request, cluster: list[NodeGroup]) -> Iterator[str]:
@@ -102,29 +103,49 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
 
 
-def check_train_processes(profile: Profile, config: Path) -> str | None:
-    """Check that `train` requests one task and one GPU per training process of the config.
+@dataclass(frozen=True)
+class TrainingSize:
+    """The largest run or trial of a configuration."""
 
-    That is `train.processes`, or the largest `processes` of the rows of `runs` and the searches: a run with
-    fewer processes leaves GPUs idle.
+    processes: int
+    threads: int  # of all its processes
+
+
+def largest_training(config: Path) -> TrainingSize | None:
+    """The largest run or trial of a configuration; None if there is no such file. Raises `InputError`.
+
+    It has `train.processes` processes, or the largest `processes` of the rows of `runs` and the searches.
     """
-    requests = [request for request in profile.requests if request.rule == "train"]
-    if not requests or not config.is_file():
+    if not config.is_file():
         return None
     try:
         content = yaml.safe_load(_read_text(config))
         default = content["train"]["processes"]
         owners = [*(content.get("runs") or ()), *filter(None, (content.get("search") or {}).values())]
         processes = max([owner.get("processes") or default for owner in owners] or [default])
+        return TrainingSize(processes, processes * (1 + content["train"]["workers"]))
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{config}: cannot read train.processes; set --config to another file") from None
+        raise InputError(
+            f"{config}: cannot read train.processes and train.workers; set --config to another file"
+        ) from None
+
+
+def check_train_processes(profile: Profile, largest: TrainingSize) -> str | None:
+    """Check that `train` requests one task and one GPU per process for the largest run.
+
+    The profile has to be read with the threads of this run.
+    """
+    requests = [request for request in profile.requests if request.rule == "train"]
+    if not requests:
+        return None
     [train] = requests
     number, key = (train.tasks, "tasks") if train.tasks > 1 else (train.nodes * train.gpus, "gres or gpu")
-    if number == processes:
+    if number == largest.processes:
         return None
+    threads = largest.threads // largest.processes
     return (
-        f"train: {key}: {number}, but the largest number of processes in {config} is {processes}; "
-        "set both to the number of GPUs per run"
+        f"train: {key}: {number} for the largest run, which has {largest.processes} processes and "
+        f"{largest.threads} threads; set one GPU per process (threads // {threads})"
     )
 
 

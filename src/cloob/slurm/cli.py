@@ -23,7 +23,7 @@ def add_verbs(verbs: Any) -> None:
         "for rules that download, can connect to HOST",
     )
     check.add_argument(
-        "--config", type=Path, default=Path("config/config.yaml"), help="the config with train.processes"
+        "--config", type=Path, default=Path("config/config.yaml"), help="the config with the runs"
     )
     check.set_defaults(run=_check)
 
@@ -33,12 +33,14 @@ def _check(options: argparse.Namespace) -> None:
     from cloob.slurm.partitions import partitions, settings
     from cloob.slurm.profile import read_profile
 
-    profile, cluster = read_profile(options.profile), partitions()
+    largest = check.largest_training(options.config)
+    threads = dict.fromkeys(("train", "trial"), largest.threads) if largest else {}
+    profile, cluster = read_profile(options.profile, threads), partitions()
     changes = list(check.check_account_limits(profile, check.associations()))
     if (status := check.check_status_command(profile, settings())) is not None:
         changes.append(status)
     changes += check.unknown_rules(profile, Path("workflow"))
-    if (processes := check.check_train_processes(profile, options.config)) is not None:
+    if largest and (processes := check.check_train_processes(profile, largest)) is not None:
         changes.append(processes)
     for change in changes:
         print(f"change  {change}")

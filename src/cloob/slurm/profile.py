@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,11 @@ class Profile:
     rules: dict[str, str]  # every rule name in the profile -> the first key that contains it
 
 
-def read_profile(path: Path) -> Profile:
-    """Read the profile; raises `InputError` with rule and key if it is invalid."""
+def read_profile(path: Path, workflow_threads: Mapping[str, int] | None = None) -> Profile:
+    """Read the profile; raises `InputError` with rule and key if it is invalid.
+
+    `workflow_threads` are the threads in the workflow of rules that the profile does not set (default 1).
+    """
     profile = read_yaml(path, "profile; run this in the root of the repository")
     try:
         if not isinstance(profile, dict) or not profile.get("set-resources"):
@@ -69,7 +72,8 @@ def read_profile(path: Path) -> Profile:
             raise ValueError("__use_yte__: YTE templates are not supported by this check")
         defaults = parse_assignments(profile.get("default-resources"), "default-resources")
         by_rule = parse_rule_resources(profile["set-resources"])
-        threads = parse_assignments(profile.get("set-threads"), "set-threads")
+        threads = {rule: str(number) for rule, number in (workflow_threads or {}).items()}
+        threads |= parse_assignments(profile.get("set-threads"), "set-threads")
         groups = {
             rule: group.strip("'\"")
             for rule, group in parse_assignments(profile.get("groups"), "groups").items()
@@ -85,7 +89,7 @@ def read_profile(path: Path) -> Profile:
         ]
         rules_by_key: dict[str, Iterable[str]] = {
             "groups": groups,
-            "set-threads": threads,
+            "set-threads": parse_assignments(profile.get("set-threads"), "set-threads"),
             "set-resources": by_rule,
         }
         return Profile(

@@ -9,15 +9,33 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-CONDA_REMEDY = (
-    ", but the rules' environments (envs/) need conda: load it "
-    "(`module load conda`, or `. CONDA/etc/profile.d/conda.sh`) and activate .venv again, or run all rules "
-    "in .venv, which has the same versions (envs/lock.txt): append `--sdm env-modules` to the command"
+_WITHOUT_CONDA = (
+    "or run all rules in .venv, which has the same versions (envs/lock.txt): append `--sdm env-modules` to "
+    "the command"
+)
+_LOAD_CONDA = (
+    ", but the rules' environments (envs/) need conda: load it (`module load conda`, or "
+    f"`. CONDA/etc/profile.d/conda.sh`) and activate .venv again, {_WITHOUT_CONDA}"
 )
 
 
-def conda_problem(shell: str) -> str | None:
-    """Why jobs cannot use conda environments, or None; runs conda in the shell of the jobs."""
+def conda_problem(shell: str, folder: Path) -> str | None:
+    """Why jobs cannot use conda environments in `folder`, or None; runs conda in the shell of the jobs.
+
+    Snakemake writes the paths of the environments into commands in quotes that it does not escape.
+    """
+    problem = _problem_of_program(shell)
+    if problem:
+        return problem + _LOAD_CONDA
+    if set(str(folder)) & set("'\"\\$`\n"):
+        return (
+            f"Snakemake cannot create conda environments in {folder}: append `--conda-prefix DIR`, with a "
+            f"folder of letters, digits and - _ . /, {_WITHOUT_CONDA}"
+        )
+    return None
+
+
+def _problem_of_program(shell: str) -> str | None:
     locate, info = (
         subprocess.run([shell, "-c", command], capture_output=True, text=True, errors="replace", check=False)
         for command in ("type conda", "conda info --json")

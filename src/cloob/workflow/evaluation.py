@@ -109,15 +109,37 @@ def overlap_flags(config: Config) -> list[str]:
 
 
 def released_files(config: Config, protocol: str) -> dict[str, str]:
-    """The result file of every (released checkpoint, test set): {path: column of the paper's tables}."""
+    """The result file of every (released model, test set): {path: column of the published results}."""
     testsets = config["testsets"] if protocol == "zeroshot" else probed_testsets(config)
     return {
         f"{config['results']}/evaluate/released/{name}/{protocol}/{testset}.json": "/".join(
-            str(released[key]) for key in ("pretraining", "architecture", "method", "epoch")
+            str(released.get(key, "final")) for key in ("pretraining", "architecture", "method", "epoch")
         )
         for name, released in config["released_checkpoints"].items()
         for testset in testsets
     }
+
+
+def released_model(config: Config, name: str) -> str:
+    """The weights of a released model: a checkpoint of the authors, or a folder in open_clip's format."""
+    path = f"{config['results']}/download/released/{name}"
+    is_open_clip = "open_clip" in config["released_checkpoints"][name]
+    return f"{path}/open_clip_model.safetensors" if is_open_clip else f"{path}.pt"
+
+
+def open_clip_source(config: Config, name: str) -> str:
+    """A released model of open_clip, as `cloob.load_model` names it."""
+    released = config["released_checkpoints"][name]
+    return ":".join([released["open_clip"], *filter(None, [released.get("pretrained")])])
+
+
+def open_clip_inputs(config: Config, name: str) -> list[str]:
+    """The local file or folder of a released model of open_clip; without one it is downloaded."""
+    released = config["released_checkpoints"][name]
+    folder = released["open_clip"].removeprefix("local-dir:")
+    if folder != released["open_clip"]:
+        return [f"{folder}/open_clip_config.json"]
+    return [path for path in [released.get("pretrained") or ""] if "/" in path]
 
 
 def released_checkpoint_flags(config: Config, name: str) -> list[str]:

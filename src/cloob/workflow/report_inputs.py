@@ -42,7 +42,7 @@ def report_names(config: Config, kind: Kind) -> list[str]:
 def unmet_requirement(config: Config, entry: Entry) -> str | None:
     """Why a table or figure cannot be made with this config, with the key to change; or None."""
     if entry.requires == "released" and not config["released_checkpoints"]:
-        return "No released checkpoint is configured: give one its URL, released_checkpoints.NAME.url"
+        return "No released checkpoint is configured: give one, released_checkpoints.NAME.url or .open_clip"
     needs_probe = entry.requires == "probe" or "released_linear_probe" in entry.inputs
     if needs_probe and not probed_testsets(config):
         return "No test set has a linear probe: name training images, testsets.NAME.probe_train_set"

@@ -37,6 +37,25 @@ def test_damaged_file_is_reported_and_recomputed(tmp_path: Path, capsys, damage:
     assert capsys.readouterr().out == ""
 
 
+def test_tensors_are_mapped_from_the_file_and_released_pages_read_again(tmp_path: Path) -> None:
+    expected = {
+        "after": torch.randn(300_000, 16),
+        "before": torch.randn(3, 4).half(),
+        "none": torch.ones(0, 4),
+    }
+    for tensors in (cached(tmp_path, "set", {}, expected.copy), cached(tmp_path, "set", {}, dict)):
+        for _ in range(2):
+            assert tensors.keys() == expected.keys()
+            assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
+            size, resident = 4 * 16 * 300_000, resident_bytes()
+            tensors.release_pages()
+            assert resident - resident_bytes() > 0.8 * size
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
 def test_non_finite_features_are_rejected_and_not_cached(tmp_path: Path) -> None:
     rows = torch.ones(4, 3)
     rows[2, 1] = torch.inf

@@ -230,8 +230,14 @@ def test_missing_training_images_are_reported(
 def test_rows_of_several_tensors_are_gathered_in_order() -> None:
     first, second = torch.randn(9000, 3), torch.randn(50, 3)
     indices = torch.arange(8999, -1, -2)
-    rows = gather_rows([(first, indices), (second, torch.arange(50))], torch.device("cpu"))
+    released: list[int] = []
+    parts = [
+        (first, indices, lambda: released.append(1)),
+        (second, torch.arange(50), lambda: released.append(2)),
+    ]
+    rows = gather_rows(parts, torch.device("cpu"))
     assert torch.equal(rows, torch.cat([first[indices], second]))
+    assert released == [1] * 5 + [2]  # after every chunk
 
 
 def test_non_finite_features_are_rejected() -> None:

@@ -18,7 +18,7 @@ def write_result(
     dataset: str,
     accuracy: float,
     architecture: str = "RN50",
-    epoch: int = 28,
+    epoch: int | None = 28,
     protocol: str = "zeroshot",
 ) -> Path:
     result = {
@@ -89,6 +89,23 @@ def test_linear_probes_of_each_kind_of_features_are_compared_with_the_published_
     assert "## CLOOB, RN50, YFCC15M, epoch 28, features after the projection\n" in text
     assert "| GTSRB | 1000 | 40.00 | 78.9 | −38.90 | 20.00 |" in text
     assert "did not converge (see the warnings in the logs of these jobs): released, gtsrb." in text
+
+
+def test_models_of_open_clip_are_compared_with_the_numbers_of_their_makers(tmp_path: Path) -> None:
+    """Their results have neither an architecture nor an epoch, and no stored temperature."""
+    path = write_result(tmp_path / "a.json", "imagenet", 0.3280, epoch=None)
+    result = json.loads(path.read_text())
+    del result["run"]["architecture"], result["inv_temperature"], result["hopfield_beta"]
+    path.write_text(json.dumps(result))
+    of_authors = write_result(tmp_path / "b.json", "imagenet", 0.35)
+    column = "YFCC15M/RN50/CLIP (open_clip)/final"
+    assert make(tmp_path, f"{COLUMN}={of_authors}", f"{column}={path}") == 0
+    table = pd.read_csv(tmp_path / "released.csv").set_index("method")
+    assert table.published_accuracy_pct.to_dict() == {"CLIP (open_clip)": 32.75, "CLOOB": 35.7}
+    assert "mlfoundations/open_clip docs/openclip_results.csv" in table.source["CLIP (open_clip)"]
+    text = (tmp_path / "released.md").read_text()
+    assert "## CLIP (open_clip), RN50, YFCC15M\n" in text
+    assert "Stored in the checkpoint of CLOOB" in text and "Stored in the checkpoint of CLIP" not in text
 
 
 def test_result_of_another_protocol_is_an_error(tmp_path: Path, capfd) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from cloob.common.atomic_files import atomic_write
@@ -16,6 +16,7 @@ from cloob.common.hashing import json_sha256
 from cloob.common.locks import file_lock
 from cloob.evaluate.features.batched import Tensors
 from cloob.evaluate.features.finite import count_non_finite_rows
+from cloob.evaluate.features.mapped import MappedTensors
 
 
 def tensors_sha256(tensors: Tensors) -> str:
@@ -33,8 +34,8 @@ def cache_path(folder: Path, name: str, key: dict[str, Any]) -> Path:
     return folder / f"{name}_{json_sha256(key)[:16]}.safetensors"
 
 
-def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:
-    """The tensors that `compute` returns, read from `folder` if they are cached there under the same `key`.
+def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], Tensors]) -> MappedTensors:
+    """The tensors that `compute` returns, mapped from the file in `folder` that caches them under `key`.
 
     `key` is everything that the tensors depend on; `name` only makes the file recognizable. A damaged file,
     or one with another key, is recomputed with a warning. If another process is computing the same tensors,
@@ -50,12 +51,12 @@ def cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], T
             return tensors
         if problem:
             print(f"warning: {path} is recomputed: {problem}", flush=True)
-        tensors = {part: tensor.contiguous() for part, tensor in compute().items()}
-        _check_finite(tensors, name)
-        metadata = {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(tensors)}
+        computed = {part: tensor.contiguous() for part, tensor in compute().items()}
+        _check_finite(computed, name)
+        metadata = {"key": json.dumps(key, sort_keys=True), "sha256": tensors_sha256(computed)}
         with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata)
-    return tensors
+            save_file(computed, temporary, metadata)
+            return MappedTensors(temporary)  # before another process can delete the file
 
 
 def _check_finite(tensors: Tensors, name: str) -> None:
@@ -67,20 +68,18 @@ def _check_finite(tensors: Tensors, name: str) -> None:
             )
 
 
-def _read(path: Path, key: dict[str, Any]) -> tuple[Tensors | None, str]:
+def _read(path: Path, key: dict[str, Any]) -> tuple[MappedTensors | None, str]:
     """The tensors of a file, or None and the problem of the file (an empty string if it does not exist)."""
     if not path.exists():
         return None, ""
     try:
-        path.open("rb").close()  # safetensors reports every error on opening as "No such file"
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        tensors = MappedTensors(path)
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise_if_io_error(error, path)
         return None, str(error).splitlines()[0] if str(error) else type(error).__name__
-    if metadata.get("key") != json.dumps(key, sort_keys=True):
+    if tensors.metadata.get("key") != json.dumps(key, sort_keys=True):
         return None, "it belongs to another checkpoint, dataset or preprocessing"
-    if metadata.get("sha256") != tensors_sha256(tensors):
+    if tensors.metadata.get("sha256") != tensors_sha256(tensors):
         return None, "its checksum does not match"
+    tensors.release_pages()
     return tensors, ""

@@ -17,10 +17,12 @@ from cloob.common.hashing import json_sha256
 from cloob.evaluate.features.batched import Embedder, Tensors, select_devices
 from cloob.evaluate.features.cache import cache_path, cached, tensors_sha256
 from cloob.evaluate.features.finite import CHUNK_ROWS
+from cloob.evaluate.features.mapped import MappedTensors
 from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
 from cloob.models.clip import CLIPModel
-from cloob.models.load import OpenCLIPModel, load_model
+from cloob.models.interface import ImageTextModel
+from cloob.models.load import load_model
 from cloob.shards.reader import Shards
 
 # The image decoders, resizing and layers of these packages determine the features, so the cache key contains
@@ -37,6 +39,8 @@ class ImageFeatures:
     labels: Tensor  # (N,), int64
     names: list[str]
     title: str  # of the split
+    release_pages: Callable[[], None]
+    """Returns the memory of the features that have been read; they are read again when they are needed."""
 
     @property
     def normalized(self) -> Tensor:
@@ -79,7 +83,7 @@ class FeatureExtractor:
         precision: str = "float32",
     ) -> None:
         self.model = load_model(source)
-        self.sha256 = json_sha256([tensors_sha256(self.model.state_dict()), _architecture(self.model)])
+        self.sha256 = model_sha256(self.model)
         self.cache, self.precision = cache, precision
         self.versions = {package: version(package) for package in _PACKAGES}
         self.tokenizer = self.model.tokenizer  # constructed once: it compiles 48,000 merges
@@ -109,7 +113,9 @@ class FeatureExtractor:
             lambda: self._embed_images([path for path, _ in folder.samples], title, load_image),
         )
         labels = torch.tensor(folder.targets, dtype=torch.int64)
-        return ImageFeatures(tensors.get("before"), tensors["after"], labels, folder.names, title)
+        return ImageFeatures(
+            tensors.get("before"), tensors["after"], labels, folder.names, title, tensors.release_pages
+        )
 
     def delete_image_features(self, folder: LabeledFolder) -> None:
         """Delete the cached features of a split, if there are any."""
@@ -148,7 +154,7 @@ class FeatureExtractor:
         text = l2_normalize(tensors["text"], f"{title}, captions")
         return PairFeatures(image, text, torch.tensor(image_of_text))
 
-    def cached(self, name: str, data: dict[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+    def cached(self, name: str, data: dict[str, Any], compute: Callable[[], Tensors]) -> MappedTensors:
         """The result of `compute`, cached by this checkpoint and `data`; see `cache.cached`.
 
         The device is not part of the cache key.
@@ -194,13 +200,18 @@ def l2_normalize(embeddings: Tensor, title: str) -> Tensor:
     return normalized
 
 
-def _encode_images(model: CLIPModel | OpenCLIPModel, pixels: Tensor) -> Tensors:
+def _encode_images(model: ImageTextModel, pixels: Tensor) -> Tensors:
     weight = next(model.visual.parameters())
     before, after = pre_and_post_projection(model.visual, pixels.to(weight.dtype))
     return {"after": after} if before is None else {"before": before, "after": after}
 
 
-def _architecture(model: CLIPModel | OpenCLIPModel) -> Any:
+def model_sha256(model: ImageTextModel) -> str:
+    """A hash of the weights and everything else that determines the embeddings, independent of the file."""
+    return json_sha256([tensors_sha256(model.state_dict()), _architecture(model)])
+
+
+def _architecture(model: ImageTextModel) -> Any:
     """Everything besides the weights that determines the embeddings: activations, heads, image size."""
     return model.config if isinstance(model, CLIPModel) else _repr_without_ids(model)
 

@@ -45,9 +45,15 @@ class Fit:
 
     def logits(self, features: Tensor) -> Tensor:
         """(n, d) -> (n, K), in float64: for strong λ the logits differ by less than float32 resolves."""
-        return torch.cat(
-            [torch.addmm(self.bias, rows.double(), self.weights) for rows in features.split(4096)]
-        )
+        return torch.cat(list(self._logits_of_chunks(features)))
+
+    def predictions(self, features: Tensor) -> Tensor:
+        """(n, d) -> the class with the largest logit (n,), without the logits of all images in memory."""
+        return torch.cat([logits.argmax(dim=1) for logits in self._logits_of_chunks(features)])
+
+    def _logits_of_chunks(self, features: Tensor) -> Iterator[Tensor]:
+        for rows in features.split(4096):
+            yield torch.addmm(self.bias, rows.double(), self.weights)
 
     def expand_classes(self, present: Tensor, classes: int) -> "Fit":
         """Map the K classes to the labels `present` (K,) of `classes`; the others are never predicted."""

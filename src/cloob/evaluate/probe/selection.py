@@ -62,7 +62,7 @@ def fit_probe(
     )
     best, best_correct, sweep, converged = None, -1, [], True
     for fit in fits:  # strongest first
-        correct = int((fit.logits(validation[0]).argmax(dim=1) == validation[1]).sum())
+        correct = int((fit.predictions(validation[0]) == validation[1]).sum())
         sweep.append({"l2_strength": fit.l2_strength, "accuracy": correct / len(validation[1])})
         converged &= fit.converged
         if correct > best_correct:

@@ -4,7 +4,7 @@ The L2 strength with the best validation accuracy is selected from a sweep; the 
 the training and validation images together and evaluated on the test images. Features are not normalized.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -107,7 +107,7 @@ def _probe(
     probes: dict[str, list[dict[str, Any]]] = {name: [] for name in tests}
     for kind in settings.features:
         title = f"{splits[0].spec.title}, {kind.replace('_', ' ')}"
-        selected = [(_features(images, kind), indices) for images, indices in parts]
+        selected = [(_features(images, kind), rows, images.release_pages) for images, rows in parts]
         images = gather_rows(selected, extractor.device), labels.to(extractor.device)
         probe = fit_probe(images, num_train, classes, settings.l2_strengths, title)
         for name, test in test_features.items():
@@ -181,19 +181,21 @@ def _train_and_validation(
     return parts, labels, len(parts[0][1])
 
 
-def gather_rows(parts: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> Tensor:
-    """Rows of tensors, each given with the indices of its rows, as one tensor on `device`.
+def gather_rows(parts: Sequence[tuple[Tensor, Tensor, Callable[[], None]]], device: torch.device) -> Tensor:
+    """Rows of tensors, as one tensor on `device`.
 
-    Rows are copied in chunks, so that nothing but the result is in memory (tensors of the feature cache are
-    mapped from its file).
+    Each part is a tensor, the indices of its rows, and a function that is called after each chunk of rows to
+    release the memory of the tensor (those of the feature cache are mapped from its file). Nothing but the
+    result and a chunk is in memory.
     """
-    rows = sum(len(indices) for _, indices in parts)
+    rows = sum(len(indices) for _, indices, _ in parts)
     result = torch.empty(rows, *parts[0][0].shape[1:], dtype=parts[0][0].dtype, device=device)
     start = 0
-    for tensor, indices in parts:
+    for tensor, indices, release in parts:
         for chunk in indices.split(CHUNK_ROWS):
             result[start : start + len(chunk)] = tensor[chunk]
             start += len(chunk)
+            release()
     return result
 
 

@@ -34,6 +34,8 @@ _CORPUS_SIZES = {
     ("YFCC15M", "train"): (14_829_396, 14_800_000),
 }
 
+FINAL = "final"
+
 
 @dataclass(frozen=True)
 class PaperColumn:
@@ -42,7 +44,8 @@ class PaperColumn:
     pretraining: str
     architecture: str
     method: str
-    epoch: int
+    epoch: int | str
+    """An epoch, or `FINAL`: the released weights of a model whose makers name no epoch."""
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,12 @@ def read_result(
     protocol: str = "",
     run_keys: Sequence[str] = RUN_KEYS,
     keys: Sequence[str] = ("metrics",),
+    needs_epoch: bool = True,
 ) -> dict[str, Any]:
     """The content of a result file, of `protocol` if given. Raises `InputError`.
 
-    The file must have `keys`, and its run `run_keys`.
+    The file must have `keys`, and its run `run_keys`. Without `needs_epoch`, its epoch may be null, as for
+    the models of open_clip.
     """
     description = f"not a result of `cloob evaluate`{f', {protocol}' if protocol else ''}"
     remedy = "delete it and evaluate the run again"
@@ -65,7 +67,9 @@ def read_result(
     if problem is None and protocol and result.get("protocol") != protocol:
         problem = f"protocol is {result.get('protocol')}, not {protocol}"
     if problem is None:
-        required = {key: _SCHEMA.get(f"?{key}", ANYTHING) for key in keys}
+        required: dict[str, Any] = {key: _SCHEMA.get(f"?{key}", ANYTHING) for key in keys}
+        if not needs_epoch:
+            required["epoch"] = (int, type(None))
         run_required = {key: _RUN.get(f"?{key}", (str,)) for key in run_keys}
         problem = type_error(result, _SCHEMA | required | {"run": _RUN | run_required})
     if problem is not None:

@@ -1,4 +1,4 @@
-"""Released checkpoints evaluated by this pipeline, compared with the numbers that the paper reports."""
+"""Released models evaluated by this pipeline, compared with the numbers that their makers report."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -9,7 +9,7 @@ import pandas as pd
 
 from cloob.common.errors import InputError
 from cloob.report.load.inputs import Inputs
-from cloob.report.load.paper import Paper, PaperColumn
+from cloob.report.load.paper import FINAL, Paper, PaperColumn
 from cloob.report.load.result_files import read_result
 from cloob.report.names import DATASETS, display_name, features_title, positions
 from cloob.report.render.document import Document, Section
@@ -44,18 +44,20 @@ def released_table(
         raise InputError(f"--released: {dataset} is given twice for the same checkpoint; give it once")
     order = positions(table.dataset, DATASETS)
     table = table.sort_values("dataset", key=lambda names: names.map(order), kind="stable")
-    table = table.sort_values([*COLUMN, "features"], kind="stable", ignore_index=True)
+    keys = [table[name].astype(str) for name in (*COLUMN, "features")]
+    table = table.iloc[sorted(range(len(table)), key=lambda row: [key.iloc[row] for key in keys])]
+    table = table.reset_index(drop=True)
     return _document(table, title, remarks), table
 
 
 def _rows(column: PaperColumn, path: Path, protocol: str, paper: Paper) -> Iterator[dict[str, Any]]:
     """One row, or one per kind of features of a linear probe."""
     result = read_result(
-        path, protocol, run_keys=("name", "architecture"), keys=("protocol", "images", "metrics")
+        path, protocol, run_keys=("name",), keys=("protocol", "images", "metrics"), needs_epoch=False
     )
     run, dataset = result["run"], result["dataset"]
-    checkpoint = (run["architecture"], result["epoch"])
-    if checkpoint != (column.architecture, column.epoch):
+    checkpoint = (run.get("architecture"), result["epoch"])
+    if column.epoch != FINAL and checkpoint != (column.architecture, column.epoch):
         raise InputError(
             f"{path}: of {checkpoint[0]} at epoch {checkpoint[1]}, not of {column.architecture} at epoch "
             f"{column.epoch}; correct `released_checkpoints` in the config"
@@ -100,17 +102,21 @@ def _document(table: pd.DataFrame, title: str, remarks: Sequence[Prose]) -> Docu
             ]
             for row in part.itertuples()
         ]
-        checkpoint = f"{method}, {architecture}, {pretraining}, epoch {epoch}"
+        checkpoint = f"{method}, {architecture}, {pretraining}"
+        checkpoint += "" if epoch == FINAL else f", epoch {epoch}"
         suffix = f", {features_title(features)}" if features else ""
         sections.append(Section(checkpoint + suffix, "lrrrrr", _HEADER, rows))
+        if epoch == FINAL:
+            continue  # of open_clip, without metadata
         stored = [
             f"{symbol} = {part[key].iloc[0]:.4g}" if pd.notna(part[key].iloc[0]) else f"no {symbol}"
             for key, symbol in STORED.items()
         ]
         stored_remarks.append((f"Stored in the checkpoint of {checkpoint}: {' and '.join(stored)}.",))
     all_remarks: list[Prose] = [
-        "Published accuracies are rounded to one decimal. Both are of the same checkpoint and test set, so "
-        "the difference is of the evaluation alone, and there is nothing to test.",
+        "Published accuracies of the paper are rounded to one decimal. Both are of the same weights and test "
+        "set, so the difference is of the evaluation alone, and there is nothing to test.",
+        "Published accuracies of open_clip's models are those in its docs/openclip_results.csv.",
         "It is unknown which variant of ImageNetV2 the paper evaluates.",
         *remarks,
     ]

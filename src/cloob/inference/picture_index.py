@@ -1,0 +1,148 @@
+"""The embeddings of the pictures of a folder, cached on disk: a picture is embedded once per model."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import BatchSampler, SequentialSampler
+from tqdm import tqdm
+
+from cloob.common.atomic_files import atomic_write
+from cloob.common.data_loading import BatchLoader, kill_workers_on_exit
+from cloob.common.directories import sorted_glob
+from cloob.common.errors import InputError, raise_if_io_error, user_message
+from cloob.common.hashing import json_sha256
+from cloob.evaluate.features.extractor import model_sha256
+from cloob.images.files import find_images, read_image
+from cloob.models.interface import ImageTextModel
+
+# Pictures per forward pass, and per file of the cache: an interrupted run loses at most this much.
+BATCH_SIZE, PICTURES_PER_PART = 32, 512
+# Decoders, resizing and layers of these packages determine the embeddings.
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "pillow")
+Entry = tuple[str, int, int]  # path relative to the folder, bytes, time of the last change in ns
+
+
+@dataclass(frozen=True)
+class PictureIndex:
+    """The readable pictures of a folder, and the reason for each of the others."""
+
+    paths: list[str]  # relative to the folder
+    embeddings: Tensor  # (pictures, d), float32, L2-normalized
+    unreadable: dict[str, str]
+
+
+def index_pictures(model: ImageTextModel, folder: Path, cache: Path, workers: int) -> PictureIndex:
+    """Embed the pictures of a folder that `cache` does not contain yet, with a progress bar.
+
+    The cache is keyed by weights, folder, and path, size and time of change of every picture. An interrupted
+    run resumes. Unreadable pictures are left out. Raises `InputError` if no picture is readable.
+    """
+    entries = [_entry(folder, path) for path in find_images(folder)]
+    key = [model_sha256(model), {package: version(package) for package in _PACKAGES}]
+    store = cache / json_sha256(key)[:16] / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    known = _read_parts(store, set(entries))
+    missing = [entry for entry in entries if entry not in known]
+    unreadable: dict[str, str] = {}
+    if missing:
+        _embed(model, folder, missing, workers, store, known, unreadable)
+    readable = [entry for entry in entries if entry in known]
+    if not readable:
+        raise InputError(next(iter(unreadable.values())))
+    return PictureIndex(
+        [name for name, _, _ in readable], torch.stack([known[entry] for entry in readable]), unreadable
+    )
+
+
+def _entry(folder: Path, path: Path) -> Entry:
+    status = (folder / path).stat()
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+class _Pictures:
+    """A map-style dataset: the preprocessed pixels of a picture, or why it is not readable."""
+
+    def __init__(self, model: ImageTextModel, folder: Path, entries: Sequence[Entry]) -> None:
+        self.preprocess, self.folder, self.entries = model.preprocess, folder, entries
+
+    def __getitem__(self, index: int) -> Tensor | str:
+        try:
+            return self.preprocess(read_image(self.folder / self.entries[index][0]))
+        except (InputError, OSError) as error:
+            return user_message(error) or str(error)
+
+
+@kill_workers_on_exit()
+@torch.inference_mode()
+def _embed(
+    model: ImageTextModel,
+    folder: Path,
+    entries: Sequence[Entry],
+    workers: int,
+    store: Path,
+    known: dict[Entry, Tensor],
+    unreadable: dict[str, str],
+) -> None:
+    """Embed pictures into `known` and, part by part, into files of `store`."""
+    batches = BatchSampler(SequentialSampler(entries), BATCH_SIZE, drop_last=False)
+    loader = BatchLoader(_Pictures(model, folder, entries), list, batches, min(workers, len(entries)))
+    position, part = 0, dict[Entry, Tensor]()
+    with tqdm(total=len(entries), desc=f"embedding {folder}", unit="picture", mininterval=1) as progress:
+        for items in loader:
+            batch = entries[position : position + len(items)]
+            position += len(items)
+            pixels = [item for item in items if isinstance(item, Tensor)]
+            if pixels:
+                vectors = model.encode_image(torch.stack(pixels).to(model.device), normalize=True)
+                embeddings = iter(vectors.float().cpu())
+            for entry, item in zip(batch, items, strict=True):
+                if isinstance(item, str):
+                    unreadable[entry[0]] = item
+                else:
+                    part[entry] = next(embeddings)
+            if len(part) >= PICTURES_PER_PART:
+                known |= _write_part(store, part)
+                part = {}
+            progress.update(len(items))
+    if part:
+        known |= _write_part(store, part)
+
+
+def _write_part(store: Path, part: dict[Entry, Tensor]) -> dict[Entry, Tensor]:
+    """Write embeddings to a file of their own, which is named by its pictures; returns them."""
+    embeddings = torch.stack(list(part.values()))
+    if not embeddings.isfinite().all():
+        raise InputError("an embedding is not finite: training diverged, or the weights are damaged")
+    pictures = json.dumps(list(part))
+    with atomic_write(store / f"{json_sha256(pictures)[:16]}.safetensors") as temporary:
+        save_file({"embeddings": embeddings}, temporary, {"pictures": pictures})
+    return part
+
+
+def _read_parts(store: Path, entries: set[Entry]) -> dict[Entry, Tensor]:
+    """The cached embeddings of these pictures; damaged files are deleted with a warning."""
+    known: dict[Entry, Tensor] = {}
+    for path in sorted_glob(store, "*.safetensors"):
+        try:
+            with safe_open(path, framework="pt") as file:
+                pictures = json.loads((file.metadata() or {})["pictures"])
+                embeddings = file.get_tensor("embeddings")
+            part = {
+                (str(n), int(b), int(t)): row for (n, b, t), row in zip(pictures, embeddings, strict=True)
+            }
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise_if_io_error(error, path)
+            print(f"warning: {path} is damaged and computed again", file=sys.stderr)
+            path.unlink(missing_ok=True)
+            continue
+        known |= {entry: row for entry, row in part.items() if entry in entries}
+    return known

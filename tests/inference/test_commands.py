@@ -1,0 +1,155 @@
+"""`cloob classify`, `search` and `export`: their output, and one-line errors."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import cloob
+from cloob.cli import main
+from tests.helpers.tiny_runs import save_tiny_run
+
+RUN = Path("results/train/cc3m-cloob-RN50-cc3m-seed1")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run, pictures in subfolders, and files that are not pictures."""
+    folder = tmp_path_factory.mktemp("inference")
+    save_tiny_run(folder / RUN)
+    (folder / "photos" / "2024").mkdir(parents=True)
+    for number in range(3):
+        picture = Image.effect_noise((90, 60), 30 + 40 * number).convert("RGB")
+        picture.save(folder / "photos" / ("2024" if number else "") / f"{number}.jpg")
+    (folder / "photos" / "page.jpg").write_bytes(b"<html>404</html>")
+    (folder / "photos" / ".hidden.jpg").write_bytes(b"")
+    (folder / "photos" / "notes.txt").write_text("not a picture")
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workspace / "cache"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The exit status, output and errors of `cloob`, without worker processes."""
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, *(["--workers=0"] if arguments[0] == "search" else [])])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def test_classify_prints_a_table_of_the_most_probable_labels(capsys) -> None:
+    status, out, err = run(
+        capsys, "classify", "photos/0.jpg", "photos/2024/1.jpg", "--labels", "a dog, a cat"
+    )
+    lines = out.splitlines()
+    assert status == 0 and lines[0].split() == ["picture", "label", "probability"]
+    assert [line.split()[0] for line in lines if line.startswith("photos")] == [
+        "photos/0.jpg",
+        "photos/2024/1.jpg",
+    ]
+    assert len(lines) == 5 and lines[1].endswith("%")
+    assert f"model: {RUN}/final.pt" in err  # the newest run is the default
+
+
+def test_classify_as_json_agrees_with_the_python_interface(capsys) -> None:
+    labels = ["a dog", "a cat", "a house"]
+    options = ("--labels", ", ".join(labels), "--template", "a photo of {}.", "--json", "--model", str(RUN))
+    status, out, _ = run(capsys, "classify", "photos/0.jpg", *options)
+    content = json.loads(out)
+    assert status == 0 and content["model"] == str(RUN)
+    [expected] = cloob.load_model(RUN).classify("photos/0.jpg", labels, ["a photo of {}."])
+    [picture] = content["pictures"]
+    assert {entry["label"]: entry["probability"] for entry in picture["labels"]} == pytest.approx(expected)
+    assert [entry["probability"] for entry in picture["labels"]] == sorted(expected.values(), reverse=True)
+
+
+def test_search_ranks_pictures_and_embeds_each_only_once(capsys, workspace: Path) -> None:
+    arguments = ("search", "photos", "a dog", "--json", "--model", f"{RUN}/final.pt")
+    status, first, err = run(capsys, *arguments)
+    assert status == 0 and "embedding photos" in err and "1 pictures left out" in err
+    content = json.loads(first)
+    assert sorted(entry["picture"] for entry in content["pictures"]) == [
+        *("photos/0.jpg", "photos/2024/1.jpg", "photos/2024/2.jpg")
+    ]
+    assert list(content["unreadable"]) == ["page.jpg"]
+    model = cloob.load_model(RUN)
+    with torch.inference_mode():
+        pixels = model.preprocess(Image.open(content["pictures"][0]["picture"]))
+        image = model.encode_image(pixels[None], normalize=True)
+        text = model.encode_text(model.tokenizer(["a dog"]), normalize=True)
+    assert content["pictures"][0]["similarity"] == pytest.approx(float(image @ text.T), abs=1e-5)
+
+    _, second, err = run(capsys, *arguments)
+    assert "| 1/1" in err  # only the unreadable picture is tried again
+    assert json.loads(second) == content
+
+
+def test_damaged_cache_is_computed_again(capsys, workspace: Path) -> None:
+    arguments = ("search", "photos", "a cat", "--json", "--cache", "own")
+    _, first, _ = run(capsys, *arguments)
+    [part] = (workspace / "own").rglob("*.safetensors")
+    part.write_bytes(part.read_bytes()[:100])
+    status, second, err = run(capsys, *arguments)
+    assert status == 0 and "is damaged" in err and json.loads(second) == json.loads(first)
+
+
+def test_export_is_a_folder_that_open_clip_loads(capsys, workspace: Path) -> None:
+    status, out, _ = run(capsys, "export", str(RUN), "--model-card")
+    folder = workspace / "results" / "export" / RUN.name
+    assert status == 0
+    assert out.endswith(": README.md, open_clip_config.json, open_clip_model.safetensors\n")
+    exported, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    model = cloob.load_model(RUN)
+    picture = Image.open("photos/0.jpg")
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            exported.eval().encode_image(preprocess(picture)[None]),
+            model.encode_image(model.preprocess(picture)[None]),
+        )
+    header = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+    assert header["library_name"] == "open_clip" and header["license"] == "mit"
+
+
+ERRORS = {
+    "classify none.jpg --labels a,b": "none.jpg: no such file; give image files",
+    "classify photos --labels a,b": "photos: a folder; give image files",
+    "classify photos/page.jpg --labels a,b": "photos/page.jpg: not a readable image",
+    "classify photos/0.jpg --labels a": "one label; give at least two",
+    "classify photos/0.jpg --labels a,,b": "a label is empty",
+    "classify photos/0.jpg --labels a,b,a": "'a' is given twice",
+    "classify photos/0.jpg --labels a,b --template x": "'x' has no {}",
+    "classify photos/0.jpg --labels a,b --model photos/0.jpg": "photos/0.jpg: damaged or not a checkpoint",
+    "classify photos/0.jpg --labels a,b --model none.pt": "none.pt: no such checkpoint",
+    "classify photos/0.jpg --labels a,b --model empty": "empty: neither a finished run",
+    "search none dog": "none: no such folder",
+    "search photos/0.jpg dog": "photos/0.jpg: not a folder",
+    "search empty dog": "empty: no images with a known suffix",
+    "search photos _": "QUERY: empty",
+    "export empty": "--out: give the output folder, because empty is not the folder of a run",
+    "export photos --model-card --out out": "--model-card: photos is not a run",
+    f"export {RUN} --out photos/0.jpg": "photos/0.jpg: not a folder",
+}
+
+
+@pytest.mark.parametrize("command", ERRORS)
+def test_wrong_arguments_are_one_line_errors(command: str, capsys) -> None:
+    status, out, err = run(capsys, *(word.replace("_", " ") for word in command.split()))
+    [*_, message] = err.splitlines()
+    assert status == 2 and out == ""
+    assert message.startswith(f"cloob {command.split(maxsplit=1)[0]}: error: ") and ERRORS[command] in message
+
+
+def test_without_a_run_the_model_has_to_be_given(capsys, tmp_path: Path, monkeypatch) -> None:
+    picture = str(Path("photos/0.jpg").resolve())
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(capsys, "classify", picture, "--labels", "a, b")
+    assert status == 2 and "--model: there is no trained run below results/; give a checkpoint" in err
