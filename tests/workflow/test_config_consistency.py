@@ -89,6 +89,11 @@ def test_inconsistencies_are_reported_by_key(inconsistent_lines, expected):
         ({}, 3, "recipes.cc3m.micro_batch_size: 4 micro-batches"),
         ({"micro_batch_size": 1}, 4, ""),  # large feature maps: BatchNorm has several values per channel
         ({"objectives": {"cloob": {"hopfield_beta": 0}}}, 4, "recipes.cc3m.objectives.cloob.hopfield_beta: "),
+        (
+            {"objectives": {"clip": {"micro_batch_size": 100}}},
+            4,
+            "recipes.cc3m.objectives.clip.micro_batch_size: ",
+        ),
         ({"eval_epochs": [200]}, 4, "recipes.cc3m.eval_epochs: 200 is beyond epochs: 128"),
     ],
 )

@@ -10,7 +10,7 @@ from cloob.workflow.runs import (
     train_flags,
     training_inputs,
 )
-from tests.helpers.configs import config_from
+from tests.helpers.configs import config_from, config_problems
 
 ROW = {"corpus": "yfcc15m", "architectures": ["RN50"], "recipe": "yfcc15m", "seeds": [1, 2]}
 
@@ -58,6 +58,18 @@ def test_train_flags_are_the_run_its_recipe_and_the_hyperparameters_of_its_objec
         f"--keep-epochs={epoch}" for epoch in (1, 8, 16, 31, 64, 96, 128)
     ]
     assert not [flag for flag in flags if "eval-epochs" in flag or "objectives" in flag]
+
+
+def test_an_objective_may_have_its_own_value_of_any_key_except_the_epochs():
+    changes = {"cc3m": {"objectives": {"cloob": {"learning_rate": 5e-4, "adam_beta2": 0.99}}}}
+    config = config_from(recipes=changes)
+    clip, cloob = (train_flags(config, f"cc3m-{name}-RN50-cc3m-seed3") for name in ("clip", "cloob"))
+    assert {"--learning-rate=0.001", "--adam-beta2=0.999"} <= set(clip)
+    assert {"--learning-rate=0.0005", "--adam-beta2=0.99"} <= set(cloob)
+    assert config_problems(recipes=changes) == []
+    for key in ("epochs", "eval_epochs"):
+        changes = {"cc3m": {"objectives": {"cloob": {key: 3}}}}
+        assert config_problems(recipes=changes)[0].startswith("recipes.cc3m.objectives.cloob: ")
 
 
 def test_objectives_without_hopfield_retrieval_have_no_beta():

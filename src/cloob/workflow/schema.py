@@ -22,13 +22,18 @@ def complete_schema(schema: Schema) -> Schema:
     schema = copy.deepcopy(schema)
     schema["properties"]["toy_data"] |= TOY_DATA_SCHEMA
     schema["$defs"]["objective"]["enum"] = list(OBJECTIVES)
+    of_recipe = schema["properties"]["recipes"]["additionalProperties"]["properties"]
+    per_objective = {key: value for key, value in of_recipe.items() if key not in _SAME_FOR_ALL_OBJECTIVES}
     hyperparameters = schema["$defs"]["hyperparameters"]
+    of_objective = hyperparameters["properties"]
     schema["$defs"]["objectives"]["properties"] = {
-        name: hyperparameters | {"required": list(objective.hyperparameters)}
+        name: hyperparameters
+        | {"required": list(objective.hyperparameters), "properties": of_objective | per_objective}
         for name, objective in OBJECTIVES.items()
     }
     schema["$defs"]["grid"]["properties"] = {
-        name: _grid_of(objective.hyperparameters, schema) for name, objective in OBJECTIVES.items()
+        name: _grid_of(per_objective | {key: of_objective[key] for key in objective.hyperparameters})
+        for name, objective in OBJECTIVES.items()
     }
     split = schema["$defs"]["split"]
     split["properties"]["reader"]["enum"] = list(READERS)
@@ -42,16 +47,12 @@ def complete_schema(schema: Schema) -> Schema:
     return schema
 
 
-# Keys of a recipe that a search cannot vary.
-_FIXED_IN_SEARCH = ("epochs", "eval_epochs", "embedding_eval_epochs", "objectives")
+# Keys of a recipe that neither the hyperparameters of an objective nor a search can change.
+_SAME_FOR_ALL_OBJECTIVES = ("epochs", "eval_epochs", "embedding_eval_epochs", "objectives")
 
 
-def _grid_of(hyperparameters: Iterable[str], schema: Schema) -> Schema:
-    """The grid of an objective: a list of values per key of the recipe or hyperparameter of the objective."""
-    of_recipe = schema["properties"]["recipes"]["additionalProperties"]["properties"]
-    of_objective = schema["$defs"]["hyperparameters"]["properties"]
-    values = {key: value for key, value in of_recipe.items() if key not in _FIXED_IN_SEARCH}
-    values |= {key: of_objective[key] for key in hyperparameters}
+def _grid_of(values: Schema) -> Schema:
+    """The grid of an objective: a list of values per key."""
     return {
         "type": "object",
         "minProperties": 1,

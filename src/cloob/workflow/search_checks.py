@@ -49,7 +49,7 @@ def search_problems(config: Config, models: Mapping[str, ModelConfig]) -> Iterat
                 f"search.{search}.grid: unequal numbers of settings ({listed}); give every objective the "
                 "same number, or the one with more is tuned more"
             )
-        model = models.get(settings["architecture"])
+        model, recipe = models.get(settings["architecture"]), config["recipes"][settings["recipe"]]
         for trial in all_trials(config, search):
             problems = recipe_problems(
                 Recipe(**trial_arguments(config, trial)),
@@ -59,7 +59,10 @@ def search_problems(config: Config, models: Mapping[str, ModelConfig]) -> Iterat
             )
             for key, problem in problems:
                 owner = f"recipes.{settings['recipe']}"
-                owner = f"search.{search}.grid.{trial.objective}" if key in trial.values else owner
+                if key in recipe["objectives"][trial.objective]:
+                    owner = f"{owner}.objectives.{trial.objective}"
+                if key in trial.values:
+                    owner = f"search.{search}.grid.{trial.objective}"
                 yield f"{owner}.{key}: {problem}"
     yield from _problems_of_runs(config, models)
 
