@@ -5,6 +5,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV := uv==0.13.9 --disable-pip-version-check
 DEMO := snakemake --configfile config/demo.yaml --cores 2
+ABLATION := snakemake --configfile config/demo.yaml config/ablation.yaml --cores 2
 # Two test processes with one torch thread each. Tests of a file share fixtures and run in one process;
 # tests/conftest.py starts the longest files first.
 PYTEST := OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -13,14 +14,14 @@ GPU_REPORT ?= results/gpu.json
 RESULTS ?= results/demo
 INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
-.PHONY: help demo figures-readme report-check test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench parity lock clean
+.PHONY: help demo ablation figures-readme report-check test test-fast test-slow gpu slurm cluster browser lint lint-workflow format bench parity lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
-demo: .venv/ready ## run the whole pipeline on the toy dataset (about 14 minutes on two cores)
+demo: .venv/ready ## run the whole pipeline on the toy dataset (about ten minutes on two cores)
 	cloob toy-data serve --config config/demo.yaml -- $(DEMO) all
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@cat results/demo/tables/zeroshot.md
@@ -29,8 +30,14 @@ demo: .venv/ready ## run the whole pipeline on the toy dataset (about 14 minutes
 results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/accounting.csv workflow/report/style.css
 	$(DEMO) --quiet all --report $@ --report-stylesheet workflow/report/style.css
 
-figures-readme: .venv/ready ## copy the README's figure from the results of `make demo`, with its provenance
-	python docs/figures/update.py results/demo
+ablation: .venv/ready ## tune and compare four objectives on the toy dataset (up to two hours on two cores)
+	$(ABLATION) all
+	$(ABLATION) --quiet all --report results/ablation/report.html --report-stylesheet workflow/report/style.css
+	@cat results/ablation/tables/search.md results/ablation/tables/ablation.md
+	@echo "Figures: results/ablation/figures   Report: results/ablation/report.html"
+
+figures-readme: .venv/ready ## copy the README's figure from the results of `make ablation`, with its provenance
+	python docs/figures/update.py results/ablation
 
 test-fast: .venv/ready ## tests without training, workflow runs, linters and large models (2 minutes)
 	$(PYTEST) -m "not slow and not gpu and not integration"

@@ -1,4 +1,4 @@
-"""The README's figure is current: data, drawing code and the configuration of the demo."""
+"""The README's figure is current: data, drawing code and the configuration of the ablation."""
 
 import json
 import runpy
@@ -12,7 +12,7 @@ from tests.helpers.repository import ROOT
 
 FOLDER = ROOT / "docs" / "figures"
 UPDATE = runpy.run_path(str(FOLDER / "update.py"))
-REMEDY = "run `make demo figures-readme`"
+REMEDY = "run `make ablation figures-readme`"
 
 
 def provenance() -> dict:
@@ -28,8 +28,8 @@ def test_files_are_those_of_the_provenance() -> None:
     assert digests == provenance()["files"], REMEDY
 
 
-def test_configuration_is_that_of_the_demo() -> None:
-    assert provenance()["config"] == json.loads(json.dumps(UPDATE["demo_config"]())), REMEDY
+def test_configuration_is_that_of_the_ablation() -> None:
+    assert provenance()["config"] == json.loads(json.dumps(UPDATE["ablation_config"]())), REMEDY
 
 
 def test_redrawing_from_the_data_gives_the_same_image(tmp_path) -> None:

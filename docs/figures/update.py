@@ -1,7 +1,7 @@
-"""Copy a figure of the demo for the README, with its data and provenance: `make demo figures-readme`.
+"""Copy a figure of the ablation for the README, with its data and provenance: `make ablation figures-readme`.
 
-`python docs/figures/update.py results/demo` writes zeroshot.png, zeroshot.csv and zeroshot.json here.
-A test redraws the image from the CSV and compares the configuration in the JSON with config/demo.yaml.
+`python docs/figures/update.py results/ablation` writes zeroshot.png, zeroshot.csv and zeroshot.json here. A test
+redraws the image from the CSV and compares the configuration in the JSON with config/ablation.yaml.
 """
 
 import hashlib
@@ -12,24 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 NAME = "zeroshot"
-# The keys of config/demo.yaml that determine the results.
-KEYS = ("toy_data", "runs", "recipes", "title_suffix")
+# The sections of the configuration that determine the results.
+KEYS = ("toy_data", "runs", "search", "title_suffix")
 
 
-def demo_config() -> dict[str, Any]:
-    """The configuration that determines the figure: the demo's, and the titles of the corpora."""
-    default, demo = (
-        yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
-        for name in ("config.yaml", "demo.yaml")
-    )
-    # Snakemake merges the demo's configuration into the default one.
-    titles = {name: corpus["title"] for name, corpus in default["corpora"].items()}
-    titles |= {name: corpus["title"] for name, corpus in demo["corpora"].items() if "title" in corpus}
-    return {key: demo[key] for key in KEYS} | {"corpus_titles": titles}
+def ablation_config() -> dict[str, Any]:
+    """The configuration that determines the figure: data, runs, search, their recipe, titles of the corpora."""
+    config: dict[str, Any] = {}
+    for name in ("config.yaml", "demo.yaml", "ablation.yaml"):
+        update_config(config, yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")))
+    titles = {name: corpus["title"] for name, corpus in config["corpora"].items() if corpus}
+    recipes = {row["recipe"]: config["recipes"][row["recipe"]] for row in config["runs"]}
+    return {key: config[key] for key in KEYS} | {"recipes": recipes, "corpus_titles": titles}
 
 
 def sha256(content: bytes) -> str:
@@ -43,14 +42,14 @@ def update(results: Path) -> None:
         shutil.copyfile(results / "figures" / f"{NAME}{suffix}", FOLDER / f"{NAME}{suffix}")
     sources = json.loads((results / "figures" / f"{NAME}.sources.json").read_text(encoding="utf-8"))
     provenance = {
-        "made_by": "make demo figures-readme",
+        "made_by": "make ablation figures-readme",
         "files": {
             f"{NAME}{suffix}": sha256((FOLDER / f"{NAME}{suffix}").read_bytes())
             for suffix in (".csv", ".png")
         },
         "inputs": sha256(json.dumps(sources["inputs"], sort_keys=True).encode()),
         "versions": sources["versions"],
-        "config": demo_config(),
+        "config": ablation_config(),
     }
     text = json.dumps(provenance, indent=2, ensure_ascii=False)
     (FOLDER / f"{NAME}.json").write_text(f"{text}\n", encoding="utf-8")
