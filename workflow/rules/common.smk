@@ -21,7 +21,7 @@ sys.path.insert(0, str(SOURCE))
 shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python -m cloob "$@"; }}; ')
 # Packages in ~/.local would hide those of a conda environment from its rules, and pip, which fills it, would
 # not install them. Not part of the prefix: Snakemake creates environments without it.
-os.environ["PYTHONNOUSERSITE"] = "1"
+os.environ.update(PYTHONNOUSERSITE="1")
 
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.registry import figures, tables
