@@ -1,6 +1,6 @@
-"""Copy a figure of the ablation for the README, with its data and provenance: `make ablation figures-readme`.
+"""Copy a figure of the ablation for the README, with data and provenance: `make ablation figures-readme`.
 
-`python docs/figures/update.py results/ablation` writes zeroshot.png, zeroshot.csv and zeroshot.json here. A test
+`python docs/figures/update.py results/ablation` writes zeroshot.png, .csv and .json here. A test
 redraws the image from the CSV and compares the configuration in the JSON with config/ablation.yaml.
 """
 
@@ -22,7 +22,7 @@ KEYS = ("toy_data", "runs", "search", "title_suffix")
 
 
 def ablation_config() -> dict[str, Any]:
-    """The configuration that determines the figure: data, runs, search, their recipe, titles of the corpora."""
+    """The configuration that determines the figure: data, runs, their search and recipe, titles."""
     config: dict[str, Any] = {}
     for name in ("config.yaml", "demo.yaml", "ablation.yaml"):
         update_config(config, yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")))
