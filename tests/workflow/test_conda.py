@@ -148,7 +148,8 @@ def test_snakemake_creates_every_environment(environments):
 
 @pytest.mark.parametrize("name", ENVS)
 def test_an_environment_has_the_pinned_packages_and_no_conflict(pipeline, environments, name):
-    pip = next(entry for entry in yaml.safe_load(ENVS[name].read_text())["dependencies"] if "pip" in entry)
+    dependencies = yaml.safe_load(ENVS[name].read_text())["dependencies"]
+    [pip] = [entry for entry in dependencies if isinstance(entry, dict)]
     pinned = dict(pin.split("==") for pin in pip["pip"])
     listed = json.loads(pipeline.in_environment(environments[name], "-m", "pip", "list", "--format=json"))
     installed = {canonicalize_name(package["name"]): package["version"] for package in listed}
