@@ -6,7 +6,6 @@ import pickle
 import warnings
 from pathlib import Path
 
-import huggingface_hub
 import open_clip
 import pytest
 import torch
@@ -155,8 +154,8 @@ def test_tag_determines_the_activation_function(tmp_path: Path, monkeypatch: pyt
     (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
     tags = {"web": pretrained._pcfg(hf_hub="someone/tiny/", quick_gelu=True)}
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", tags)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     model = load_model("tiny:web")
     tokens = open_clip.get_tokenizer("tiny")(TEXTS)
     with torch.inference_mode():

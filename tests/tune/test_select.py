@@ -105,7 +105,7 @@ def test_a_damaged_log_is_reported_with_its_line(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit) as ended:
         main(
             [
-                "search",
+                "tune",
                 "select",
                 "--search=toy",
                 "--objective=cloob",

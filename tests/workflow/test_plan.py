@@ -299,9 +299,9 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     assert set(profile["set-resources"]) - set(SITE_ANCHORS) == set(rules) - {"all", "user_inputs"}
     assert set(profile["set-threads"]) <= set(rules) and set(profile["groups"]) <= set(rules)
     # One process per GPU, with the CPUs of its data-loader workers.
-    train, processes = profile["set-resources"]["train"], CONFIG["train"]["processes"]
-    assert train["tasks"] == processes
-    assert train["gres"] == f"gpu:{processes // train['nodes']}"
+    train, per_process = profile["set-resources"]["train"], 1 + CONFIG["train"]["workers"]
+    tasks = f"max(2, threads // {per_process})"  # the plugin starts no srun for a single task
+    assert train["tasks"] == tasks
     assert train["cpus_per_task"] == profile["set-threads"]["train"] == 1 + CONFIG["train"]["workers"]
     assert profile["set-threads"]["fetch"] == CONFIG["download"]["processes"]
     of_shards = {profile["set-threads"][rule] for rule in ("pack", "verify", "overlap")}

@@ -91,6 +91,6 @@ def test_features_are_recomputed_if_the_preprocessing_changes(
     extractor.image_features(photos)
     cached = list((tmp_path / "cache").rglob("*.safetensors"))
     another = open_clip.image_transform(32, is_train=False, resize_mode="squash")
-    monkeypatch.setattr(type(extractor.model), "preprocess", another)
+    monkeypatch.setattr(extractor.model, "preprocess", another)
     extractor.image_features(photos)
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == len(cached) + 1
