@@ -302,7 +302,7 @@ def test_the_cluster_profile_is_found_from_the_root_and_has_an_entry_for_every_r
     train, per_process = profile["set-resources"]["train"], 1 + CONFIG["train"]["workers"]
     tasks = f"max(2, threads // {per_process})"  # the plugin starts no srun for a single task
     assert train["tasks"] == tasks
-    assert train["cpus_per_task"] == profile["set-threads"]["train"] == 1 + CONFIG["train"]["workers"]
+    assert train["cpus_per_task"] == per_process and "train" not in profile["set-threads"]
     assert profile["set-threads"]["fetch"] == CONFIG["download"]["processes"]
     of_shards = {profile["set-threads"][rule] for rule in ("pack", "verify", "overlap")}
     assert of_shards == {CONFIG["shards"]["processes"]}
