@@ -21,7 +21,7 @@ INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recomm
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
-demo: .venv/ready ## run the whole pipeline on the toy dataset (about ten minutes on two cores)
+demo: .venv/ready ## run the whole pipeline on the toy dataset (about 8 minutes on two cores)
 	cloob toy-data serve --config config/demo.yaml -- $(DEMO) all
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@cat results/demo/tables/zeroshot.md
