@@ -10,8 +10,8 @@ With --hostile, the folder also contains truncated JPEGs, pages named .jpg, a pi
 and one of 80 million, links that form cycles, a pipe, and files that are not pictures.
 
 Without --model, the model is the demo's small ResNet with random weights. Prints a Markdown table: pictures
-found, left out and decoded, wall time, CPU time of all processes, and peak memory of all processes together (proportional set
-size, sampled).
+found, left out and decoded, wall time, CPU time of all processes, and peak memory of all processes together
+(proportional set size, sampled).
 """
 
 import argparse
@@ -50,8 +50,16 @@ def main() -> None:
         if options.hostile:
             _write_hostile_files(folder)
         model = options.model or _untrained_model(Path(temporary) / "model")
-        command = [sys.executable, "-m", "cloob", "search", str(folder), "a red circle", "--json", "--top=1000000"]
-        command += ["--model", model, "--cache", f"{temporary}/cache", "--workers", str(options.workers)]
+        command = [sys.executable, "-m", "cloob", "search", str(folder), "a red circle", "--json"]
+        command += [
+            "--top=1000000",
+            "--model",
+            model,
+            "--cache",
+            f"{temporary}/cache",
+            "--workers",
+            str(options.workers),
+        ]
         print("| search | pictures | left out | decoded | seconds | CPU s | peak MB |")
         print("|---|---|---|---|---|---|---|", flush=True)
         print(f"| first | {_measure(command)} |", flush=True)
