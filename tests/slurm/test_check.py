@@ -89,9 +89,11 @@ def test_the_site_block_sets_partitions_and_limits_of_all_its_rules(tmp_path):
     path.write_text(text)
     requests = {request.rule: request for request in read_profile(path).requests}
     assert {rule: request.partition for rule, request in requests.items() if request.partition} == {
-        **dict.fromkeys(
-            ("zeroshot", "linear_probe", "image_text", "released_zeroshot", "released_linear_probe"), "gpus"
-        ),
+        **{
+            f"{prefix}{protocol}": "gpus"
+            for prefix in ("", "released_")
+            for protocol in ("zeroshot", "linear_probe", "image_text")
+        },
         **dict.fromkeys(DOWNLOADING_RULES, "net"),
         **dict.fromkeys(("train", "trial"), "big"),
     }

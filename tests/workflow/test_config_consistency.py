@@ -152,6 +152,33 @@ def test_null_removes_inherited_splits_options_test_sets_and_checkpoints():
     assert config["testsets"]["imagenetv2"]["probe_train_set"] is None
 
 
+def test_released_models_and_baselines_have_to_be_defined_and_distinct():
+    names = {"pretraining": "YFCC15M", "architecture": "RN50", "method": "CLIP (open_clip)"}
+    lines = config_problems(
+        released_checkpoints={
+            "again": {"open_clip": "RN50", "pretrained": "data/w.pt"} | names,
+            "both": {"open_clip": "local-dir:m", "pretrained": "data/w.pt", "corpus": "laion"}
+            | names
+            | {"method": "other"},
+        },
+        baselines=["cloob_rn50_yfcc", "none", "both"],
+    )
+    assert [line.split(";")[0] for line in lines] == [
+        "released_checkpoints.again: pretraining, architecture, method and epoch are those of "
+        "open_clip_rn50_yfcc15m",
+        "released_checkpoints.both.pretrained: local-dir:FOLDER already names the weights",
+        "baselines: none is not defined",
+        "released_checkpoints.both.corpus: laion is not defined",
+    ]
+
+
+@pytest.mark.parametrize("path", ["local-dir:", "local-dir:{model}", "local-dir:<model>", "local-dir:a\nb"])
+def test_folders_of_models_have_paths_that_snakemake_can_handle(path):
+    names = {"pretraining": "A", "architecture": "B", "method": "C"}
+    [line] = config_problems(released_checkpoints={"mine": {"open_clip": path} | names})
+    assert line.startswith("released_checkpoints.mine.open_clip: ")
+
+
 def test_selected_test_sets_are_the_only_ones_left():
     config = checked_config(evaluate={"testsets": ["gtsrb", "imagenetv2"]})
     assert list(config["testsets"]) == ["gtsrb", "imagenetv2"]

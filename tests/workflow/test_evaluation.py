@@ -2,9 +2,9 @@
 
 import pytest
 
-from cloob.workflow import evaluation
+from cloob.workflow import evaluation, released
 from cloob.workflow.runs import embedding_eval_epochs
-from cloob.workflow.user_inputs import user_inputs
+from cloob.workflow.user_inputs import missing_needed_inputs, user_inputs
 from tests.helpers.configs import checked_config, config_from
 
 RUN = "cc3m-clip-RN50-cc3m-seed1"
@@ -110,14 +110,46 @@ def test_test_sets_are_searched_in_every_training_corpus():
     assert files[0] == "results/evaluate/overlap/cc3m/birdsnap.json"
 
 
+# The released models of the default config are left out.
+OTHER_NULL = dict.fromkeys(config_from()["released_checkpoints"])
+
+
+def test_weights_in_the_folder_of_a_model_are_inputs_so_that_new_ones_are_evaluated(tmp_path):
+    for name in ("open_clip_config.json", "open_clip_model.safetensors", "README.md"):
+        (tmp_path / name).touch()
+    block = {"open_clip": f"local-dir:{tmp_path}", "pretraining": "A", "architecture": "B", "method": "C"}
+    config = config_from(released_checkpoints={"mine": block})
+    assert released.open_clip_inputs(config, "mine") == [
+        f"{tmp_path}/open_clip_config.json",
+        f"{tmp_path}/open_clip_model.safetensors",
+    ]
+
+
+def test_missing_local_models_are_requested_from_the_user_only_if_they_are_baselines():
+    names = {"pretraining": "A", "method": "C"}
+    blocks = {
+        "folder": {"open_clip": "local-dir:data/m", "architecture": "a"} | names,
+        "file": {"open_clip": "RN50", "pretrained": "data/w.pt", "architecture": "b"} | names,
+        "tag": {"open_clip": "RN50", "pretrained": "yfcc15m", "architecture": "c"} | names,
+    }
+    config = checked_config(released_checkpoints=blocks, baselines=["file"])
+    inputs = {key: path for key, path in user_inputs(config).items() if key.startswith("released")}
+    assert inputs == {
+        "released_checkpoints.folder.open_clip": "data/m/open_clip_config.json",
+        "released_checkpoints.file.pretrained": "data/w.pt",
+    }
+    missing = [key for key in missing_needed_inputs(config) if key.startswith("released")]
+    assert missing == ["released_checkpoints.file.pretrained"]
+
+
 def test_released_checkpoints_are_compared_with_a_column_of_the_paper():
     config = config_from()
-    files = evaluation.released_files(config, "linear_probe")
+    files = released.released_files(config, "linear_probe")
     assert len(files) == len(config["released_checkpoints"]) * len(evaluation.probed_testsets(config))
     path = "results/evaluate/released/cloob_rn50x4_yfcc/linear_probe/gtsrb.json"
     assert files[path] == "YFCC15M/RN50x4/CLOOB/28"
-    assert evaluation.released_model(config, "cloob_rn50_yfcc").endswith("/released/cloob_rn50_yfcc.pt")
-    assert evaluation.released_checkpoint_flags(config, "cloob_rn50_yfcc") == [
+    assert released.released_model(config, "cloob_rn50_yfcc").endswith("/released/cloob_rn50_yfcc.pt")
+    assert released.released_checkpoint_flags(config, "cloob_rn50_yfcc") == [
         f"--url={config['released_checkpoints']['cloob_rn50_yfcc']['url']}",
         "--max-bytes=2000000000",
     ]
@@ -128,15 +160,16 @@ def test_released_checkpoints_are_compared_with_a_column_of_the_paper():
     [
         ({"open_clip": "RN50", "pretrained": "yfcc15m"}, "RN50:yfcc15m", []),
         ({"open_clip": "RN50", "pretrained": "data/rn50.pt"}, "RN50:data/rn50.pt", ["data/rn50.pt"]),
-        ({"open_clip": "local-dir:data/m"}, "local-dir:data/m", ["data/m/open_clip_config.json"]),
+        ({"open_clip": "local-dir:data//m/"}, "local-dir:data/m", ["data/m/open_clip_config.json"]),
+        ({"open_clip": "RN50", "pretrained": "./rn50.pt"}, "RN50:./rn50.pt", ["./rn50.pt"]),
         ({"open_clip": "hf-hub:someone/model"}, "hf-hub:someone/model", []),
     ],
 )
 def test_models_of_open_clip_become_folders_that_are_evaluated_offline(block, source, inputs):
     block |= {"pretraining": "YFCC15M", "architecture": "RN50", "method": "CLIP (open_clip)"}
-    config = config_from(released_checkpoints={"other": block})
-    assert evaluation.open_clip_source(config, "other") == source
-    assert evaluation.open_clip_inputs(config, "other") == inputs
+    config = checked_config(released_checkpoints=OTHER_NULL | {"other": block})
+    assert released.open_clip_source(config, "other") == source
+    assert released.open_clip_inputs(config, "other") == inputs
     model = "results/download/released/other/open_clip_model.safetensors"
-    assert evaluation.released_model(config, "other") == model
-    assert "YFCC15M/RN50/CLIP (open_clip)/final" in evaluation.released_files(config, "zeroshot").values()
+    assert released.released_model(config, "other") == model
+    assert "YFCC15M/RN50/CLIP (open_clip)/final" in released.released_files(config, "zeroshot").values()

@@ -115,6 +115,31 @@ def test_keyed_inputs_and_labels_are_passed_as_flags():
     assert "--allow-missing" not in flags
 
 
+def test_released_models_are_shown_beside_the_runs_only_if_they_are_baselines():
+    entries = [("figure", "zeroshot"), ("figure", "ajne"), ("table", "overlap")]
+    for entry in entries:
+        assert not [path for path in inputs_of(*entry) if "/released/" in path]
+        flags = report_flags(config_from(), *entry, WORKFLOW)
+        assert not [flag for flag in flags if flag.startswith("--baselines")]
+    config = config_from(baselines=["cloob_rn50_yfcc", "openai_rn50"])
+    folder = "results/evaluate/released"
+    of_openai = f"{folder}/openai_rn50/zeroshot/gtsrb.json"
+    of_authors = f"{folder}/cloob_rn50_yfcc/zeroshot/gtsrb.json"
+    flags = report_flags(config, "figure", "zeroshot", WORKFLOW)
+    assert len([path for path in inputs_of("figure", "zeroshot", config) if "/released/" in path]) == 20
+    assert f"--baselines=YFCC15M/RN50/CLOOB/28={of_authors}" in flags
+    assert f"--baselines=WIT/RN50/CLIP (OpenAI)/final={of_openai}" in flags
+    # The training corpus of OpenAI's model is not one of the runs'.
+    flags = [flag for flag in report_flags(config, "table", "overlap", WORKFLOW) if "/released/" in flag]
+    assert len(flags) == 10
+    assert f"--baselines=YFCC15M/RN50/CLOOB/28/yfcc15m={of_authors}" in flags
+    path = f"{folder}/openai_rn50/embedding_structure/cc3m_validation.json"
+    assert path in inputs_of("figure", "ajne", config)
+    allow_missing = config | {"allow_missing": True}
+    assert of_authors not in inputs_of("table", "overlap", allow_missing)
+    assert of_authors in inputs_of("figure", "zeroshot", allow_missing)
+
+
 def test_with_allow_missing_tables_do_not_wait_for_results():
     config = config_from(allow_missing=True)
     assert inputs_of("table", "zeroshot", config) == ["config/paper_results.csv"]

@@ -25,7 +25,7 @@ os.environ.update(PYTHONNOUSERSITE="1")
 
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.registry import figures, tables
-from cloob.workflow import corpora, environment, evaluation, report_inputs, runs, search
+from cloob.workflow import corpora, environment, evaluation, released, report_inputs, runs, search
 from cloob.workflow.checks import check_config
 from cloob.workflow.flags import flags
 from cloob.workflow.report_inputs import report_names

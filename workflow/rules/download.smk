@@ -103,6 +103,6 @@ rule released_checkpoint:
     conda:
         "../../envs/fetch.yaml"
     params:
-        flags=lambda wildcards: evaluation.released_checkpoint_flags(config, wildcards.released),
+        flags=lambda wildcards: released.released_checkpoint_flags(config, wildcards.released),
     shell:
         "cloob download file {params.flags:q} --out={output:q} 2>&1 | tee {log:q}"

@@ -55,7 +55,7 @@ rule zeroshot:
 # The only job for which open_clip may download weights: later ones read the folder.
 rule open_clip_model:
     input:
-        lambda wildcards: evaluation.open_clip_inputs(config, wildcards.released),
+        lambda wildcards: released.open_clip_inputs(config, wildcards.released),
     output:
         multiext("<results>/download/released/{released}/open_clip_", "config.json", "model.safetensors"),
     log:
@@ -63,7 +63,7 @@ rule open_clip_model:
     conda:
         "../../envs/evaluate.yaml"
     params:
-        source=lambda wildcards: evaluation.open_clip_source(config, wildcards.released),
+        source=lambda wildcards: released.open_clip_source(config, wildcards.released),
         folder=subpath(output[0], parent=True),
     shell:
         "cloob export {params.source:q} --out={params.folder:q} 2>&1 | tee {log:q}"
@@ -72,7 +72,7 @@ rule open_clip_model:
 use rule zeroshot as released_zeroshot with:
     input:
         **evaluation.testset_inputs(config, config["testsets"]),
-        checkpoint=lambda wildcards: evaluation.released_model(config, wildcards.released),
+        checkpoint=lambda wildcards: released.released_model(config, wildcards.released),
     output:
         results=expand(
             "<results>/evaluate/released/{{released}}/zeroshot/{testset}.json",
@@ -121,7 +121,7 @@ rule linear_probe:
 use rule linear_probe as released_linear_probe with:
     input:
         **evaluation.testset_inputs(config, evaluation.probed_testsets(config)),
-        checkpoint=lambda wildcards: evaluation.released_model(config, wildcards.released),
+        checkpoint=lambda wildcards: released.released_model(config, wildcards.released),
     output:
         expand(
             "<results>/evaluate/released/{{released}}/linear_probe/{testset}.json",
@@ -181,6 +181,30 @@ rule image_text:
         "cloob evaluate image-text --checkpoint={params.checkpoint:q} {params.retrieval_sets:q}"
         " {params.flags:q} --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q}"
         " 2>&1 | tee {log:q}"
+
+
+use rule image_text as released_image_text with:
+    input:
+        checkpoint=lambda wildcards: released.released_model(config, wildcards.released),
+        pairs=evaluation.retrieval_set_paths(config),
+        images=evaluation.retrieval_set_folders(config),
+    output:
+        retrieval=expand(
+            "<results>/evaluate/released/{{released}}/retrieval/{retrieval_set}.json",
+            retrieval_set=config["evaluate"]["retrieval_sets"],
+        ),
+        structure=expand(
+            "<results>/evaluate/released/{{released}}/embedding_structure/{retrieval_set}.json",
+            retrieval_set=config["evaluate"]["retrieval_sets"],
+        ),
+    log:
+        "<results>/logs/evaluate/released_{released}_image_text.log",
+    params:
+        checkpoint=lambda wildcards, input: input.checkpoint,
+        retrieval_sets=lambda wildcards, input: evaluation.retrieval_set_flags(config, input.pairs),
+        retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
+        structure=lambda wildcards, output: Path(output.structure[0]).parent,
+        flags=lambda wildcards: evaluation.feature_flags(config),
 
 
 # Test images that are in a training corpus. One job for all test sets, so that the corpus's index is read once.

@@ -155,16 +155,27 @@ def _column_file(text: str) -> tuple[tuple[str, str, str, int | str], Path]:
     return (pretraining, architecture, method, int(epoch) if epoch.isdecimal() else epoch), Path(path)
 
 
+def _baseline_file(text: str) -> tuple[tuple[str, str, str, int | str], str, Path]:
+    match = re.fullmatch(r"([^=]+?/(?:\d+|final))(?:/([A-Za-z0-9_.]+))?=(.+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form PRETRAINING/ARCHITECTURE/METHOD/EPOCH[/CORPUS]=FILE"
+        )
+    model, path = _column_file(f"{match[1]}={match[3]}")
+    return model, match[2] or "", path
+
+
 # Parsers of the flags whose values have the form KEY=FILE.
 _FILES: dict[str, Callable[[str], object]] = {
     "released": _column_file,
+    "baselines": _baseline_file,
     "outcomes": name_and_path("CORPUS/SPLIT/STAGE=FILE"),
     "manifests": _split_file,
 }
 
 
 def _inputs(options: argparse.Namespace) -> "Inputs":
-    from cloob.report.load.inputs import Inputs
+    from cloob.report.load.inputs import Baseline, Inputs
     from cloob.report.load.paper import PaperColumn
     from cloob.report.names import Labels
 
@@ -174,6 +185,9 @@ def _inputs(options: argparse.Namespace) -> "Inputs":
 
         files["results"] = existing_logs(files["results"])
     files["released"] = [(PaperColumn(*column), path) for column, path in files.get("released", [])]
+    files["baselines"] = [
+        Baseline(PaperColumn(*column), corpus, path) for column, corpus, path in files.get("baselines", [])
+    ]
     labels = Labels(options.title_suffix, dict(options.corpus_title))
     return Inputs(**files, allow_missing=options.allow_missing, labels=labels)
 

@@ -47,6 +47,7 @@ class Input:
     key: str = ""
 
 
+_MODEL = "PRETRAINING/ARCHITECTURE/METHOD/EPOCH"
 INPUTS = {
     "zeroshot": Input("results", "zeroshot results of every run, evaluated epoch and test set"),
     "linear_probe": Input(
@@ -67,13 +68,19 @@ INPUTS = {
     "overlap": Input("results", "train-test overlap of every corpus and test set"),
     "logs": Input("results", "metrics.parquet of every run, or its metrics.jsonl"),
     "search_trials": Input("results", "ranked trials of every objective of a hyperparameter search"),
-    "released_zeroshot": Input(
-        "released", "zeroshot results of the released checkpoints", "PRETRAINING/ARCHITECTURE/METHOD/EPOCH"
-    ),
+    "released_zeroshot": Input("released", "zeroshot results of the released checkpoints", _MODEL),
     "released_linear_probe": Input(
         "released",
         "linear_probe results of the released checkpoints",
-        "PRETRAINING/ARCHITECTURE/METHOD/EPOCH",
+        _MODEL,
+    ),
+    # Empty unless the configuration has `baselines`; a figure with one of them can show released models.
+    "baseline_zeroshot": Input("baselines", "zeroshot results of released models to compare with", _MODEL),
+    "baseline_structure": Input(
+        "baselines", "embedding_structure results of released models to compare with", _MODEL
+    ),
+    "baseline_overlap": Input(
+        "baselines", "for the overlap, EPOCH is followed by /CORPUS, on which the model was trained", _MODEL
     ),
     "outcomes": Input("outcomes", "outcome CSVs of every split, in pipeline order", "CORPUS/SPLIT/STAGE"),
     "manifests": Input("manifests", "shards.json of every split", "CORPUS/SPLIT"),

@@ -12,6 +12,7 @@ from cloob.download.corpora.registry import READERS
 from cloob.shards.local_sources import LOCAL_SOURCES
 from cloob.workflow.consistency import inconsistencies
 from cloob.workflow.evaluation import is_remote
+from cloob.workflow.released import LOCAL_DIR, local_model
 from cloob.workflow.runs import Config
 from cloob.workflow.schema import Schema, complete_schema, schema_problems
 from cloob.workflow.toy_data import use_toy_dataset
@@ -94,6 +95,13 @@ def _simplify_paths(config: Config) -> None:
         local = ["shards", "karpathy", "images"] + ["webdataset"] * (not is_remote(settings))
         holders.append((settings, local))
     holders += [(config["architectures"], list(config["architectures"]))]
+    for model in config["released_checkpoints"].values():
+        if (path := local_model(model)) is not None:
+            is_folder = path != model.get("pretrained")
+            key, prefix = ("open_clip", LOCAL_DIR) if is_folder else ("pretrained", "")
+            # Without a slash it would be a tag.
+            simple = str(Path(path)) if is_folder or "/" in str(Path(path)) else f"./{Path(path)}"
+            model[key] = f"{prefix}{simple}"
     for holder, keys in holders:
         for key in keys:
             if isinstance(holder.get(key), list):

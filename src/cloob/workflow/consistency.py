@@ -17,6 +17,7 @@ from cloob.workflow.corpora import (
     reader_options,
 )
 from cloob.workflow.evaluation import is_remote, probed_testsets
+from cloob.workflow.released import released_problems
 from cloob.workflow.runs import Config, expand_row, planned_runs, recipe_arguments
 from cloob.workflow.search import searches, validation_corpus
 from cloob.workflow.search_checks import search_problems, undefined_name, undefined_names
@@ -39,6 +40,7 @@ def inconsistencies(config: Config) -> Iterator[str]:
     yield from _missing_request_rates(config)
     yield from _retrieval_set_problems(config)
     yield from _testset_problems(config)
+    yield from released_problems(config)
     probe = config["evaluate"]["linear_probe"]
     if probe["l2_min"] > probe["l2_max"]:
         yield "evaluate.linear_probe.l2_min: greater than l2_max; swap them"

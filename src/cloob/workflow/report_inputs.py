@@ -6,8 +6,9 @@ from typing import Literal
 
 from cloob.report.registry import INPUTS, Entry, figures, tables
 from cloob.workflow.corpora import downloaded_splits, manifests, outcome_files
-from cloob.workflow.evaluation import overlap_files, probed_testsets, released_files, result_files
+from cloob.workflow.evaluation import overlap_files, probed_testsets, result_files
 from cloob.workflow.flags import escape_for_report, flags, named_paths
+from cloob.workflow.released import baseline_files, overlap_baseline_files, released_files
 from cloob.workflow.runs import (
     Config,
     EpochSelection,
@@ -60,7 +61,7 @@ def report_input_files(config: Config, kind: Kind, name: str, workflow_folder: P
     """
     words = report_entry(kind, name).inputs
     if kind == "table" and config["allow_missing"]:
-        words = tuple(word for word in words if INPUTS[word].flag != "results")
+        words = tuple(word for word in words if INPUTS[word].flag not in ("results", "baselines"))
     files = [path for word in words for path in _files(config, kind, word, workflow_folder)]
     return list(dict.fromkeys(files))
 
@@ -139,5 +140,8 @@ _OTHER_FILES: dict[str, Callable[[Config], dict[str, str]]] = {
     "download_summaries": _download_summaries,
     "released_zeroshot": lambda config: released_files(config, "zeroshot"),
     "released_linear_probe": lambda config: released_files(config, "linear_probe"),
+    "baseline_zeroshot": lambda config: baseline_files(config, "zeroshot"),
+    "baseline_overlap": overlap_baseline_files,
+    "baseline_structure": lambda config: baseline_files(config, "embedding_structure"),
     "paper": lambda config: {PAPER_RESULTS: ""},
 }

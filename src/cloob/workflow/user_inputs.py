@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cloob.workflow.corpora import configured_splits, local_inputs, needed_splits, reader_inputs
 from cloob.workflow.evaluation import is_remote
+from cloob.workflow.released import local_model
 from cloob.workflow.runs import Config
 
 
@@ -36,6 +37,11 @@ def user_inputs(config: Config) -> dict[str, str]:
         for key in ("karpathy", "images", "webdataset"):
             if key in settings and not (key == "webdataset" and is_remote(settings)):
                 paths[f"evaluate.retrieval_sets.{name}.{key}"] = settings[key]
+    for name, model in config["released_checkpoints"].items():
+        if path := local_model(model):
+            is_folder = path != model.get("pretrained")
+            key, file = ("open_clip", f"{path}/open_clip_config.json") if is_folder else ("pretrained", path)
+            paths[f"released_checkpoints.{name}.{key}"] = file
     return {key: path for key, path in paths.items() if not is_result(config, path)}
 
 
@@ -45,12 +51,16 @@ def missing_user_inputs(config: Config) -> dict[str, str]:
 
 
 def missing_needed_inputs(config: Config) -> dict[str, str]:
-    """The missing inputs without those of corpora that neither runs nor retrieval sets use."""
+    """The missing inputs without those of corpora that neither runs nor retrieval sets use.
+
+    Released models are evaluated on request, except those in `baselines`.
+    """
     needed = {f"corpora.{split.name.replace('/', '.')}." for split in needed_splits(config)}
+    needed |= {f"released_checkpoints.{name}." for name in config["baselines"]}
     return {
         key: path
         for key, path in missing_user_inputs(config).items()
-        if not key.startswith("corpora.") or key.startswith(tuple(needed))
+        if not key.startswith(("corpora.", "released_checkpoints.")) or key.startswith(tuple(needed))
     }
 
 

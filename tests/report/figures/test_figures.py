@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
@@ -27,6 +27,7 @@ from cloob.report.names import OBJECTIVE_TITLES, Labels
 from cloob.report.render.panels import panels
 from cloob.report.render.style import MARKERS, ONE_COLUMN, PALETTE, TWO_COLUMNS, figure_style
 from cloob.report.stats.intervals import PERCENT, estimate
+from tests.helpers.figure_layout import check_layout, texts
 from tests.helpers.repository import ROOT
 from tests.helpers.synthetic_results import DATASETS, SyntheticResults, write_synthetic_results
 from tests.report.conftest import TITLE_SUFFIX, TITLES
@@ -129,24 +130,6 @@ def test_every_objective_has_its_own_color_and_marker() -> None:
     assert len(set(PALETTE.values())) == len(set(MARKERS.values())) == len(OBJECTIVE_TITLES)
 
 
-def texts(figure: Figure) -> Iterator[tuple[str, object]]:
-    """Every title, label, tick label and legend of a figure, with its bounding box."""
-    yield figure.get_suptitle(), figure._suptitle.get_window_extent()
-    for legend in figure.legends:
-        yield "legend", legend.get_window_extent()
-    for axis in figure.axes:
-        candidates = [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label]
-        for part, (low, high) in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
-            candidates += [
-                tick.label1
-                for tick in part.get_major_ticks()
-                if min(low, high) <= tick.get_loc() <= max(low, high) and tick.label1.get_visible()
-            ]
-        for text in candidates:
-            if axis.axison and text.get_visible() and text.get_text():
-                yield text.get_text(), text.get_window_extent()
-
-
 @pytest.mark.parametrize("results", ["paper", "small", "default_config"])
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_figure_fits_the_page_has_its_suffix_and_nothing_overlaps(
@@ -156,14 +139,7 @@ def test_figure_fits_the_page_has_its_suffix_and_nothing_overlaps(
     assert LABELS.title_suffix in figure.get_suptitle()
     assert figure.get_figwidth() in (ONE_COLUMN, TWO_COLUMNS)
     assert figure.get_figheight() < 9.7
-    page = figure.bbox.padded(1)
-    boxes = list(texts(figure))
-    assert [text for text, box in boxes if not (page.contains(*box.min) and page.contains(*box.max))] == []
-    assert [
-        (text, other)
-        for (text, box), (other, other_box) in combinations(boxes, 2)
-        if box.padded(-1).overlaps(other_box.padded(-1))
-    ] == []
+    check_layout(figure)
 
 
 def test_panels_are_in_the_order_of_the_paper() -> None:

@@ -71,6 +71,12 @@ def write_zeroshot(
     return path
 
 
+def write_released(folder: Path, dataset: str, **changed: Any) -> Path:
+    """Write a zero-shot result of a released model with the images of `write_zeroshot`."""
+    released = {"run": {"name": "RN50:yfcc15m"}, "epoch": None}
+    return write_zeroshot(folder / "released", dataset, **released, **changed)
+
+
 def test_rows_per_corpus_and_test_set_are_in_the_order_of_the_paper(
     tmp_path: Path, report: Callable[..., int]
 ) -> None:
@@ -196,3 +202,44 @@ def test_duplicate_test_set_is_an_error(tmp_path: Path) -> None:
     path = write_overlap(tmp_path, "cc3m", "gtsrb")
     with pytest.raises(InputError, match="cc3m and gtsrb are given twice"):
         read_overlaps([path, path])
+
+
+def test_released_models_have_rows_if_their_training_corpus_is_known(
+    tmp_path: Path, report: Callable[..., int]
+) -> None:
+    files = [write_overlap(tmp_path, "cc3m", "gtsrb"), write_zeroshot(tmp_path, "gtsrb", overlapping=2)]
+    path, model = write_released(tmp_path, "gtsrb", clean=300), "RN50/CLIP (open_clip)/final"
+    known, unknown = f"YFCC15M/{model}/cc3m={path}", f"CC12M/{model}={path}"
+    csv = tmp_path / "tables" / "overlap.csv"
+    assert report("table", "overlap", "--results", *files, "--baselines", known, unknown, "--csv", csv) == 0
+    table = pd.read_csv(csv).set_index("released")
+    row = table.loc["CLIP (open_clip), RN50, YFCC15M"]
+    assert len(table) == 2
+    assert (row.corpus, row.architecture, row.accuracy_overlap) == ("cc3m", "RN50", 0.5)
+    assert (row.accuracy, row.accuracy_clean) == pytest.approx((301 / 1200, 300 / 1198))
+    assert row[["objective", "recipe", "seed", "epoch"]].isna().all()
+    text = csv.with_suffix(".md").read_text()
+    [runs, released] = text.partition("Accuracy of released models: Conceptual Captions")[::2]
+    assert "| GTSRB | CLOOB | 1 | 33.50 |" in runs and "open_clip" not in runs
+    assert "| GTSRB | CLIP (open_clip), RN50, YFCC15M | 1 | 25.08 | 25.04 | 50.00 |" in released
+    assert "Bonferroni's correction for the 2 rows" in text
+
+
+def test_without_released_models_the_table_has_no_column_for_them(
+    tmp_path: Path, report: Callable[..., int]
+) -> None:
+    files = [write_overlap(tmp_path, "cc3m", "gtsrb"), write_zeroshot(tmp_path, "gtsrb")]
+    csv = tmp_path / "tables" / "overlap.csv"
+    assert report("table", "overlap", "--results", *files, "--csv", csv) == 0
+    assert "released" not in pd.read_csv(csv)
+
+
+def test_missing_results_of_released_models_are_listed_with_allow_missing(
+    tmp_path: Path, report: Callable[..., int]
+) -> None:
+    files = [write_overlap(tmp_path, "cc3m", "gtsrb")]
+    baseline = f"YFCC15M/RN50/CLOOB/28/cc3m={tmp_path}/missing.json"
+    arguments = ("--results", *files, "--baselines", baseline, "--csv", tmp_path / "overlap.csv")
+    assert report("table", "overlap", *arguments) == 2
+    assert report("table", "overlap", "--allow-missing", *arguments) == 0
+    assert f"{tmp_path}/missing.json" in (tmp_path / "overlap.md").read_text()

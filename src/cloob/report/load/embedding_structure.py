@@ -1,5 +1,7 @@
 """Results of the protocol `embedding_structure` for figures: metrics of both towers, the paper's values."""
 
+from typing import Any
+
 import pandas as pd
 
 from cloob.report.load.inputs import Inputs
@@ -14,12 +16,17 @@ MEASURED, PUBLISHED = "measured", "published"
 def read_tower_metric(inputs: Inputs, metric: str) -> pd.DataFrame:
     """One metric of both towers: the columns of `RUN_KEYS`, epoch, tower, value."""
     rows = [
-        [*identity.values(), tower, nested(content, "metrics", f"{metric}_{tower}")]
+        [*identity.values(), *row.values()]
         for identity, content in distinct_results(inputs.results, PROTOCOL)
-        for tower in TOWERS
+        for row in tower_metric(content, metric)
     ]
     # Undefined metrics (null) become NaN, which is not drawn.
     return pd.DataFrame(rows, columns=[*RUN_KEYS, "epoch", "tower", "value"]).astype({"value": float})
+
+
+def tower_metric(content: dict[str, Any], metric: str) -> list[dict[str, Any]]:
+    """One metric of a result: tower and value of both towers."""
+    return [{"tower": tower, "value": nested(content, "metrics", f"{metric}_{tower}")} for tower in TOWERS]
 
 
 def add_published(measured: pd.DataFrame, inputs: Inputs, figure: str) -> pd.DataFrame:

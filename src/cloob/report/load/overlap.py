@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from cloob.common.bit_strings import unpack_bits
 from cloob.common.errors import InputError
+from cloob.report.load.inputs import Baseline
 from cloob.report.load.json_checks import ANYTHING, NUMBER, read_json, type_error
+from cloob.report.load.released import RELEASED, model_title, read_baselines
 from cloob.report.load.result_files import RUN_KEYS, distinct_results
 from cloob.report.names import DATASETS, positions
 
@@ -36,7 +38,8 @@ _SCHEMA = _COLUMNS | {
 }
 _REMEDY = "delete it and run `cloob evaluate overlap` again"
 # Columns of `correct_images`.
-CORRECT_COLUMNS = [*RUN_KEYS, "epoch", "dataset", "correct", "correct_overlapping"]
+CORRECT_COLUMNS = [*RUN_KEYS, "epoch", RELEASED, "dataset", "correct", "correct_overlapping"]
+_RESULT_KEYS = ("metrics", "images", "correct_images", "dataset_sha256")
 
 
 @dataclass(frozen=True)
@@ -82,23 +85,30 @@ def _read_overlap(path: Path) -> Overlap:
     raise InputError(f"{path}: not a result of `cloob evaluate overlap`: {problem}; {_REMEDY}")
 
 
-def correct_images(paths: Sequence[Path], overlaps: Mapping[tuple[str, str], Overlap]) -> pd.DataFrame:
+def correct_images(
+    paths: Sequence[Path], baselines: Sequence[Baseline], overlaps: Mapping[tuple[str, str], Overlap]
+) -> pd.DataFrame:
     """Zero-shot results -> the numbers of correct images, with columns `CORRECT_COLUMNS`.
 
-    Results on test sets whose overlap with the run's corpus is not given are left out. Raises `InputError`,
-    also if a result is of other images than the overlap.
+    Runs have an empty string as `released`; released models have the title of the model, its corpus and
+    architecture, and no other of `RUN_KEYS`. Results on test sets whose overlap with the corpus of the model
+    is not given are left out. Raises `InputError`, also if a result is of other images than the overlap.
     """
-    if not paths:
-        return pd.DataFrame(columns=CORRECT_COLUMNS)
-    keys = ("metrics", "images", "correct_images", "dataset_sha256")
-    rows = []
-    for identity, result in distinct_results(paths, "zeroshot", keys):
-        overlap = overlaps.get((identity["corpus"], result["dataset"]))
+    rows: list[dict[str, Any]] = []
+    for identity, result in distinct_results(paths, "zeroshot", _RESULT_KEYS) if paths else ():
+        rows.append(identity | {RELEASED: "", "result": result})
+    for baseline, result in read_baselines(baselines, "zeroshot", _RESULT_KEYS):
+        names = {"corpus": baseline.corpus, "architecture": baseline.model.architecture}
+        rows.append(names | {RELEASED: model_title(baseline.model), "result": result})
+    counted = []
+    for row in rows:
+        result = row.pop("result")
+        overlap = overlaps.get((row["corpus"], result["dataset"]))
         if overlap is not None:
             correct = _correct(result, overlap)
-            numbers = (int(correct.sum()), int(correct[overlap.overlapping].sum()))
-            rows.append([*identity.values(), result["dataset"], *numbers])
-    return pd.DataFrame(rows, columns=CORRECT_COLUMNS)
+            numbers = {"correct": correct.sum(), "correct_overlapping": correct[overlap.overlapping].sum()}
+            counted.append(row | {"dataset": result["dataset"]} | numbers)
+    return pd.DataFrame(counted, columns=CORRECT_COLUMNS)
 
 
 def _correct(result: dict[str, Any], overlap: Overlap) -> NDArray[np.bool_]:

@@ -18,22 +18,29 @@ _GROUP_WIDTH, _BAR_WIDTH = 0.8, 0.24  # maximum width of a group of bars and of 
 _OFFSET = 0.17  # in bar widths: dots are left of the center, whiskers right
 
 
+def bar_width(objectives: int, reserved: float = 0) -> float:
+    """The width of a bar in groups of `objectives` bars, if a width of `reserved` is left empty in each."""
+    return min(_BAR_WIDTH, (_GROUP_WIDTH - reserved) / objectives)
+
+
 def draw_bars(
     axis: Axes,
     data: pd.DataFrame,
     categories: Sequence[object],
     column: str,
     bounds: Bounds | None = None,
+    reserved: float = 0,
 ) -> dict[tuple, float]:
     """Draw a group of bars per category of `column`; returns the x position of each (category, objective).
 
     `data` has a row per seed: objective, value, and optionally the seed's own interval low, high. `bounds`
-    are those of the values, such as (0, 100) for percentages.
+    are those of the values, such as (0, 100) for percentages. To the right of each group, a width of
+    `reserved` is left empty.
     """
     objectives = objectives_of(data)
-    width = min(_BAR_WIDTH, _GROUP_WIDTH / len(objectives))
+    width = bar_width(len(objectives), reserved)
     positions = {
-        (category, objective): center + (index + 0.5 - len(objectives) / 2) * width
+        (category, objective): center - reserved / 2 + (index + 0.5 - len(objectives) / 2) * width
         for center, category in enumerate(categories)
         for index, objective in enumerate(objectives)
     }

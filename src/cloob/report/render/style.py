@@ -96,8 +96,13 @@ def legend_handles(objectives: list[str], markers: bool = False) -> list[Line2D]
     ]
 
 
-def add_title(figure: Figure, title: str, labels: Labels, legend: Sequence[Artist]) -> None:
-    """Add the title with the configured suffix below it, and the legend at the bottom."""
+def add_title(
+    figure: Figure, title: str, labels: Labels, legend: Sequence[Artist], baselines: Sequence[Artist] = ()
+) -> None:
+    """Add the title with the configured suffix below it, and the legend at the bottom.
+
+    The entries of `baselines`, which are long, have a column of their own.
+    """
     suffix = figure_text(labels.title_suffix, _MAX_SUFFIX)
     lines = textwrap.wrap(suffix, int(_CHARACTERS_PER_INCH * figure.get_figwidth()))
     # A long suffix makes the figure higher instead of the panels lower.
@@ -108,7 +113,17 @@ def add_title(figure: Figure, title: str, labels: Labels, legend: Sequence[Artis
         max_columns = 2 if figure.get_figwidth() < TWO_COLUMNS else 5
         rows = -(-len(legend) // max_columns)
         columns = -(-len(legend) // rows)  # rows of equal length
+        if baselines:
+            height = max(len(baselines), -(-len(legend) // 2))
+            figure.set_figheight(figure.get_figheight() + _LINE_HEIGHT * (height - rows))
+            legend = [*_padded(legend, height), *_padded(baselines, height)]
+            columns = len(legend) // height
         figure.legend(handles=legend, loc="outside lower center", ncols=columns, handlelength=1.6)
+
+
+def _padded(entries: Sequence[Artist], height: int) -> list[Artist]:
+    """Legend entries that fill columns of this height: the last column with empty ones."""
+    return [*entries, *(Line2D([], [], ls="", label="") for _ in range(-len(entries) % height))]
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, png: Path, inputs: Sequence[Path]) -> None:

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cloob.report.load.embedding_structure import MEASURED, PUBLISHED, TOWERS
+from cloob.report.load.released import split_baselines
 from cloob.report.names import Labels
 from cloob.report.render.bars import bar_legend, draw_bars
+from cloob.report.render.baselines import baseline_legend, baseline_styles, draw_across
 from cloob.report.render.panels import objectives_of, panels
 from cloob.report.render.style import INK, add_title, legend_handles, new_figure
 
@@ -18,7 +20,10 @@ def draw_tower_bars(
     data: pd.DataFrame, title: str, y_label: Callable[[pd.DataFrame], str], labels: Labels
 ) -> Figure:
     """A row per corpus and architecture, a column per tower, a group of bars per epoch."""
-    rows = panels(data, labels)
+    runs, baselines = split_baselines(data)
+    baselines = baselines[baselines.architecture.isin(runs.architecture)]
+    styles = baseline_styles(baselines)
+    rows = panels(runs, labels)
     figure = new_figure(height=0.95 + 1.6 * len(rows))
     axes = figure.subplots(len(rows), len(TOWERS), squeeze=False, sharey="row")
     for (name, part), row_axes in zip(rows, axes, strict=True):
@@ -27,12 +32,17 @@ def draw_tower_bars(
             of_tower = part[part.tower == tower]
             positions = draw_bars(axis, of_tower[of_tower.source == MEASURED], epochs, "epoch")
             _draw_published(axis, of_tower[of_tower.source == PUBLISHED], positions)
+            draw_across(axis, baselines[_is_of(baselines, part, tower)], styles)
             axis.set_xticks(range(len(epochs)), [f"epoch {epoch}" for epoch in epochs])
             axis.set_title(f"{name} · {tower}s")
         row_axes[0].set_ylabel(y_label(part[part.source == MEASURED]))
-    legend = [*legend_handles(objectives_of(data)), *bar_legend(data), *_published_legend(data)]
-    add_title(figure, title, labels, legend)
+    legend = [*legend_handles(objectives_of(runs)), *bar_legend(runs), *_published_legend(runs)]
+    add_title(figure, title, labels, legend, baseline_legend(styles))
     return figure
+
+
+def _is_of(baselines: pd.DataFrame, part: pd.DataFrame, tower: str) -> pd.Series:
+    return (baselines.architecture == part.architecture.iloc[0]) & (baselines.tower == tower)
 
 
 def _draw_published(axis: Axes, published: pd.DataFrame, positions: dict[tuple, float]) -> None:

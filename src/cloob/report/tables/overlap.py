@@ -8,6 +8,7 @@ import pandas as pd
 from cloob.common.errors import InputError
 from cloob.report.load.inputs import Inputs
 from cloob.report.load.overlap import COLUMNS, correct_images, read_overlaps
+from cloob.report.load.released import RELEASED
 from cloob.report.load.targets import brace_paths, is_run_file
 from cloob.report.names import (
     ARCHITECTURES,
@@ -30,7 +31,7 @@ TABLE = Entry(
     help="test images that have a near-duplicate in a training corpus, and accuracy without them",
     caption="Test images that have a near-duplicate in a training corpus, and zero-shot accuracy with and "
     "without them: accuracies on them may be higher than on unseen images.",
-    inputs=("overlap", "zeroshot"),
+    inputs=("overlap", "zeroshot", "baseline_overlap"),
 )
 _RUN_COLUMNS = ["architecture", "objective", "recipe", "seed", "epoch"]
 _EFFECT_COLUMNS = [
@@ -54,14 +55,20 @@ _REMARKS = [
 def build(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
     """A section per corpus with a row per test set; then a section per corpus, architecture and epoch.
 
-    The CSV has a row per corpus, test set, and run; those without runs have one row.
+    Released models whose training corpus is known follow in a section per corpus. The CSV has a row per
+    corpus, test set, and run or released model; those without any have one row.
     """
     run_paths, paths = _split_paths(inputs.results, inputs.allow_missing)
+    baselines = [baseline for baseline in inputs.baselines if baseline.corpus]
+    missing = [path for path in (*run_paths, *paths) if not path.is_file()]
+    if inputs.allow_missing:
+        missing += [baseline.path for baseline in baselines if not baseline.path.is_file()]
+        baselines = [baseline for baseline in baselines if baseline.path.is_file()]
     overlaps = read_overlaps([path for path in paths if path.is_file()])
     numbers = pd.DataFrame([overlap.numbers for overlap in overlaps.values()], columns=COLUMNS)
-    correct = correct_images([path for path in run_paths if path.is_file()], overlaps)
+    correct = correct_images([path for path in run_paths if path.is_file()], baselines, overlaps)
     table = numbers.merge(correct, on=["corpus", "dataset"], how="left")  # in the order of `numbers`
-    missing = [path for path in (*run_paths, *paths) if not path.is_file()]
+    table[RELEASED] = table[RELEASED].fillna("")
     return _document(numbers, table, inputs.labels, missing), _long_table(table)
 
 
@@ -85,7 +92,8 @@ def _long_table(table: pd.DataFrame) -> pd.DataFrame:
     ]
     values = pd.DataFrame(effects, columns=_EFFECT_COLUMNS, dtype=float)
     runs = table[_RUN_COLUMNS].astype({"seed": "Int64", "epoch": "Int64"})
-    return pd.concat([table[COLUMNS], runs, values], axis=1)
+    released = [table[[RELEASED]]] if table[RELEASED].any() else []
+    return pd.concat([table[COLUMNS], runs, *released, values], axis=1)
 
 
 def _effect_values(effect: OverlapEffect) -> list[float]:
@@ -110,8 +118,10 @@ def _document(
     measured = table[table.correct.notna()]
     overlapping = measured[measured.overlapping > 0]
     if len(overlapping):
-        tests = len(overlapping.drop_duplicates([*_KIND, "dataset", "objective", "recipe"]))
-        sections += _effect_sections(overlapping, labels, LEVEL / tests)
+        tests = len(overlapping.drop_duplicates([*_KIND, "dataset", "objective", "recipe", RELEASED]))
+        of_runs = overlapping[overlapping[RELEASED] == ""]
+        sections += _effect_sections(of_runs, labels, LEVEL / tests)
+        sections += _released_sections(overlapping.drop(index=of_runs.index), labels, LEVEL / tests)
         remarks += _REMARKS
         remarks.append(
             f"Bold: p below {LEVEL} / {tests} = {LEVEL / tests:.2g}, Bonferroni's correction for the "
@@ -155,25 +165,45 @@ def _effect_sections(table: pd.DataFrame, labels: Labels, level: float) -> list[
     for (corpus, architecture, epoch), part in table.groupby(_KIND, sort=False):
         has_several_recipes = part.groupby("objective").recipe.nunique().max() > 1
         rows = [
-            _effect_row(group, level, has_several_recipes)
-            for _, group in part.groupby(["dataset", "objective", "recipe"], sort=False)
+            _effect_row(
+                group,
+                f"{OBJECTIVE_TITLES[objective]}{f', recipe {recipe}' if has_several_recipes else ''}",
+                level,
+            )
+            for (_, objective, recipe), group in part.groupby(["dataset", "objective", "recipe"], sort=False)
         ]
         title = f"Accuracy: {labels.corpus(str(corpus))}, {architecture}, epoch {int(epoch)}"
         sections.append(Section(title, "llrrrrrr", _EFFECT_HEADER, rows))
     return sections
 
 
-def _effect_row(group: pd.DataFrame, level: float, with_recipe: bool) -> list[Cell | str]:
+def _released_sections(table: pd.DataFrame, labels: Labels, level: float) -> list[Section]:
+    """A section per corpus; a row per test set and released model."""
+    header = ["Model" if name == "Objective" else name for name in _EFFECT_HEADER]
+    return [
+        Section(
+            f"Accuracy of released models: {labels.corpus(str(corpus))}",
+            "llrrrrrr",
+            header,
+            [
+                _effect_row(group, title, level)
+                for (_, title), group in part.groupby(["dataset", RELEASED], sort=False)
+            ],
+        )
+        for corpus, part in table.groupby("corpus", sort=False)
+    ]
+
+
+def _effect_row(group: pd.DataFrame, name: str, level: float) -> list[Cell | str]:
     first = group.iloc[0]
     effect = overlap_effect(
         first.images, group.correct.mean(), first.overlapping, group.correct_overlapping.mean()
     )
     percent = [100 * value for value in (effect.all, effect.clean, effect.overlap, *effect.difference)]
     difference, low, high = percent[3:]
-    recipe = f", recipe {first.recipe}" if with_recipe else ""
     return [
         display_name(first.dataset, DATASETS),
-        f"{OBJECTIVE_TITLES[first.objective]}{recipe}",
+        name,
         f"{len(group)}",
         *(number(value) for value in percent[:3]),
         f"{number(difference, signed=True)}{interval(low, high, 2, INTERVAL, signed=True)}",

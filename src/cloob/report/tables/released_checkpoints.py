@@ -10,7 +10,7 @@ import pandas as pd
 from cloob.common.errors import InputError
 from cloob.report.load.inputs import Inputs
 from cloob.report.load.paper import FINAL, Paper, PaperColumn
-from cloob.report.load.result_files import read_result
+from cloob.report.load.released import model_title, read_released
 from cloob.report.names import DATASETS, display_name, features_title, positions
 from cloob.report.render.document import Document, Section
 from cloob.report.render.numbers import number
@@ -52,16 +52,8 @@ def released_table(
 
 def _rows(column: PaperColumn, path: Path, protocol: str, paper: Paper) -> Iterator[dict[str, Any]]:
     """One row, or one per kind of features of a linear probe."""
-    result = read_result(
-        path, protocol, run_keys=("name",), keys=("protocol", "images", "metrics"), needs_epoch=False
-    )
+    result = read_released(column, path, protocol)
     run, dataset = result["run"], result["dataset"]
-    checkpoint = (run.get("architecture"), result["epoch"])
-    if column.epoch != FINAL and checkpoint != (column.architecture, column.epoch):
-        raise InputError(
-            f"{path}: of {checkpoint[0]} at epoch {checkpoint[1]}, not of {column.architecture} at epoch "
-            f"{column.epoch}; correct `released_checkpoints` in the config"
-        )
     published = paper.number(column, protocol, dataset, "accuracy")
     try:
         # Zero-shot uses the normalized features after the projection and fits nothing.
@@ -102,8 +94,7 @@ def _document(table: pd.DataFrame, title: str, remarks: Sequence[Prose]) -> Docu
             ]
             for row in part.itertuples()
         ]
-        checkpoint = f"{method}, {architecture}, {pretraining}"
-        checkpoint += "" if epoch == FINAL else f", epoch {epoch}"
+        checkpoint = model_title(PaperColumn(pretraining, architecture, method, epoch))
         suffix = f", {features_title(features)}" if features else ""
         sections.append(Section(checkpoint + suffix, "lrrrrr", _HEADER, rows))
         if epoch == FINAL:

@@ -1,0 +1,147 @@
+"""Released models in figures: beside the runs, never among them, and only if they are given."""
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from cloob.common.errors import InputError
+from cloob.report.load.inputs import Baseline, Inputs
+from cloob.report.load.paper import PaperColumn
+from cloob.report.load.released import RELEASED, split_baselines
+from cloob.report.names import Labels
+from cloob.report.render.style import PALETTE, figure_style
+from tests.helpers.figure_layout import check_layout
+from tests.helpers.synthetic_results import SyntheticResults, write_synthetic_results
+
+MODELS = (
+    PaperColumn("YFCC15M", "RN50", "CLOOB", 28),
+    PaperColumn("YFCC15M", "RN50", "CLIP (open_clip)", "final"),
+    PaperColumn("WIT", "RN50", "CLIP (OpenAI)", "final"),
+    PaperColumn("A corpus with a very long name", "RN50", "A method with a very long name", "final"),
+)
+RN101 = PaperColumn("YFCC15M", "RN101", "CLIP (open_clip)", "final")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> SyntheticResults:
+    """CLIP and CLOOB, one seed, one epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    return write_synthetic_results(
+        folder, objectives=("clip", "cloob"), seeds=(1,), epochs=(31,), eval_epochs=(31,)
+    )
+
+
+def baseline(folder: Path, model: PaperColumn, protocol: str, dataset: str, value: float) -> Baseline:
+    """Write a result of a released model."""
+    metrics = {"accuracy": value, "ajne_image": 100 * value, "ajne_text": 80 * value}
+    result = {
+        "run": {"name": "released", "architecture": model.architecture},
+        "epoch": None if model.epoch == "final" else model.epoch,
+        "protocol": protocol,
+        "dataset": dataset,
+        "images": 1000,
+        "metrics": metrics,
+    }
+    path = folder / f"{len(list(folder.iterdir()))}.json"
+    path.write_text(json.dumps(result))
+    return Baseline(model, "", path)
+
+
+def draw(name: str, inputs: Inputs) -> tuple[pd.DataFrame, Figure]:
+    figure_module = import_module(f"cloob.report.figures.{name}")
+    data = figure_module.read(inputs)
+    with figure_style():
+        figure = figure_module.draw(data, Labels("", {"cc3m": "Conceptual Captions"}))
+        FigureCanvasAgg(figure).draw()
+    return data, figure
+
+
+def legend_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts() if text.get_text()]
+
+
+ZEROSHOT = ("zeroshot", "zeroshot", "gtsrb", lambda results: results.zeroshot)
+AJNE = ("ajne", "embedding_structure", "cc3m_validation", lambda results: results.structure)
+
+
+@pytest.mark.parametrize(("name", "protocol", "dataset", "of_runs"), [ZEROSHOT, AJNE])
+@pytest.mark.parametrize("count", [1, 4])
+def test_every_released_model_has_a_line_a_marker_and_a_legend_entry_of_its_own(
+    name: str, protocol: str, dataset: str, of_runs: Callable, count: int, runs, tmp_path: Path
+) -> None:
+    models = MODELS[-count:]
+    baselines = [baseline(tmp_path, model, protocol, dataset, 0.4) for model in models]
+    _, figure = draw(name, Inputs(results=of_runs(runs), baselines=baselines))
+    check_layout(figure)
+    entries = [entry for entry in legend_of(figure) if entry.startswith("released: ")]
+    assert len(entries) == len(set(entries)) == count
+    lines = [line for line in figure.axes[0].lines if line.get_gid() == RELEASED]
+    assert [line.get_ydata()[0] for line in lines] == pytest.approx([40] * count)
+    # Distinguishable where values are equal: by color, marker and position.
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == count
+    assert len({line.get_xdata()[1] for line in lines}) == count
+    assert not {to_rgb(line.get_color()) for line in lines} & set(PALETTE.values())
+
+
+def test_without_baselines_data_and_figure_are_as_before(runs: SyntheticResults) -> None:
+    data, figure = draw("zeroshot", Inputs(results=runs.zeroshot))
+    assert RELEASED not in data
+    assert not any(line.get_gid() == RELEASED for line in figure.axes[0].lines)
+    assert legend_of(figure) == ["CLIP", "CLOOB", "one seed", "chance"]
+
+
+def test_rows_of_released_models_are_not_those_of_runs(runs: SyntheticResults, tmp_path: Path) -> None:
+    without, figure = draw("zeroshot", Inputs(results=runs.zeroshot))
+    baselines = [baseline(tmp_path, MODELS[0], "zeroshot", "gtsrb", 0.4)]
+    data, with_baseline = draw("zeroshot", Inputs(results=runs.zeroshot, baselines=baselines))
+    pd.testing.assert_frame_equal(split_baselines(data)[0], without)
+    [row] = split_baselines(data)[1].to_dict("records")
+    assert row[RELEASED] == "CLOOB, RN50, YFCC15M, epoch 28"
+    assert (row["architecture"], row["dataset"], row["value"]) == ("RN50", "gtsrb", 0.4)
+    assert pd.isna([row[key] for key in ("corpus", "objective", "recipe", "seed", "epoch")]).all()
+    heights = [[bar.get_height() for bar in drawn.axes[0].patches] for drawn in (figure, with_baseline)]
+    assert heights[0] == heights[1]
+
+
+def test_models_of_other_architectures_and_test_sets_are_not_drawn(
+    runs: SyntheticResults, tmp_path: Path
+) -> None:
+    baselines = [
+        baseline(tmp_path, RN101, "zeroshot", "gtsrb", 0.4),
+        baseline(tmp_path, MODELS[0], "zeroshot", "other", 0.4),
+    ]
+    _, figure = draw("zeroshot", Inputs(results=runs.zeroshot, baselines=baselines[:1]))
+    assert not any(entry.startswith("released") for entry in legend_of(figure))
+    _, figure = draw("zeroshot", Inputs(results=runs.zeroshot, baselines=baselines))
+    assert not any(line.get_gid() == RELEASED for line in figure.axes[0].lines)
+
+
+def test_wrong_results_of_released_models_are_errors(runs: SyntheticResults, tmp_path: Path) -> None:
+    first = baseline(tmp_path, MODELS[0], "zeroshot", "gtsrb", 0.4)
+    again = baseline(tmp_path, MODELS[0], "zeroshot", "gtsrb", 0.5)
+    other = Baseline(PaperColumn("YFCC15M", "RN50", "CLOOB", 27), "", first.path)
+    with pytest.raises(InputError, match=r"1\.json: same released model and dataset as .*0\.json"):
+        draw("zeroshot", Inputs(results=runs.zeroshot, baselines=[first, again]))
+    with pytest.raises(InputError, match="of RN50 at epoch 28, not of RN50 at epoch 27"):
+        draw("zeroshot", Inputs(results=runs.zeroshot, baselines=[other]))
+
+
+def test_baselines_are_given_on_the_command_line(
+    report: Callable[..., int], runs: SyntheticResults, tmp_path: Path
+) -> None:
+    path = baseline(tmp_path, MODELS[1], "zeroshot", "gtsrb", 0.4).path
+    model = "YFCC15M/RN50/CLIP (open_clip)/final"
+    png = tmp_path / "zeroshot.png"
+    files = ["--results", *runs.zeroshot, "--baselines", f"{model}/yfcc15m={path}"]
+    assert report("figure", "zeroshot", *files, "--png", png) == 0
+    data = pd.read_csv(png.with_suffix(".csv"), keep_default_na=False)
+    assert data[RELEASED].value_counts().to_dict() == {"": 20, "CLIP (open_clip), RN50, YFCC15M": 1}
+    assert str(path) in png.with_suffix(".sources.json").read_text()
+    assert report("figure", "zeroshot", "--results", *runs.zeroshot, f"--baselines={path}", "--png", png) == 2
