@@ -38,10 +38,11 @@ def user_inputs(config: Config) -> dict[str, str]:
             if key in settings and not (key == "webdataset" and is_remote(settings)):
                 paths[f"evaluate.retrieval_sets.{name}.{key}"] = settings[key]
     for name, model in config["released_checkpoints"].items():
-        if path := local_model(model):
-            is_folder = path != model.get("pretrained")
-            key, file = ("open_clip", f"{path}/open_clip_config.json") if is_folder else ("pretrained", path)
-            paths[f"released_checkpoints.{name}.{key}"] = file
+        if local := local_model(model):
+            if local == model.get("pretrained"):
+                paths[f"released_checkpoints.{name}.pretrained"] = local
+            else:
+                paths[f"released_checkpoints.{name}.open_clip"] = f"{local}/open_clip_config.json"
     return {key: path for key, path in paths.items() if not is_result(config, path)}
 
 
