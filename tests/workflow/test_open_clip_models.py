@@ -90,7 +90,7 @@ def open_clip_accuracy(images: Path, *model: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_local_models_are_evaluated_like_open_clip_itself(snakemake, config_with, birds, tmp_path):
     folder, file, results = tmp_path / "a model", tmp_path / "epoch_32.pt", tmp_path / "results"
     write_folder(folder)
