@@ -1,5 +1,6 @@
 """Byte range and digest of every sample of a corpus in 24 bytes each: 0.36 GB for 14.8 million samples."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,9 @@ from cloob.common.errors import InputError
 from cloob.shards.digests import image_digests
 from cloob.shards.manifest import read_index
 
-_THREADS = 4  # shared file systems answer several requests at once; each takes 10 MB of memory
+# Shared file systems answer several requests at once. Each thread takes 10 MB of memory; more threads than
+# cores take a fifth more CPU time.
+_MAX_THREADS = 4
 _BLOCK_BITS = 9  # members of a tar begin at multiples of 512 bytes, so that 32 bits address 2 TB
 _UINT32_MAX = 2**32 - 1
 _OFFSETS, _LENGTHS = ("image_offset", "caption_offset"), ("image_length", "caption_length")
@@ -34,7 +37,8 @@ class SampleTable:
         self._columns = {name: np.empty(samples, dtype=np.uint32) for name in (*_OFFSETS, *_LENGTHS)}
         self.digest = np.empty(samples, dtype=np.uint64)
         """The first 64 bits of each image's SHA-256; equal for samples that share an image."""
-        with ThreadPoolExecutor(_THREADS) as pool:
+        threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+        with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(self._read_shard, range(len(shards)), shards, tars):
                 pass
         pa.default_memory_pool().release_unused()
