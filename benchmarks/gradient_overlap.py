@@ -8,7 +8,7 @@ encoder takes a fraction, first, and the parameters of an encoder equal parts.
 
 Needs Linux, `unshare`, `ip` and `tc` (iproute2), and root or unprivileged user namespaces. Nothing outside
 the namespace is changed, and it ends with the script. The hidden fraction is the share of the time of the sum
-that overlapping saves.
+that overlapping saves. "By the rate" is the least time that the bytes of the sum need.
 """
 
 import argparse
@@ -84,6 +84,11 @@ def after_the_backward_pass(gradient: SummedGradient) -> Iterator[None]:
         pass
 
 
+def least_seconds(megabytes: float, rate: str) -> float:
+    """The time of a sum: each of P processes sends 2 (P - 1) / P times the gradient, through one device."""
+    return 2 * (PROCESSES - 1) * megabytes * 8 / float(rate.removesuffix("mbit"))
+
+
 VARIANTS = {"after": after_the_backward_pass, "overlapped": SummedGradient.overlapped}
 
 
@@ -118,15 +123,9 @@ def measure(rank: int, options: argparse.Namespace, folder: str) -> None:
                 after, overlapped = (median(values) for values in seconds.values())
                 megabytes = summed.values.numel() * (4 if precision == "float32" else 2) / 1e6
                 alone = after - options.backward_seconds
-                row = (
-                    rate,
-                    precision,
-                    f"{megabytes:.0f}",
-                    f"{alone:.2f}",
-                    f"{after:.2f}",
-                    f"{overlapped:.2f}",
-                )
-                row += f"{overlapped / after:.2f}", f"{(after - overlapped) / alone:.0%}"
+                times = (alone, least_seconds(megabytes, rate), after, overlapped)
+                row = [rate, precision, f"{megabytes:.0f}", *(f"{value:.2f}" for value in times)]
+                row += [f"{overlapped / after:.2f}", f"{(after - overlapped) / alone:.0%}"]
                 print("| " + " | ".join(row) + " |", flush=True)
     dist.destroy_process_group()
 
@@ -139,7 +138,7 @@ def main() -> None:
     parser.add_argument("--model", default="RN50-quickgelu", help="open_clip model name or JSON file")
     parser.add_argument("--scale", type=float, default=0.02, help="sizes of the parameters, of the model's")
     parser.add_argument(
-        "--rates", nargs="+", default=["10mbit", "40mbit", "160mbit"], help="as tc writes them"
+        "--rates", nargs="+", default=["10mbit", "40mbit", "160mbit"], help="in Mbit/s, as tc writes them"
     )
     parser.add_argument("--backward-seconds", type=float, default=4.0)
     parser.add_argument("--text-fraction", type=float, default=0.2, help="of the backward pass")
@@ -154,8 +153,9 @@ def main() -> None:
     print(
         f"{options.model} × {options.scale:g}, {PROCESSES} processes, backward pass of "
         f"{options.backward_seconds:g} s, torch {torch.__version__}\n\n"
-        "| rate | summed in | MB | sum alone, s | after, s | overlapped, s | overlapped ÷ after | hidden |\n"
-        "|---|---|---|---|---|---|---|---|"
+        "| rate | summed in | MB | sum alone, s | by the rate, s | after, s | overlapped, s "
+        "| overlapped ÷ after | hidden |\n"
+        "|---|---|---|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         start_processes(measure, (options, folder), nprocs=PROCESSES, start_method="fork")

@@ -1,6 +1,7 @@
 """`cloob classify`, `search` and `export`: their output, and one-line errors."""
 
 import json
+import os
 from pathlib import Path
 
 import open_clip
@@ -100,6 +101,51 @@ def test_damaged_cache_is_computed_again(capsys, workspace: Path) -> None:
     part.write_bytes(part.read_bytes()[:100])
     status, second, err = run(capsys, *arguments)
     assert status == 0 and "is damaged" in err and json.loads(second) == json.loads(first)
+
+
+def test_broken_links_and_files_that_are_not_pictures_are_left_out(
+    capsys, tmp_path: Path, workspace: Path
+) -> None:
+    (tmp_path / "deep").mkdir()
+    picture = (workspace / "photos" / "0.jpg").read_bytes()
+    (tmp_path / "deep" / "whole.jpg").write_bytes(picture)
+    (tmp_path / "truncated.jpg").write_bytes(picture[: len(picture) // 2])
+    (tmp_path / "empty.jpg").touch()
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
+    (tmp_path / "deep" / "cycle").symlink_to(tmp_path)
+    (tmp_path / "deep" / "cycle.jpg").symlink_to(tmp_path)  # a folder
+    (tmp_path / "itself.jpg").symlink_to("itself.jpg")
+    (tmp_path / "dangling.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    status, out, _ = run(capsys, "search", str(tmp_path), "a dog", "--json")
+    content = json.loads(out)
+    reasons = {name: reason.rpartition(f"{name}: ")[2] for name, reason in content["unreadable"].items()}
+    assert status == 0
+    assert [entry["picture"] for entry in content["pictures"]] == [f"{tmp_path}/deep/whole.jpg"]
+    assert reasons.pop("bomb.png").startswith("not a readable image (more than 89478485 pixels")
+    assert reasons.pop("itself.jpg").startswith("Too many levels of symbolic links; ")
+    assert reasons.pop("dangling.jpg") == "No such file or directory; check the path"
+    assert all(reason.startswith("not a readable image (") for reason in reasons.values())
+    assert set(reasons) == {"truncated.jpg", "empty.jpg"}
+
+
+def test_deleted_and_changed_pictures_are_not_found_with_their_old_embeddings(
+    capsys, tmp_path: Path, workspace: Path
+) -> None:
+    """The cache has embeddings of all of them."""
+    for number, source in enumerate(("0.jpg", "2024/1.jpg", "2024/2.jpg")):
+        (tmp_path / f"{number}.jpg").write_bytes((workspace / "photos" / source).read_bytes())
+    arguments = ("search", str(tmp_path), "a dog", "--json")
+    before = _similarities(run(capsys, *arguments)[1])
+    (tmp_path / "0.jpg").unlink()
+    (tmp_path / "1.jpg").write_bytes((tmp_path / "2.jpg").read_bytes())
+    _, out, err = run(capsys, *arguments)
+    assert "| 1/1" in err
+    assert _similarities(out) == {name: pytest.approx(before["2.jpg"]) for name in ("1.jpg", "2.jpg")}
+
+
+def _similarities(out: str) -> dict[str, float]:
+    return {Path(entry["picture"]).name: entry["similarity"] for entry in json.loads(out)["pictures"]}
 
 
 def test_export_is_a_folder_that_open_clip_loads(capsys, workspace: Path) -> None:

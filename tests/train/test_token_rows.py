@@ -62,7 +62,9 @@ def test_training_only_the_corpus_tokens_is_bit_identical(model, context, micro_
     before = some_rows.model.token_embedding.weight.clone()
     train(all_rows, range(4))
     train(some_rows, range(4))
+    assert torch.equal(some_rows.model.token_embedding.weight, before), "updated only when it is read"
     caption = torch.tensor([[49406, WORDS[0], 1000, 49407]])  # as in validation, with a token of no pair
+    some_rows.model.eval()
     with torch.no_grad():
         assert torch.equal(all_rows.model.encode_text(caption), some_rows.model.encode_text(caption))
     assert_equal_state(all_rows, some_rows)

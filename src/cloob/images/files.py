@@ -38,8 +38,9 @@ def read_image(path: str | Path) -> Image:
 def find_images(folder: Path) -> list[Path]:
     """The image files in a folder and its subfolders, by suffix, sorted by path; relative to the folder.
 
-    Hidden files and folders are skipped, links to folders are not followed. Raises `InputError` if there is
-    no image, `OSError` if a folder cannot be read.
+    Hidden files and folders are skipped, links to folders are not followed. Links that lead nowhere or form a
+    cycle are included; reading them is an error. Raises `InputError` if there is no image, `OSError` if a
+    folder cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
@@ -58,5 +59,12 @@ def _image_files(folder: Path) -> Iterator[Path]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(Path(entry.path))
-                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                elif entry.name.lower().endswith(SUFFIXES) and _is_file_or_broken_link(entry):
                     yield Path(entry.path)
+
+
+def _is_file_or_broken_link(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    except OSError:  # a cycle of links
+        return entry.is_symlink()

@@ -47,12 +47,11 @@ def index_pictures(model: ImageTextModel, folder: Path, cache: Path, workers: in
     The cache is keyed by weights, folder, and path, size and time of change of every picture. An interrupted
     run resumes. Unreadable pictures are left out. Raises `InputError` if no picture is readable.
     """
-    entries = [_entry(folder, path) for path in find_images(folder)]
+    entries, unreadable = _entries(folder)
     key = [model_sha256(model), {package: version(package) for package in _PACKAGES}]
     store = cache / json_sha256(key)[:16] / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     known = _read_parts(store, set(entries))
     missing = [entry for entry in entries if entry not in known]
-    unreadable: dict[str, str] = {}
     if missing:
         _embed(model, folder, missing, workers, store, known, unreadable)
     readable = [entry for entry in entries if entry in known]
@@ -63,9 +62,21 @@ def index_pictures(model: ImageTextModel, folder: Path, cache: Path, workers: in
     )
 
 
-def _entry(folder: Path, path: Path) -> Entry:
-    status = (folder / path).stat()
-    return str(path), status.st_size, status.st_mtime_ns
+def _entries(folder: Path) -> tuple[list[Entry], dict[str, str]]:
+    """The pictures of a folder, and the reason for each broken link, or file deleted in the meantime."""
+    entries, unreadable = list[Entry](), dict[str, str]()
+    for path in find_images(folder):
+        try:
+            status = (folder / path).stat()
+        except OSError as error:
+            unreadable[str(path)] = _reason(error)
+        else:
+            entries.append((str(path), status.st_size, status.st_mtime_ns))
+    return entries, unreadable
+
+
+def _reason(error: Exception) -> str:
+    return user_message(error) or str(error)
 
 
 class _Pictures:
@@ -78,7 +89,7 @@ class _Pictures:
         try:
             return self.preprocess(read_image(self.folder / self.entries[index][0]))
         except (InputError, OSError) as error:
-            return user_message(error) or str(error)
+            return _reason(error)
 
 
 @kill_workers_on_exit()

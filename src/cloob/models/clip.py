@@ -12,21 +12,23 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import Bottleneck
+from open_clip.transformer import ResidualAttentionBlock
 from PIL.Image import Image
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from cloob.models.config import ModelConfig
+from cloob.models.fast_layers import use_fast_layers
 from cloob.models.interface import ImageTextModel
 from cloob.models.preprocessing import evaluation_transform, tokenizer_for
 
 
 class CLIPModel(open_clip.CLIP, ImageTextModel):
-    """open_clip's CLIP, but the text encoder computes only as many positions as the longest text has.
+    """open_clip's CLIP, but the encoders compute only what the embeddings depend on.
 
-    Attention is causal and a text's embedding is read at its end-of-text token, so positions after the
-    longest text of a batch do not affect the result. (In RN50-CLIP the text encoder accounts for half of all
-    operations.)
+    Attention is causal and a text's embedding is read at its end-of-text token. Therefore positions after the
+    longest text of a batch are left out, and the last block is computed at the end-of-text tokens only. (In
+    RN50-CLIP the text encoder accounts for half of all operations.)
 
     `config` is the open_clip model configuration; `metadata` is filled in by `cloob.models.load.load_model`.
     """
@@ -48,6 +50,7 @@ class CLIPModel(open_clip.CLIP, ImageTextModel):
         super().__init__(**config)
         self.config = config
         self.metadata: dict[str, Any] = {}
+        use_fast_layers(self)
 
     @cached_property
     def preprocess(self) -> Callable[[Image | Tensor], Tensor]:  # type: ignore[override]
@@ -68,11 +71,31 @@ class CLIPModel(open_clip.CLIP, ImageTextModel):
         length = text.shape[1]
         precision = self.transformer.get_cast_dtype()
         x = self.token_embedding(text).to(precision) + self.positional_embedding[:length].to(precision)
-        x = self.ln_final(self.transformer(x, attn_mask=self.attn_mask[:length, :length]))
+        mask = self.attn_mask[:length, :length]
         end = text.argmax(dim=1)  # the end-of-text token has the largest token id
-        x = x[torch.arange(len(x), device=x.device), end]
-        x = x @ self.text_projection
+        *blocks, last = self.transformer.resblocks
+        for block in blocks:
+            x = self._maybe_checkpointed(block, x, attn_mask=mask)
+        x = self._maybe_checkpointed(_last_block, last, x, mask, end)
+        x = self.ln_final(x) @ self.text_projection
         return F.normalize(x, dim=1) if normalize else x
+
+    def _maybe_checkpointed(self, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        if self.transformer.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(function, *args, use_reentrant=False, **kwargs)
+        return function(*args, **kwargs)
+
+
+def _last_block(block: Any, x: Tensor, mask: Tensor, end: Tensor) -> Tensor:
+    """The last block of the text encoder, (N, L, W) -> (N, W): its output at the positions `end` (N,)."""
+    rows = torch.arange(len(x), device=x.device)
+    if type(block) is not ResidualAttentionBlock:  # open_clip's other blocks attend in other ways
+        return block(x, attn_mask=mask)[rows, end]
+    normalized, later = block.ln_1(x), torch.arange(x.shape[1], device=x.device) > end[:, None]
+    query = normalized[rows, end].unsqueeze(1)
+    attended, _ = block.attn(query, normalized, normalized, key_padding_mask=later, need_weights=False)
+    x = x[rows, end] + block.ls_1(attended.squeeze(1))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
 def build_model(config: ModelConfig) -> CLIPModel:

@@ -156,9 +156,15 @@ class TrainStep:
     def _embed(self, micro_batch: tuple[Tensor, Tensor], index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Normalized image and text embeddings (B, d), and 1/τ."""
         pixels, tokens = micro_batch
-        torch.manual_seed(int(np.random.SeedSequence([self.run.seed, index]).generate_state(1)[0]))
+        self._seed(int(np.random.SeedSequence([self.run.seed, index]).generate_state(1)[0]))
         with encoder_autocast(self.recipe.precision, self.context.device):
             return self.model(normalize_pixels(pixels), tokens)
+
+    def _seed(self, seed: int) -> None:
+        """`torch.manual_seed` for this device only; for all, it is slow on a machine without a GPU."""
+        if self.context.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
 
     def _on_device(self, micro_batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """The micro-batches on the device; while one is in use, the next one is being copied."""

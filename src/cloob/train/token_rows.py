@@ -38,8 +38,8 @@ class TokenRows(nn.Embedding):
 
     A token that never occurs has gradient 0 and moments 0, so AdamW only multiplies its row by 1 - lr·λ. The
     toy dataset uses 1% of CLIP's vocabulary, and the 49,408 rows have two thirds of the parameters of its
-    small model. `weight`, the complete table, is brought up to date when it is read: without grad, or by
-    `state_dict`.
+    small model. `weight`, the complete table, is brought up to date when it is read: in evaluation mode
+    without grad, or by `state_dict`.
     """
 
     def __init__(self, dense: nn.Embedding, tokens: Tensor) -> None:
@@ -55,7 +55,7 @@ class TokenRows(nn.Embedding):
 
     def forward(self, text: Tensor) -> Tensor:
         """Tokens (N, L) -> embeddings (N, L, w)."""
-        if torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled():  # the first pass of gradient caching has no grad
             return F.embedding(self._position[text], self.rows)
         self._update_weight()
         return F.embedding(text, self.weight)

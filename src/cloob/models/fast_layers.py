@@ -1,0 +1,83 @@
+"""Layers of open_clip's models that compute the same function with fewer or faster operations."""
+
+from typing import Any
+
+import open_clip.transformer
+import torch
+import torch.nn.functional as F
+from open_clip.modified_resnet import AttentionPool2d
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+QUICK_GELU_SLOPE = 1.702
+
+
+class OneQueryPool(AttentionPool2d):
+    """Attention pooling with the one query whose result is used, instead of H·W + 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature map (N, C, H, W) -> embeddings (N, d)."""
+        x = x.flatten(2).transpose(1, 2)
+        x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
+        x = x + self.positional_embedding.to(x.dtype)
+        query, key, value = (
+            projection(part).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for projection, part in ((self.q_proj, x[:, :1]), (self.k_proj, x), (self.v_proj, x))
+        )
+        pooled = F.scaled_dot_product_attention(query, key, value)  # (N, heads, 1, C / heads)
+        return self.c_proj(pooled.flatten(1))
+
+
+class FusedQuickGELU(open_clip.transformer.QuickGELU):
+    """x · sigmoid(1.702 x), with one operation in the backward pass instead of five."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
+        return _QuickGELU.apply(x)
+
+
+class _QuickGELU(torch.autograd.Function):
+    """With a = 1.702: y = silu(a x) / a, so dy/dx = silu'(a x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        scaled = QUICK_GELU_SLOPE * x
+        ctx.save_for_backward(scaled)
+        return F.silu(scaled).mul_(1 / QUICK_GELU_SLOPE)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        [scaled] = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradient, scaled)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1×1 convolution, which on a CPU is computed faster as a matrix product if channels come last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H, W)."""
+        if x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+# Replacements have the same parameters.
+FAST_LAYERS: dict[type[nn.Module], type[nn.Module]] = {
+    AttentionPool2d: OneQueryPool,
+    open_clip.transformer.QuickGELU: FusedQuickGELU,
+}
+
+
+def use_fast_layers(model: nn.Module) -> None:
+    """Replace the layers of a model in place; its parameters and their names stay the same."""
+    for module in model.modules():
+        if type(module) is nn.Conv2d and _is_pointwise(module):
+            module.__class__ = PointwiseConv2d
+        else:
+            module.__class__ = FAST_LAYERS.get(type(module), type(module))
+
+
+def _is_pointwise(layer: nn.Conv2d) -> bool:
+    one = (1, 1)
+    return layer.kernel_size == layer.stride == one and layer.padding == (0, 0) and layer.groups == 1
