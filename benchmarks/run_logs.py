@@ -1,9 +1,10 @@
-"""CPU time and memory of the tables and figures of training logs, for runs of the paper's true length.
+"""Time and memory of the tables and figures of training logs, for runs of the paper's true length.
 
 Writes the log of a synthetic run (722,000 steps, as 128 epochs of Conceptual Captions with batches of 512) to
 a temporary folder, copies it for other runs, and makes every table and figure of logs in a process of its
 own: from compact logs (metrics.parquet), or with --lines from the logs themselves (metrics.jsonl), as before
-compact logs. Also measures a restart, which truncates a log to a checkpoint.
+compact logs. Also measures a restart, which truncates a log to a checkpoint. To measure an older version of
+this project, run this script with its `src` on PYTHONPATH, and with --lines before compact logs.
 """
 
 import argparse
@@ -29,9 +30,10 @@ RESTART = (
 
 # A small process in between: the peak of a child includes the memory of its parent at the start.
 MEASURE = (
-    "import resource as r, subprocess, sys; "
+    "import resource as r, subprocess, sys, time; start = time.perf_counter(); "
     "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
-    "used = r.getrusage(r.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime, used.ru_maxrss)"
+    "seconds = time.perf_counter() - start; used = r.getrusage(r.RUSAGE_CHILDREN); "
+    "print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss)"
 )
 
 
@@ -74,12 +76,12 @@ def write_log(path: Path, num_steps: int) -> None:
                 log.write(json.dumps(event) + "\n")
 
 
-def measured(command: Sequence[object]) -> tuple[float, float]:
-    """CPU seconds and peak memory (MB) of a command of Python."""
+def measured(command: Sequence[object]) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and peak memory (MB) of a command of Python."""
     measure = [sys.executable, "-c", MEASURE, sys.executable, *map(str, command)]
     done = subprocess.run(measure, stdout=subprocess.PIPE, text=True, check=True)
-    seconds, kilobytes = done.stdout.split()
-    return float(seconds), float(kilobytes) / 1024
+    seconds, cpu, kilobytes = map(float, done.stdout.split())
+    return seconds, cpu, kilobytes / 1024
 
 
 def main() -> None:
@@ -91,7 +93,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of a run (default: {STEPS:,})")
     parser.add_argument("--lines", action="store_true", help="make them from the logs, not from compact logs")
     options = parser.parse_args()
-    print("| what | runs | CPU s | MB at the peak |\n|---|---|---|---|")
+    print("| what | runs | seconds | CPU s | MB at the peak |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log", "metrics.jsonl")
         log.parent.mkdir()
@@ -148,9 +150,10 @@ def run_paths(folder: Path, runs: int, name: str) -> list[Path]:
     return paths
 
 
-def print_row(what: str, runs: int, cost: tuple[float, float]) -> None:
+def print_row(what: str, runs: int, cost: tuple[float, float, float]) -> None:
     """A row of the table."""
-    print(f"| {what} | {runs} | {cost[0]:.1f} | {cost[1]:,.0f} |", flush=True)
+    seconds, cpu, megabytes = cost
+    print(f"| {what} | {runs} | {seconds:.1f} | {cpu:.1f} | {megabytes:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":

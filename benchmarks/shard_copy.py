@@ -5,6 +5,10 @@ before each copy (`posix_fadvise`), so `--source` on a disk is read from the dis
 
 With --stream-rate the source is a model of a shared file system: each open file yields at most so many MB/s,
 as where a single stream is limited by latency. The reads sleep; nothing else differs.
+
+With --disk-rate source and target are two ext4 file systems on loop devices, whose images are in memory; the
+kernel limits the reads of the source's device, all files together. This needs Linux, root, and cgroups of
+version 1 (`blkio`). Mounts and devices end with the script. Writes stay in the page cache, as in training.
 """
 
 import argparse
@@ -12,10 +16,12 @@ import io
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path, PosixPath
 from typing import Any
@@ -26,6 +32,7 @@ from cloob.train.shard_copy import copy_shards
 from cloob.train.signals import StopRequest
 
 _INDEX_BYTES = 1 << 20
+_READ_LIMIT = Path("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device")
 
 
 class _SlowFile(io.FileIO):
@@ -45,6 +52,29 @@ class _SlowPath(PosixPath):
         return _SlowFile(self, mode)
 
 
+@contextmanager
+def _limited_disks(megabytes: int, rate: float) -> Iterator[tuple[Path, Path]]:
+    """The folders of a disk that delivers `rate` MB/s and of an unlimited one, each of so many megabytes."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as parent:
+        folders = Path(parent, "source"), Path(parent, "target")
+        for folder in folders:
+            image = folder.with_suffix(".img")
+            image.touch()
+            os.truncate(image, megabytes * 1_000_000)
+            subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+            folder.mkdir()
+            subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+        device = folders[0].stat().st_dev
+        limit = f"{os.major(device)}:{os.minor(device)} "
+        try:
+            _READ_LIMIT.write_text(f"{limit}{rate * 1e6:.0f}")
+            yield folders
+        finally:
+            _READ_LIMIT.write_text(f"{limit}0")
+            for folder in folders:
+                subprocess.run(["umount", folder], check=False)
+
+
 def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(
@@ -55,17 +85,24 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=tempfile.gettempdir(), help="folder for the shards")
     parser.add_argument("--target", type=Path, default=tempfile.gettempdir(), help="folder for the copies")
     parser.add_argument("--stream-rate", type=float, default=0, help="MB/s of each open file, 0: unlimited")
+    parser.add_argument("--disk-rate", type=float, help="MB/s of the source's disk: use two loop devices")
     parser.add_argument("--repeats", type=int, default=3, help="copies of each variant, taken alternately")
     options = parser.parse_args()
     _SlowFile.rate = options.stream_rate * 1e6 or float("inf")
-    with tempfile.TemporaryDirectory(dir=options.source) as source:
+    variants = {"one thread, then hash": _copy_then_hash, "ours": _copy_in_threads}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    folders: Any = nullcontext((options.source, options.target))
+    if options.disk_rate:
+        if not _READ_LIMIT.exists():
+            sys.exit(f"shard_copy.py --disk-rate: {_READ_LIMIT} is missing; mount cgroups of version 1")
+        needed = options.shards * (options.shard_mb + 2)
+        folders = _limited_disks(needed + needed // 10 + 50, options.disk_rate)
+    with folders as (parent, target), tempfile.TemporaryDirectory(dir=parent) as source:
         path_class = _SlowPath if options.stream_rate else Path
         manifest = path_class(_write_shards(Path(source), options.shards, options.shard_mb * 1_000_000))
-        variants = {"one thread, then hash": _copy_then_hash, "ours": _copy_in_threads}
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
         for _ in range(options.repeats):
             for name, copy in variants.items():
-                times[name].append(_time(copy, manifest, options.target))
+                times[name].append(_time(copy, manifest, target))
     size = options.shards * options.shard_mb
     best = {name: min(values) for name, values in times.items()}
     slowest = max(seconds for seconds, _ in best.values())

@@ -28,7 +28,6 @@ def measure(checkout: Path, shards: Path, objective: str, steps: int) -> None:
     from cloob.train.distributed import init_distributed
     from cloob.train.recipe import Recipe, Run
     from cloob.train.setup import RunPaths, TrainOptions, set_up
-    from cloob.train.signals import StopRequest
 
     entry = yaml.safe_load((checkout / "config/demo.yaml").read_text(encoding="utf-8"))["recipes"][
         "cc3m_small"
@@ -43,7 +42,12 @@ def measure(checkout: Path, shards: Path, objective: str, steps: int) -> None:
         seconds = []
         for _ in range(WARM_UP_STEPS + steps):
             start = time.process_time()
-            loop._submit_step(training, next(training.micro_batches), 0.0, StopRequest()).numbers.read()
+            if hasattr(loop, "_submit_step"):
+                from cloob.train.signals import StopRequest
+
+                loop._submit_step(training, next(training.micro_batches), 0.0, StopRequest()).numbers.read()
+            else:  # up to caf285a
+                loop._train_one_step(training, next(training.micro_batches), 0.0)
             seconds.append(time.process_time() - start)
         checksum = hashlib.sha256()
         for weight in training.model.state_dict().values():

@@ -1,18 +1,21 @@
 """What one training step asks of the device and of the network, counted by PyTorch's profiler on CPUs.
 
-Trains RN_small with `cloob.train.loop` for some steps in one or two gloo processes.
-Counted per step: operations that would launch a kernel on a GPU (no views, no allocations); those of them of
-three kinds that BatchNorm's statistics consist of; tensor values that the host reads; collectives, without
-and with the all-reduces of the slices of the gradient, which overlap with the backward pass.
+Trains a model with `cloob.train.loop` for some steps in one or two gloo processes.
+Counted per step: operations that would launch a kernel on a GPU (no views, no allocations; nested ones too);
+launches for BatchNorm's running statistics (outermost operations only); tensor values that the host reads;
+collectives, without and with the all-reduces of the slices of the gradient, which overlap with the backward
+pass. `tests/train/test_step_launches.py` asserts limits for all but the operations.
 """
 
 import argparse
 import io
 import tempfile
-from collections import Counter
+from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import wraps
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +23,14 @@ import torch.distributed as dist
 import yaml
 from PIL import Image
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler_util import FunctionEvent
+from torch.multiprocessing import start_processes
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.profiler import ProfilerActivity, profile, record_function
 
-from cloob.common.json_files import write_json
+from cloob.common.json_files import read_json, write_json
 from cloob.shards.writer import Sample, write_shard
+from cloob.train.batchnorm import BatchNormStatistics
 from cloob.train.distributed import DistributedContext
 from cloob.train.loop import train
 from cloob.train.recipe import Recipe, Run
@@ -31,7 +38,7 @@ from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
 
 ROOT = Path(__file__).parents[1]
-ARCHITECTURE = ROOT / "config" / "architectures" / "RN_small.json"
+ARCHITECTURE = str(ROOT / "config" / "architectures" / "RN_small.json")
 FIRST, STEPS = 3, 2  # the steps that are counted
 READS = ("item", "tolist", "__float__", "__bool__", "__int__")
 # Operations that launch no kernel.
@@ -44,12 +51,41 @@ NO_KERNEL = {
 }
 
 
+# Marks the calls that BatchNorm's statistics need, and the one of them that a GPU does in one kernel.
+STATISTICS, NORMALIZATION = "BatchNorm statistics", "aten::batch_norm"
+
+
+class StepCounts(NamedTuple):
+    """Counts per step."""
+
+    operations: float
+    """Operations that would launch a kernel, nested ones included."""
+    statistics_launches: float
+    """Kernels for BatchNorm's running statistics, besides those of the normalization itself."""
+    reads: float
+    """Tensor values that the host reads."""
+    collectives: float
+    """Collectives other than `slices`."""
+    slices: float
+    """All-reduces of slices of the gradient."""
+
+
 class StepCounter(StopRequest):
-    """Counts the work between two of the questions whether to stop, of which the loop asks one per step."""
+    """Counts the work between two of the questions whether to stop, of which the loop asks one per step.
+
+    Only one can be used per process, because it replaces functions of torch.
+    """
 
     def __init__(self) -> None:
         self.asked, self.reads, self.slices = 0, 0, 0
         self.profile = profile(activities=[ProfilerActivity.CPU])
+        for name in READS:
+            setattr(Tensor, name, self._counted_read(getattr(Tensor, name)))
+        dist.all_reduce = self._counted_slice(dist.all_reduce)
+        _BatchNorm.forward = record_function(STATISTICS)(_BatchNorm.forward)
+        for name in ("start_step", "add_micro_batch", "finish_step"):
+            method = record_function(STATISTICS)(getattr(BatchNormStatistics, name))
+            setattr(BatchNormStatistics, name, method)
 
     @property
     def requested(self) -> bool:  # type: ignore[override]
@@ -58,30 +94,53 @@ class StepCounter(StopRequest):
             self.reads, self.slices = 0, 0
             self.profile.__enter__()
         if self.asked == FIRST + STEPS:
-            self.counted_reads, self.counted_slices = self.reads, self.slices
+            self._counted = self.reads, self.slices
             self.profile.__exit__(None, None, None)
         return self.asked > FIRST + STEPS
 
-    def count_reads(self) -> None:
-        """Count from now on every read of a tensor's value by the host."""
-        for name in READS:
-            original = getattr(Tensor, name)
+    def counts(self) -> StepCounts:
+        """The counts of a finished run."""
+        reads, slices = self._counted
+        events = list(self.profile.events())
+        operations = [event for event in events if _launches(event)]
+        launches = sum(_is_for_statistics(event) for event in operations)
+        collectives = sum(event.name.startswith("c10d::") for event in events) - slices
+        counts = (len(operations), launches, reads, collectives, slices)
+        return StepCounts(*(count / STEPS for count in counts))
 
-            def read(tensor: Tensor, *arguments: object, original=original) -> object:
-                self.reads += 1
-                return original(tensor, *arguments)
+    def _counted_read(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def read(tensor: Tensor, *arguments: Any) -> Any:
+            self.reads += 1
+            return original(tensor, *arguments)
 
-            setattr(Tensor, name, read)
+        return read
 
-    def count_slices(self) -> None:
-        """Count from now on every all-reduce that does not wait: those of the gradient."""
-        original = dist.all_reduce
+    def _counted_slice(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Of all all-reduces, only those of the gradient do not wait."""
 
-        def all_reduce(*arguments: object, async_op: bool = False, **options: object) -> object:
+        @wraps(original)
+        def all_reduce(*arguments: Any, async_op: bool = False, **options: Any) -> Any:
             self.slices += async_op
             return original(*arguments, async_op=async_op, **options)
 
-        dist.all_reduce = all_reduce
+        return all_reduce
+
+
+def _launches(event: FunctionEvent) -> bool:
+    return event.name.startswith("aten::") and event.name.removeprefix("aten::") not in NO_KERNEL
+
+
+def _is_for_statistics(event: FunctionEvent) -> bool:
+    """Whether an operation is an outermost one within a marked call, other than the normalization."""
+    if event.name == NORMALIZATION:
+        return False
+    parent = event.cpu_parent
+    while parent is not None and parent.name != STATISTICS:
+        if _launches(parent):
+            return False
+        parent = parent.cpu_parent
+    return parent is not None
 
 
 def write_shards(folder: Path, pairs: int) -> Path:
@@ -99,8 +158,10 @@ def write_shards(folder: Path, pairs: int) -> Path:
     return folder / "shards.json"
 
 
-def count(rank: int, processes: int, objective: str, micro_batches: int, folder: str) -> None:
-    """Train in one process of a group, and print the counts of the first."""
+def count(
+    rank: int, processes: int, objective: str, micro_batches: int, architecture: str, folder: str
+) -> None:
+    """Train in one process of a group; the first one writes its `StepCounts` to `counts.json`."""
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", processes)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
@@ -110,29 +171,28 @@ def count(rank: int, processes: int, objective: str, micro_batches: int, folder:
     values |= {"batch_size": 4 * processes * micro_batches, "micro_batch_size": 4, "precision": "bfloat16"}
     recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__ if name in values})
     counter = StepCounter()
-    counter.count_reads()
-    counter.count_slices()
     paths = RunPaths(Path(folder) / "shards.json", Path(folder) / "shards.json", Path(folder) / "run")
     with redirect_stdout(io.StringIO()):
         run = Run("noise", objective, "RN_small", "cc3m", 1)
-        train(run, recipe, str(ARCHITECTURE), paths, context, counter, TrainOptions())
+        train(run, recipe, architecture, paths, context, counter, TrainOptions())
     dist.destroy_process_group()
-    if rank:
-        return
-    names = Counter(event.name for event in counter.profile.events())
-    collectives = sum(n for name, n in names.items() if name.startswith("c10d::"))
-    kernels = sum(
-        n
-        for name, n in names.items()
-        if name.startswith("aten::") and name.removeprefix("aten::") not in NO_KERNEL
-    )
-    small = names["aten::add_"] + names["aten::lerp"] + names["aten::clone"]
-    others = collectives - counter.counted_slices
-    row = (objective, processes, micro_batches, kernels, small, counter.counted_reads, others, collectives)
-    print(
-        "| " + " | ".join(str(x) if n < 3 else f"{x / STEPS:,.1f}" for n, x in enumerate(row)) + " |",
-        flush=True,
-    )
+    if rank == 0:
+        write_json(Path(folder) / "counts.json", counter.counts()._asdict())
+
+
+def count_step(
+    objective: str,
+    processes: int,
+    micro_batches: int,
+    architecture: str = ARCHITECTURE,
+    start_method: str = "spawn",
+) -> StepCounts:
+    """The counts of a step with so many processes and micro-batches of each."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(Path(folder), 8 * 4 * processes * micro_batches)
+        arguments = processes, objective, micro_batches, architecture, folder
+        start_processes(count, arguments, nprocs=processes, start_method=start_method)
+        return StepCounts(**read_json(Path(folder) / "counts.json"))
 
 
 def main() -> None:
@@ -145,16 +205,16 @@ def main() -> None:
     parser.add_argument("--micro-batches", type=int, default=2, help="micro-batches of each process")
     options = parser.parse_args()
     print(
-        "| objective | processes | micro-batches | operations | add_, lerp, clone | reads | collectives "
+        "| objective | processes | micro-batches | operations | for statistics | reads | collectives "
         "| with the slices of the gradient |\n"
         "|---|---|---|---|---|---|---|---|"
     )
     for objective in options.objectives:
         for processes in options.processes:
-            with tempfile.TemporaryDirectory() as folder:
-                write_shards(Path(folder), 8 * 4 * processes * options.micro_batches)
-                arguments = processes, objective, options.micro_batches, folder
-                torch.multiprocessing.spawn(count, arguments, nprocs=processes)
+            *counts, slices = count_step(objective, processes, options.micro_batches)
+            cells = [objective, processes, options.micro_batches]
+            cells += [f"{value:,.1f}" for value in (*counts, counts[-1] + slices)]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ INTEGRATION = (
     "objectives/test_distributed.py",
     "shards/test_shuffle.py",
     "train/test_start.py",
+    "train/test_step_launches.py",
     "docs/test_using_models.py",
     "slurm/test_faults.py",
 )

@@ -33,7 +33,7 @@ def write_synthetic_shards(
             index = synthetic_index(generator, size)
             write_index(index, tar.with_suffix(".parquet"))
             with tar.open("wb") as file:
-                file.truncate(index["record_offset"][-1].as_py() + 2 * _BLOCK)
+                file.truncate(index["caption_offset"][-1].as_py() + 3 * _BLOCK)  # its block, and the end
             digest = sha256(tar.with_suffix(".parquet").read_bytes()).hexdigest()
             entry = {"samples": size, "bytes": tar.stat().st_size, "sha256": "", "index_sha256": digest}
             prototypes[kind] = (tar, entry)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -119,9 +120,13 @@ def test_damaged_caption_raises_input_error(manifest: Path) -> None:
     [
         ("sha256", "0" * 63),
         ("sha256", "x" * 64),
+        ("sha256", "A" * 64),
         ("sha256", None),
         ("image_offset", 513),
         ("image_offset", 2**41),
+        ("image_offset", -512),
+        ("image_offset", 512_000_000),
+        ("image_length", 2**32),
         ("image_length", -1),
         ("caption_length", None),
     ],
@@ -135,10 +140,36 @@ def test_index_with_an_impossible_value_raises_input_error(
     table = table.set_column(
         table.schema.get_field_index(column), table.schema.field(column), pa.array(values, table[column].type)
     )
-    pq.write_table(table, index)
+    replace_index(manifest, table)
+    with pytest.raises(InputError, match=r"000001\.parquet: not a shard index \("):
+        Shards(manifest)
+
+
+def replace_index(manifest: Path, table: pa.Table, **options: Any) -> None:
+    """Write another index of shard 1, and its SHA-256 to the manifest."""
+    index = manifest.parent / "000001.parquet"
+    pq.write_table(table, index, **options)
     content = read_json(manifest)
     content["shards"][1]["index_sha256"] = sha256_file(index)
     write_json(manifest, content)
+
+
+def test_indexes_of_other_compression_row_groups_and_integer_types_are_read(manifest: Path) -> None:
+    shards = Shards(manifest)
+    expected = [shards.sample(index) for index in range(len(shards))]
+    table = pq.read_table(manifest.parent / "000001.parquet")
+    columns = [pa.field(f.name, pa.int32() if f.type == pa.int64() else f.type) for f in table.schema]
+    replace_index(manifest, table.cast(pa.schema(columns)), compression="zstd", row_group_size=3)
+    shards = Shards(manifest)
+    assert [shards.sample(index) for index in range(len(shards))] == expected
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.large_binary()])
+def test_index_with_offsets_of_another_type_raises_input_error(manifest: Path, kind: pa.DataType) -> None:
+    table = pq.read_table(manifest.parent / "000001.parquet")
+    values = [0.5 if kind == pa.float64() else b"x"] * len(table)
+    number = table.schema.get_field_index("image_offset")
+    replace_index(manifest, table.set_column(number, "image_offset", pa.array(values, kind)))
     with pytest.raises(InputError, match=r"000001\.parquet: not a shard index \("):
         Shards(manifest)
 

@@ -89,7 +89,9 @@ def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
                     f"{path}: not an index of this version (missing: {', '.join(sorted(missing))}); "
                     "pack the shards again"
                 )
-            index = file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
+            index = file.read(columns=schema.names, use_threads=False).select(schema.names)
+            if index.schema.types != schema.types:  # casting copies the columns even if the types are equal
+                index = index.cast(schema)
     except (OSError, KeyError, pa.ArrowException) as error:
         if io_errno(error) is not None:
             raise

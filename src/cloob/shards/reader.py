@@ -45,8 +45,8 @@ class Shards:
     """All samples of a packed corpus, in the order of the manifest (`shards.json`).
 
     Opening takes 24 bytes of memory per sample, and raises `InputError` if the size of a tar, or the SHA-256
-    or the number of samples of an index, differs from the manifest. All methods that read raise `OSError`,
-    naming the file, for I/O errors.
+    or the number of samples of an index, differs from the manifest, or if an index has a byte range beyond
+    the end of its tar. All methods that read raise `OSError`, naming the file, for I/O errors.
     """
 
     def __init__(self, manifest: str | Path) -> None:

@@ -1,5 +1,6 @@
 """Byte range and digest of every sample of a corpus in 24 bytes each: 0.36 GB for 14.8 million samples."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +13,11 @@ from cloob.common.errors import InputError
 from cloob.shards.digests import image_digests
 from cloob.shards.manifest import read_index
 
-_THREADS = 4  # shared file systems answer several requests at once; each takes 10 MB of memory
-_TAR_BLOCK = 512  # members of a tar begin at multiples of it, so that 32 bits address 2 TB
+# Shared file systems answer several requests at once. Each thread takes 10 MB of memory; more threads than
+# cores take a fifth more CPU time.
+_MAX_THREADS = 4
+_BLOCK_BITS = 9  # members of a tar begin at multiples of 512 bytes, so that 32 bits address 2 TB
+_UINT32_MAX = 2**32 - 1
 _OFFSETS, _LENGTHS = ("image_offset", "caption_offset"), ("image_length", "caption_length")
 _COLUMNS = pa.schema(
     [(name, pa.int64()) for name in (*_OFFSETS, *_LENGTHS)] + [("sha256", pa.string())],
@@ -33,7 +37,8 @@ class SampleTable:
         self._columns = {name: np.empty(samples, dtype=np.uint32) for name in (*_OFFSETS, *_LENGTHS)}
         self.digest = np.empty(samples, dtype=np.uint64)
         """The first 64 bits of each image's SHA-256; equal for samples that share an image."""
-        with ThreadPoolExecutor(_THREADS) as pool:
+        threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+        with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(self._read_shard, range(len(shards)), shards, tars):
                 pass
         pa.default_memory_pool().release_unused()
@@ -53,7 +58,7 @@ class SampleTable:
     def byte_range(self, index: int, part: str) -> tuple[int, int]:
         """Offset and length of the `image` or `caption` of a sample in its tar."""
         offset, length = self._columns[f"{part}_offset"][index], self._columns[f"{part}_length"][index]
-        return _TAR_BLOCK * int(offset), int(length)
+        return int(offset) << _BLOCK_BITS, int(length)
 
     def _read_shard(self, number: int, shard: dict[str, Any], tar: Path) -> None:
         index = read_index(shard, tar, _COLUMNS)
@@ -63,11 +68,15 @@ class SampleTable:
             for name, column in self._columns.items():
                 if index[name].null_count:
                     raise ValueError(f"{name} is missing")
-                values = index[name].to_numpy()
-                units = values // _TAR_BLOCK if name in _OFFSETS else values
-                column[rows] = units
-                if (column[rows] != units).any() or (name in _OFFSETS and (values % _TAR_BLOCK).any()):
+                # One pass finds every bit that is set in any value, the signs of negative values included.
+                values, shift = index[name].to_numpy(), _BLOCK_BITS if name in _OFFSETS else 0
+                if int(np.bitwise_or.reduce(values)) & ~(_UINT32_MAX << shift):
                     raise ValueError(f"{name} is not the position of a member of a tar")
+                np.right_shift(values, shift, out=column[rows], casting="unsafe")
+            for part in ("image", "caption"):
+                ends = index[f"{part}_offset"].to_numpy() + index[f"{part}_length"].to_numpy()
+                if ends.max(initial=0) > shard["bytes"]:
+                    raise ValueError(f"the {part} of a sample is beyond the end of the tar")
             self.digest[rows] = image_digests(index["sha256"].combine_chunks())
         except ValueError as error:
             raise InputError(
