@@ -37,6 +37,7 @@ INTEGRATION = (
     "workflow/test_hostile_report.py",
     "workflow/test_plan.py",
     "workflow/test_preflight.py",
+    "workflow/test_scheduling.py",
     "workflow/test_report_plan.py",
     "workflow/test_shell_commands.py",
     "workflow/test_toy_data.py",

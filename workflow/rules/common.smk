@@ -80,6 +80,18 @@ def stop_if_user_inputs_are_missing(dag):
         raise WorkflowError(missing_inputs_message(config, paths))
 
 
+def remove_default_rate_limit():
+    """Submit jobs without Snakemake's rate limit, unless the user gives one.
+
+    For the limit, Snakemake 9.27 starts a timer after each job that wakes the scheduler every second until the
+    workflow ends. After 200 jobs it took a third of a core.
+    """
+    limit = workflow.scheduler.job_rate_limiter
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+        logger.debug("No rate limit of job submissions; set one with --max-jobs-per-timespan.")
+
+
 def stop_if_jobs_cannot_start():
     """Stop before the first job if conda does not work, or Snakemake cannot submit jobs with these paths."""
     if CONDA_PROBLEM:
