@@ -1,4 +1,4 @@
-"""Snakemake's rate limit of job submissions, whose timers keep its scheduler busy, applies only if it is given."""
+"""Snakemake's rate limit of submissions, whose timers keep its scheduler busy, applies only if given."""
 
 import pytest
 
