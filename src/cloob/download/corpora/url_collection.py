@@ -42,7 +42,7 @@ def collect_urls(
 
     Outcomes: kept, malformed_row, not_utf8, empty_caption, empty_url, not_http, invalid_url, duplicate_url
     (the URL of an earlier row). Raises `InputError` with the text of `explain_failure` if no row is kept.
-    DuckDB finds the duplicates in passes, using disk space: 0.9 GB of memory at 20 million rows.
+    DuckDB finds the duplicates in passes, using disk space and 0.7 GB of memory (at 20 million rows).
     """
     scratch = urls.with_name(f".{urls.name}.tmp")
     with atomic_write(urls) as temporary, exclusive_dir_lock(scratch):
