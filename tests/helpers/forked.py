@@ -117,6 +117,7 @@ def _run(
     streams = [os.open(os.devnull, os.O_RDONLY)]
     streams += [os.open(folder / name, os.O_WRONLY | os.O_CREAT) for name in ("stdout", "stderr")]
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined] # may have children
     become_cloob(arguments, environment, cwd, streams, before)
 

@@ -12,20 +12,29 @@ from torch.autograd.function import once_differentiable
 QUICK_GELU_SLOPE = 1.702
 
 
+def pool_by_attention(pool: AttentionPool2d, maps: Tensor) -> Tensor:
+    """Feature maps (N, w, H, W) -> (N, w): attention pooling before its projection `c_proj`.
+
+    Only for the query whose result is used, the mean over all positions, instead of H·W + 1 queries.
+    """
+    x = maps.flatten(2).transpose(1, 2)
+    x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
+    x = x + pool.positional_embedding.to(x.dtype)
+    query, key, value = (
+        projection(part)
+        .unflatten(2, (pool.num_heads, -1))
+        .transpose(1, 2)  # (N, heads, positions, w / heads)
+        for projection, part in ((pool.q_proj, x[:, :1]), (pool.k_proj, x), (pool.v_proj, x))
+    )
+    return F.scaled_dot_product_attention(query, key, value).flatten(1)
+
+
 class OneQueryPool(AttentionPool2d):
-    """Attention pooling with the one query whose result is used, instead of H·W + 1."""
+    """Attention pooling with one query; see `pool_by_attention`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature map (N, C, H, W) -> embeddings (N, d)."""
-        x = x.flatten(2).transpose(1, 2)
-        x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
-        x = x + self.positional_embedding.to(x.dtype)
-        query, key, value = (
-            projection(part).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for projection, part in ((self.q_proj, x[:, :1]), (self.k_proj, x), (self.v_proj, x))
-        )
-        pooled = F.scaled_dot_product_attention(query, key, value)  # (N, heads, 1, C / heads)
-        return self.c_proj(pooled.flatten(1))
+        """Feature maps (N, w, H, W) -> embeddings (N, d)."""
+        return self.c_proj(pool_by_attention(self, x))
 
 
 class FusedQuickGELU(open_clip.transformer.QuickGELU):

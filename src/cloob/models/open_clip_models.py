@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose
 
 from cloob.common.errors import InputError, raise_if_io_error
+from cloob.models.fast_layers import use_fast_layers
 from cloob.models.interface import ImageTextModel
 from cloob.models.preprocessing import to_rgb_image
 from cloob.models.safe_load import check_crc, check_no_code, checkpoint_metadata, is_unsafe_pickle, load_error
@@ -98,6 +99,7 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
                 weights_only=True,
                 force_quick_gelu=bool(tag and tag.get("quick_gelu")),
             )
+            use_fast_layers(model)
             config = open_clip.get_model_config(name)
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # from the hub's client, the network, open_clip or torch: no common base class
