@@ -21,10 +21,8 @@ def pool_by_attention(pool: AttentionPool2d, maps: Tensor) -> Tensor:
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
     x = x + pool.positional_embedding.to(x.dtype)
     query, key, value = (
-        projection(part)
-        .unflatten(2, (pool.num_heads, -1))
-        .transpose(1, 2)  # (N, heads, positions, w / heads)
-        for projection, part in ((pool.q_proj, x[:, :1]), (pool.k_proj, x), (pool.v_proj, x))
+        part.unflatten(2, (pool.num_heads, -1)).transpose(1, 2)  # (N, heads, positions, w / heads)
+        for part in (pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x))
     )
     return F.scaled_dot_product_attention(query, key, value).flatten(1)
 
@@ -88,5 +86,4 @@ def use_fast_layers(model: nn.Module) -> None:
 
 
 def _is_pointwise(layer: nn.Conv2d) -> bool:
-    one = (1, 1)
-    return layer.kernel_size == layer.stride == one and layer.padding == (0, 0) and layer.groups == 1
+    return layer.kernel_size == layer.stride == (1, 1) and layer.padding == (0, 0) and layer.groups == 1
