@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--authors", type=Path, required=True, help="checkout of ml-jku/cloob")
     parser.add_argument("--hopfield", type=Path, required=True, help="checkout of ml-jku/hopfield-layers")
     parser.add_argument("--any-commit", action="store_true", help="accept other commits and local changes")
-    parser.add_argument("--steps", type=int, default=40, help="training steps (default: 40)")
+    parser.add_argument("--steps", type=int, default=100, help="training steps (default: 100)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     return parser
 
