@@ -155,7 +155,7 @@ def test_a_released_checkpoint_is_downloaded_evaluated_and_compared(snakemake, c
     assert probes.converged.all()
 
 
-@pytest.mark.parametrize("table", ["released", "released_linear_probe"])
+@pytest.mark.parametrize("table", ["released", "released_linear_probe", "released_retrieval"])
 def test_the_plan_downloads_the_released_models_and_trains_nothing(snakemake, table):
     plan = snakemake("-n", "-p", f"results/tables/{table}.csv")
     assert plan.returncode == 0, plan.stderr

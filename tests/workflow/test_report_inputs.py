@@ -19,7 +19,7 @@ def test_all_makes_every_table_and_figure_except_those_on_request():
     config = config_from()
     on_request = {name for name, entry in tables().items() if entry.requires in ("released", "search")}
     assert set(report_names(config, "table")) == set(tables()) - on_request
-    assert on_request == {"released", "released_linear_probe", "search"}
+    assert on_request == {"released", "released_linear_probe", "released_retrieval", "search"}
     assert report_names(config, "figure") == list(figures())
 
 
@@ -28,7 +28,7 @@ def test_without_probed_test_sets_there_is_no_linear_probe_table():
     for testset in config["testsets"].values():
         testset["probe_train_set"] = None
     assert set(tables()) - set(report_names(config, "table")) == {
-        *("linear_probe", "released", "released_linear_probe", "search")
+        *("linear_probe", "released", "released_linear_probe", "released_retrieval", "search")
     }
     assert "testsets.NAME.probe_train_set" in unmet_requirement(config, tables()["released_linear_probe"])
     assert unmet_requirement(config, tables()["released"]) is None

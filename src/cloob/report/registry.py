@@ -74,6 +74,7 @@ INPUTS = {
         "linear_probe results of the released checkpoints",
         _MODEL,
     ),
+    "released_retrieval": Input("released", "retrieval results of the released checkpoints", _MODEL),
     # Empty unless the configuration has `baselines`; a figure with one of them can show released models.
     "baseline_zeroshot": Input("baselines", "zeroshot results of released models to compare with", _MODEL),
     "baseline_structure": Input(

@@ -40,6 +40,7 @@ def _result_files(config: Config, models: Config, protocol: str) -> dict[str, st
     datasets = {
         "zeroshot": config["testsets"],
         "linear_probe": probed_testsets(config),
+        "retrieval": config["evaluate"]["retrieval_sets"],
         # Figures show the first retrieval set only.
         "embedding_structure": list(config["evaluate"]["retrieval_sets"])[:1],
     }[protocol]

@@ -140,6 +140,7 @@ _OTHER_FILES: dict[str, Callable[[Config], dict[str, str]]] = {
     "download_summaries": _download_summaries,
     "released_zeroshot": lambda config: released_files(config, "zeroshot"),
     "released_linear_probe": lambda config: released_files(config, "linear_probe"),
+    "released_retrieval": lambda config: released_files(config, "retrieval"),
     "baseline_zeroshot": lambda config: baseline_files(config, "zeroshot"),
     "baseline_overlap": overlap_baseline_files,
     "baseline_structure": lambda config: baseline_files(config, "embedding_structure"),

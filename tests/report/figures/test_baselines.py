@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,7 +42,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> SyntheticResults:
 def baseline(folder: Path, model: PaperColumn, protocol: str, dataset: str, value: float) -> Baseline:
     """Write a result of a released model."""
     metrics = {"accuracy": value, "ajne_image": 100 * value, "ajne_text": 80 * value}
+    ranks = np.arange(1, 513)
+    # Half of the eigenvalues are equal, the others zero.
+    spectrum = list(np.where(ranks <= 256, value, 0.0))
+    edges = np.linspace(-1, 1, 101)
+    matched, unmatched = np.zeros((2, 100), dtype=int)
+    matched[80], unmatched[50] = 1000, 999_000
     result = {
+        "spectrum": {"image": spectrum, "text": spectrum},
+        "similarities": {
+            "edges": edges.tolist(),
+            "matched": matched.tolist(),
+            "unmatched": unmatched.tolist(),
+        },
         "run": {"name": "released", "architecture": model.architecture},
         "epoch": None if model.epoch == "final" else model.epoch,
         "protocol": protocol,
@@ -88,6 +101,59 @@ def test_every_released_model_has_a_line_a_marker_and_a_legend_entry_of_its_own(
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == count
     assert len({line.get_xdata()[1] for line in lines}) == count
     assert not {to_rgb(line.get_color()) for line in lines} & set(PALETTE.values())
+
+
+def structure_baselines(folder: Path, models: tuple[PaperColumn, ...]) -> list[Baseline]:
+    return [baseline(folder, model, "embedding_structure", "cc3m_validation", 0.4) for model in models]
+
+
+def test_spectrum_of_a_released_model_is_a_dashed_line_with_its_marker(runs, tmp_path: Path) -> None:
+    baselines = structure_baselines(tmp_path, (*MODELS, RN101))
+    data, figure = draw("spectra", Inputs(results=runs.structure, baselines=baselines))
+    check_layout(figure)
+    for axis in figure.axes:
+        lines = [line for line in axis.lines if line.get_gid() == RELEASED]
+        spectra, markers = lines[::2], lines[1::2]
+        assert len(spectra) == len(MODELS)
+        for line, marker in zip(spectra, markers, strict=True):
+            assert line.is_dashed() and line.get_xdata().tolist() == list(range(1, 257))
+            assert line.get_ydata() == pytest.approx(np.full(256, 1 / 256))
+            assert marker.get_xdata() == [254]  # 254 / 256 > 0.99
+            assert line.get_color() == marker.get_color()
+        assert len({line.get_color() for line in spectra}) == len(MODELS)
+    assert sum(entry.startswith("released: ") for entry in legend_of(figure)) == len(MODELS)
+    fractions = split_baselines(data)[1].groupby([RELEASED, "tower"]).value.sum()
+    assert fractions.to_numpy() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_similarities_of_a_released_model_have_a_panel_of_their_own(runs, tmp_path: Path, count: int) -> None:
+    """Up to six panels; models of other architectures have none."""
+    baselines = structure_baselines(tmp_path, (RN101, *MODELS[-count:]))
+    _, figure = draw("similarities", Inputs(results=runs.structure, baselines=baselines))
+    check_layout(figure)
+    assert len(figure.axes) == 2 + count
+    titles = [axis.get_title(loc="left").replace("\n", " ") for axis in figure.axes]
+    assert titles[:2] == ["CLIP", "CLOOB"]
+    assert all(title.startswith("released: ") and "RN101" not in title for title in titles[2:])
+    for axis in figure.axes[2:]:
+        filled, line = axis.patches
+        for patch, low, density in ((filled, 0.6, 50), (line, 0.0, 50)):
+            values, edges, _ = patch.get_data()
+            [bin_] = np.flatnonzero(values)
+            assert edges[bin_] == pytest.approx(low) and values[bin_] == pytest.approx(density)
+        assert axis.get_xlim()[0] <= 0 and axis.get_xlim()[1] >= 0.62
+
+
+def test_more_released_models_than_six_panels_are_left_out_of_the_similarities(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    four = write_synthetic_results(folder, seeds=(1,), epochs=(31,), eval_epochs=(31,))
+    (tmp_path / "models").mkdir()
+    baselines = structure_baselines(tmp_path / "models", MODELS)
+    _, figure = draw("similarities", Inputs(results=four.structure, baselines=baselines))
+    check_layout(figure)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert [title.startswith("released: ") for title in titles] == [False] * 4 + [True] * 2
 
 
 def test_without_baselines_data_and_figure_are_as_before(runs: SyntheticResults) -> None:

@@ -108,6 +108,63 @@ def test_models_of_open_clip_are_compared_with_the_numbers_of_their_makers(tmp_p
     assert "Stored in the checkpoint of CLOOB" in text and "Stored in the checkpoint of CLIP" not in text
 
 
+def write_retrieval(path: Path, dataset: str, recall: float, epoch: int | None = None) -> Path:
+    """A retrieval result; each R@k is a little higher than the one before."""
+    metrics = [f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    result = {
+        "protocol": "retrieval",
+        "run": {"name": "released", "architecture": "RN50"},
+        "epoch": epoch,
+        "dataset": dataset,
+        "title": f"Title of {dataset}",
+        "images": 1000,
+        "texts": 5000,
+        "metrics": {metric: recall + 0.01 * number for number, metric in enumerate(metrics)}
+        | {"image_to_text_mean_rank": 3.0},
+    }
+    path.write_text(json.dumps(result))
+    return path
+
+
+def test_recalls_are_compared_with_the_published_ones_of_the_same_retrieval_set(tmp_path: Path) -> None:
+    column = "YFCC15M/RN50/CLIP (open_clip)/final"
+    own, flickr, coco = (
+        write_retrieval(tmp_path / f"{name}.json", name, 0.3) for name in ("own", "flickr30k", "coco")
+    )
+    of_authors = write_retrieval(tmp_path / "cloob.json", "coco", 0.5, epoch=28)
+    results = [f"{column}={own}", f"{column}={flickr}", f"{COLUMN}={of_authors}", f"{column}={coco}"]
+    assert make(tmp_path, *results, table="released_retrieval") == 0
+    table = pd.read_csv(tmp_path / "released.csv")
+    assert len(table) == 4 * 6
+    # open_clip's table: MSCOCO text retrieval (images to captions), then image retrieval, R@1, 5, 10.
+    published = {
+        "coco": [27.20, 52.60, 64.42, 16.45, 37.58, 48.91],
+        "flickr30k": [49.10, 78.40, 88.70, 31.80, 58.76, 69.68],
+    }
+    of_open_clip = table[table.method == "CLIP (open_clip)"]
+    for dataset, numbers in published.items():
+        part = of_open_clip[of_open_clip.dataset == dataset]
+        assert part.published_recall_pct.tolist() == numbers
+        assert part.recall_pct.tolist() == pytest.approx([30, 31, 32, 33, 34, 35])
+        assert part.difference_pct.tolist() == pytest.approx([*(part.recall_pct - numbers)])
+        assert set(part.images) == {1000} and set(part.texts) == {5000}
+    assert of_open_clip[of_open_clip.dataset == "own"].published_recall_pct.isna().all()
+    assert table[table.method == "CLOOB"].published_recall_pct.isna().all()
+    text = (tmp_path / "released.md").read_text()
+    assert "## Title of flickr30k: CLIP (open_clip), RN50, YFCC15M\n" in text
+    assert "| Image to text, R@5 (%) | 31.00 | 78.40 | −47.40 |" in text
+    assert "| Text to image, R@10 (%) | 55.00 | — | — |" in text
+
+
+def test_retrieval_result_without_a_recall_or_given_twice_is_an_error(tmp_path: Path, capfd) -> None:
+    path = write_retrieval(tmp_path / "a.json", "coco", 0.5, epoch=28)
+    assert make(tmp_path, f"{COLUMN}={path}", f"{COLUMN}={path}", table="released_retrieval") == 2
+    assert "coco is given twice" in capfd.readouterr().err
+    path.write_text(path.read_text().replace("text_to_image_r5", "text_to_image_r6"))
+    assert make(tmp_path, f"{COLUMN}={path}", table="released_retrieval") == 2
+    assert "a.json: key metrics.text_to_image_r5 is missing" in capfd.readouterr().err
+
+
 def test_result_of_another_protocol_is_an_error(tmp_path: Path, capfd) -> None:
     zeroshot = write_result(tmp_path / "a.json", "birdsnap", 0.5)
     probe = write_result(tmp_path / "b.json", "gtsrb", 0.5, protocol="linear_probe")

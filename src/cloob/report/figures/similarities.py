@@ -1,86 +1,127 @@
 """Cosine similarities of matched and unmatched pairs: how well the objectives separate them."""
 
-import numpy as np
+import textwrap
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cloob.common.errors import InputError
 from cloob.report.load.embedding_structure import PROTOCOL
 from cloob.report.load.inputs import Inputs
+from cloob.report.load.released import RELEASED, add_baselines, split_baselines
 from cloob.report.load.result_files import RUN_KEYS, distinct_results, nested
 from cloob.report.names import OBJECTIVE_TITLES, Labels
 from cloob.report.registry import Entry
+from cloob.report.render.baselines import baseline_styles
 from cloob.report.render.panels import objectives_of, panels
-from cloob.report.render.style import FAINT, PALETTE, add_title, new_figure
+from cloob.report.render.style import FAINT, PALETTE, add_title, figure_text, new_figure
 
 FIGURE = Entry(
     category="Embeddings",
     help="cosine similarities of matched and unmatched pairs",
     caption="Cosine similarities of held-out images with their own captions (filled) and with all other "
     "captions (line) at the last evaluated epoch, all seeds together.",
-    inputs=("embedding_structure",),
+    inputs=("embedding_structure", "baseline_structure"),
 )
 _PAIRS = ("matched", "unmatched")
 _TAIL = 0.001  # fraction of the pairs at either end of a histogram that is not shown
+_MAX_COLUMNS = 6  # more released models than that have no room
+_TITLE_CHARACTERS = 78  # of the titles of all columns side by side
+_MAX_TITLE = 60  # characters of a released model's title, without the word before it
+_LINE_HEIGHT = 0.15  # inches, of a title
 
 
 def read(inputs: Inputs) -> pd.DataFrame:
-    """Histograms: the columns of `RUN_KEYS`, epoch, pairs (matched, unmatched), low, high, value (count)."""
-    parts = []
-    for identity, content in distinct_results(inputs.results, PROTOCOL):
-        edges = np.asarray(nested(content, "similarities", "edges"), dtype=float)
-        for pairs in _PAIRS:
-            counts = np.asarray(nested(content, "similarities", pairs))
-            if len(counts) != len(edges) - 1:
-                raise InputError(
-                    f"{content['run']['name']}, epoch {identity['epoch']}: {len(counts)} counts of {pairs} "
-                    f"similarities for {len(edges)} edges; evaluate the checkpoint again"
-                )
-            part = {**identity, "pairs": pairs, "low": edges[:-1], "high": edges[1:], "value": counts}
-            parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)[[*RUN_KEYS, "epoch", "pairs", "low", "high", "value"]]
+    """Histograms: the columns of `RUN_KEYS`, epoch, pairs (matched, unmatched), low, high, value (count).
+
+    Baselines have architecture, pairs, low, high and value.
+    """
+    parts = [
+        pd.DataFrame(_bins(content)).assign(**identity)
+        for identity, content in distinct_results(inputs.results, PROTOCOL)
+    ]
+    data = pd.concat(parts, ignore_index=True)[[*RUN_KEYS, "epoch", "pairs", "low", "high", "value"]]
+    return add_baselines(data, inputs, PROTOCOL, _bins)
+
+
+def _bins(content: dict[str, Any]) -> list[dict[str, Any]]:
+    edges = nested(content, "similarities", "edges")
+    rows = []
+    for pairs in _PAIRS:
+        counts = nested(content, "similarities", pairs)
+        if len(counts) != len(edges) - 1:
+            raise InputError(
+                f"{content['path']}: {len(counts)} counts of {pairs} similarities for {len(edges)} edges; "
+                "evaluate the checkpoint again"
+            )
+        bins = zip(edges, edges[1:], counts, strict=False)
+        rows += [{"pairs": pairs, "low": low, "high": high, "value": count} for low, high, count in bins]
+    return rows
 
 
 def draw(data: pd.DataFrame, labels: Labels) -> Figure:
-    """A row per corpus and architecture at its last epoch, a column per objective; seeds are pooled."""
-    rows, objectives = panels(data, labels), objectives_of(data)
-    figure = new_figure(height=0.95 + 1.5 * len(rows))
-    axes = figure.subplots(len(rows), len(objectives), squeeze=False, sharex="row", sharey="row")
+    """A row per corpus and architecture at its last epoch, a column per objective; seeds are pooled.
+
+    Released models have columns of their own on the right, up to `_MAX_COLUMNS`.
+    """
+    runs, baselines = split_baselines(data)
+    baselines = baselines[baselines.architecture.isin(runs.architecture)]
+    rows, objectives = panels(runs, labels), objectives_of(runs)
+    styles = baseline_styles(baselines)
+    models = list(styles)[: max(0, _MAX_COLUMNS - len(objectives))]
+    columns = len(objectives) + len(models)
+    titles = [OBJECTIVE_TITLES[objective] for objective in objectives]
+    titles += [_model_title(model, _TITLE_CHARACTERS // columns) for model in models]
+    lines = max(title.count("\n") for title in titles)
+    figure = new_figure(height=0.95 + (1.5 + _LINE_HEIGHT * lines) * len(rows))
+    axes = figure.subplots(len(rows), columns, squeeze=False, sharex="row", sharey="row")
     for (name, part), row_axes in zip(rows, axes, strict=True):
         last = part[part.epoch == part.epoch.max()]
-        for objective, axis in zip(objectives, row_axes, strict=True):
-            pooled = last[last.objective == objective].groupby(["pairs", "low", "high"]).value.sum()
-            for pairs in _PAIRS if len(pooled) else ():
-                counts = pooled[pairs].reset_index()
-                density = counts.value / (counts.value.sum() * (counts.high - counts.low))
-                edges = [*counts.low, counts.high.iloc[-1]]
-                matched = pairs == "matched"
-                axis.stairs(
-                    density,
-                    edges,
-                    fill=matched,
-                    color=PALETTE[objective] if matched else FAINT,
-                    lw=1.1,
-                    alpha=0.75 if matched else 1,
-                    zorder=2 if matched else 3,
-                )
-            axis.set(xlim=_visible_range(last), xlabel="cosine similarity", yticks=[])
-            axis.set_title(OBJECTIVE_TITLES[objective])
+        comparable = baselines[baselines.architecture == part.architecture.iloc[0]]
+        comparable = comparable[comparable[RELEASED].isin(models)]
+        histograms = [
+            *((last[last.objective == objective], PALETTE[objective]) for objective in objectives),
+            *((comparable[comparable[RELEASED] == model], styles[model]["color"]) for model in models),
+        ]
+        visible = _visible_range([part for part, _ in histograms])
+        for title, (histogram, color), axis in zip(titles, histograms, row_axes, strict=True):
+            _draw_histogram(axis, histogram, color)
+            axis.set(xlim=visible, xlabel="cosine similarity", yticks=[])
+            axis.set_title(title)
             axis.spines["left"].set_visible(False)
         row_axes[0].set_ylabel("\n".join([*name.split(" · "), f"epoch {last.epoch.iloc[0]}"]))
     legend = [
-        Patch(color="0.35", alpha=0.75, label="matched pairs (in the color of the objective)"),
+        Patch(color="0.35", alpha=0.75, label="matched pairs (in color)"),
         Patch(fill=False, edgecolor=FAINT, label="unmatched pairs"),
     ]
     add_title(figure, "Similarities of images and captions", labels, legend)
     return figure
 
 
-def _visible_range(data: pd.DataFrame) -> tuple[float, float]:
+def _model_title(model: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(f"released: {figure_text(model, _MAX_TITLE)}", width))
+
+
+def _draw_histogram(axis: Axes, data: pd.DataFrame, color: Any) -> None:
+    """Densities of matched (filled) and unmatched pairs (line); seeds are pooled."""
+    pooled = data.groupby(["pairs", "low", "high"]).value.sum()
+    for pairs in _PAIRS if len(pooled) else ():
+        counts = pooled[pairs].reset_index()
+        density = counts.value / (counts.value.sum() * (counts.high - counts.low))
+        edges = [*counts.low, counts.high.iloc[-1]]
+        if pairs == "matched":
+            axis.stairs(density, edges, fill=True, color=color, lw=1.1, alpha=0.75, zorder=2)
+        else:
+            axis.stairs(density, edges, color=FAINT, lw=1.1, zorder=3)
+
+
+def _visible_range(histograms: list[pd.DataFrame]) -> tuple[float, float]:
     """The range of all histograms without their tails."""
     lows, highs = [], []
-    for _, part in data.groupby(["pairs", "objective"]):
+    for _, part in (group for data in histograms for group in data.groupby("pairs")):
         counts = part.groupby(["low", "high"]).value.sum().reset_index()
         cumulative = counts.value.cumsum() / counts.value.sum()
         lows.append(counts.low[cumulative > _TAIL].iloc[0])

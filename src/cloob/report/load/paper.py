@@ -17,12 +17,18 @@ _COLUMNS = (
 )
 # Which variant of ImageNetV2 the paper evaluates is unknown: its number is compared with all three.
 _DATASETS = {name: title.partition(" (")[0].replace(" ", "") for name, title in DATASETS.items()}
+_DATASETS |= {"flickr30k": "Flickr30k", "coco": "COCO"}
 # (protocol, metric) -> the paper's metric, and its dataset if that is not a test set.
 _METRICS = {
     ("zeroshot", "accuracy"): ("zeroshot_accuracy_pct", None),
     ("linear_probe", "accuracy"): ("linear_probe_accuracy_pct", None),
     ("embedding_structure", "ajne_image"): ("ajne_score", "image_embeddings"),
     ("embedding_structure", "ajne_text"): ("ajne_score", "text_embeddings"),
+    **{
+        ("retrieval", f"{direction}_r{k}"): (f"{direction}_r{k}_pct", None)
+        for direction in ("image_to_text", "text_to_image")
+        for k in (1, 5, 10)
+    },
 }
 # Some columns of the paper's YFCC tables do not name an epoch; they report epoch 28.
 _DEFAULT_EPOCH = {"YFCC15M": 28}

@@ -16,6 +16,8 @@ _SCHEMA = {
     "dataset": (str,),
     "?protocol": (str,),
     "?images": (int,),
+    "?texts": (int,),
+    "?title": (str,),
     "?dataset_sha256": (str,),
     "?correct_images": (str,),
     "?chance": OPTIONAL_NUMBER,

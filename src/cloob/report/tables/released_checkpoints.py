@@ -1,6 +1,6 @@
 """Released models evaluated by this pipeline, compared with the numbers that their makers report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,26 +28,43 @@ def released_table(
 ) -> tuple[Document, pd.DataFrame]:
     """A section per checkpoint and kind of features, a row per test set: measured, published, difference.
 
-    Raises `InputError` for a result of another protocol, architecture or epoch, and for duplicates.
+    Raises `InputError` as `released_rows` does.
+    """
+    section = [*COLUMN, "features"]
+    table = released_rows(
+        inputs, lambda column, path, paper: _rows(column, path, protocol, paper), section, ["dataset"]
+    )
+    return _document(table, title, remarks), table
+
+
+def released_rows(
+    inputs: Inputs,
+    rows_of: Callable[[PaperColumn, Path, Paper], Iterator[dict[str, Any]]],
+    section: Sequence[str],
+    row: Sequence[str],
+) -> pd.DataFrame:
+    """The rows of all results, sorted by the columns `section`, then by test set.
+
+    The columns `row` tell the rows of a section apart. Raises `InputError` for a result of another protocol,
+    architecture or epoch, and for duplicates.
     """
     if inputs.paper is None:
         raise InputError(
             "--paper: give the CSV of the paper's results, which the checkpoints are compared with"
         )
     paper = Paper(inputs.paper)
-    rows = [row for column, path in inputs.released for row in _rows(column, path, protocol, paper)]
+    rows = [row for column, path in inputs.released for row in rows_of(column, path, paper)]
     if not rows:
         raise InputError("--released: no results given; evaluate a released checkpoint first")
     table = pd.DataFrame(rows)
-    if (duplicates := table.duplicated([*COLUMN, "features", "dataset"])).any():
+    if (duplicates := table.duplicated([*section, *row])).any():
         dataset = table[duplicates].dataset.iloc[0]
         raise InputError(f"--released: {dataset} is given twice for the same checkpoint; give it once")
     order = positions(table.dataset, DATASETS)
     table = table.sort_values("dataset", key=lambda names: names.map(order), kind="stable")
-    keys = [table[name].astype(str) for name in (*COLUMN, "features")]
-    table = table.iloc[sorted(range(len(table)), key=lambda row: [key.iloc[row] for key in keys])]
-    table = table.reset_index(drop=True)
-    return _document(table, title, remarks), table
+    keys = [table[name].astype(str) for name in section]
+    in_order = sorted(range(len(table)), key=lambda number: [key.iloc[number] for key in keys])
+    return table.iloc[in_order].reset_index(drop=True)
 
 
 def _rows(column: PaperColumn, path: Path, protocol: str, paper: Paper) -> Iterator[dict[str, Any]]:
