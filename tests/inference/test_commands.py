@@ -112,6 +112,8 @@ def test_broken_links_and_files_that_are_not_pictures_are_left_out(
     (tmp_path / "truncated.jpg").write_bytes(picture[: len(picture) // 2])
     (tmp_path / "empty.jpg").touch()
     Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
+    for name, size in (("tall", (1, 10_000_000)), ("wide", (65_535, 2))):
+        Image.new("1", size).save(tmp_path / f"{name}.png")
     (tmp_path / "deep" / "cycle").symlink_to(tmp_path)
     (tmp_path / "deep" / "cycle.jpg").symlink_to(tmp_path)  # a folder
     (tmp_path / "itself.jpg").symlink_to("itself.jpg")
@@ -123,6 +125,8 @@ def test_broken_links_and_files_that_are_not_pictures_are_left_out(
     assert status == 0
     assert [entry["picture"] for entry in content["pictures"]] == [f"{tmp_path}/deep/whole.jpg"]
     assert reasons.pop("bomb.png").startswith("not a readable image (more than 89478485 pixels")
+    assert reasons.pop("tall.png").startswith("not a readable image (1 × 10000000 pixels: more than 200 times")
+    assert reasons.pop("wide.png").startswith("not a readable image (65535 × 2 pixels: more than 200 times")
     assert reasons.pop("itself.jpg").startswith("Too many levels of symbolic links; ")
     assert reasons.pop("dangling.jpg") == "No such file or directory; check the path"
     assert all(reason.startswith("not a readable image (") for reason in reasons.values())

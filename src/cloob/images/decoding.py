@@ -10,7 +10,9 @@ All stages use it: the download, the shards, evaluation and `model.preprocess`.
   first range of `_RANGES` that contains all values, else the range from minimum to maximum value.
 - Color: Pillow converts CMYK (including Adobe's inverted form), YCbCr, LAB and HSV, to sRGB if the mode
   defines its colors. Embedded color profiles are not applied (no comparable code does).
-- Size: at most `max_pixels`, checked in the header before anything is decoded.
+- Size: at most `max_pixels`, checked in the header before anything is decoded. Images for a model, which
+  scales their shorter side to its input size, are at most `MAX_ASPECT_RATIO` times as long as wide: a strip of
+  1 × 10,000,000 pixels would need terabytes.
 - Structure: within the limits of `cloob.images.structure`, checked before decoding.
 - Errors: `ImageError` for all defects of the bytes. Running out of memory or file descriptors is not a defect
   of the bytes and raises the original error.
@@ -42,6 +44,7 @@ _UPRIGHT = {  # EXIF orientations other than 1, and the transposition that undoe
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MAX_ASPECT_RATIO = 200
 _RANGES = {"I": (255, 65_535), "F": (1, 255, 65_535)}  # candidate white values; black is 0
 _PIXELS_PER_BLOCK = 1 << 20
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -51,7 +54,7 @@ _WITH_TRANSPARENT_COLOR = ("1", "L", "P", "RGB")
 class ImageError(Exception):
     """An image that cannot be decoded.
 
-    `reason` is too_complex, too_many_pixels, not_an_image, truncated_image or undecodable.
+    `reason` is too_complex, too_many_pixels, too_elongated, not_an_image, truncated_image or undecodable.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -66,6 +69,17 @@ def decode_rgb(content: bytes, max_pixels: int | None = None) -> Image.Image:
     """
     with open_image(content, max_pixels) as image:
         return to_upright_rgb(image)
+
+
+def decode_for_model(content: bytes) -> Image.Image:
+    """`decode_rgb` for a model's `preprocess`: raises `ImageError` for strips, too (`MAX_ASPECT_RATIO`)."""
+    image = decode_rgb(content)
+    if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
+        raise ImageError(
+            "too_elongated",
+            f"{image.width} × {image.height} pixels: more than {MAX_ASPECT_RATIO} times as long as wide",
+        )
+    return image
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from cloob.common.errors import InputError, io_errors_at
-from cloob.images.decoding import ImageError, decode_rgb
+from cloob.images.decoding import ImageError, decode_for_model
 
 # Suffixes of the formats that `cloob.images.decoding` reads.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 500_000_000
 
 
 def read_image(path: str | Path) -> Image:
-    """Decode an image file to upright RGB. Raises `InputError` if it is not a file that can be decoded."""
+    """Decode an image file to upright RGB for a model. Raises `InputError` if that is not possible."""
     path = Path(path)
     try:
         with io_errors_at(path):
@@ -30,7 +30,7 @@ def read_image(path: str | Path) -> Image:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file; give image files") from None
     try:
-        return decode_rgb(content)
+        return decode_for_model(content)
     except ImageError as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or omit it") from None
 

@@ -204,6 +204,19 @@ def test_decompression_bomb_is_rejected(tmp_path: Path, monkeypatch: pytest.Monk
         load_image(str(path))
 
 
+@pytest.mark.parametrize("size", [(1, 201), (65_535, 1), (1, 10_000_000)])
+def test_strips_whose_shorter_side_cannot_be_scaled_are_rejected(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """The shorter side is scaled to the input size of the model, and the longer one with it."""
+    path = tmp_path / "strip.png"
+    Image.new("1", size).save(path)
+    with pytest.raises(InputError, match=r"strip\.png: .* more than 200 times as long as wide; replace the"):
+        load_image(str(path))
+    Image.new("1", (1, 200)).save(path)
+    assert load_image(str(path)).size == (1, 200)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
 def test_images_of_every_mode_become_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")

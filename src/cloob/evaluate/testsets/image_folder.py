@@ -14,7 +14,7 @@ from cloob.evaluate.testsets.class_folders import labels_of_folders
 from cloob.evaluate.testsets.content_hash import Content, content_hash
 from cloob.evaluate.testsets.leftovers import abbreviated, is_leftover, may_hide_images, unusual_names
 from cloob.evaluate.testsets.spec import TestSetSpec, class_folders
-from cloob.images.decoding import ImageError, decode_rgb
+from cloob.images.decoding import ImageError, decode_for_model
 
 _IGNORED_SUFFIXES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
 
@@ -169,8 +169,8 @@ def load_image(path: str | Path) -> Image:
 def decode(content: bytes, name: str) -> Image:
     """Decode an image to upright RGB (`cloob.images.decoding`); raises `InputError` that names `name`."""
     try:
-        return decode_rgb(content)
+        return decode_for_model(content)
     except ImageError as error:
-        if error.reason == "too_many_pixels":
+        if error.reason in ("too_many_pixels", "too_elongated"):
             raise InputError(f"{name}: {error}; replace the file") from None
         raise InputError(f"{name}: not a readable image ({error}); unpack the test set again") from None
