@@ -76,6 +76,7 @@ def test_the_chosen_recipe_has_the_same_bytes_as_long_as_the_choice_is_the_same(
     [
         ({"start": {"corpus_sha256": "b2"}}, "corpus_sha256 is 'b2', but 'a1' in .*a/metrics.jsonl"),
         ({"weight_decay": 0.2}, r"recipe.weight_decay is 0.2, but 0.1 in"),
+        ({"label_smoothing": 0.1}, r"recipe.label_smoothing is 0.1, but None in"),
         ({"run": {"seed": 1}}, "seed is 1, but 0 in"),
         ({"validation": {"samples": 99}}, "99 validation pairs, but 100 in"),
         ({"warmup_steps": 10}, "the same setting as .*a/metrics.jsonl"),

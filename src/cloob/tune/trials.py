@@ -94,11 +94,12 @@ def check_comparable(trials: Sequence[Trial]) -> None:
     first = trials[0]
     seen: dict[str, Path] = {}
     for trial in trials:
-        different = [key for key in first.setup if trial.setup.get(key) != first.setup[key]]
+        keys = first.setup | trial.setup
+        different = [key for key in keys if trial.setup.get(key) != first.setup.get(key)]
         if different:
             key = different[0]
             raise InputError(
-                f"{trial.path}: {key} is {trial.setup.get(key)!r:.60}, but {first.setup[key]!r:.60} in "
+                f"{trial.path}: {key} is {trial.setup.get(key)!r:.60}, but {first.setup.get(key)!r:.60} in "
                 f"{first.path}; delete the older one and run the trial again"
             )
         values = json.dumps(trial.values)
