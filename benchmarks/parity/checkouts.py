@@ -23,6 +23,7 @@ AUTHORS = Repository(
 HOPFIELD = Repository(
     "ml-jku/hopfield-layers", "HOPFIELD", "hflayers/__init__.py", "f56f929c95b77a070ae675ea4f56b6d54d36e730"
 )
+_ANY_COMMIT = "`python -m benchmarks.parity --authors=AUTHORS --hopfield=HOPFIELD --any-commit` accepts it"
 
 
 def checked_commit(repository: Repository, folder: Path, any_commit: bool = False) -> str:
@@ -44,15 +45,15 @@ def checked_commit(repository: Repository, folder: Path, any_commit: bool = Fals
     if top is None or commit is None or Path(top).resolve() != folder.resolve():
         if any_commit:
             return "unknown"
-        raise InputError(f"{flag}: no git checkout, so its commit is unknown; clone it, or use --any-commit")
+        raise InputError(f"{flag}: no git checkout, so its commit is unknown; clone it, or {_ANY_COMMIT}")
     changed = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
     if not any_commit and commit != repository.commit:
         raise InputError(
             f"{flag}: commit {commit[:12]}, but the comparison was tested with {repository.commit[:12]}; "
-            f"`git -C {folder} checkout {repository.commit[:12]}`, or use --any-commit"
+            f"`git -C {folder} checkout {repository.commit[:12]}`, or {_ANY_COMMIT}"
         )
     if not any_commit and changed:
-        raise InputError(f"{flag}: tracked files were changed; `git -C {folder} stash`, or use --any-commit")
+        raise InputError(f"{flag}: tracked files were changed; `git -C {folder} stash`, or {_ANY_COMMIT}")
     return commit[:12] + (", changed" if changed else "")
 
 

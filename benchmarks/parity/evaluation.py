@@ -122,13 +122,18 @@ def _long_captions(modules: types.SimpleNamespace) -> Iterator[Row]:
         "ours": ours.encode_text(tokenize(captions)),
     }
     for name, embedding in embeddings.items():
-        unit = F.normalize(embedding, dim=1)
-        distinct = int((unit @ unit.T < 1 - 1e-6).any(dim=1).sum()) or 1
         yield (
             f"captions longer than the context, {name}",
             "40 captions of 100 words",
-            f"{distinct} distinct embeddings",
+            f"{count_distinct(embedding)} distinct embeddings",
         )
+
+
+def count_distinct(embeddings: Tensor) -> int:
+    """The number of directions (N, d) that are not equal, up to rounding, to one before them."""
+    unit = F.normalize(embeddings, dim=1)
+    is_equal = unit @ unit.T >= 1 - 1e-6
+    return int((~is_equal.tril(-1).any(dim=1)).sum())
 
 
 def _photos() -> list[Image.Image]:

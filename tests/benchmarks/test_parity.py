@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.parity.__main__ import main
+from benchmarks.parity.__main__ import main, make_parser
 from benchmarks.parity.batches import OPEN_CLIP_CONFIG, make_batches
 from benchmarks.parity.cases import BATCH_SIZE, CASES, SETTINGS, Case, Setting
+from benchmarks.parity.evaluation import count_distinct
 from benchmarks.parity.history import History, difference
 from benchmarks.parity.ours import train_ours
 from benchmarks.parity.tables import training_table
@@ -120,6 +121,17 @@ def test_a_folder_without_git_is_one_line(tmp_path: Path, capsys: pytest.Capture
 def test_another_commit_is_one_line_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = run_main(make_checkout(tmp_path / "a", "src/training/main.py"), capsys)
     assert re.search(r"commit \w{12}, but the comparison was tested with 357adda017e4;", message)
+    # `make parity` has no such flag.
+    command = "python -m benchmarks.parity --authors=AUTHORS --hopfield=HOPFIELD --any-commit"
+    assert message.rstrip().endswith(f"or `{command}` accepts it")
+    make_parser().parse_args(command.split()[3:])
+
+
+def test_embeddings_are_distinct_if_none_before_them_is_equal() -> None:
+    directions = torch.eye(3)
+    assert count_distinct(directions) == 3
+    assert count_distinct(2 * directions[[0, 1, 0, 1]]) == 2
+    assert count_distinct(directions[[2, 2, 2]]) == 1
 
 
 def test_make_names_the_missing_variables() -> None:
