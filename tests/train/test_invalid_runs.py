@@ -41,6 +41,7 @@ def test_a_diverged_trial_ends_well_and_writes_only_its_log(shards, model, tmp_p
     [diverged] = read_events(tmp_path / "run", "diverged")
     assert re.search(r"the loss is not finite at step 2, learning rate \d", diverged["message"])
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "metrics.jsonl"}
+    assert not (tmp_path / "run" / "checkpoints" / "starts.json").exists()
 
 
 def test_swapped_indexes_are_detected_before_the_first_step(shards, model, tmp_path):

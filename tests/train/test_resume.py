@@ -15,6 +15,7 @@ from tests.helpers.training_runs import (
     assert_bit_identical,
     assert_close,
     read_events,
+    read_final,
     run_train,
     start_torchrun,
     start_train,
@@ -35,6 +36,20 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_identical(finished_run, shards, 
     done = run_train(shards, model, folder)
     assert done.returncode == 0, done.stderr
     assert "epoch_0003.pt is skipped" in done.stdout
+    assert_bit_identical(finished_run, folder)
+
+
+def test_a_finished_run_may_be_started_again_any_number_of_times(finished_run, shards, model, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    samples_seen = read_final(finished_run)["samples_seen"]
+    starts = folder / "checkpoints" / "starts.json"
+    starts.write_text(f"[0, {', '.join([f'{samples_seen}'] * 3)}]")
+    before = starts.read_bytes()
+    done = run_train(shards, model, folder)
+    assert done.returncode == 0, done.stderr
+    assert starts.read_bytes() == before
+    assert [start["restarts"] for start in read_events(folder, "start")] == [0, 4]
     assert_bit_identical(finished_run, folder)
 
 

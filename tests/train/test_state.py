@@ -169,6 +169,7 @@ def test_restarts_without_progress_are_counted_and_limited(tmp_path):
     with pytest.raises(InputError, match=r"started 3 times after 8 pairs .* then delete starts.json"):
         checkpointer.register_restart(8)
     assert checkpointer.register_restart(16) == 5
+    assert [checkpointer.register_restart(16, is_complete=True) for _ in range(4)] == [6] * 4
 
 
 @pytest.mark.parametrize("name", ERRNO_NAMES)

@@ -18,7 +18,8 @@ use rule train as trial with:
         workers=config["train"]["workers"],
 
 
-# The recipe is an input of the runs that use the search: they train again if the choice changes.
+# The recipe is an input of the runs that use the search: they start again whenever it is written, and train
+# again only if the choice has changed.
 rule select:
     input:
         lambda wildcards: search.trial_logs(config, wildcards.search, wildcards.objective),

@@ -55,6 +55,7 @@ def train(
             raise
         if training.log:
             training.log.write("diverged", training.samples_seen, message=str(error))
+            training.checkpointer.forget_starts()
     if training.log:
         if finished:
             training.log.write("end", training.samples_seen, seconds_in_steps=training.seconds_in_steps)

@@ -151,13 +151,15 @@ def set_up(
         train_step.load_state_dict(checkpoint)
         samples_seen = checkpoint["samples_seen"]
         del checkpoint
-    restarts = checkpointer.register_restart(samples_seen) if context.is_main else 0
 
     crop = RandomResizedCrop(image_size, (recipe.crop_scale, 1.0), run.seed)
     dataset = PairDataset(shards, crop, tokenizer)
     center_crop = center_crop_transform(config)
     validation = PairDataset(held_out, lambda image, _: center_crop(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, context)
+    restarts = 0
+    if context.is_main:
+        restarts = checkpointer.register_restart(samples_seen, is_complete=order.first_step == order.steps)
     loader = iter(training_loader(dataset, order, options.workers))
     log = None
     if context.is_main:

@@ -141,14 +141,17 @@ class Checkpointer:
             if path not in protected:
                 path.unlink()
 
-    def register_restart(self, samples_seen: int) -> int:
+    def register_restart(self, samples_seen: int, is_complete: bool = False) -> int:
         """Record that the run starts after `samples_seen` pairs; return the number of earlier starts.
 
-        Raises `InputError` if its last three starts were all at the same point: the run always ends before
-        its next checkpoint, and a scheduler would restart it forever.
+        A complete run, which only writes its results again, is not recorded. Raises `InputError` if the last
+        three starts were all at the same point: the run always ends before its next checkpoint, and a
+        scheduler would restart it forever.
         """
         path = self.folder / "starts.json"
         starts = read_json(path) if path.exists() else []
+        if is_complete:
+            return len(starts)
         if starts[-_STARTS_WITHOUT_PROGRESS:] == [samples_seen] * _STARTS_WITHOUT_PROGRESS:
             raise InputError(
                 f"{self.folder}: started {_STARTS_WITHOUT_PROGRESS} times after {samples_seen:,} pairs "
@@ -158,6 +161,10 @@ class Checkpointer:
             )
         write_json(path, [*starts, samples_seen])
         return len(starts)
+
+    def forget_starts(self) -> None:
+        """Delete the record of `register_restart`: a diverged trial is finished, and may be trained again."""
+        (self.folder / "starts.json").unlink(missing_ok=True)
 
 
 def _damage(path: Path) -> str | None:
