@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -17,6 +18,7 @@ CHROMIUM = next(filter(None, map(shutil.which, _COMMANDS)), None)
 REMEDY = "no Chromium found; install it as root with `make browser` or `apt-get install chromium`"
 _PHONE = 700  # CSS pixels; narrower windows are those of a phone
 _REPLACEMENTS = 50  # of the document of a frame, while it loads
+_ANSWER_SECONDS = 60.0  # the longest that a command may take
 # Without network: a page has to contain everything that it shows.
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
@@ -32,8 +34,8 @@ class DocumentReplacedError(RuntimeError):
 class Browser:
     """One page. `errors` collects errors of scripts and the console, and requests to the network.
 
-    `profile` is a folder for the browser's files. Raises `InputError` if there is no Chromium, and
-    `RuntimeError` if it exits or does not do what it should.
+    `profile` is a folder for the browser's files. Raises `InputError` if there is no Chromium, if it exits or
+    does not answer, or if a page is not displayed, and `RuntimeError` for other errors that it reports.
     """
 
     def __init__(self, profile: Path) -> None:
@@ -51,16 +53,24 @@ class Browser:
         os.close(responses)
         self._last_id, self._buffer = 0, b""
         self._session: str | None = None
+        self._page: Path | str = "about:blank"
         self.errors: list[str] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self._close()
+            raise
 
     def __enter__(self) -> "Browser":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._write)
@@ -72,9 +82,13 @@ class Browser:
         message: dict[str, Any] = {"id": self._last_id, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        try:
+            os.write(self._write, json.dumps(message).encode() + b"\0")
+        except BrokenPipeError:
+            raise _failure("it exited") from None
         while True:
-            received = self._receive()
+            received = self._receive(deadline)
             self._record_errors(received)
             if received.get("id") == self._last_id:
                 if "error" in received:
@@ -83,11 +97,14 @@ class Browser:
                     raise RuntimeError(f"{method}: {received['error']}")
                 return dict(received["result"])
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self, deadline: float) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0 or not select.select([self._read], [], [], seconds)[0]:
+                raise _failure(f"no answer for {_ANSWER_SECONDS:g} s")
             chunk = os.read(self._read, 1 << 20)
             if not chunk:
-                raise RuntimeError("the browser exited")
+                raise _failure("it exited")
             self._buffer += chunk
         text, _, self._buffer = self._buffer.partition(b"\0")
         return dict(json.loads(text))
@@ -105,6 +122,7 @@ class Browser:
 
     def open(self, page: Path, width: int, height: int) -> None:
         """Load a page in a window of this size in CSS pixels."""
+        self._page = page
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -139,16 +157,22 @@ class Browser:
                 context = self.call("Page.createIsolatedWorld", frameId=frame)["executionContextId"]
                 return [self.evaluate(expression, context) for expression in expressions][-1]
             time.sleep(0.1)
-        raise RuntimeError(f"a frame replaced its document {_REPLACEMENTS} times")
+        raise self._not_displayed(f"a frame replaced its document {_REPLACEMENTS} times")
 
     def wait_for(self, expression: str, seconds: float = 60) -> Any:
         """Wait until an expression is truthy, and return its value."""
         deadline = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"not true after {seconds} s: {expression}")
+                raise self._not_displayed(f"not true after {seconds:g} s: {expression}")
             time.sleep(0.1)
         return value
+
+    def _not_displayed(self, reason: str) -> InputError:
+        return InputError(
+            f"{self._page}: not displayed by {CHROMIUM} ({reason}); build it again, or repeat the check when "
+            "the machine is less busy"
+        )
 
     def click(self, selector: str, text: str) -> None:
         """Click the first element that matches the selector and has this text."""
@@ -161,3 +185,9 @@ class Browser:
     def screenshot(self, png: Path) -> None:
         """Save a screenshot of the window."""
         png.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+
+def _failure(problem: str) -> InputError:
+    """The error of a browser that does not run, with a command that prints why."""
+    command = f"{CHROMIUM} --headless --no-sandbox --disable-gpu --dump-dom about:blank"
+    return InputError(f"{CHROMIUM}: {problem}; run `{command}`: if it prints a page, repeat the check")
