@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 CLASSES = {"birdsnap": 500, "gtsrb": 43, "imagenet": 1000}
+DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 def run_of(objective: str, seed: int, corpus: str = "cc3m", architecture: str = "RN50") -> dict[str, Any]:
@@ -112,4 +113,28 @@ def write_log(
     path = log_path(root, run)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return path
+
+
+def write_ranking(
+    root: Path,
+    search: str,
+    objective: str,
+    settings: Mapping[float, float | None],
+    pairs: int = 1000,
+    warmup_steps: int = 10,
+) -> Path:
+    """Write the ranked trials of an objective: learning rate -> mean R@1, best first (None: it diverged)."""
+    trials = []
+    for rank, (rate, recall) in enumerate(settings.items(), start=1):
+        metrics = None
+        if recall is not None:
+            metrics = {"image_to_text_r1": recall + 0.01, "text_to_image_r1": recall - 0.01}
+            metrics |= {f"{direction}_r{k}": 0.9 for direction in DIRECTIONS for k in (5, 10)}
+        values = {"learning_rate": rate, "warmup_steps": warmup_steps}
+        trials.append({"rank": rank, "values": values, "diverged": recall is None, "metrics": metrics})
+    content = {"search": search, "objective": objective, "seed": 0, "epochs": 30}
+    path = root / "tune" / search / f"{objective}_trials.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content | {"validation_pairs": pairs, "trials": trials}))
     return path

@@ -22,6 +22,7 @@ _SCHEMA = {
     ],
     "*": ANYTHING,
 }
+_METRICS = dict.fromkeys(_RECALLS, NUMBER) | {"*": ANYTHING}
 _REMEDY = "delete it and run `cloob tune select` again"
 
 
@@ -65,18 +66,7 @@ def read_ranking(path: Path) -> Ranking:
     problem = type_error(content, _SCHEMA)
     if problem is None:
         check_objective(content["objective"], path)
-        metrics = dict.fromkeys(_RECALLS, NUMBER) | {"*": ANYTHING}
-        finished = [trial for trial in content["trials"] if not trial["diverged"]]
-        problems = (type_error(trial.get("metrics"), metrics, "metrics") for trial in finished)
-        problem = next(filter(None, problems), None)
-    if problem is None and sorted(trial["rank"] for trial in content["trials"]) != [
-        *range(1, len(content["trials"]) + 1)
-    ]:
-        problem = "the ranks are not 1, 2, …"
-    if problem is None and not any(
-        trial["rank"] == 1 and not trial["diverged"] for trial in content["trials"]
-    ):
-        problem = "no trial is ranked first"
+        problem = _problem(content["validation_pairs"], content["trials"])
     if problem is not None:
         raise InputError(f"{path}: not a ranking of `cloob tune select`: {problem}; {_REMEDY}")
     trials = [
@@ -89,3 +79,25 @@ def read_ranking(path: Path) -> Ranking:
     ]
     keys = ("search", "objective", "seed", "epochs", "validation_pairs")
     return Ranking(**{key: content[key] for key in keys}, trials=trials)
+
+
+def _problem(validation_pairs: int, trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """The first value that no ranking can have; None if there is none."""
+    if validation_pairs < 1:
+        return f"validation_pairs is {validation_pairs}"
+    for index, trial in enumerate(trials):
+        if trial["values"].keys() != trials[0]["values"].keys():
+            return f"trials[{index}].values has other keys than trials[0].values"
+        if trial["diverged"]:
+            continue
+        name = f"trials[{index}].metrics"
+        if problem := type_error(trial.get("metrics"), _METRICS, name):
+            return problem
+        for key in _RECALLS:
+            if not 0 <= (recall := trial["metrics"][key]) <= 1:
+                return f"{name}.{key} is {recall}, not in [0, 1]"
+    if sorted(trial["rank"] for trial in trials) != [*range(1, len(trials) + 1)]:
+        return "the ranks are not 1, 2, …"
+    if not any(trial["rank"] == 1 and not trial["diverged"] for trial in trials):
+        return "no trial is ranked first"
+    return None
