@@ -35,16 +35,18 @@ _REMARK = (
 
 
 def build(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
-    """For each search, the chosen recipes and all settings."""
+    """For each search, the chosen recipes, and all settings that were ranked."""
     missing = [path for path in inputs.results if inputs.allow_missing and not path.exists()]
     rankings = [read_ranking(path) for path in inputs.results if path not in missing]
     order = ordered({ranking.objective for ranking in rankings}, OBJECTIVE_TITLES)
     rankings.sort(key=lambda ranking: order.index(ranking.objective))
     sections = []
-    for search in dict.fromkeys(sorted(ranking.search for ranking in rankings)):
+    names = {ranking.search for ranking in rankings} | {path.parent.name for path in missing}
+    for search in sorted(names):
         of_search = [ranking for ranking in rankings if ranking.search == search]
         gaps = [path for path in missing if path.parent.name == search]
-        sections += [_choices(search, of_search, gaps), _settings(search, of_search)]
+        sections.append(_choices(search, of_search, gaps))
+        sections += [_settings(search, of_search)] if of_search else []
     long = pd.DataFrame([row for ranking in rankings for row in _rows(ranking)], columns=_COLUMNS)
     return Document("Hyperparameter search", sections, [_REMARK]), long
 
@@ -108,6 +110,8 @@ def _values(ranking: Ranking, key: str) -> list[Any]:
 
 def _edges(rankings: list[Ranking]) -> list[Prose]:
     """Which chosen values are the smallest or largest of their grid: a better one may be beyond it."""
+    if not rankings:
+        return []
     edges = []
     for ranking in rankings:
         for key, chosen in ranking.winner.values.items():
