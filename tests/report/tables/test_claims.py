@@ -172,6 +172,13 @@ def test_four_seeds_are_not_enough_for_any_claim(claims: Callable) -> None:
     assert table.effect.notna().all()
 
 
+def test_two_seeds_have_no_p_value(claims: Callable) -> None:
+    table, text = claims(TRUE, seeds=2)
+    assert set(table.verdict) == {"not enough runs"}
+    assert " points (+10.01 to +10.02) | — | 2 |" in text
+    assert " for |" not in text
+
+
 def test_objectives_without_runs_are_named(claims: Callable) -> None:
     table, text = claims(TRUE, seeds=6, objectives=("clip", "cloob"))
     needs_ablation = table.claim.str.contains("eigenvalues|uniformity|saturation|ablation")

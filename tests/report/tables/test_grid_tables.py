@@ -375,6 +375,19 @@ def test_two_seeds_have_ranges_and_no_test(table: Callable, tmp_path: Path) -> N
     assert "pairs of seeds that differ" not in text
 
 
+def test_a_row_of_two_pairs_has_no_p_value_beside_rows_that_are_tested(
+    table: Callable, tmp_path: Path
+) -> None:
+    paths = accuracies(tmp_path)
+    for path in [path for path in paths if "cloob" in str(path) and path.stem == "gtsrb"][2:]:
+        paths.remove(path)
+    _, text = table("zeroshot", paths)
+    lines = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert "| +1.10 [+0.90, +1.30] | 0.125 |" in lines["| Birdsnap"]
+    assert "| +0.25 (+0.20 to +0.30) | — |" in lines["| GTSRB"]
+    assert "| — | 1.26 |" in lines["| Mean"]
+
+
 def test_single_run_has_an_interval_of_seed_and_images_next_to_runs_with_several_seeds(
     table: Callable, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from cloob.report.registry import Entry
 from cloob.report.render.document import Cell, Document, Heading, Section
 from cloob.report.render.numbers import MISSING, footnote_mark, probability
 from cloob.report.render.text import Code, Prose, code_list
+from cloob.report.stats.intervals import MIN_SEEDS
 from cloob.report.stats.significance import LEVEL
 from cloob.report.tables.findings import decided, effect, finding, main_claim
 from cloob.report.tables.grid import MEAN, Grid
@@ -47,8 +48,9 @@ _REMARKS = [
     f"the same test the other way round; `{TOO_FEW}` if the pairs that differ cannot attain p ≤ {LEVEL}; "
     f"otherwise `{UNDECIDED}`.",
     "p: exact Wilcoxon signed-rank test, one-sided because a claim states a direction; the smaller of p for "
-    "and p against the claim. The headings are families of claims: p is corrected after Holm for all claims "
-    "of its family and section. The mean over the test sets is the main claim and a family of its own.",
+    "and p against the claim, from three pairs on. The headings are families of claims: p is corrected after "
+    "Holm for all claims of its family and section. The mean over the test sets is the main claim and a "
+    "family of its own.",
     "Effect: mean difference of the two objectives, paired by seed; in brackets its 95% confidence interval "
     "(Student's t), in parentheses the range of two pairs. The CSV has all p-values, also two-sided.",
 ]
@@ -133,9 +135,9 @@ def _heading(family: str, size: int) -> str:
 
 
 def _p_value(claim: TestedClaim) -> str:
-    """`0.008 for`, or `0.016 against` the claim, whichever is smaller."""
+    """`0.008 for`, or `0.016 against` the claim, whichever is smaller; a dash below three pairs."""
     p_for, p_against = claim.verdict.p_for, claim.verdict.p_against
-    if p_for is None or p_against is None:
+    if p_for is None or p_against is None or claim.comparison.pairs < MIN_SEEDS:
         return MISSING
     return f"{probability(p_for)} for" if p_for <= p_against else f"{probability(p_against)} against"
 

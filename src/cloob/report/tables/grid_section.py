@@ -7,7 +7,7 @@ from cloob.report.names import CLIP, CLOOB, OBJECTIVE_TITLES
 from cloob.report.render.document import Cell, Section
 from cloob.report.render.numbers import MISSING, footnote_mark, interval, mean_std, number, probability
 from cloob.report.render.text import Code, Prose, code_list
-from cloob.report.stats.intervals import INTERVAL, RANGE
+from cloob.report.stats.intervals import INTERVAL, MIN_SEEDS, RANGE
 from cloob.report.stats.significance import LEVEL, max_family
 from cloob.report.tables.grid import MEAN, Grid, Row
 
@@ -53,8 +53,9 @@ def grid_section(
     header += ["Verdicts"] if verdicts is not None else []
     footnotes, marks = _missing_footnotes(grid)
     corrected = grid.corrected_p_values()
+    enough = [comparison.pairs >= MIN_SEEDS for comparison in comparisons]
     lines: list[list[Cell | str]] = []
-    for row in grid.all_rows:
+    for row, is_tested in zip(grid.all_rows, enough, strict=True):
         block, best = grid.block(row), grid.best(row)
         line: list[Cell | str] = [row.label]
         for objective in objectives:
@@ -65,7 +66,7 @@ def grid_section(
             if objective in published_columns:
                 line.append(_published_cell(grid, row, objective))
         line += [_difference(grid, row)] if has_comparison else []
-        line += [probability(corrected.get(row))] if has_tests else []
+        line += [probability(corrected.get(row) if is_tested else None)] if has_tests else []
         line += [number(100 * chance[row.dataset])] if chance and row.dataset in chance else []
         line += [verdicts.get(row, "")] if verdicts is not None else []
         lines.append(line + [MISSING] * (len(header) - len(line)))
