@@ -40,6 +40,14 @@ def test_deviation_between_seeds_is_pooled_over_the_runs_of_a_test_set() -> None
     assert single.high == pytest.approx(1 / (1 + math.exp(-half)), rel=1e-6)
 
 
+def test_the_same_seeds_at_two_epochs_count_once_in_the_degrees_of_freedom() -> None:
+    rows = [(*row, epoch) for epoch in (1, 2) for row in SEVERAL] + [(*SINGLE, 1)]
+    data = pd.DataFrame(rows, columns=[*COLUMNS, "epoch"]).astype({"image_low": float, "image_high": float})
+    with_epochs = add_intervals(data, ["run"], ["set"], ["epoch"]).iloc[-1]
+    [*_, expected] = with_intervals(*SEVERAL, SINGLE).itertuples()
+    assert [with_epochs.low, with_epochs.high] == pytest.approx([expected.low, expected.high])
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -51,8 +51,9 @@ def read(inputs: Inputs) -> pd.DataFrame:
         rows.append([*identity.values(), content["dataset"], value, low, high, chance])
     columns = [*RUN_KEYS, "epoch", "dataset", "value", "image_low", "image_high", "chance"]
     data = pd.DataFrame(rows, columns=columns).astype({"image_low": float, "image_high": float})
-    run = [*(key for key in RUN_KEYS if key != "seed"), "epoch"]
-    return add_baselines(add_intervals(data, run, ["dataset"]), inputs, "zeroshot", _baseline)
+    run = [key for key in RUN_KEYS if key != "seed"]
+    data = add_intervals(data, run, ["dataset"], ["epoch"])
+    return add_baselines(data, inputs, "zeroshot", _baseline)
 
 
 def _baseline(result: dict[str, Any]) -> list[dict[str, Any]]:

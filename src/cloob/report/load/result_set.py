@@ -68,7 +68,8 @@ class ResultSet:
         )
         numbers = dict.fromkeys(("value", "chance", "image_low", "image_high"), float)
         table = table.astype({"seed": int, "epoch": int} | numbers)
-        return add_intervals(table, TABLE_COLUMN, ["protocol", "dataset", "metric"])
+        run = [name for name in TABLE_COLUMN if name != "epoch"]
+        return add_intervals(table, run, ["protocol", "dataset", "metric"], ["epoch"])
 
     @cached_property
     def logs(self) -> list[Log]:
