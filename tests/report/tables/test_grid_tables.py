@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from cloob.cli import main
+from cloob.report.load.result_set import PROTOCOLS
+from cloob.report.registry import tables
 from tests.helpers.repository import ROOT
-from tests.helpers.result_writers import result_path, run_of, write_result
+from tests.helpers.result_writers import result_path, run_of, write_log, write_result
 
 PAPER = ROOT / "config" / "paper_results.csv"
 # Percent, five seeds each: CLOOB is better on both sets, on GTSRB not with every seed.
@@ -362,6 +364,45 @@ def test_file_that_is_not_a_result_is_an_error_that_names_it(
 def test_results_of_another_protocol_make_no_table(table: Callable, tmp_path: Path, capfd) -> None:
     table("retrieval", accuracies(tmp_path), status=2)
     assert "no input file belongs to the table retrieval" in capfd.readouterr().err
+
+
+def test_every_table_says_how_recipes_differ_and_by_which_pairs_they_were_chosen(
+    table: Callable, tmp_path: Path
+) -> None:
+    files, logs = [], []
+    for objective, rate in (("clip", 8e-3), ("cloob", 1e-3)):
+        for seed in (1, 2):
+            name = f"cc3m-{objective}-RN50-cc3m@lr-seed{seed}"
+            run = run_of(objective, seed) | {"recipe": "cc3m@lr", "name": name}
+            logs.append(write_log(tmp_path, run, {31: 0.5}, recipe={"learning_rate": rate}))
+            for protocol, metric in (
+                ("zeroshot", "accuracy"),
+                ("linear_probe", "accuracy"),
+                ("retrieval", "image_to_text_r1"),
+                ("embedding_structure", "ajne_image"),
+            ):
+                files.append(write_result(tmp_path, run, 31, protocol, "set", **{metric: 0.1 + rate}))
+    differ = "Hyperparameters that differ by objective: learning_rate (CLIP 0.008, CLOOB 0.001)."
+    chosen = "The recipes cc3m@lr were chosen by R@1 on the validation pairs of their search; results on the "
+    for name in PROTOCOLS:
+        assert "logs" in tables()[name].inputs
+        results = [path for path in files if path.parent.name == name]
+        without, _ = table(name, results)
+        long, text = table(name, [*results, *logs])
+        pd.testing.assert_frame_equal(long, without)
+        assert differ in text
+        assert (chosen in text) == (name in ("retrieval", "embedding_structure"))
+    for name in ("claims", "ablation"):
+        _, text = table(name, [*files, *logs])
+        assert differ in text
+        assert chosen in text
+    # A log that is missing leaves no gap in a table of results.
+    logs[0].unlink()
+    long, text = table(
+        "zeroshot", [*(path for path in files if "/zeroshot/" in str(path)), *logs], "--allow-missing"
+    )
+    assert "missing" not in set(long.statistic)
+    assert differ in text
 
 
 def test_two_seeds_have_ranges_and_no_test(table: Callable, tmp_path: Path) -> None:

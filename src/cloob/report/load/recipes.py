@@ -54,6 +54,20 @@ def recipe_differences(
     return sentences
 
 
+def selection_remark(recipes: Iterable[str]) -> list[str]:
+    """The sentence that a search chose recipes by validation pairs; none without such recipes.
+
+    The recipe of a run that names a search is called `RECIPE@SEARCH`.
+    """
+    tuned = [recipe for recipe in recipes if "@" in recipe]
+    if not tuned:
+        return []
+    return [
+        f"The recipes {', '.join(tuned)} were chosen by R@1 on the validation pairs of their search; results "
+        "on the same pairs are not independent of the choice."
+    ]
+
+
 def _by_objective(values: Mapping[str, Any]) -> str:
     """`CLIP 0.002, CLOOB 0.001`; numbers with up to four digits."""
     texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}

@@ -6,6 +6,7 @@ import pandas as pd
 
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.load.inputs import Inputs
+from cloob.report.load.recipes import selection_remark
 from cloob.report.load.result_set import PROTOCOLS, SATURATION, load_results
 from cloob.report.names import DATASETS, ordered
 from cloob.report.registry import Entry
@@ -49,7 +50,7 @@ def build(inputs: Inputs) -> Table:
             grid_section(
                 *(grid, results.title(group), "Metric"),
                 verdicts=_verdicts(grid),
-                remarks=results.recipe_remark(group),
+                remarks=[*results.recipe_remark(group), *selection_remark(group.recipes)],
             )
         )
     remark = (

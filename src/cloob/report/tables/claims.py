@@ -7,6 +7,7 @@ import pandas as pd
 
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.load.inputs import Inputs
+from cloob.report.load.recipes import selection_remark
 from cloob.report.load.result_set import GROUP, PROTOCOLS, load_results
 from cloob.report.load.targets import brace_paths
 from cloob.report.names import OBJECTIVE_TITLES
@@ -67,7 +68,8 @@ def build(inputs: Inputs) -> tuple[Document, pd.DataFrame]:
         records += [group.identity | _record(claim) for claim in claims]
         title = results.title(group)
         findings[finding(title, claims)] = main_claim(claims) is not None
-        sections.append(_section(title, grid, claims, results.recipe_remark(group)))
+        remarks = [*results.recipe_remark(group), *selection_remark(group.recipes)]
+        sections.append(_section(title, grid, claims, remarks))
     # Epochs without zero-shot results only if there are no others. As tuples, because titles from the
     # configuration may have any characters.
     found = [(text,) for text, has_main in findings.items() if has_main or not any(findings.values())]
@@ -105,7 +107,7 @@ def _record(claim: TestedClaim) -> dict[str, Any]:
     }
 
 
-def _section(title: str, grid: Grid, claims: Sequence[TestedClaim], recipe_remark: Sequence[str]) -> Section:
+def _section(title: str, grid: Grid, claims: Sequence[TestedClaim], recipe_remarks: Sequence[str]) -> Section:
     footnotes: dict[str, Prose] = {}
     lines: list[list[Cell | str] | Heading] = []
     family = ""
@@ -126,7 +128,7 @@ def _section(title: str, grid: Grid, claims: Sequence[TestedClaim], recipe_remar
             ]
         )
     pairs = [claim.comparison.differing for claim in claims]
-    remarks = [*recipe_remark, decidable(max(pairs, default=0), [claim.family_size for claim in claims])]
+    remarks = [*recipe_remarks, decidable(max(pairs, default=0), [claim.family_size for claim in claims])]
     return Section(title, ["l", "p{0.42\\linewidth}", *"rrr"], _HEADER, lines, footnotes, remarks=remarks)
 
 

@@ -10,7 +10,7 @@ TABLE = Entry(
     help="effective eigenvalues and uniformity of the embeddings",
     caption="Effective eigenvalues of the covariance of the embeddings of held-out pairs, and their "
     "uniformity on the sphere, compared with the values of the paper's figures.",
-    inputs=("embedding_structure", "paper"),
+    inputs=("embedding_structure", "logs", "paper"),
 )
 _METRICS: Metrics = [
     *EIGENVALUES,

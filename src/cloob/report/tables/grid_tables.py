@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cloob.report.load.long_table import COLUMNS, MEASURED, sort_rows
+from cloob.report.load.recipes import selection_remark
 from cloob.report.load.result_set import ResultSet
 from cloob.report.names import CLIP, CLOOB, DATASETS, OBJECTIVE_TITLES, display_name, ordered
 from cloob.report.render.document import Document, Section
@@ -110,7 +111,7 @@ def metric_table(
             grid = Grid(group, values, missing, rows, results.paper)
             grids.append(grid)
             suffix = f", {dataset}" if len(datasets) > 1 else ""
-            remark = results.recipe_remark(group)
+            remark = [*results.recipe_remark(group), *selection_remark(group.recipes)]
             sections.append(grid_section(grid, results.title(group) + suffix, "Metric", remarks=remark))
     remarks = [SEEDS_REMARK, *remarks, f"{TEST_REMARK}{family}."]
     return document(title, sections, remarks, grids), long_table(results, [protocol], grids)

@@ -12,7 +12,7 @@ TABLE = Entry(
     help="linear-probe accuracy per test set",
     caption="Accuracy of a linear classifier on the frozen image features, for every objective and test set, "
     "compared with the paper's results.",
-    inputs=("linear_probe", "paper"),
+    inputs=("linear_probe", "logs", "paper"),
     requires="probe",
 )
 NOT_CONVERGED = "The logistic regression did not converge (see the warnings in the logs of these jobs)"

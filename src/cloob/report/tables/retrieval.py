@@ -10,7 +10,7 @@ TABLE = Entry(
     help="image-text retrieval on held-out pairs: recalls and ranks",
     caption="Image-text retrieval on held-out pairs: recall among the top 1, 5 and 10, and the rank of the "
     "match, from images to captions and from captions to images.",
-    inputs=("retrieval", "paper"),
+    inputs=("retrieval", "logs", "paper"),
 )
 _RANKS: Metrics = [
     (f"{direction}_{statistic}_rank", f"{title}, {statistic} rank ↓", 1, 1, -1, f"{statistic}_rank")

@@ -10,7 +10,7 @@ TABLE = Entry(
     help="zero-shot accuracy per test set",
     caption="Zero-shot accuracy of every objective on every test set, mean and standard deviation over "
     "seeds, compared with the paper's results.",
-    inputs=("zeroshot", "paper"),
+    inputs=("zeroshot", "logs", "paper"),
 )
 
 
