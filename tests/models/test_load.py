@@ -175,6 +175,25 @@ def test_safetensors_without_a_configuration_are_rejected(tmp_path: Path) -> Non
         load_model(tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("other", ["open_clip_pytorch_model.bin", "a.pth", "model.safetensors"])
+@pytest.mark.parametrize("part", ["my.safetensors", ""])
+def test_folder_with_weights_of_several_models_is_rejected(
+    encoder, tmp_path: Path, other: str, part: str
+) -> None:
+    export_open_clip(encoder, CONFIG, tmp_path)
+    (tmp_path / "open_clip_model.safetensors").rename(tmp_path / "my.safetensors")
+    (tmp_path / other).touch()
+    with pytest.raises(InputError, match="both have weights; keep one model in a folder") as caught:
+        load_model(tmp_path / part)
+    assert "my.safetensors" in str(caught.value) and other in str(caught.value)
+
+
+def test_leftover_of_a_killed_export_does_no_harm(encoder, tmp_path: Path) -> None:
+    export_open_clip(encoder, CONFIG, tmp_path)
+    (tmp_path / ".open_clip_model.node.7.safetensors").touch()
+    assert load_model(tmp_path).metadata["epoch"] is None
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

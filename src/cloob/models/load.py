@@ -94,8 +94,6 @@ def _load_safetensors(path: Path, device: str | torch.device) -> ImageTextModel:
         raise InputError(
             f"{path}: there is no {CONFIG_FILE} beside it; give weights of an open_clip model as NAME:FILE"
         )
-    if others := sorted(other.name for other in path.parent.glob("*.safetensors") if other != path):
-        raise InputError(f"{path}: {others[0]} is in the same folder; keep one model in a folder")
     return load_open_clip(f"{_LOCAL}{path.parent}", device)
 
 

@@ -20,7 +20,7 @@ from cloob.models.interface import ImageTextModel
 from cloob.models.preprocessing import to_rgb_image
 from cloob.models.safe_load import check_crc, check_no_code, checkpoint_metadata, is_unsafe_pickle, load_error
 
-CONFIG_FILE = "open_clip_config.json"
+CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 _LOCAL, _HUB = "local-dir:", "hf-hub:"
 
 
@@ -79,6 +79,8 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
     run: dict[str, Any] = {"name": source}
     if source.startswith((_LOCAL, _HUB)):
         name, weights = source, ""
+        if source.startswith(_LOCAL):
+            _check_one_model(Path(source.removeprefix(_LOCAL)))
     elif not weights or name not in open_clip.list_models():
         raise InputError(
             f"{source}: no such checkpoint, and not of the form NAME:TAG with a model of open_clip "
@@ -112,6 +114,16 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
         config["quick_gelu"] = True
     metadata = checkpoint_metadata(source, {"run": run, "epoch": None}, model.logit_scale)
     return OpenCLIPModel(model, config, preprocess, tokenizer, metadata).to(device).eval()
+
+
+def _check_one_model(folder: Path) -> None:
+    """Raise `InputError` if a folder has several files of weights, of which open_clip would choose one."""
+    patterns = ("*.safetensors", "*.bin", "*.pth")
+    names = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+    if WEIGHTS_FILE in names:  # open_clip's first choice, so leftovers of a killed export do no harm
+        names = [name for name in names if not name.startswith(".")]
+    if len(names) > 1:
+        raise InputError(f"{folder}: {names[0]} and {names[1]} both have weights; keep one model in a folder")
 
 
 def _weight_files(name: str, weights: str) -> list[Path]:
