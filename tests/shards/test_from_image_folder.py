@@ -1,5 +1,6 @@
 """Packing folders of captioned images, valid and hostile ones: every image or row has exactly one outcome."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -196,6 +197,48 @@ def test_absolute_paths_in_the_folder_and_columns_by_name_or_number_are_accepted
     for source in (named, numbered, parquet):
         [sample] = samples_of(source)
         assert (sample.caption, sample.provenance["file"], sample.rejected) == ("one bird", "one.jpg", None)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("with_table", [True, False])
+def test_an_io_error_is_raised_and_no_image_dropped(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, with_table: bool
+) -> None:
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption\none.jpg,one\n")
+    (pictures / "one.txt").write_text("one")
+    source = image_table_source(pictures, table, MAX_BYTES)
+    if not with_table:
+        source = image_folder_source(pictures, MAX_BYTES)
+    fail_stat_of(pictures / "one.jpg", number, monkeypatch)
+    for read in (lambda: samples_of(source), lambda: source.chunks[0].fingerprint):
+        with pytest.raises(OSError, match=r"one\.jpg") as caught:
+            read()
+        assert caught.value.errno == number
+
+
+def test_names_that_are_too_long_loops_of_links_and_unreadable_files_elsewhere_are_outcomes(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "loop.jpg").symlink_to("loop.jpg")
+    table = tmp_path / "captions.csv"
+    table.write_text(f"file,caption\n{'x' * 300},one\nloop.jpg,two\n{tmp_path}/outside.jpg,three\n")
+    fail_stat_of(tmp_path / "outside.jpg", errno.EACCES, monkeypatch)
+    source = image_table_source(pictures, table, MAX_BYTES)
+    assert source.chunks[0].fingerprint
+    assert outcomes_of(source) == ["unsafe_name"] * 3
+
+
+def fail_stat_of(file: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system fail to tell the size of a file."""
+    stat = Path.stat
+
+    def failing(path: Path, **options: bool) -> os.stat_result:
+        if path == file:
+            raise OSError(number, os.strerror(number), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", failing)
 
 
 def test_a_table_without_the_columns_is_an_error_that_lists_them(pictures: Path, tmp_path: Path) -> None:
