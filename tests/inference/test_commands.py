@@ -1,5 +1,6 @@
 """`cloob classify`, `search` and `export`: their output, and one-line errors."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -167,6 +168,47 @@ def test_export_is_a_folder_that_open_clip_loads(capsys, workspace: Path) -> Non
         )
     header = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
     assert header["library_name"] == "open_clip" and header["license"] == "mit"
+
+
+@pytest.fixture
+def early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A checkpoint after 10 epochs, of a run in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny_run(RUN)
+    content = torch.load(RUN / "final.pt", weights_only=True)
+    content["state_dict"]["logit_scale"] -= 1
+    (RUN / "checkpoints").mkdir()
+    torch.save(content | {"epoch": 10}, RUN / "checkpoints" / "epoch_0010.pt")
+    return f"{RUN}/checkpoints/epoch_0010.pt"
+
+
+def test_an_early_checkpoint_is_exported_to_a_folder_of_its_own(capsys, early: str) -> None:
+    for model in (str(RUN), f"{RUN}/final.pt", f"{RUN}/open_clip", early):
+        assert run(capsys, "export", model)[0] == 0
+    folders = sorted(path.name for path in Path("results/export").iterdir())
+    assert folders == [RUN.name, f"{RUN.name}-epoch_0010"]
+
+
+def test_a_model_card_does_not_stay_beside_other_weights(
+    capsys, early: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = Path("out/README.md")
+    run(capsys, "export", str(RUN), "--model-card", "--out=out")
+    run(capsys, "export", str(RUN), "--out=out")
+    assert "| Epochs | 31 |" in readme.read_text()
+    run(capsys, "export", early, "--out=out")
+    assert not readme.exists()
+    readme.write_text("my own text")
+    run(capsys, "export", str(RUN), "--out=out")
+    assert readme.read_text() == "my own text"
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run(capsys, "export", str(RUN), "--model-card", "--out=out")
+    monkeypatch.setattr("cloob.models.export.save_file", disk_full)
+    status, _, err = run(capsys, "export", early, "--model-card", "--out=out")
+    assert status == 2 and "No space left" in err and not readme.exists()
 
 
 ERRORS = {

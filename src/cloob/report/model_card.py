@@ -18,6 +18,7 @@ from cloob.report.render.numbers import MISSING, number
 from cloob.report.render.text import Code, Prose
 
 PAPER = "https://arxiv.org/abs/2110.11316"
+WEIGHTS_SHA256 = "SHA-256 of the weights and the architecture"
 # Protocol -> the heading and the metrics of its table.
 _PROTOCOLS: dict[str, tuple[str, dict[str, str]]] = {
     "zeroshot": ("Zero-shot accuracy (%)", {"accuracy": "Accuracy", "accuracy_top5": "Top 5"}),
@@ -161,7 +162,7 @@ def _training(model: TrainedModel, corpus_title: str | None) -> Section:
         "Hardware": log and f"{log.starts[-1].get('processes')} × {log.starts[-1].get('device')}",
         "Hours in training steps": log and number(log.hours),
         "Code": log and log.starts[-1].get("commit"),
-        "SHA-256 of the weights and the architecture": model.sha256,
+        WEIGHTS_SHA256: model.sha256,
     }
     return _facts("Training", facts)
 
