@@ -211,6 +211,13 @@ def test_a_model_card_does_not_stay_beside_other_weights(
     assert status == 2 and "No space left" in err and not readme.exists()
 
 
+def test_a_model_card_of_an_export_is_an_error_that_names_the_run(capsys, workspace: Path) -> None:
+    status, _, err = run(capsys, "export", f"{RUN}/open_clip", "--model-card", "--out=other")
+    assert status == 2 and not Path("other").exists()
+    message = f"{RUN}/open_clip is an export, which has no record of its training; give {workspace / RUN}\n"
+    assert err.endswith(f"--model-card: {message}")
+
+
 ERRORS = {
     "classify none.jpg --labels a,b": "none.jpg: no such file; give image files",
     "classify photos --labels a,b": "photos: a folder; give image files",

@@ -89,9 +89,14 @@ def _is_card_of_other_weights(readme: Path, model: "ImageTextModel") -> bool:
 
 def _model_card(model: "ImageTextModel", folder: Path, options: argparse.Namespace) -> str:
     from cloob.evaluate.features.extractor import model_sha256
+    from cloob.models.open_clip_models import OpenCLIPModel
     from cloob.objectives.registry import OBJECTIVES
     from cloob.report.model_card import TrainedModel, model_card
 
+    if isinstance(model, OpenCLIPModel):
+        raise InputError(
+            f"--model-card: {options.model} is an export, which has no record of its training; give {folder}"
+        )
     run = model.metadata["run"]
     missing = {"name", "corpus", "objective", "architecture", "seed"} - set(run)
     if missing or model.metadata["epoch"] is None or run["objective"] not in OBJECTIVES:
