@@ -104,6 +104,16 @@ def test_an_image_that_cannot_be_used_is_counted(tmp_path: Path, outcome: str) -
     assert sorted(outcomes_of(image_folder_source(folder, 5000))) == sorted(["kept", outcome])
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u202f", "\u3000", "\u200d"])
+def test_blanks_and_joiners_of_any_language_are_accepted_in_names(tmp_path: Path, blank: str) -> None:
+    """Screenshots of macOS have U+202F before AM and PM in their names."""
+    name = f"Screenshot at 9.41{blank}AM"
+    folder = write_files(tmp_path / "pictures", {f"{name}.jpg": jpeg(1), f"{name}.txt": b"a screenshot"})
+    (tmp_path / "captions.csv").write_text(f"file,caption\n{name}.jpg,a screenshot\n", encoding="utf-8")
+    assert outcomes_of(image_folder_source(folder, MAX_BYTES)) == ["kept"]
+    assert outcomes_of(image_table_source(folder, tmp_path / "captions.csv", MAX_BYTES)) == ["kept"]
+
+
 def test_images_that_share_a_caption_file_are_counted_once_as_kept(tmp_path: Path) -> None:
     folder = write_files(
         tmp_path / "pictures",

@@ -11,6 +11,7 @@ from typing import Any
 
 from cloob.common.accounting import RejectedError
 from cloob.common.errors import InputError
+from cloob.common.text import has_control_characters
 from cloob.download.corpora.table_rows import Row, rows_of_table
 from cloob.shards.captioned_image import IMAGE_SUFFIXES, as_utf8, input_sample, is_safe, read_caption
 from cloob.shards.from_webdataset import print_names
@@ -102,7 +103,7 @@ class _TableChunk:
         except UnicodeDecodeError:
             raise RejectedError("not_utf8") from None
         relative = self._relative(name)
-        if relative is None or not name.isprintable():
+        if relative is None or has_control_characters(name):
             raise RejectedError("unsafe_name" if name.strip() else "no_image")
         content = _whole_file(self.root / relative, self.max_bytes)
         return input_sample(uid, content, caption, {"file": relative}, {})
