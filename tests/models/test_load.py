@@ -169,6 +169,25 @@ def test_tag_determines_the_activation_function(tmp_path: Path, monkeypatch: pyt
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("ViT-B-16-SigLIP:webli", "tokenizer"),
+        ("roberta-ViT-B-32:laion2b_s12b_b32k", "tokenizer"),
+        ("local-dir:{}", "text encoder"),
+    ],
+)
+def test_model_that_needs_transformers_is_rejected_before_its_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, part: str
+) -> None:
+    config = CONFIG | {"text_cfg": {"hf_model_name": "someone/something"}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", None)
+    source = source.format(tmp_path)
+    with pytest.raises(InputError, match=f"^{source}: its {part} needs the package transformers, .*; give a"):
+        load_model(source)
+
+
 def test_safetensors_without_a_configuration_are_rejected(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"there is no open_clip_config\.json beside it; .*NAME:FILE"):

@@ -25,7 +25,7 @@ _LOCAL, _HUB = "local-dir:", "hf-hub:"
 
 
 class OpenCLIPModel(ImageTextModel):
-    """Any pretrained model of open_clip, with the interface of `CLIPModel`."""
+    """A pretrained model of open_clip, with the interface of `CLIPModel`."""
 
     def __init__(
         self,
@@ -95,6 +95,8 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
             check_no_code(path)
     try:
         with _one_line_errors():
+            config = open_clip.get_model_config(name)
+            _check_text_config(source, config["text_cfg"])
             model, preprocess = open_clip.create_model_from_pretrained(
                 name,
                 weights or None,
@@ -102,8 +104,9 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
                 force_quick_gelu=bool(tag and tag.get("quick_gelu")),
             )
             use_fast_layers(model)
-            config = open_clip.get_model_config(name)
             tokenizer = open_clip.get_tokenizer(name)
+    except InputError:
+        raise
     except Exception as error:  # from the hub's client, the network, open_clip or torch: no common base class
         if is_unsafe_pickle(error):
             raise load_error(source, error) from None
@@ -124,6 +127,16 @@ def _check_one_model(folder: Path) -> None:
         names = [name for name in names if not name.startswith(".")]
     if len(names) > 1:
         raise InputError(f"{folder}: {names[0]} and {names[1]} both have weights; keep one model in a folder")
+
+
+def _check_text_config(source: str, text_config: dict[str, Any]) -> None:
+    """Raise `InputError` for a model that needs transformers, before its weights are downloaded."""
+    for key, part in {"hf_tokenizer_name": "tokenizer", "hf_model_name": "text encoder"}.items():
+        if text_config.get(key):
+            raise InputError(
+                f"{source}: its {part} needs the package transformers, which cloob does not support; give a "
+                "model with CLIP's tokenizer"
+            )
 
 
 def _weight_files(name: str, weights: str) -> list[Path]:
