@@ -149,6 +149,17 @@ def test_deleted_and_changed_pictures_are_not_found_with_their_old_embeddings(
     assert _similarities(out) == {name: pytest.approx(before["2.jpg"]) for name in ("1.jpg", "2.jpg")}
 
 
+def test_the_embeddings_of_another_image_transform_are_not_found_in_the_cache(capsys, tmp_path: Path) -> None:
+    run(capsys, "export", str(RUN), f"--out={tmp_path}/model")
+    arguments = ("search", "photos", "a dog", "--json", f"--model={tmp_path}/model", f"--cache={tmp_path}")
+    before = _similarities(run(capsys, *arguments)[1])
+    config = json.loads((tmp_path / "model" / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0, 0, 0]
+    (tmp_path / "model" / "open_clip_config.json").write_text(json.dumps(config))
+    after = _similarities(run(capsys, *arguments)[1])
+    assert before.keys() == after.keys() and before != after
+
+
 def _similarities(out: str) -> dict[str, float]:
     return {Path(entry["picture"]).name: entry["similarity"] for entry in json.loads(out)["pictures"]}
 
