@@ -108,6 +108,17 @@ def test_every_rule_has_an_existing_environment_and_every_environment_is_used():
     assert used == {env.stem for env in ENVS}
 
 
+@pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
+def test_the_first_line_of_an_environment_names_its_rules(env):
+    named = env.read_text().splitlines()[0].partition(": ")[2].split(", ")
+    rules = set()
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            if f"/envs/{env.stem}.yaml" in rule:
+                rules.add(rule.partition(":")[0])
+    assert set(named) == rules - {"user_inputs"}  # which only prints
+
+
 def test_the_container_has_the_python_version_of_the_environments():
     definition = (ROOT / "envs" / "cloob.def").read_text()
     [version] = {
