@@ -258,6 +258,27 @@ def test_a_table_without_the_columns_is_an_error_that_lists_them(pictures: Path,
         image_table_source(pictures, table, MAX_BYTES)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "captions.csv",
+            'file,"caption\n',
+            "the first row is not a header; give the names of the columns in it",
+        ),
+        ("captions.txt", "file,caption\na.jpg,x\n", "its columns are file,caption; rename it to .csv"),
+        ("captions.tsv", "file caption\na.jpg x\n", "its columns are file caption"),
+    ],
+)
+def test_a_table_without_a_readable_header_is_an_error_with_a_remedy(
+    pictures: Path, tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        image_table_source(pictures, tmp_path / name, MAX_BYTES)
+    assert str(caught.value).endswith(message)
+
+
 def pack_by_command(folder: Path, out: Path, *options: object) -> int:
     limits = ["--samples-per-shard=10", "--seed=1", "--max-bytes=9000", "--max-pixels=9000", "--quality=75"]
     files = [f"--images={folder}", f"--out={out}", f"--outcomes={out}/outcomes.csv", "--processes=1"]
