@@ -41,9 +41,10 @@ def in_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """The exit status, output and errors of `cloob`, without worker processes."""
+    """The exit status, output and errors of `cloob`, without worker processes unless `arguments` say so."""
+    defaults = ["--workers=0"] if arguments[0] == "search" else []
     with pytest.raises(SystemExit) as ended:
-        main([*arguments, *(["--workers=0"] if arguments[0] == "search" else [])])
+        main([arguments[0], *defaults, *arguments[1:]])
     captured = capsys.readouterr()
     return int(ended.value.code or 0), captured.out, captured.err
 
@@ -132,6 +133,24 @@ def test_broken_links_and_files_that_are_not_pictures_are_left_out(
     assert reasons.pop("dangling.jpg") == "No such file or directory; check the path"
     assert all(reason.startswith("not a readable image (") for reason in reasons.values())
     assert set(reasons) == {"truncated.jpg", "empty.jpg"}
+
+
+def test_worker_processes_find_the_same_as_none(capsys, tmp_path: Path, workspace: Path) -> None:
+    """More batches than one, with hostile files in each."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(40):
+        Image.new("RGB", (32, 32), (6 * number, 90, 200 - 5 * number)).save(pictures / f"{number:02d}.png")
+    content = (workspace / "photos" / "0.jpg").read_bytes()
+    for number in (3, 17, 35):
+        (pictures / f"{number:02d}_truncated.jpg").write_bytes(content[: len(content) // 2])
+    Image.new("1", (1, 10_000_000)).save(pictures / "20_tall.png")
+    arguments = ("search", str(pictures), "a dog", "--json", "--top=40")
+    status, without, _ = run(capsys, *arguments, f"--cache={tmp_path}/without")
+    assert status == 0
+    status, with_workers, _ = run(capsys, *arguments, "--workers=2", f"--cache={tmp_path}/with")
+    assert status == 0 and with_workers == without
+    assert len(json.loads(without)["unreadable"]) == 4
 
 
 def test_deleted_and_changed_pictures_are_not_found_with_their_old_embeddings(
