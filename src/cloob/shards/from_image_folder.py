@@ -163,7 +163,7 @@ def image_table_source(
     outside of the folder, or has more than `max_bytes`. Raises `InputError` for a table without the columns.
     """
     _check_folder(folder)
-    remedy = "give the names of the columns"
+    remedy = "give the names of the columns in it"
     rows = list(rows_of_table(table, (file_column, caption_column), header_remedy=remedy))
     chunks = [_TableChunk(folder, number, part, max_bytes) for number, part in _chunks(rows)]
     return PackSource(chunks, len(rows), {"captions": as_utf8(table.name)})
