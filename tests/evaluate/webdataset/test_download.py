@@ -26,9 +26,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
+    files = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 def test_text_files_and_tars_of_the_splits_are_downloaded(web, source: Path, tmp_path: Path) -> None:
@@ -84,3 +83,24 @@ def test_url_that_is_not_such_a_folder_is_reported(web, tmp_path: Path) -> None:
     web.files["other/test/nshards.txt"] = ServedFile(b"1000000000")
     with pytest.raises(InputError, match="'1000000000' is not a number of tars"):
         download_webdataset(remote, ["test"], tmp_path / "out")
+
+
+def test_files_of_another_url_are_replaced_once_the_url_is_corrected(
+    web, source: Path, tmp_path: Path, capsys
+) -> None:
+    serve(web, write_classification(tmp_path / "wrong", ["x"], ["a {c}."], test=[0, 0, 0]), "wrong")
+    serve(web, source, f"{BASE}/resolve/main")
+    download_webdataset(RemoteFolder(web.url_of("wrong"), 100_000), ["test"], tmp_path / "out")
+    for form in ("tree", "resolve"):  # two forms of one URL
+        remote = RemoteFolder(web.url_of(f"{BASE}/{form}/main"), 100_000)
+        download_webdataset(remote, ["test", "train"], tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(source)
+    assert len(web.files[f"{BASE}/resolve/main/test/0.tar"].requested_ranges) == 1
+    assert capsys.readouterr().out.count("deleted its files, which are not from http") == 1
+
+
+def test_files_of_unknown_origin_are_neither_used_nor_deleted(web, source: Path, tmp_path: Path) -> None:
+    before = contents(source)
+    with pytest.raises(InputError, match=r"source: has files, but no record of the URL .*; delete the"):
+        download_webdataset(RemoteFolder(web.url_of("colors"), 100_000), ["test"], source)
+    assert contents(source) == before

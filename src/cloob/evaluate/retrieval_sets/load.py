@@ -7,7 +7,7 @@ from cloob.common.json_files import read_json
 from cloob.evaluate.retrieval_sets.karpathy import KarpathyRetrievalSet
 from cloob.evaluate.retrieval_sets.retrieval_set import RetrievalSet, ShardsRetrievalSet
 from cloob.evaluate.retrieval_sets.webdataset import WebdatasetRetrievalSet
-from cloob.evaluate.webdataset.download import RemoteFolder, download_webdataset
+from cloob.evaluate.webdataset.download import RemoteFolder, download_remedy, download_webdataset
 from cloob.shards.reader import Shards
 
 _MAX_JSON_BYTES = 1_000_000_000  # COCO's has 150 MB
@@ -39,7 +39,8 @@ def download_retrieval_set(remote: RemoteFolder, split: str, partial: Path, out:
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: exists already; delete it to download it again")
     download_webdataset(remote, [split], partial)
-    pairs = WebdatasetRetrievalSet(partial, split, partial.parent)
+    with download_remedy():
+        pairs = WebdatasetRetrievalSet(partial, split, partial.parent)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir():
         out.rmdir()
