@@ -68,6 +68,23 @@ def test_folder_of_the_hub_is_verified_by_its_pointers(web, source: Path, tmp_pa
     assert not (tmp_path / "other" / "test" / "0.tar").exists()
 
 
+def test_tar_is_not_accepted_unverified_if_its_pointer_is_refused(
+    web, source: Path, tmp_path: Path, capsys
+) -> None:
+    serve(web, source, f"{BASE}/resolve/main")
+    serve(web, source, f"{BASE}/raw/main")  # too large to be pointers
+    web.files[f"{BASE}/raw/main/test/1.tar"] = ServedFile(b"no pointer")
+    web.files[f"{BASE}/raw/main/test/0.tar"].statuses = [403]
+    remote = RemoteFolder(web.url_of(f"{BASE}/tree/main"), 100_000)
+    with pytest.raises(InputError, match=r"raw/main/test/0.tar: the server responded 403"):
+        download_webdataset(remote, ["test"], tmp_path / "out")
+    assert not (tmp_path / "out" / "test" / "0.tar").exists()
+    download_webdataset(remote, ["test"], tmp_path / "out")
+    unverified = [line for line in capsys.readouterr().err.splitlines() if "not verified" in line]
+    assert len([line for line in unverified if "/resolve/main/test/" in line and ".tar: " in line]) == 2
+    assert not [line for line in unverified if "/raw/" in line]
+
+
 def test_all_files_together_are_limited(web, source: Path, tmp_path: Path) -> None:
     serve(web, source, "colors")
     size = (source / "test" / "0.tar").stat().st_size

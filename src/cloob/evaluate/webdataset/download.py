@@ -10,7 +10,7 @@ from pathlib import Path
 from cloob.common.atomic_files import atomic_write
 from cloob.common.directories import remove_tree
 from cloob.common.errors import InputError
-from cloob.common.http_file import MissingFileError, RemoteFile, download_file
+from cloob.common.http_file import MissingFileError, OversizedFileError, RemoteFile, download_file
 from cloob.evaluate.webdataset.folder import (
     CLASS_NAMES,
     DATASET_TYPE,
@@ -120,14 +120,17 @@ def _download(remote: RemoteFolder, folder: Path, name: str, max_bytes: int) -> 
 
 
 def _checksum(remote: RemoteFolder, folder: Path, name: str) -> str | None:
-    """The SHA-256 of a file on the Hub, from its git-lfs pointer; None if it has none."""
+    """The SHA-256 of a file on the Hub, from its git-lfs pointer; None if it has none.
+
+    Raises `InputError` if the server does not say whether it has one.
+    """
     if (url := remote.pointers_url()) is None:
         return None
     path = folder / f".{name.replace('/', '_')}.pointer"
     try:
-        download_file(RemoteFile(f"{url}/{name}", _MAX_POINTER_BYTES), path)
+        download_file(RemoteFile(f"{url}/{name}", _MAX_POINTER_BYTES), path, print_checksum=False)
         pointer = _POINTER.match(path.read_text(encoding="utf-8", errors="replace"))
-    except InputError:  # such as a small tar that is not in git-lfs
+    except (MissingFileError, OversizedFileError):  # such as a tar that is not in git-lfs
         return None
     finally:
         path.unlink(missing_ok=True)
