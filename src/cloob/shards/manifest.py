@@ -40,7 +40,7 @@ def with_checksum(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read a `shards.json`. Raises `InputError` if the file is not a manifest of shards."""
-    manifest = read_json(path)
+    manifest = read_json(path, "pack the shards again")
     try:
         is_valid = isinstance(manifest["sha256"], str) and all(
             isinstance(shard[name], kind)

@@ -25,7 +25,7 @@ def open_retrieval_set(
         return WebdatasetRetrievalSet(path, split, cache)
     if path.is_file() and path.stat().st_size > _MAX_JSON_BYTES:
         raise InputError(f"{path}: more than {_MAX_JSON_BYTES:,} bytes; give the JSON of a retrieval set")
-    content = read_json(path)
+    content = read_json(path, "give the JSON of Karpathy's splits, or a shards.json")
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         return KarpathyRetrievalSet(path, content, images or path.parent, split, cache)
     return ShardsRetrievalSet(Shards(path))

@@ -25,7 +25,7 @@ def changed_spec(spec: TestSetSpec, folder: Path) -> TestSetSpec:
     path = folder / _FILE
     if not path.is_file():
         return spec
-    changes = read_json(path)
+    changes = read_json(path, "prepare the test set again")
     if not isinstance(changes, dict) or not all(_is_valid(*item) for item in changes.items()):
         raise InputError(
             f"{path}: not written by `cloob evaluate prepare-testset`; prepare the test set again"
