@@ -201,6 +201,14 @@ def _testset_problems(config: Config) -> Iterator[str]:
     for name, testset in config["testsets"].items():
         if testset.get("prompts") == "theirs" and testset.get("source") != "webdataset":
             yield f"testsets.{name}.prompts: theirs needs source: webdataset; set both, or neither"
+        ignored = ["local_files"] if testset.get("local_files") else []
+        ignored += ["prompts"] if testset.get("prompts") == "theirs" else []
+        if ignored and not is_result(config, testset["folder"]):
+            verb = "is" if len(ignored) == 1 else "are"
+            yield (
+                f"testsets.{name}.folder: is used as it is, so {' and '.join(ignored)} {verb} not read; "
+                "set folder: null"
+            )
         key, path = f"testsets.{name}.spec", testset["spec"]
         if is_result(config, path):
             continue
