@@ -201,6 +201,18 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
                 ),
             )
         ),
+        *(
+            (
+                {"evaluate": {"retrieval_sets": {"x": {"title": "X", **given}}}},
+                f"evaluate.retrieval_sets.x.{line}",
+            )
+            for given, line in (
+                ({"shards": "cc3m/validation", "split": "val"}, "split: not read with shards; remove it"),
+                ({"shards": "cc3m/validation", "images": "x"}, "images: not read with shards; remove it"),
+                ({"webdataset": "x", "images": "x"}, "images: not read with webdataset; remove it"),
+                ({"webdataset": "x", "max_bytes": 9}, "max_bytes: nothing is downloaded; remove it"),
+            )
+        ),
         (
             {"testsets": {"gtsrb": {"prompts": "theirs"}}},
             "testsets.gtsrb.prompts: theirs needs source: webdataset; set both, or neither",
