@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import json
 import mmap
 import multiprocessing
 import os
@@ -75,7 +76,22 @@ def test_index_of_another_shard_raises_input_error(manifest: Path) -> None:
         Shards(manifest)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"shards": []}', '{"shards": [{"name": "a"}], "sha256": "a"}'])
+def manifest_with(samples: object, size: object = 10**10) -> str:
+    """The text of a manifest of one shard."""
+    shard = {"name": "a.tar", "samples": samples, "bytes": size, "sha256": "", "index_sha256": ""}
+    return json.dumps({"sha256": "", "shards": [shard]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '{"shards": []}',
+        '{"shards": [{"name": "a"}], "sha256": "a"}',
+        *map(manifest_with, (-1, 10**15, 10**30, True)),
+        manifest_with(10**27, 10**30),
+    ],
+)
 def test_invalid_manifest_raises_input_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "shards.json"
     path.write_text(content)
