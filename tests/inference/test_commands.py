@@ -125,7 +125,9 @@ def test_broken_links_and_files_that_are_not_pictures_are_left_out(
     assert status == 0
     assert [entry["picture"] for entry in content["pictures"]] == [f"{tmp_path}/deep/whole.jpg"]
     assert reasons.pop("bomb.png").startswith("not a readable image (more than 89478485 pixels")
-    assert reasons.pop("tall.png").startswith("not a readable image (1 × 10000000 pixels: more than 200 times")
+    assert reasons.pop("tall.png").startswith(
+        "not a readable image (1 × 10000000 pixels: more than 200 times"
+    )
     assert reasons.pop("wide.png").startswith("not a readable image (65535 × 2 pixels: more than 200 times")
     assert reasons.pop("itself.jpg").startswith("Too many levels of symbolic links; ")
     assert reasons.pop("dangling.jpg") == "No such file or directory; check the path"

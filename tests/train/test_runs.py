@@ -39,6 +39,14 @@ def test_a_run_writes_a_final_checkpoint_its_metrics_and_an_export(finished_run)
     ]
 
 
+def test_a_trial_validates_only_after_its_last_epoch_and_equals_a_run(finished_run, shards, model, tmp_path):
+    done = run_train(shards, model, tmp_path / "trial", options=["--trial"])
+    assert done.returncode == 0, done.stderr
+    [validation] = read_events(tmp_path / "trial", "validation")
+    assert validation == read_events(finished_run, "validation")[-1]
+    assert read_losses(tmp_path / "trial") == read_losses(finished_run)
+
+
 def test_open_clip_loads_the_export_and_computes_the_same_embeddings(finished_run):
     exported, _, transform = open_clip.create_model_and_transforms(f"local-dir:{finished_run / 'open_clip'}")
     model = load_model(finished_run / "final.pt")

@@ -11,8 +11,8 @@ All stages use it: the download, the shards, evaluation and `model.preprocess`.
 - Color: Pillow converts CMYK (including Adobe's inverted form), YCbCr, LAB and HSV, to sRGB if the mode
   defines its colors. Embedded color profiles are not applied (no comparable code does).
 - Size: at most `max_pixels`, checked in the header before anything is decoded. Images for a model, which
-  scales their shorter side to its input size, are at most `MAX_ASPECT_RATIO` times as long as wide: a strip of
-  1 × 10,000,000 pixels would need terabytes.
+  scales their shorter side to its input size, are at most `MAX_ASPECT_RATIO` times as long as wide: a strip
+  of 1 × 10,000,000 pixels would need terabytes.
 - Structure: within the limits of `cloob.images.structure`, checked before decoding.
 - Errors: `ImageError` for all defects of the bytes. Running out of memory or file descriptors is not a defect
   of the bytes and raises the original error.

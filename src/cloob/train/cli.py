@@ -89,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trial",
         action="store_true",
-        help="trial of a hyperparameter search: write only metrics.jsonl, also if the loss diverges",
+        help="trial of a hyperparameter search: validate after the last epoch, and write only "
+        "metrics.jsonl, also if the loss diverges",
     )
     parser.add_argument(
         "--tuned-recipe",

@@ -92,7 +92,8 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
         if saving:
             _check_step(training, submitted)
             unchecked = None
-        if end_of_epoch:
+        # A search looks at the last epoch of a trial only.
+        if end_of_epoch and (not training.options.trial or epoch + 1 == training.recipe.epochs):
             _validate(training, epoch + 1)
         if saving and context.is_main:
             _save_checkpoint(training)

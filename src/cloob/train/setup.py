@@ -65,7 +65,9 @@ class TrainOptions:
     max_replaced_fraction: float = 1.0
     """Fraction of a batch whose images may fail to decode."""
     trial: bool = False
-    """Write only the log, also if training diverges (a trial of a hyperparameter search)."""
+    """A trial of a hyperparameter search: validate after the last epoch, and write only the log, also if
+    training diverges.
+    """
     tuned: frozenset[str] = frozenset()
     """Hyperparameters that a search chose: checkpoints with other values are set aside."""
 

@@ -145,6 +145,22 @@ def test_similarities_of_a_released_model_have_a_panel_of_their_own(runs, tmp_pa
         assert axis.get_xlim()[0] <= 0 and axis.get_xlim()[1] >= 0.62
 
 
+def test_each_architecture_has_panels_of_its_own_released_models(runs, tmp_path: Path) -> None:
+    """Four models of RN50 leave no room for a fifth, but the row of RN101 has its own."""
+    folder = tmp_path / "rn101"
+    other = write_synthetic_results(
+        folder, ("cc3m",), ("clip", "cloob"), (1,), (31,), (31,), architecture="RN101"
+    )
+    (tmp_path / "models").mkdir()
+    baselines = structure_baselines(tmp_path / "models", (*MODELS, RN101))
+    _, figure = draw("similarities", Inputs(results=[*runs.structure, *other.structure], baselines=baselines))
+    check_layout(figure)
+    titles = [axis.get_title(loc="left").replace("\n", " ") for axis in figure.axes if axis.axison]
+    assert len(titles) == 6 + 3
+    assert titles[8] == "released: CLIP (open_clip), RN101, YFCC15M"
+    assert not any("RN101" in title for title in titles[:6])
+
+
 def test_more_released_models_than_six_panels_are_left_out_of_the_similarities(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     four = write_synthetic_results(folder, seeds=(1,), epochs=(31,), eval_epochs=(31,))

@@ -103,9 +103,24 @@ def test_models_of_open_clip_are_compared_with_the_numbers_of_their_makers(tmp_p
     table = pd.read_csv(tmp_path / "released.csv").set_index("method")
     assert table.published_accuracy_pct.to_dict() == {"CLIP (open_clip)": 32.75, "CLOOB": 35.7}
     assert "mlfoundations/open_clip docs/openclip_results.csv" in table.source["CLIP (open_clip)"]
+    assert "published_decimals" not in table
     text = (tmp_path / "released.md").read_text()
     assert "## CLIP (open_clip), RN50, YFCC15M\n" in text
+    # As many decimals as its makers publish, so that the difference is that of the two numbers.
+    assert "| ImageNet | 1000 | 32.80 | 32.75 | +0.05 | 16.40 |" in text
+    assert "| ImageNet | 1000 | 35.00 | 35.7 | −0.70 | 17.50 |" in text
     assert "Stored in the checkpoint of CLOOB" in text and "Stored in the checkpoint of CLIP" not in text
+
+
+def test_published_variant_of_imagenetv2_is_compared_with_that_variant_only(tmp_path: Path) -> None:
+    """It is known for the models of open_clip, unlike the paper's."""
+    column = "YFCC15M/RN50/CLIP (open_clip)/final"
+    names = ("imagenetv2", "imagenetv2_threshold")
+    paths = [write_result(tmp_path / f"{name}.json", name, 0.28, epoch=None) for name in names]
+    assert make(tmp_path, *(f"{column}={path}" for path in paths)) == 0
+    table = pd.read_csv(tmp_path / "released.csv")
+    assert table.dataset.tolist() == list(names)
+    assert table.published_accuracy_pct.tolist() == pytest.approx([27.93, float("nan")], nan_ok=True)
 
 
 def write_retrieval(path: Path, dataset: str, recall: float, epoch: int | None = None) -> Path:

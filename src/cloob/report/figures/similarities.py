@@ -65,33 +65,40 @@ def _bins(content: dict[str, Any]) -> list[dict[str, Any]]:
 def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     """A row per corpus and architecture at its last epoch, a column per objective; seeds are pooled.
 
-    Released models have columns of their own on the right, up to `_MAX_COLUMNS`.
+    Released models of the same architecture have panels of their own on the right, up to `_MAX_COLUMNS`.
     """
     runs, baselines = split_baselines(data)
-    baselines = baselines[baselines.architecture.isin(runs.architecture)]
     rows, objectives = panels(runs, labels), objectives_of(runs)
+    baselines = baselines[baselines.architecture.isin(runs.architecture)]
     styles = baseline_styles(baselines)
-    models = list(styles)[: max(0, _MAX_COLUMNS - len(objectives))]
-    columns = len(objectives) + len(models)
-    titles = [OBJECTIVE_TITLES[objective] for objective in objectives]
-    titles += [_model_title(model, _TITLE_CHARACTERS // columns) for model in models]
-    lines = max(title.count("\n") for title in titles)
+    room = max(0, _MAX_COLUMNS - len(objectives))
+    models = {
+        architecture: list(dict.fromkeys(part[RELEASED]))[:room]
+        for architecture, part in baselines.groupby("architecture")
+    }
+    columns = len(objectives) + max(map(len, models.values()), default=0)
+    titles = {title: _model_title(title, _TITLE_CHARACTERS // columns) for title in styles}
+    lines = max((title.count("\n") for title in titles.values()), default=0)
     figure = new_figure(height=0.95 + (1.5 + _LINE_HEIGHT * lines) * len(rows))
     axes = figure.subplots(len(rows), columns, squeeze=False, sharex="row", sharey="row")
     for (name, part), row_axes in zip(rows, axes, strict=True):
         last = part[part.epoch == part.epoch.max()]
-        comparable = baselines[baselines.architecture == part.architecture.iloc[0]]
-        comparable = comparable[comparable[RELEASED].isin(models)]
         histograms = [
-            *((last[last.objective == objective], PALETTE[objective]) for objective in objectives),
-            *((comparable[comparable[RELEASED] == model], styles[model]["color"]) for model in models),
+            (OBJECTIVE_TITLES[objective], last[last.objective == objective], PALETTE[objective])
+            for objective in objectives
         ]
-        visible = _visible_range([part for part, _ in histograms])
-        for title, (histogram, color), axis in zip(titles, histograms, row_axes, strict=True):
+        histograms += [
+            (titles[model], baselines[baselines[RELEASED] == model], styles[model]["color"])
+            for model in models.get(part.architecture.iloc[0], [])
+        ]
+        visible = _visible_range([histogram for _, histogram, _ in histograms])
+        for (title, histogram, color), axis in zip(histograms, row_axes, strict=False):
             _draw_histogram(axis, histogram, color)
             axis.set(xlim=visible, xlabel="cosine similarity", yticks=[])
             axis.set_title(title)
             axis.spines["left"].set_visible(False)
+        for axis in row_axes[len(histograms) :]:
+            axis.set_axis_off()
         row_axes[0].set_ylabel("\n".join([*name.split(" · "), f"epoch {last.epoch.iloc[0]}"]))
     legend = [
         Patch(color="0.35", alpha=0.75, label="matched pairs (in color)"),

@@ -15,7 +15,8 @@ _COLUMNS = (
     *("table", "pretraining", "architecture", "method", "epoch"),
     *("dataset", "metric", "mean", "std", "runs", "source"),
 )
-# Which variant of ImageNetV2 the paper evaluates is unknown: its number is compared with all three.
+# Which variant of ImageNetV2 the paper evaluates is unknown: its number is compared with all three. A number
+# of a known variant, as open_clip's, has the display name, with the variant in parentheses.
 _DATASETS = {name: title.partition(" (")[0].replace(" ", "") for name, title in DATASETS.items()}
 _DATASETS |= {"flickr30k": "Flickr30k", "coco": "COCO"}
 # (protocol, metric) -> the paper's metric, and its dataset if that is not a test set.
@@ -145,8 +146,12 @@ class Paper:
     def number(self, column: PaperColumn, protocol: str, dataset: str, metric: str) -> Published | None:
         """The number in a column of the paper for one of this pipeline's test sets and metrics, or None."""
         paper_metric, paper_dataset = _METRICS.get((protocol, metric), ("", None))
-        paper_dataset = paper_dataset or _DATASETS.get(dataset, dataset)
-        return self._numbers.get((*map(str, astuple(column)), paper_dataset, paper_metric))
+        names = [paper_dataset] if paper_dataset else [known.get(dataset) for known in (DATASETS, _DATASETS)]
+        for name in (*names, dataset):
+            key = (*map(str, astuple(column)), str(name), paper_metric)
+            if name and key in self._numbers:
+                return self._numbers[key]
+        return None
 
     def figure_values(self, figure: str, corpora: Iterable[str]) -> pd.DataFrame:
         """The values of one of the paper's figures for these corpora.

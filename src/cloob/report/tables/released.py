@@ -10,8 +10,8 @@ from cloob.report.tables.released_checkpoints import released_table
 TABLE = Entry(
     category="Zero-shot",
     help="zero-shot accuracy of the released checkpoints, measured and published",
-    caption="Zero-shot accuracy of the checkpoints that the authors released, as evaluated by this pipeline "
-    "and as published.",
+    caption="Zero-shot accuracy of released models, the authors' checkpoints and open_clip's models, as "
+    "evaluated by this pipeline and as published.",
     inputs=("released_zeroshot", "paper"),
     requires="released",
 )

@@ -34,7 +34,7 @@ def released_table(
     table = released_rows(
         inputs, lambda column, path, paper: _rows(column, path, protocol, paper), section, ["dataset"]
     )
-    return _document(table, title, remarks), table
+    return _document(table, title, remarks), table.drop(columns="published_decimals")
 
 
 def released_rows(
@@ -88,6 +88,7 @@ def _rows(column: PaperColumn, path: Path, protocol: str, paper: Paper) -> Itera
                 "mean_per_class_accuracy_pct": 100 * probe["metrics"]["mean_per_class_accuracy"],
                 "converged": probe.get("converged", True),
                 "published_accuracy_pct": published and published.mean,
+                "published_decimals": published.decimals if published else 0,
                 "difference_pct": published and accuracy - published.mean,
                 "source": published.source if published else "",
                 **{key: result.get(key) for key in STORED},
@@ -105,7 +106,7 @@ def _document(table: pd.DataFrame, title: str, remarks: Sequence[Prose]) -> Docu
                 display_name(row.dataset, DATASETS),
                 f"{row.images}",
                 number(row.accuracy_pct),
-                number(row.published_accuracy_pct, 1),
+                number(row.published_accuracy_pct, row.published_decimals),
                 number(row.difference_pct, signed=True),
                 number(row.mean_per_class_accuracy_pct),
             ]

@@ -10,8 +10,8 @@ from cloob.report.tables.released_checkpoints import released_table
 TABLE = Entry(
     category="Linear probe",
     help="linear-probe accuracy of the released checkpoints, measured and published",
-    caption="Linear-probe accuracy of the checkpoints that the authors released, as evaluated by this "
-    "pipeline and as published.",
+    caption="Linear-probe accuracy of released models, the authors' checkpoints and open_clip's models, as "
+    "evaluated by this pipeline and as published.",
     inputs=("released_linear_probe", "paper"),
     requires="released",
 )

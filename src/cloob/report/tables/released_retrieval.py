@@ -20,8 +20,8 @@ from cloob.report.tables.released_checkpoints import COLUMN, released_rows
 TABLE = Entry(
     category="Retrieval",
     help="image-text retrieval of the released checkpoints, measured and published",
-    caption="Image-text retrieval of the released checkpoints, as evaluated by this pipeline and as "
-    "published: recall among the top 1, 5 and 10.",
+    caption="Image-text retrieval of released models, the authors' checkpoints and open_clip's models, as "
+    "evaluated by this pipeline and as published: recall among the top 1, 5 and 10.",
     inputs=("released_retrieval", "paper"),
     requires="released",
 )
