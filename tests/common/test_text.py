@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cloob.common.errors import InputError
-from cloob.common.text import describe_non_text, read_text
+from cloob.common.text import describe_non_text, has_control_characters, read_text
 
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"a\r\nb\r\n", b"a\rb\r", b"\xef\xbb\xbfa\r\nb\n"])
@@ -29,6 +29,16 @@ def test_other_formats_raise_input_error_with_a_remedy(tmp_path: Path, content: 
     (tmp_path / "text").write_bytes(content)
     with pytest.raises(InputError, match=f"text: .*{message}"):
         read_text(tmp_path / "text")
+
+
+@pytest.mark.parametrize("character", ["\0", "\t", "\n", "\x7f", "\x85", "\ud800", "\udcff"])
+def test_control_characters_and_undecodable_bytes_are_recognized(character: str) -> None:
+    assert has_control_characters(f"a{character}b")
+
+
+@pytest.mark.parametrize("character", [" ", "\u00a0", "\u202f", "\u3000", "\u200d", "é", "🐦"])
+def test_blanks_and_joiners_are_no_control_characters(character: str) -> None:
+    assert not has_control_characters(f"a{character}b")
 
 
 @pytest.mark.parametrize("content", [b"", b"a", b"a\tb", b"BZ", "\u00e9\u00e9".encode(), b"<3 you\thttp://x"])

@@ -46,6 +46,8 @@ def build_channel(folder: Path) -> None:
 
 def base_interpreter_problem() -> str | None:
     """Why no python package can be made from the running interpreter, or None."""
+    if sys.version_info[:2] != (3, 11):
+        return "envs/ need Python 3.11, this is {}.{}".format(*sys.version_info)
     if not (Path(sys.base_prefix) / "lib" / _stdlib_name() / "os.py").exists():
         return f"{sys.base_prefix} does not contain the standard library"
     # Debian's installs below PREFIX/local, and its folder holds all of the system.

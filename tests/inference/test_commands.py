@@ -1,5 +1,6 @@
 """`cloob classify`, `search` and `export`: their output, and one-line errors."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -40,9 +41,10 @@ def in_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """The exit status, output and errors of `cloob`, without worker processes."""
+    """The exit status, output and errors of `cloob`, without worker processes unless `arguments` say so."""
+    defaults = ["--workers=0"] if arguments[0] == "search" else []
     with pytest.raises(SystemExit) as ended:
-        main([*arguments, *(["--workers=0"] if arguments[0] == "search" else [])])
+        main([arguments[0], *defaults, *arguments[1:]])
     captured = capsys.readouterr()
     return int(ended.value.code or 0), captured.out, captured.err
 
@@ -135,6 +137,24 @@ def test_broken_links_and_files_that_are_not_pictures_are_left_out(
     assert set(reasons) == {"truncated.jpg", "empty.jpg"}
 
 
+def test_worker_processes_find_the_same_as_none(capsys, tmp_path: Path, workspace: Path) -> None:
+    """More batches than one, with hostile files in each."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(40):
+        Image.new("RGB", (32, 32), (6 * number, 90, 200 - 5 * number)).save(pictures / f"{number:02d}.png")
+    content = (workspace / "photos" / "0.jpg").read_bytes()
+    for number in (3, 17, 35):
+        (pictures / f"{number:02d}_truncated.jpg").write_bytes(content[: len(content) // 2])
+    Image.new("1", (1, 10_000_000)).save(pictures / "20_tall.png")
+    arguments = ("search", str(pictures), "a dog", "--json", "--top=40")
+    status, without, _ = run(capsys, *arguments, f"--cache={tmp_path}/without")
+    assert status == 0
+    status, with_workers, _ = run(capsys, *arguments, "--workers=2", f"--cache={tmp_path}/with")
+    assert status == 0 and with_workers == without
+    assert len(json.loads(without)["unreadable"]) == 4
+
+
 def test_deleted_and_changed_pictures_are_not_found_with_their_old_embeddings(
     capsys, tmp_path: Path, workspace: Path
 ) -> None:
@@ -148,6 +168,17 @@ def test_deleted_and_changed_pictures_are_not_found_with_their_old_embeddings(
     _, out, err = run(capsys, *arguments)
     assert "| 1/1" in err
     assert _similarities(out) == {name: pytest.approx(before["2.jpg"]) for name in ("1.jpg", "2.jpg")}
+
+
+def test_the_embeddings_of_another_image_transform_are_not_found_in_the_cache(capsys, tmp_path: Path) -> None:
+    run(capsys, "export", str(RUN), f"--out={tmp_path}/model")
+    arguments = ("search", "photos", "a dog", "--json", f"--model={tmp_path}/model", f"--cache={tmp_path}")
+    before = _similarities(run(capsys, *arguments)[1])
+    config = json.loads((tmp_path / "model" / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0, 0, 0]
+    (tmp_path / "model" / "open_clip_config.json").write_text(json.dumps(config))
+    after = _similarities(run(capsys, *arguments)[1])
+    assert before.keys() == after.keys() and before != after
 
 
 def _similarities(out: str) -> dict[str, float]:
@@ -169,6 +200,54 @@ def test_export_is_a_folder_that_open_clip_loads(capsys, workspace: Path) -> Non
         )
     header = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
     assert header["library_name"] == "open_clip" and header["license"] == "mit"
+
+
+@pytest.fixture
+def early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A checkpoint after 10 epochs, of a run in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny_run(RUN)
+    content = torch.load(RUN / "final.pt", weights_only=True)
+    content["state_dict"]["logit_scale"] -= 1
+    (RUN / "checkpoints").mkdir()
+    torch.save(content | {"epoch": 10}, RUN / "checkpoints" / "epoch_0010.pt")
+    return f"{RUN}/checkpoints/epoch_0010.pt"
+
+
+def test_an_early_checkpoint_is_exported_to_a_folder_of_its_own(capsys, early: str) -> None:
+    for model in (str(RUN), f"{RUN}/final.pt", f"{RUN}/open_clip", early):
+        assert run(capsys, "export", model)[0] == 0
+    folders = sorted(path.name for path in Path("results/export").iterdir())
+    assert folders == [RUN.name, f"{RUN.name}-epoch_0010"]
+
+
+def test_a_model_card_does_not_stay_beside_other_weights(
+    capsys, early: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = Path("out/README.md")
+    run(capsys, "export", str(RUN), "--model-card", "--out=out")
+    run(capsys, "export", str(RUN), "--out=out")
+    assert "| Epochs | 31 |" in readme.read_text()
+    run(capsys, "export", early, "--out=out")
+    assert not readme.exists()
+    readme.write_text("my own text")
+    run(capsys, "export", str(RUN), "--out=out")
+    assert readme.read_text() == "my own text"
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run(capsys, "export", str(RUN), "--model-card", "--out=out")
+    monkeypatch.setattr("cloob.models.export.save_file", disk_full)
+    status, _, err = run(capsys, "export", early, "--model-card", "--out=out")
+    assert status == 2 and "No space left" in err and not readme.exists()
+
+
+def test_a_model_card_of_an_export_is_an_error_that_names_the_run(capsys, workspace: Path) -> None:
+    status, _, err = run(capsys, "export", f"{RUN}/open_clip", "--model-card", "--out=other")
+    assert status == 2 and not Path("other").exists()
+    message = f"{RUN}/open_clip is an export, which has no record of its training; give {workspace / RUN}\n"
+    assert err.endswith(f"--model-card: {message}")
 
 
 ERRORS = {

@@ -169,10 +169,48 @@ def test_tag_determines_the_activation_function(tmp_path: Path, monkeypatch: pyt
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("ViT-B-16-SigLIP:webli", "tokenizer"),
+        ("roberta-ViT-B-32:laion2b_s12b_b32k", "tokenizer"),
+        ("local-dir:{}", "text encoder"),
+    ],
+)
+def test_model_that_needs_transformers_is_rejected_before_its_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, part: str
+) -> None:
+    config = CONFIG | {"text_cfg": {"hf_model_name": "someone/something"}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", None)
+    source = source.format(tmp_path)
+    with pytest.raises(InputError, match=f"^{source}: its {part} needs the package transformers, .*; give a"):
+        load_model(source)
+
+
 def test_safetensors_without_a_configuration_are_rejected(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"there is no open_clip_config\.json beside it; .*NAME:FILE"):
         load_model(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("other", ["open_clip_pytorch_model.bin", "a.pth", "model.safetensors"])
+@pytest.mark.parametrize("part", ["my.safetensors", ""])
+def test_folder_with_weights_of_several_models_is_rejected(
+    encoder, tmp_path: Path, other: str, part: str
+) -> None:
+    export_open_clip(encoder, CONFIG, tmp_path)
+    (tmp_path / "open_clip_model.safetensors").rename(tmp_path / "my.safetensors")
+    (tmp_path / other).touch()
+    with pytest.raises(InputError, match="both have weights; keep one model in a folder") as caught:
+        load_model(tmp_path / part)
+    assert "my.safetensors" in str(caught.value) and other in str(caught.value)
+
+
+def test_leftover_of_a_killed_export_does_no_harm(encoder, tmp_path: Path) -> None:
+    export_open_clip(encoder, CONFIG, tmp_path)
+    (tmp_path / ".open_clip_model.node.7.safetensors").touch()
+    assert load_model(tmp_path).metadata["epoch"] is None
 
 
 @pytest.mark.parametrize(

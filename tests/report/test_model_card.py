@@ -65,6 +65,17 @@ def test_card_of_a_checkpoint_without_results_says_so(results: Path) -> None:
     assert "model-index" not in card
 
 
+@pytest.mark.parametrize("epochs_after", [0, 1])
+def test_hours_are_those_of_a_log_that_ends_with_the_checkpoint(results: Path, epochs_after: int) -> None:
+    write_log(results, RUN, starts=((2, "GPU_1"),) * (1 + epochs_after))  # an epoch per start
+    assert ("| Hours in training steps |" in card_of(results, epoch=1)) == (epochs_after == 0)
+
+
+def test_a_card_claims_no_language_or_source_of_the_captions(results: Path) -> None:
+    card = card_of(results)
+    assert "language" not in yaml.safe_load(card.split("---\n")[1]) and "English" not in card
+
+
 def test_card_of_a_run_on_the_toy_dataset_names_it(results: Path) -> None:
     (results / "toy_data").mkdir()
     assert "synthetic images of the toy dataset, not the real corpus" in card_of(results)

@@ -1,5 +1,6 @@
 """Packing folders of captioned images, valid and hostile ones: every image or row has exactly one outcome."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -103,6 +104,16 @@ def test_an_image_that_cannot_be_used_is_counted(tmp_path: Path, outcome: str) -
     assert sorted(outcomes_of(image_folder_source(folder, 5000))) == sorted(["kept", outcome])
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u202f", "\u3000", "\u200d"])
+def test_blanks_and_joiners_of_any_language_are_accepted_in_names(tmp_path: Path, blank: str) -> None:
+    """Screenshots of macOS have U+202F before AM and PM in their names."""
+    name = f"Screenshot at 9.41{blank}AM"
+    folder = write_files(tmp_path / "pictures", {f"{name}.jpg": jpeg(1), f"{name}.txt": b"a screenshot"})
+    (tmp_path / "captions.csv").write_text(f"file,caption\n{name}.jpg,a screenshot\n", encoding="utf-8")
+    assert outcomes_of(image_folder_source(folder, MAX_BYTES)) == ["kept"]
+    assert outcomes_of(image_table_source(folder, tmp_path / "captions.csv", MAX_BYTES)) == ["kept"]
+
+
 def test_images_that_share_a_caption_file_are_counted_once_as_kept(tmp_path: Path) -> None:
     folder = write_files(
         tmp_path / "pictures",
@@ -198,11 +209,74 @@ def test_absolute_paths_in_the_folder_and_columns_by_name_or_number_are_accepted
         assert (sample.caption, sample.provenance["file"], sample.rejected) == ("one bird", "one.jpg", None)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("with_table", [True, False])
+def test_an_io_error_is_raised_and_no_image_dropped(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, with_table: bool
+) -> None:
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption\none.jpg,one\n")
+    (pictures / "one.txt").write_text("one")
+    source = image_table_source(pictures, table, MAX_BYTES)
+    if not with_table:
+        source = image_folder_source(pictures, MAX_BYTES)
+    fail_stat_of(pictures / "one.jpg", number, monkeypatch)
+    for read in (lambda: samples_of(source), lambda: source.chunks[0].fingerprint):
+        with pytest.raises(OSError, match=r"one\.jpg") as caught:
+            read()
+        assert caught.value.errno == number
+
+
+def test_names_that_are_too_long_loops_of_links_and_unreadable_files_elsewhere_are_outcomes(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "loop.jpg").symlink_to("loop.jpg")
+    table = tmp_path / "captions.csv"
+    table.write_text(f"file,caption\n{'x' * 300},one\nloop.jpg,two\n{tmp_path}/outside.jpg,three\n")
+    fail_stat_of(tmp_path / "outside.jpg", errno.EACCES, monkeypatch)
+    source = image_table_source(pictures, table, MAX_BYTES)
+    assert source.chunks[0].fingerprint
+    assert outcomes_of(source) == ["unsafe_name"] * 3
+
+
+def fail_stat_of(file: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system fail to tell the size of a file."""
+    stat = Path.stat
+
+    def failing(path: Path, **options: bool) -> os.stat_result:
+        if path == file:
+            raise OSError(number, os.strerror(number), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", failing)
+
+
 def test_a_table_without_the_columns_is_an_error_that_lists_them(pictures: Path, tmp_path: Path) -> None:
     table = tmp_path / "captions.csv"
     table.write_text("image,text\none.jpg,one bird\n")
     with pytest.raises(InputError, match=r"captions\.csv: no column 'file'; its columns are image, text"):
         image_table_source(pictures, table, MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "captions.csv",
+            'file,"caption\n',
+            "the first row is not a header; give the names of the columns in it",
+        ),
+        ("captions.txt", "file,caption\na.jpg,x\n", "its columns are file,caption; rename it to .csv"),
+        ("captions.tsv", "file caption\na.jpg x\n", "its columns are file caption"),
+    ],
+)
+def test_a_table_without_a_readable_header_is_an_error_with_a_remedy(
+    pictures: Path, tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        image_table_source(pictures, tmp_path / name, MAX_BYTES)
+    assert str(caught.value).endswith(message)
 
 
 def pack_by_command(folder: Path, out: Path, *options: object) -> int:

@@ -3,7 +3,9 @@
 No conda channel is needed: `conda` is a program of the tests (tests/helpers/conda_front_end.py) that makes
 the environments with py-rattler and pip, from a channel on disk with a python made from the running
 interpreter. That checks the environment files and their pip parts, Snakemake's calls and activation, and
-that every rule has what it needs. It cannot check conda's own program, solver and shell functions, the
+that the rules of the demo have what they need. These rules never run: prepare_testset, open_clip_model,
+released_checkpoint, download_retrieval_set, released_zeroshot, released_linear_probe, released_image_text,
+and user_inputs, which only prints. It cannot check conda's own program, solver and shell functions, the
 packages of conda-forge (its python and the libraries it brings), GPUs, or compute nodes.
 
 pip downloads 3 GB. Run with `-s` to see how long the environments take and how large they are.

@@ -7,6 +7,7 @@ import re
 import subprocess
 from functools import cache
 from importlib.metadata import distributions, packages_distributions
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from rattler import MatchSpec
 
 from cloob.cli import module_of
 from cloob.download.corpora.registry import READERS
+from tests.helpers import conda_channel
 from tests.helpers.import_graph import external_imports, internal_imports, source_modules
 from tests.helpers.repository import ROOT
 
@@ -106,6 +108,23 @@ def test_every_rule_has_an_existing_environment_and_every_environment_is_used():
     for rules in (ROOT / "workflow" / "rules").glob("*.smk"):
         used |= set(re.findall(r'"\.\./\.\./envs/(\w+)\.yaml"', rules.read_text()))
     assert used == {env.stem for env in ENVS}
+
+
+@pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
+def test_the_first_line_of_an_environment_names_its_rules(env):
+    named = env.read_text().splitlines()[0].partition(": ")[2].split(", ")
+    rules = set()
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            if f"/envs/{env.stem}.yaml" in rule:
+                rules.add(rule.partition(":")[0])
+    assert set(named) == rules - {"user_inputs"}  # which only prints
+
+
+def test_the_conda_test_needs_the_python_version_of_the_environments(monkeypatch):
+    """On another one it is skipped; building the channel would fail."""
+    monkeypatch.setattr(conda_channel, "sys", SimpleNamespace(version_info=(3, 12, 1)))
+    assert conda_channel.base_interpreter_problem() == "envs/ need Python 3.11, this is 3.12"
 
 
 def test_the_container_has_the_python_version_of_the_environments():

@@ -1,5 +1,6 @@
 """Text files from users: UTF-8 with any line endings; errors for other formats say how to convert them."""
 
+import re
 from pathlib import Path
 
 from cloob.common.errors import InputError, io_errors_at
@@ -23,6 +24,7 @@ _FORMATS = (
     (b"\xfe\xff", "UTF-16 text; convert it (`iconv -f UTF-16 -t UTF-8`)"),
 )
 _HTML_PREFIXES = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def describe_non_text(start: bytes) -> str | None:
@@ -44,6 +46,14 @@ def describe_non_text(start: bytes) -> str | None:
 def decode_utf8(content: bytes) -> str:
     """Decode UTF-8 without its byte order mark. Raises `UnicodeDecodeError`."""
     return content.decode("utf-8-sig")
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether a name or a line of text has control characters (Cc), or bytes that are not UTF-8.
+
+    Other characters that `str.isprintable` rejects are text: blanks of many languages, and joiners.
+    """
+    return _CONTROL_CHARACTERS.search(text) is not None
 
 
 def read_text(path: Path) -> str:

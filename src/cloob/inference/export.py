@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="output folder; default, for a run: export/RUN in its results folder",
+        help="output folder; default, for a run: export/RUN in its results folder, or export/RUN-CHECKPOINT "
+        "for a checkpoint other than final.pt",
     )
     parser.add_argument(
         "--model-card",
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the folder; nothing is uploaded."""
     folder = _run_folder(Path(options.model))
-    out = options.out or (folder and folder.parent.parent / "export" / folder.name)
+    out = options.out or (folder and _default_folder(Path(options.model), folder))
     if out is None:
         raise InputError(f"--out: give the output folder, because {options.model} is not the folder of a run")
     if options.model_card and folder is None:
@@ -52,9 +53,12 @@ def run(options: argparse.Namespace) -> None:
 
     model = load_model(options.model)
     card = _model_card(model, folder, options) if options.model_card and folder else None
+    readme = out / "README.md"
+    if card is not None or _is_card_of_other_weights(readme, model):  # never beside weights of another model
+        readme.unlink(missing_ok=True)
     export_model(model, out)
     if card is not None:
-        with atomic_write(out / "README.md") as temporary:
+        with atomic_write(readme) as temporary:
             temporary.write_text(card, encoding="utf-8", errors="backslashreplace")
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if path.is_file()))}")
 
@@ -66,11 +70,33 @@ def _run_folder(path: Path) -> Path | None:
     return next((folder for folder in candidates if (folder / "final.pt").is_file()), None)
 
 
+def _default_folder(model: Path, run: Path) -> Path:
+    """`RESULTS/export/RUN`, with the name of the checkpoint if it is not the final one."""
+    is_earlier = model.is_file() and model.suffix == ".pt" and model.name != "final.pt"
+    return run.parent.parent / "export" / (f"{run.name}-{model.stem}" if is_earlier else run.name)
+
+
+def _is_card_of_other_weights(readme: Path, model: "ImageTextModel") -> bool:
+    """Whether a file is a model card that names other weights; texts of users are kept."""
+    from cloob.evaluate.features.extractor import model_sha256
+    from cloob.report.model_card import WEIGHTS_SHA256
+
+    if not readme.is_file():
+        return False
+    text = readme.read_text(encoding="utf-8", errors="replace")
+    return WEIGHTS_SHA256 in text and model_sha256(model) not in text
+
+
 def _model_card(model: "ImageTextModel", folder: Path, options: argparse.Namespace) -> str:
     from cloob.evaluate.features.extractor import model_sha256
+    from cloob.models.open_clip_models import OpenCLIPModel
     from cloob.objectives.registry import OBJECTIVES
     from cloob.report.model_card import TrainedModel, model_card
 
+    if isinstance(model, OpenCLIPModel):
+        raise InputError(
+            f"--model-card: {options.model} is an export, which has no record of its training; give {folder}"
+        )
     run = model.metadata["run"]
     missing = {"name", "corpus", "objective", "architecture", "seed"} - set(run)
     if missing or model.metadata["epoch"] is None or run["objective"] not in OBJECTIVES:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -21,14 +20,12 @@ from cloob.common.data_loading import BatchLoader, kill_workers_on_exit
 from cloob.common.directories import sorted_glob
 from cloob.common.errors import InputError, raise_if_io_error, user_message
 from cloob.common.hashing import json_sha256
-from cloob.evaluate.features.extractor import model_sha256
+from cloob.evaluate.features.extractor import embedding_key, model_sha256
 from cloob.images.files import find_images, read_image
 from cloob.models.interface import ImageTextModel
 
 # Pictures per forward pass, and per file of the cache: an interrupted run loses at most this much.
 BATCH_SIZE, PICTURES_PER_PART = 32, 512
-# Decoders, resizing and layers of these packages determine the embeddings.
-_PACKAGES = ("torch", "torchvision", "open_clip_torch", "pillow")
 Entry = tuple[str, int, int]  # path relative to the folder, bytes, time of the last change in ns
 
 
@@ -44,11 +41,12 @@ class PictureIndex:
 def index_pictures(model: ImageTextModel, folder: Path, cache: Path, workers: int) -> PictureIndex:
     """Embed the pictures of a folder that `cache` does not contain yet, with a progress bar.
 
-    The cache is keyed by weights, folder, and path, size and time of change of every picture. An interrupted
-    run resumes. Unreadable pictures are left out. Raises `InputError` if no picture is readable.
+    The cache is keyed by weights, image transform, folder, and path, size and time of change of every
+    picture. An interrupted run resumes. Unreadable pictures are left out. Raises `InputError` if no picture
+    is readable.
     """
     entries, unreadable = _entries(folder)
-    key = [model_sha256(model), {package: version(package) for package in _PACKAGES}]
+    key = embedding_key(model, model_sha256(model))
     store = cache / json_sha256(key)[:16] / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     known = _read_parts(store, set(entries))
     missing = [entry for entry in entries if entry not in known]

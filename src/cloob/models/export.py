@@ -13,9 +13,7 @@ from cloob.common.json_files import write_json
 from cloob.models.clip import CLIPModel
 from cloob.models.config import ModelConfig
 from cloob.models.interface import ImageTextModel
-from cloob.models.open_clip_models import CONFIG_FILE, OpenCLIPModel
-
-WEIGHTS_FILE = "open_clip_model.safetensors"
+from cloob.models.open_clip_models import CONFIG_FILE, WEIGHTS_FILE, OpenCLIPModel
 
 
 def export_open_clip(model: CLIPModel, config: ModelConfig, folder: Path) -> None:

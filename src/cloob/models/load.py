@@ -27,9 +27,9 @@ def load_model(source: str | Path, device: str | torch.device = "cpu") -> ImageT
       (recognized by content);
     - the name of a released model of the configuration that the workflow has downloaded to
       `results/download/released`, relative to the current folder;
-    - a pretrained model of open_clip: `NAME:TAG` (`RN50:yfcc15m`), `NAME:FILE` with a file of weights,
-      `hf-hub:OWNER/REPOSITORY`, or a folder with an `open_clip_config.json`, such as the `open_clip` folder
-      of a run, or the `.safetensors` in it.
+    - a pretrained model of open_clip with CLIP's tokenizer: `NAME:TAG` (`RN50:yfcc15m`), `NAME:FILE` with a
+      file of weights, `hf-hub:OWNER/REPOSITORY`, or a folder with an `open_clip_config.json`, such as the
+      `open_clip` folder of a run, or the `.safetensors` in it.
 
     `metadata` of the model has at least `run` (a dict with `name`) and `epoch` (None for open_clip's models).
     For checkpoints of this pipeline it has everything except weights and optimizer state; for released ones
@@ -94,8 +94,6 @@ def _load_safetensors(path: Path, device: str | torch.device) -> ImageTextModel:
         raise InputError(
             f"{path}: there is no {CONFIG_FILE} beside it; give weights of an open_clip model as NAME:FILE"
         )
-    if others := sorted(other.name for other in path.parent.glob("*.safetensors") if other != path):
-        raise InputError(f"{path}: {others[0]} is in the same folder; keep one model in a folder")
     return load_open_clip(f"{_LOCAL}{path.parent}", device)
 
 

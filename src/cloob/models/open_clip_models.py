@@ -20,12 +20,12 @@ from cloob.models.interface import ImageTextModel
 from cloob.models.preprocessing import to_rgb_image
 from cloob.models.safe_load import check_crc, check_no_code, checkpoint_metadata, is_unsafe_pickle, load_error
 
-CONFIG_FILE = "open_clip_config.json"
+CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 _LOCAL, _HUB = "local-dir:", "hf-hub:"
 
 
 class OpenCLIPModel(ImageTextModel):
-    """Any pretrained model of open_clip, with the interface of `CLIPModel`."""
+    """A pretrained model of open_clip, with the interface of `CLIPModel`."""
 
     def __init__(
         self,
@@ -79,6 +79,8 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
     run: dict[str, Any] = {"name": source}
     if source.startswith((_LOCAL, _HUB)):
         name, weights = source, ""
+        if source.startswith(_LOCAL):
+            _check_one_model(Path(source.removeprefix(_LOCAL)))
     elif not weights or name not in open_clip.list_models():
         raise InputError(
             f"{source}: no such checkpoint, and not of the form NAME:TAG with a model of open_clip "
@@ -93,6 +95,8 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
             check_no_code(path)
     try:
         with _one_line_errors():
+            config = open_clip.get_model_config(name)
+            _check_text_config(source, config["text_cfg"])
             model, preprocess = open_clip.create_model_from_pretrained(
                 name,
                 weights or None,
@@ -100,8 +104,9 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
                 force_quick_gelu=bool(tag and tag.get("quick_gelu")),
             )
             use_fast_layers(model)
-            config = open_clip.get_model_config(name)
             tokenizer = open_clip.get_tokenizer(name)
+    except InputError:
+        raise
     except Exception as error:  # from the hub's client, the network, open_clip or torch: no common base class
         if is_unsafe_pickle(error):
             raise load_error(source, error) from None
@@ -112,6 +117,26 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
         config["quick_gelu"] = True
     metadata = checkpoint_metadata(source, {"run": run, "epoch": None}, model.logit_scale)
     return OpenCLIPModel(model, config, preprocess, tokenizer, metadata).to(device).eval()
+
+
+def _check_one_model(folder: Path) -> None:
+    """Raise `InputError` if a folder has several files of weights, of which open_clip would choose one."""
+    patterns = ("*.safetensors", "*.bin", "*.pth")
+    names = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+    if WEIGHTS_FILE in names:  # open_clip's first choice, so leftovers of a killed export do no harm
+        names = [name for name in names if not name.startswith(".")]
+    if len(names) > 1:
+        raise InputError(f"{folder}: {names[0]} and {names[1]} both have weights; keep one model in a folder")
+
+
+def _check_text_config(source: str, text_config: dict[str, Any]) -> None:
+    """Raise `InputError` for a model that needs transformers, before its weights are downloaded."""
+    for key, part in {"hf_tokenizer_name": "tokenizer", "hf_model_name": "text encoder"}.items():
+        if text_config.get(key):
+            raise InputError(
+                f"{source}: its {part} needs the package transformers, which cloob does not support; give a "
+                "model with CLIP's tokenizer"
+            )
 
 
 def _weight_files(name: str, weights: str) -> list[Path]:

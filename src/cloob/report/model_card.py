@@ -18,6 +18,7 @@ from cloob.report.render.numbers import MISSING, number
 from cloob.report.render.text import Code, Prose
 
 PAPER = "https://arxiv.org/abs/2110.11316"
+WEIGHTS_SHA256 = "SHA-256 of the weights and the architecture"
 # Protocol -> the heading and the metrics of its table.
 _PROTOCOLS: dict[str, tuple[str, dict[str, str]]] = {
     "zeroshot": ("Zero-shot accuracy (%)", {"accuracy": "Accuracy", "accuracy_top5": "Top 5"}),
@@ -47,10 +48,10 @@ With the repository that trained it: `cloob.load_model("FOLDER")`.
 """
 _INTENDED_USE = """## Intended use and limitations
 
-A research model, for comparisons of contrastive objectives under equal conditions. Captions in English from
-the web contain errors, stereotypes and offensive text; a model trained on them reflects them. It should not
-be used to identify or to judge people, or for decisions without human review. The accuracies above are of the
-listed test sets with their prompts, and do not carry over to other data.
+A research model, for comparisons of contrastive objectives under equal conditions. It reflects the errors and
+stereotypes of its training data; captions from the web also contain offensive text. It should not be used to
+identify or to judge people, or for decisions without human review. The accuracies above are of the listed
+test sets with their prompts, and do not carry over to other data.
 """
 _CITATION = """## Citation
 
@@ -159,9 +160,9 @@ def _training(model: TrainedModel, corpus_title: str | None) -> Section:
         "Epochs": model.metadata["epoch"],
         "Seed": run["seed"],
         "Hardware": log and f"{log.starts[-1].get('processes')} × {log.starts[-1].get('device')}",
-        "Hours in training steps": log and number(log.hours),
+        "Hours in training steps": log and _hours(log, model.metadata["epoch"]),
         "Code": log and log.starts[-1].get("commit"),
-        "SHA-256 of the weights and the architecture": model.sha256,
+        WEIGHTS_SHA256: model.sha256,
     }
     return _facts("Training", facts)
 
@@ -170,7 +171,12 @@ def _log(model: TrainedModel) -> Log | None:
     folder = model.results / "train" / model.name
     paths = [folder / name for name in ("metrics.parquet", "metrics.jsonl")]
     existing = [path for path in paths if path.is_file()]
-    return read_log(existing[0], step=("batch_seconds",)) if existing else None
+    return read_log(existing[0], step=("batch_seconds", "epoch")) if existing else None
+
+
+def _hours(log: Log, epoch: int) -> str | None:
+    """The hours of the whole log, unless it has later steps than the checkpoint."""
+    return number(log.hours) if log.steps(["epoch"]).epoch.iloc[-1] == epoch else None
 
 
 def _recipe(model: TrainedModel) -> Section:
@@ -202,7 +208,6 @@ def _header(
         "license": license_name,
         "library_name": "open_clip",
         "pipeline_tag": "zero-shot-image-classification",
-        "language": "en",
         "tags": ["clip", str(model.metadata["run"]["objective"])],
     }
     if entries:

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from cloob.common.accounting import RejectedError
+from cloob.common.text import has_control_characters
 from cloob.shards.source import ByteRange, InputSample, read_byte_range
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
@@ -64,9 +65,10 @@ def _read_text(byte_range: ByteRange) -> str:
 
 
 def is_safe(key: str) -> bool:
-    """Whether a name is printable and does not leave its folder."""
+    """Whether a name has no control characters and does not leave its folder."""
     path = PurePosixPath(key)
-    return key.isprintable() and not path.is_absolute() and ".." not in path.parts and "\\" not in key
+    is_inside = not path.is_absolute() and ".." not in path.parts
+    return is_inside and "\\" not in key and not has_control_characters(key)
 
 
 def as_utf8(file_name: str) -> str:

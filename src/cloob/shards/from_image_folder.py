@@ -1,5 +1,6 @@
 """Read a folder of image files with captions: in a .txt or .json file beside each image, or in a table."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from cloob.common.accounting import RejectedError
 from cloob.common.errors import InputError
+from cloob.common.text import has_control_characters
 from cloob.download.corpora.table_rows import Row, rows_of_table
 from cloob.shards.captioned_image import IMAGE_SUFFIXES, as_utf8, input_sample, is_safe, read_caption
 from cloob.shards.from_webdataset import print_names
@@ -78,8 +80,9 @@ class _TableChunk:
 
     @property
     def fingerprint(self) -> str:
-        names = [os.fsdecode(row[0]) for row in self.rows if row is not None]
-        return f"{sha256(repr(self.rows).encode()).hexdigest()} {_fingerprint(self.root, names)}"
+        names = [self._relative(os.fsdecode(row[0])) for row in self.rows if row is not None]
+        fingerprint = _fingerprint(self.root, [name for name in names if name is not None])
+        return f"{sha256(repr(self.rows).encode()).hexdigest()} {fingerprint}"
 
     def samples(self, scratch_file: Path) -> list[InputSample]:
         """A sample per row."""
@@ -99,13 +102,18 @@ class _TableChunk:
             name, caption = row[0].decode("utf-8"), row[1].decode("utf-8")
         except UnicodeDecodeError:
             raise RejectedError("not_utf8") from None
-        # An absolute path is accepted if it is in the folder.
+        relative = self._relative(name)
+        if relative is None or has_control_characters(name):
+            raise RejectedError("unsafe_name" if name.strip() else "no_image")
+        content = _whole_file(self.root / relative, self.max_bytes)
+        return input_sample(uid, content, caption, {"file": relative}, {})
+
+    def _relative(self, name: str) -> str | None:
+        """A file name relative to the folder, None if it is outside; an absolute path may be in it."""
         root = os.path.abspath(self.root)  # noqa: PTH100, without resolving links
         path = os.path.normpath(os.path.join(root, name.strip()))  # noqa: PTH118
-        if not name.isprintable() or not path.startswith(f"{root.rstrip('/')}/"):
-            raise RejectedError("unsafe_name" if name.strip() else "no_image")
-        content = _whole_file(Path(path), self.max_bytes)
-        return input_sample(uid, content, caption, {"file": os.path.relpath(path, root)}, {})
+        folder = f"{root.rstrip('/')}/"
+        return path.removeprefix(folder) if path.startswith(folder) else None
 
 
 def image_folder_source(folder: Path, max_bytes: int) -> PackSource:
@@ -155,7 +163,8 @@ def image_table_source(
     outside of the folder, or has more than `max_bytes`. Raises `InputError` for a table without the columns.
     """
     _check_folder(folder)
-    rows = list(rows_of_table(table, (file_column, caption_column)))
+    remedy = "give the names of the columns in it"
+    rows = list(rows_of_table(table, (file_column, caption_column), header_remedy=remedy))
     chunks = [_TableChunk(folder, number, part, max_bytes) for number, part in _chunks(rows)]
     return PackSource(chunks, len(rows), {"captions": as_utf8(table.name)})
 
@@ -176,13 +185,20 @@ def _whole_file(path: Path, max_bytes: int) -> ByteRange:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):  # also a broken link
         raise RejectedError("not_a_file" if path.is_symlink() else "no_image") from None
-    except (OSError, ValueError):  # a name that is too long, a loop of links
+    except (OSError, ValueError) as error:
+        _raise_unless_unsafe_name(error)
         raise RejectedError("unsafe_name") from None
     if not stat.S_ISREG(status.st_mode):
         raise RejectedError("not_a_file")
     if status.st_size > max_bytes:
         raise RejectedError("too_many_bytes")
     return path, 0, status.st_size
+
+
+def _raise_unless_unsafe_name(error: OSError | ValueError) -> None:
+    """Raise any other error than of a zero byte, a name that is too long, or a loop of links."""
+    if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+        raise error
 
 
 def _fingerprint(root: Path, names: Iterable[str]) -> str:
@@ -192,7 +208,10 @@ def _fingerprint(root: Path, names: Iterable[str]) -> str:
         try:
             status = (root / name).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError):
+            state = "absent"
+        except (OSError, ValueError) as error:
+            _raise_unless_unsafe_name(error)
             state = "absent"
         digest.update(os.fsencode(name) + f"\0{state}\0".encode())
     return digest.hexdigest()

@@ -105,10 +105,10 @@ def test_missing_or_wrong_files_of_a_split_are_reported(tmp_path: Path) -> None:
 def test_class_names_and_templates_are_read(tmp_path: Path) -> None:
     assert folder.class_names(tmp_path) is folder.templates(tmp_path) is None
     assert folder.dataset_type(tmp_path) == "classification"
-    (tmp_path / folder.CLASS_NAMES).write_text("red \nGrün\n\n", encoding="utf-8")
+    (tmp_path / folder.CLASS_NAMES).write_text("red \nGrün\nrouge\u00a0vif\n\n", encoding="utf-8")
     (tmp_path / folder.TEMPLATES).write_text("a {c}.\r\n{c}, again\r\n")
     (tmp_path / folder.DATASET_TYPE).write_text("Retrieval\n")
-    assert folder.class_names(tmp_path) == ["red", "Grün"]
+    assert folder.class_names(tmp_path) == ["red", "Grün", "rouge\u00a0vif"]
     assert folder.templates(tmp_path) == ["a {}.", "{}, again"]
     assert folder.dataset_type(tmp_path) == "retrieval"
 
@@ -124,6 +124,7 @@ def test_invalid_class_names_are_reported(tmp_path: Path) -> None:
     path = tmp_path / folder.CLASS_NAMES
     for content, message in {
         b"red\n\nblue\n": "line 2 is ''; give one class name per line",
+        b"red\nbl\x07ue\n": "line 2 is .*; give one class name per line",
         b"\n": "empty; give one class name per line",
         b"red\xff": "not UTF-8",
         b"x" * 1_000_001: "more than 1,000,000 bytes",

@@ -22,47 +22,58 @@ def rows_of_table(
     format: str | None = None,
     header: bool = True,
     first_rows: dict[Path, str] | None = None,
+    *,
+    header_remedy: str,
 ) -> Iterator[Row]:
     """Two columns of a TSV, CSV or Parquet file, as bytes; None for a malformed row.
 
-    The start of the first row is added to `first_rows`. Raises `InputError` for a file of another format, or
-    without the columns.
+    The start of the first row is added to `first_rows`. Raises `InputError` for a file of another format,
+    without the columns, or, with the remedy `header_remedy`, whose first row is malformed.
     """
     form = format or format_by_name(path)
     if form == "parquet":
         yield from _parquet_rows(path, *columns)
-    else:
-        records = (csv_records if form == "csv" else tsv_records)(path)
-        yield from _text_rows(path, records, header, columns, {} if first_rows is None else first_rows)
+        return
+    records = (csv_records if form == "csv" else tsv_records)(path)
+    first: Fields | None = None
+    if header and (first := next(records, None)) is None:
+        raise InputError(f"{path}: the first row is not a header; {header_remedy}")
+    first_rows = {} if first_rows is None else first_rows
+    yield from _text_rows(path, records, first, columns, first_rows, form == "tsv" and format is None)
 
 
 def _text_rows(
     path: Path,
     records: Iterator[Fields | None],
-    header: bool,
+    header: Fields | None,
     columns: tuple[str | int, str | int],
     first_rows: dict[Path, str],
+    may_be_csv: bool,
 ) -> Iterator[Row]:
-    """The rows of a TSV or CSV file; None for a malformed one."""
-    names: list[str] | None = None
-    if header:
-        first = next(records, None)
-        if first is None:
-            raise InputError(f"{path}: the first row is not a header; set --header=false")
-        names = [field.decode("utf-8", errors="replace").strip() for field in first]
-    width = len(names) if names is not None else 0
-    indices = _column_indices(path, columns, names) if names is not None else None
+    """The rows of a TSV or CSV file below its header; None for a malformed one."""
+    width = 0
+    indices: tuple[int, int] | None = None
+    if header is not None:
+        names = [field.decode("utf-8", errors="replace").strip() for field in header]
+        hint = _csv_hint(header) if may_be_csv else ""
+        width, indices = len(names), _column_indices(path, columns, names, hint=hint)
     for fields in records:
         if fields is not None and path not in first_rows:
             first_rows[path] = b"\t".join(fields)[:80].decode("utf-8", errors="replace")
         # Without a header, the first well-formed row determines the number of columns.
         if indices is None and fields is not None:
             width = len(fields)
-            indices = _column_indices(path, columns, None, width)
+            hint = _csv_hint(fields) if may_be_csv else ""
+            indices = _column_indices(path, columns, None, width, hint)
         if fields is None or indices is None or len(fields) != width:
             yield None
         else:
             yield fields[indices[0]], fields[indices[1]]
+
+
+def _csv_hint(fields: Fields) -> str:
+    """The remedy for a first row of a CSV file that was split at tabs."""
+    return "; rename it to .csv" if len(fields) == 1 and b"," in fields[0] else ""
 
 
 def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) -> Iterator[Row]:
@@ -113,9 +124,13 @@ def _as_bytes(values: pa.Array) -> Sequence[bytes | None]:
 
 
 def _column_indices(
-    path: Path, columns: tuple[str | int, str | int], names: Sequence[str] | None, width: int = 0
+    path: Path,
+    columns: tuple[str | int, str | int],
+    names: Sequence[str] | None,
+    width: int = 0,
+    hint: str = "",
 ) -> tuple[int, int]:
-    """Positions of two columns. Raises `InputError` if the file has no such column."""
+    """Positions of two columns. Raises `InputError`, with a hint, if the file has no such column."""
     width = len(names) if names is not None else width
     indices = []
     for column in columns:
@@ -131,5 +146,5 @@ def _column_indices(
             )
         else:
             present = f"its columns are {', '.join(names)}"[:200] if names is not None else f"it has {width}"
-            raise InputError(f"{path}: no column {column!r}; {present}")
+            raise InputError(f"{path}: no column {column!r}; {present}{hint}")
     return indices[0], indices[1]

@@ -29,7 +29,14 @@ def read(
 
     def rows() -> Iterator[Row]:
         for path in paths:
-            yield from rows_of_table(path, (url_column, caption_column), format, header, first_rows)
+            yield from rows_of_table(
+                path,
+                (url_column, caption_column),
+                format,
+                header,
+                first_rows,
+                header_remedy="correct it, or set --header=false",
+            )
 
     def explain_failure(counts: Counter[str]) -> str:
         names = ", ".join(str(path) for path in paths)

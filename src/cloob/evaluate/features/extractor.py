@@ -25,7 +25,7 @@ from cloob.models.clip import CLIPModel
 from cloob.models.interface import ImageTextModel
 from cloob.models.load import load_model
 
-# The image decoders, resizing and layers of these packages determine the features, so the cache key contains
+# The image decoders, resizing and layers of these packages determine the features, so cache keys contain
 # their versions.
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "pillow")
 
@@ -85,7 +85,7 @@ class FeatureExtractor:
         self.model = load_model(source)
         self.sha256 = model_sha256(self.model)
         self.cache, self.precision = cache, precision
-        self.versions = {package: version(package) for package in _PACKAGES}
+        self.versions = _package_versions()
         self.tokenizer = self.model.tokenizer  # constructed once: it compiles 48,000 merges
         self.model.visual.to(memory_format=torch.channels_last)  # faster convolutions
         self._embedder = Embedder(self.model, select_devices(device), batch_size, workers, precision)
@@ -151,12 +151,7 @@ class FeatureExtractor:
 
     def _entry(self, name: str, data: dict[str, Any]) -> tuple[Path, str, dict[str, Any]]:
         """Folder, name and key in the cache."""
-        key = data | {
-            "checkpoint": self.sha256,
-            "preprocessing": _repr_without_ids(self.model.preprocess),
-            "precision": self.precision,
-            "versions": self.versions,
-        }
+        key = data | embedding_key(self.model, self.sha256) | {"precision": self.precision}
         return self.cache / self.sha256[:16], name, key
 
     def _name_and_data(self, folder: LabeledFolder) -> tuple[str, dict[str, Any]]:
@@ -192,6 +187,19 @@ def _encode_images(model: ImageTextModel, pixels: Tensor) -> Tensors:
     weight = next(model.visual.parameters())
     before, after = pre_and_post_projection(model.visual, pixels.to(weight.dtype))
     return {"after": after} if before is None else {"before": before, "after": after}
+
+
+def embedding_key(model: ImageTextModel, sha256: str) -> dict[str, Any]:
+    """What the embedding of an image file depends on besides the file and the precision, for cache keys.
+
+    `sha256` is that of `model_sha256`.
+    """
+    preprocessing = _repr_without_ids(model.preprocess)
+    return {"checkpoint": sha256, "preprocessing": preprocessing, "versions": _package_versions()}
+
+
+def _package_versions() -> dict[str, str]:
+    return {package: version(package) for package in _PACKAGES}
 
 
 def model_sha256(model: ImageTextModel) -> str:

@@ -9,6 +9,7 @@ import yaml
 from jsonschema import FormatChecker, ValidationError
 
 from cloob.common.json_schema import StrictValidator, suggest_key
+from cloob.common.text import has_control_characters
 from cloob.common.yaml_file import value_hint
 
 _MAX_VALUES = 100_000  # YAML aliases can multiply a few lines into more values than fit into memory
@@ -17,7 +18,7 @@ _FORMATS = FormatChecker(formats=())
 
 @_FORMATS.checks("printable")
 def _is_printable(value: Any) -> bool:
-    return not isinstance(value, str) or (bool(value.strip()) and value.isprintable())
+    return not isinstance(value, str) or (bool(value.strip()) and not has_control_characters(value))
 
 
 @cache

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from cloob.common.errors import InputError, io_errors_at
-from cloob.common.text import SNIFF_BYTES, describe_non_text, read_text
+from cloob.common.text import SNIFF_BYTES, describe_non_text, has_control_characters, read_text
 from cloob.shards.source import read_byte_range
 from cloob.shards.webdataset_tars import key_and_suffix, read_members
 
@@ -196,7 +196,7 @@ def _lines(path: Path, content: str) -> list[str] | None:
         return None
     lines = [line.strip() for line in _read_small_text(path).rstrip().splitlines()]
     for number, line in enumerate(lines, start=1):
-        if not line or not line.isprintable():
+        if not line or has_control_characters(line):
             raise InputError(f"{path}: line {number} is {line[:80]!r}; give one {content} per line")
     if not lines:
         raise InputError(f"{path}: empty; give one {content} per line, or remove the file")
