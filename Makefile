@@ -79,8 +79,9 @@ format: .venv/ready ## format all Python and Snakemake files
 	ruff format .
 	snakefmt workflow
 
-bench: .venv/ready ## compare speed and memory with peer projects (benchmarks/README.md)
-	for file in benchmarks/*.py; do python $$file || exit 1; done
+bench: .venv/ready ## compare speed and memory with peer projects (benchmarks/README.md); list what failed
+	@failed=; for file in benchmarks/*.py; do echo "$$file"; python $$file || failed="$$failed $$file"; done; \
+	    test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 parity: .venv/ready ## compare with the authors' code: make parity AUTHORS=CHECKOUT HOPFIELD=CHECKOUT (docs/fidelity.md)
 	@test -n "$(AUTHORS)" -a -n "$(HOPFIELD)" || { echo "usage: make parity AUTHORS=CHECKOUT HOPFIELD=CHECKOUT," \

@@ -6,9 +6,10 @@ both directions together. The backward pass is simulated, because a GPU does not
 that sends the gradients: each parameter's gradient is complete at a fixed time. Of the whole time, the text
 encoder takes a fraction, first, and the parameters of an encoder equal parts.
 
-Needs Linux, `unshare`, `ip` and `tc` (iproute2), and root or unprivileged user namespaces. Nothing outside
-the namespace is changed, and it ends with the script. The hidden fraction is the share of the time of the sum
-that overlapping saves. "By the rate" is the least time that the bytes of the sum need.
+Needs Linux, `unshare`, `ip` and `tc` (iproute2), and root or unprivileged user namespaces; without them it
+says what is missing, and ends. Nothing outside the namespace is changed, and it ends with the script. The
+hidden fraction is the share of the time of the sum that overlapping saves. "By the rate" is the least time
+that the bytes of the sum need.
 """
 
 import argparse
@@ -147,9 +148,15 @@ def main() -> None:
     options = parser.parse_args()
     if not options.inside:
         if missing := [name for name in ("unshare", "ip", "tc") if shutil.which(name) is None]:
-            sys.exit(f"gradient_overlap.py: {missing[0]} is missing; install util-linux and iproute2")
-        command = ["unshare", "--net", "--map-root-user", "sh", "-c", SET_UP, sys.executable, __file__]
-        sys.exit(subprocess.run([*command, *sys.argv[1:]], check=False).returncode)
+            print(f"gradient_overlap.py: skipped: {missing[0]} is missing; install util-linux and iproute2")
+            return
+        command = ["unshare", "--net", "--map-root-user", "sh", "-c", SET_UP]
+        probe = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+        if probe.returncode:
+            reason = " ".join(probe.stderr.split())
+            print(f"gradient_overlap.py: skipped: {reason}; run it as root, or allow user namespaces")
+            return
+        sys.exit(subprocess.run([*command, sys.executable, __file__, *sys.argv[1:]], check=False).returncode)
     print(
         f"{options.model} × {options.scale:g}, {PROCESSES} processes, backward pass of "
         f"{options.backward_seconds:g} s, torch {torch.__version__}\n\n"

@@ -108,7 +108,7 @@ def main() -> None:
         folder = Path(name)
         batch_size = options.micro_batches * options.micro_batch_size
         write_shards(folder, batch_size * (WARMUP + options.steps + 1))
-        config = json.loads(ARCHITECTURE.read_text(encoding="utf-8"))
+        config = json.loads(Path(ARCHITECTURE).read_text(encoding="utf-8"))
         config["vision_cfg"]["image_size"] = 224
         (folder / "model.json").write_text(json.dumps(config), encoding="utf-8")
         entry = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))

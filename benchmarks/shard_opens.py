@@ -10,6 +10,7 @@ One process of the node is simulated. Nothing is read.
 import argparse
 import itertools
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -33,23 +34,29 @@ class Worker:
     def __init__(self, max_open: int, samples_per_shard: int) -> None:
         self.opens, self.samples_per_shard = 0, samples_per_shard
         self.open = lru_cache(max_open)(self._open)
-        self.request = lru_cache(REMEMBERED_BLOCKS)(self._request)
+        self.requested: OrderedDict[int, None] = OrderedDict()
 
     def load(self, pairs: list[int], read_ahead: list[int]) -> None:
         """Request the blocks, then read image and caption of each pair."""
         for block in read_ahead:
             self.request(block)
         for pair in pairs:
-            self.request(pair // READ_BLOCK)
+            if pair // READ_BLOCK not in self.requested:
+                self.request(pair // READ_BLOCK)
             self.open(pair // self.samples_per_shard)
 
     def _open(self, _: int) -> None:
         self.opens += 1
 
-    def _request(self, block: int) -> None:
+    def request(self, block: int) -> None:
+        """Open the shards of a block, and remember it."""
         first = block * READ_BLOCK
         for shard in {first // self.samples_per_shard, (first + READ_BLOCK - 1) // self.samples_per_shard}:
             self.open(shard)
+        self.requested[block] = None
+        self.requested.move_to_end(block)
+        if len(self.requested) > REMEMBERED_BLOCKS:
+            self.requested.popitem(last=False)
 
 
 def micro_batches(

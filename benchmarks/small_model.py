@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 WARM_UP_STEPS = 10
+PAIRS = 3_675  # of the corpus of noise that is written without --shards
 
 
 def measure(checkout: Path, shards: Path, objective: str, steps: int) -> None:
@@ -55,6 +56,13 @@ def measure(checkout: Path, shards: Path, objective: str, steps: int) -> None:
     print(json.dumps({"seconds": seconds[WARM_UP_STEPS:], "weights": checksum.hexdigest()[:16]}))
 
 
+def write_noise(folder: Path) -> Path:
+    """Write a corpus of captioned noise; returns its shards.json."""
+    from step_launches import write_shards  # not where a checkout is measured: it imports another cloob
+
+    return write_shards(folder, PAIRS)
+
+
 def turn(checkout: Path, arguments: list[str]) -> tuple[float, str]:
     """Measure a checkout in a new process: the median of the CPU seconds per step, and the checksum."""
     environment = os.environ | {"PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
@@ -69,23 +77,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shards", type=Path, required=True, help="shards.json of a corpus")
+    parser.add_argument("--shards", type=Path, help=f"shards.json (default: {PAIRS:,} pairs of noise)")
     parser.add_argument("--checkout", type=Path, action="append", help="its folder; the default is .")
     parser.add_argument("--objective", default="cloob", help="objective of the recipe")
     parser.add_argument("--steps", type=int, default=100, help="steps per turn")
     parser.add_argument("--turns", type=int, default=3, help="turns per checkout")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    shards = options.shards.resolve()
     if options.measure:
-        measure(options.measure, shards, options.objective, options.steps)
+        measure(options.measure, options.shards, options.objective, options.steps)
         return
     checkouts = [path.resolve() for path in options.checkout or [Path()]]
-    arguments = [f"--shards={shards}", f"--objective={options.objective}", f"--steps={options.steps}"]
     results: dict[Path, list[tuple[float, str]]] = {checkout: [] for checkout in checkouts}
-    for _ in range(options.turns):
-        for checkout in checkouts:
-            results[checkout].append(turn(checkout, arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        shards = options.shards.resolve() if options.shards else write_noise(Path(folder))
+        arguments = [f"--shards={shards}", f"--objective={options.objective}", f"--steps={options.steps}"]
+        for _ in range(options.turns):
+            for checkout in checkouts:
+                results[checkout].append(turn(checkout, arguments))
     print("| checkout | CPU ms per step: median | turns | of the first | weights |\n|---|---|---|---|---|")
     medians = {checkout: statistics.median(s for s, _ in values) for checkout, values in results.items()}
     for checkout, values in results.items():

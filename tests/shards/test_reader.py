@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import json
 import mmap
 import multiprocessing
 import os
@@ -75,7 +76,22 @@ def test_index_of_another_shard_raises_input_error(manifest: Path) -> None:
         Shards(manifest)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"shards": []}', '{"shards": [{"name": "a"}], "sha256": "a"}'])
+def manifest_with(samples: object, size: object = 10**10) -> str:
+    """The text of a manifest of one shard."""
+    shard = {"name": "a.tar", "samples": samples, "bytes": size, "sha256": "", "index_sha256": ""}
+    return json.dumps({"sha256": "", "shards": [shard]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '{"shards": []}',
+        '{"shards": [{"name": "a"}], "sha256": "a"}',
+        *map(manifest_with, (-1, 10**15, 10**30, True)),
+        manifest_with(10**27, 10**30),
+    ],
+)
 def test_invalid_manifest_raises_input_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "shards.json"
     path.write_text(content)
@@ -225,10 +241,33 @@ def test_requests_to_the_operating_system_have_at_most_512_kb(manifest: Path, mo
         os, "posix_fadvise", lambda _, start, length, advice: requests.append((start, length))
     )
     shards = Shards(manifest)
-    shards.request_blocks([0, 0])
+    shards.request_blocks([0])
     tars = [tar.stat().st_size for tar in shards.tars]
     assert {length for _, length in requests} - {1000} and max(length for _, length in requests) == 1000
-    assert sum(tars) - 23 * 2048 < sum(length for _, length in requests) < sum(tars)  # of all three, once
+    assert sum(tars) - 23 * 2048 < sum(length for _, length in requests) < sum(tars)  # of all three
+
+
+def test_samples_of_a_block_request_it_once_and_reading_ahead_requests_it_every_time(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next epoch, the page cache may have dropped a block that was requested in this one."""
+    monkeypatch.setattr(reader, "READ_BLOCK", 8)
+    monkeypatch.setattr(reader, "_REMEMBERED_BLOCKS", 2)
+    requested: list[int] = []
+    request = Shards._request
+    monkeypatch.setattr(
+        Shards, "_request", lambda shards, block: requested.append(block) or request(shards, block)
+    )
+    shards = Shards(manifest)
+    for index in (0, 7, 8, 0):
+        shards.sample(index)
+    assert requested == [0, 1]
+    shards.request_blocks([0])
+    shards.sample(0)
+    assert requested == [0, 1, 0]
+    for index in (16, 0, 8):  # block 1 is the one requested longest ago
+        shards.sample(index)
+    assert requested == [0, 1, 0, 2, 1]
 
 
 def test_all_shards_stay_open_if_the_hard_limit_allows_it(manifest: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from cloob.common.errors import InputError
 from cloob.common.locks import exclusive_dir_lock
 from cloob.shards.reader import Shards
+from cloob.train import local_copy
 from cloob.train.local_copy import resolve_node_local_dir, stage_shards_locally
 from cloob.train.signals import StopRequest
 
@@ -92,3 +93,20 @@ def test_a_copy_in_use_is_kept_and_a_stale_one_deleted(shards, context, tmp_path
         assert not (tmp_path / "cloob-shards-stale").exists()
     (tmp_path / "end").touch()
     os.waitpid(child, 0)
+
+
+def test_a_copy_is_not_stale_for_another_run_that_starts_before_it_is_locked(
+    shards, context, tmp_path, monkeypatch
+):
+    def lock_after_another_start(folder):
+        monkeypatch.setattr(local_copy, "exclusive_dir_lock", exclusive_dir_lock)
+        before = list(tmp_path.iterdir())
+        local_copy._delete_stale_copies(tmp_path)
+        assert list(tmp_path.iterdir()) == before == [folder]
+        return exclusive_dir_lock(folder)
+
+    monkeypatch.setattr(local_copy, "exclusive_dir_lock", lock_after_another_start)
+    with stage_shards_locally(shards, str(tmp_path), context, StopRequest()) as copy:
+        assert list(tmp_path.iterdir()) == [copy.parent]
+        assert copy.parent.name.startswith("cloob-shards-")
+    assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,14 @@
-"""The training loop submits a step before it reads the numbers of the one before."""
+"""The loop submits a step before it reads the numbers of the one before; checkpoints are after their log."""
+
+import os
+from pathlib import Path
 
 from cloob.train import loop
 from cloob.train.distributed import init_distributed
 from cloob.train.recipe import Recipe, Run
 from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
+from cloob.train.state import Checkpointer
 from cloob.train.submitted_step import NumbersOnTheirWay
 from tests.helpers.recipes import BASE
 
@@ -37,3 +41,28 @@ def test_the_device_has_the_next_step_before_the_host_waits_for_its_numbers(
         assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
     within_epoch = "submit 1, submit 2, read 1, submit 3, read 2, submit 4, read 3, submit 5, read 4"
     assert ", ".join(events) == within_epoch + ", read 5"  # before validation
+
+
+def test_the_disk_has_the_log_of_all_steps_before_it_has_their_checkpoint(
+    shards, model, tmp_path, monkeypatch
+):
+    log, fsync, save = tmp_path / "checkpoints" / "metrics.jsonl", os.fsync, Checkpointer.save
+    synced, saved = [0], []
+
+    def recorded_fsync(descriptor):
+        fsync(descriptor)
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == log:
+            synced.append(log.stat().st_size)
+
+    def recorded_save(*arguments):
+        saved.append((synced[-1], log.stat().st_size))
+        save(*arguments)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Checkpointer, "save", recorded_save)
+    recipe = Recipe(**BASE | {"epochs": 2, "batch_size": 16, "micro_batch_size": 8})
+    with init_distributed() as context:
+        paths = RunPaths(shards, shards, tmp_path)
+        assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
+    assert len(saved) == 2
+    assert all(on_disk == written > 0 for on_disk, written in saved)

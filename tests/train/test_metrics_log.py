@@ -80,7 +80,36 @@ def test_damage_is_found_in_blocks_of_any_size(path, monkeypatch, block_bytes):
             assert (log_position.position_after(log, 64) is None) == (damaged != content)
     path.write_bytes(content[:-3])  # killed while writing
     with path.open("rb") as log:
-        assert log_position.position_after(log, 64) == content[:-3].rfind(b"\n") + 1
+        assert log_position.position_after(log, 64) == (content[:-3].rfind(b"\n") + 1, 56)
+
+
+@pytest.mark.parametrize(
+    ("samples", "state"),
+    [
+        ([8, 16], "ends after 16 pairs"),
+        ([], "ends after 0 pairs"),
+        ([8, 16, "damaged"], "ends after 16 pairs"),
+        (None, "is missing"),
+    ],
+)
+def test_a_log_that_lacks_steps_of_the_checkpoint_is_warned_of(path, capsys, samples, state):
+    write_steps(path, 0, [number for number in samples or () if number != "damaged"])
+    if samples is None:
+        path.unlink()
+    elif "damaged" in samples:
+        path.write_bytes(b"\0\n" + path.read_bytes())
+    MetricsLog(path, 1600).close()
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"warning: {path}: {state}, but the checkpoint is after 1,600: tables and figures will lack the "
+        f"steps in between; if you need them, delete {path.parent} and train again"
+    )
+
+
+def test_a_complete_log_is_resumed_without_a_warning(path, capsys):
+    write_steps(path, 0, (8, 16, 24))
+    for samples_seen in (24, 16):
+        MetricsLog(path, samples_seen).close()
+    assert capsys.readouterr().out == ""
 
 
 def test_a_run_without_checkpoint_starts_a_new_log(path):

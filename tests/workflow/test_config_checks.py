@@ -201,9 +201,29 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
                 ),
             )
         ),
+        *(
+            (
+                {"evaluate": {"retrieval_sets": {"x": {"title": "X", **given}}}},
+                f"evaluate.retrieval_sets.x.{line}",
+            )
+            for given, line in (
+                ({"shards": "cc3m/validation", "split": "val"}, "split: not read with shards; remove it"),
+                ({"shards": "cc3m/validation", "images": "x"}, "images: not read with shards; remove it"),
+                ({"webdataset": "x", "images": "x"}, "images: not read with webdataset; remove it"),
+                ({"webdataset": "x", "max_bytes": 9}, "max_bytes: nothing is downloaded; remove it"),
+            )
+        ),
         (
             {"testsets": {"gtsrb": {"prompts": "theirs"}}},
             "testsets.gtsrb.prompts: theirs needs source: webdataset; set both, or neither",
+        ),
+        (
+            {"testsets": {"imagenet": {"source": "webdataset", "local_files": "x"}}},
+            "testsets.imagenet.folder: is used as it is, so local_files is not read; set folder: null",
+        ),
+        (
+            {"testsets": {"gtsrb": {"source": "webdataset", "folder": "x", "prompts": "theirs"}}},
+            "testsets.gtsrb.folder: is used as it is, so prompts is not read; set folder: null",
         ),
         (
             {"testsets": {"ucf101": {"source": "webdataset"}}},

@@ -217,3 +217,9 @@ def test_paths_are_normalized():
     assert config["corpora"]["yfcc15m"]["train"]["metadata"] == ["data/m1", "data/m2"]
     assert config["testsets"]["imagenet"]["folder"] == "data/mine"
     assert Path(config["evaluate"]["retrieval_sets"]["mine"]["shards"]).is_relative_to(config["results"])
+
+
+def test_a_test_set_is_read_from_local_files_if_its_folder_is_null():
+    imagenet = {"folder": None, "source": "webdataset", "local_files": "data/wds", "prompts": "theirs"}
+    config = checked_config(testsets={"imagenet": imagenet})
+    assert config["testsets"]["imagenet"]["folder"] == "results/evaluate/testsets/imagenet"

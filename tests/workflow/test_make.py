@@ -47,3 +47,18 @@ def test_a_new_environment_has_working_commands(checkout):
         )
         assert done.returncode == 0, done.stderr
         assert "usage:" in done.stdout
+
+
+def test_bench_continues_after_a_failure_and_lists_it_at_the_end(tmp_path):
+    for name in ("envs/lock.txt", "pyproject.toml", ".venv/ready"):  # the last one is the newest
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".venv" / "bin").symlink_to(BIN)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "a.py").write_text("raise SystemExit(1)")
+    (tmp_path / "benchmarks" / "b.py").write_text("print('| b |')")
+    done = make(tmp_path, "bench")
+    assert done.returncode
+    assert done.stdout.splitlines() == ["benchmarks/a.py", "benchmarks/b.py", "| b |"]
+    assert done.stderr.startswith("failed: benchmarks/a.py\n")

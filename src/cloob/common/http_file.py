@@ -58,14 +58,21 @@ class MissingFileError(InputError):
     """The server reports that it has no such file."""
 
 
-def download_file(remote: RemoteFile, path: Path, timeout: float = 60, pause: float = 1) -> None:
+class OversizedFileError(InputError):
+    """The file has more than `max_bytes`."""
+
+
+def download_file(
+    remote: RemoteFile, path: Path, timeout: float = 60, pause: float = 1, print_checksum: bool = True
+) -> None:
     """Download a file to `path`, resuming from the partial file `.<name>.part` of an earlier attempt.
 
     A partial file is only continued if the server confirms that the file is unchanged (If-Range), or a
     checksum will reveal a change. `timeout` (seconds) limits a silent connection and all headers together;
-    `pause` (seconds) is the wait after a first failure. Raises `InputError` if the server rejects the
-    request (`MissingFileError` for 404 and 410), is silent or too slow, or the file is too large or has
-    another checksum; `OSError` if it cannot be written.
+    `pause` (seconds) is the wait after a first failure. Without a known checksum, that of the file is printed
+    if `print_checksum`. Raises `InputError` if the server rejects the request (`MissingFileError` for 404 and
+    410), is silent or too slow, or the file is too large (`OversizedFileError`) or has another checksum;
+    `OSError` if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _PartialFile(path)
@@ -96,7 +103,7 @@ def download_file(remote: RemoteFile, path: Path, timeout: float = 60, pause: fl
                 "saved, run again to resume"
             )
         time.sleep(pause * 2 ** (failures - 1))
-    _verify(remote, partial)
+    _verify(remote, partial, print_checksum)
     partial.finish(path)
 
 
@@ -206,9 +213,9 @@ def _version_of(response: Any) -> str:
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def _too_large(remote: RemoteFile, partial: _PartialFile, detail: str) -> InputError:
+def _too_large(remote: RemoteFile, partial: _PartialFile, detail: str) -> OversizedFileError:
     partial.delete()
-    return InputError(
+    return OversizedFileError(
         f"{remote.url}: more than the allowed {remote.max_bytes:,} bytes ({detail}); if the file is right, "
         "raise max_bytes"
     )
@@ -234,10 +241,11 @@ def checksum_mismatch(remote: RemoteFile, path: Path) -> str | None:
     return f"its {algorithm} is {actual}, expected {expected}"
 
 
-def _verify(remote: RemoteFile, partial: _PartialFile) -> None:
+def _verify(remote: RemoteFile, partial: _PartialFile, print_checksum: bool) -> None:
     if not remote.checksum:
-        actual = file_digest(partial.path)
-        print(f"{remote.url}: not verified, no checksum is known; it has sha256:{actual}", file=sys.stderr)
+        if print_checksum:
+            digest = f"sha256:{file_digest(partial.path)}"
+            print(f"{remote.url}: not verified, no checksum is known; it has {digest}", file=sys.stderr)
     elif mismatch := checksum_mismatch(remote, partial.path):
         partial.delete()
         raise InputError(

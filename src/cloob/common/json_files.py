@@ -16,13 +16,20 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file. Raises `InputError` if it is missing or not JSON, `OSError` for I/O errors."""
+def read_json(path: str | Path, remedy: str = "delete it and run again") -> Any:
+    """Read a JSON file. Raises `InputError` if it is missing, `OSError` for I/O errors.
+
+    The `InputError` of a file that is not JSON, or whose nesting or numbers exceed Python's limits, ends with
+    `remedy`.
+    """
     try:
         with io_errors_at(path):
             content = Path(path).read_bytes()
         return json.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); delete it and run again") from None
+    except RecursionError:
+        raise InputError(f"{path}: not JSON (nested too deeply); {remedy}") from None
+    except ValueError as error:
+        reason = str(error).partition("; use sys.")[0]  # of a number with too many digits
+        raise InputError(f"{path}: not JSON ({reason}); {remedy}") from None

@@ -229,7 +229,7 @@ def _image_text(options: argparse.Namespace) -> None:
         (
             name,
             title,
-            open_retrieval_set(path, options.feature_cache, images.get(name), splits.get(name, "test")),
+            open_retrieval_set(path, options.feature_cache, images.get(name), splits.get(name)),
         )
         for (name, path), title in zip(options.pairs, options.title, strict=True)
     ]

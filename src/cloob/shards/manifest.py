@@ -14,6 +14,7 @@ from cloob.images.near_duplicates import HASH_VERSION
 
 VERIFY_HINT = "run `cloob shards verify` to find the difference; restore the file or pack the shards again"
 _SHARD_FIELDS = {"name": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
+_BLOCK, _MAX_BLOCKS = 512, 2**32  # of a tar: a sample has more than one block, and 32 bits address a block
 
 
 class ContentHash:
@@ -40,12 +41,12 @@ def with_checksum(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read a `shards.json`. Raises `InputError` if the file is not a manifest of shards."""
-    manifest = read_json(path)
+    manifest = read_json(path, "pack the shards again")
     try:
         is_valid = isinstance(manifest["sha256"], str) and all(
-            isinstance(shard[name], kind)
+            all(type(shard[name]) is kind for name, kind in _SHARD_FIELDS.items())
+            and 0 <= shard["samples"] <= shard["bytes"] // _BLOCK <= _MAX_BLOCKS
             for shard in manifest["shards"]
-            for name, kind in _SHARD_FIELDS.items()
         )
     except (AttributeError, KeyError, TypeError):
         is_valid = False

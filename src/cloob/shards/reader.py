@@ -5,6 +5,7 @@ do not move file positions (`pread`), and each process opens files when it needs
 """
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from cloob.shards.sample_table import SampleTable
 READ_BLOCK = 64
 # Linux silently ignores the part of a request that exceeds the device's maximum read-ahead or request size.
 _PIECE_BYTES = 512 * 1024
-_REMEMBERED_BLOCKS = 8192  # blocks that are not requested again: two shuffle windows of 16 streams
+_REMEMBERED_BLOCKS = 8192  # that `sample` does not request again: two shuffle windows of 16 streams
 _KEY = pa.schema([("key", pa.string())])
 
 
@@ -70,7 +71,8 @@ class Shards:
         Raises `InputError` if the image does not have the SHA-256 in the index (64 bits are compared).
         """
         expected = int(self._samples.digest[index])
-        self._request_block(index // READ_BLOCK)
+        if (block := index // READ_BLOCK) not in self._requested:
+            self._request(block)
         image = self._read(index, "image")
         if image_digest(image) != expected:
             raise InputError(
@@ -106,11 +108,11 @@ class Shards:
     def request_blocks(self, blocks: Iterable[int]) -> None:
         """Have the operating system read blocks into its page cache in the background.
 
-        Block b has `READ_BLOCK` samples, from sample b · `READ_BLOCK`. A block that this process requested
-        recently is not requested again.
+        Block b has `READ_BLOCK` samples, from sample b · `READ_BLOCK`. It is requested even if it was before,
+        because the page cache may have dropped it. `sample` requests blocks that were not requested recently.
         """
         for block in blocks:
-            self._request_block(block)
+            self._request(block)
 
     def open_files_note(self) -> str:
         """A line for the log if the limit on open files is too low to keep all shards open; else empty."""
@@ -135,6 +137,10 @@ class Shards:
                     length = min(_PIECE_BYTES, stop - piece)
                     os.posix_fadvise(descriptor, piece, length, os.POSIX_FADV_WILLNEED)
             index = last + 1
+        self._requested[block] = None
+        self._requested.move_to_end(block)
+        if len(self._requested) > _REMEMBERED_BLOCKS:
+            self._requested.popitem(last=False)
 
     def _read(self, index: int, part: str) -> bytes:
         shard = int(self._samples.shard(index))
@@ -148,7 +154,7 @@ class Shards:
         return content
 
     def __getstate__(self) -> dict[str, Any]:
-        caches = ("_open", "_request_block", "_keys")
+        caches = ("_open", "_requested", "_keys")
         return {name: value for name, value in self.__dict__.items() if name not in caches}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -159,7 +165,7 @@ class Shards:
         # A micro-batch has samples of hundreds of shards: files that are not kept open are opened every time.
         self._max_open = reserve_open_files(len(self.tars))
         self._open = lru_cache(self._max_open)(lambda shard: _OpenFile(self.tars[shard]))
-        self._request_block = lru_cache(_REMEMBERED_BLOCKS)(self._request)
+        self._requested: OrderedDict[int, None] = OrderedDict()  # the blocks last requested, oldest first
         self._keys = lru_cache(1)(
             lambda shard: read_index(self.manifest["shards"][shard], self.tars[shard], _KEY)["key"]
         )

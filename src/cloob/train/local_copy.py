@@ -38,22 +38,24 @@ def stage_shards_locally(
     parent = resolve_node_local_dir(node_local_dir)
     token = context.broadcast(secrets.token_hex(4))  # distinguishes this start from one still running
     folder = parent / f"{_PREFIX}{token}"
+    made = parent / f".{folder.name}"  # until it is locked: another start would delete `folder` as stale
     makes_copy = context.local_rank == 0
     if makes_copy:
         with io_errors_at(parent):
             parent.mkdir(parents=True, exist_ok=True)
             _delete_stale_copies(parent)
-            folder.mkdir(mode=0o700)
+            made.mkdir(mode=0o700)
     try:
-        with exclusive_dir_lock(folder) if makes_copy else nullcontext():
+        with exclusive_dir_lock(made) if makes_copy else nullcontext():
             if makes_copy:
                 with io_errors_at(folder):
+                    made = made.rename(folder)
                     copy_shards(manifest, folder, stop)
             [stopped] = context.all_reduce_sum(stop.requested)  # also waits for the copies of all nodes
             yield None if stopped else folder / manifest.name
     finally:
         if makes_copy:
-            _delete_copy(folder)
+            _delete_copy(made)
 
 
 def resolve_node_local_dir(node_local_dir: str) -> Path:

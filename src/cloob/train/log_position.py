@@ -8,27 +8,29 @@ _BETWEEN_EVENTS = b'}\n{"event": "'
 _BLOCK_BYTES = 2**22
 
 
-def position_after(log: BinaryIO, samples_seen: int) -> int | None:
-    """The byte position after the last event with at most `samples_seen`; None if a line seems to be damaged.
+def position_after(log: BinaryIO, samples_seen: int) -> tuple[int, int] | None:
+    """The byte position after the last event with at most `samples_seen`, and the `samples_seen` it has.
 
-    Events are in the order of their `samples_seen`. The last line may be incomplete, if the process was
-    killed; it is then after this position.
+    (0, 0) if there is no such event; None if a line seems to be damaged. Events are in the order of their
+    `samples_seen`. The last line may be incomplete, if the process was killed; it is then after this
+    position.
     """
     end = _line_start(log, 0, log.seek(0, 2))
     if not _seems_intact(log, end):
         return None
     low, high = 0, end  # starts of lines: those before low are kept, those from high on are not
+    last = 0  # of the line before low
     while low < high:
         start = _line_start(log, low, (low + high) // 2)
         log.seek(start)
         line = log.readline()
         if (event := parse_event(line)) is None:
             return None
-        if event.get("samples_seen", 0) > samples_seen:
+        if (seen := event.get("samples_seen", 0)) > samples_seen:
             high = start
         else:
-            low = start + len(line)
-    return low
+            low, last = start + len(line), seen
+    return low, last
 
 
 def _line_start(log: BinaryIO, low: int, position: int) -> int:

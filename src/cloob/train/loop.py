@@ -199,6 +199,8 @@ def _save_checkpoint(training: Training) -> None:
         if training.options.trial:
             return  # only the main process checks the weights; the next loss ends the trial in all
         raise _not_finite(training, "a weight", training.step - 1)
+    if training.log:
+        training.log.sync()
     checkpoint = {"samples_seen": training.samples_seen, "state_dict": weights}
     epoch, step_in_epoch = divmod(training.step, training.order.steps_per_epoch)
     training.checkpointer.save(epoch, step_in_epoch, checkpoint | training.train_step.state_dict())

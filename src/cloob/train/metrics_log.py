@@ -22,25 +22,33 @@ class MetricsLog:
 
     TensorBoard shows validations, the first step and every `STEPS_BETWEEN_POINTS`-th; the file has all.
 
-    Opening it drops the events after `samples_seen`, because those steps will be repeated. With
-    `wandb_project`, the numbers are also logged to Weights & Biases, under the run's `name`; raises
-    `InputError` if wandb is not installed.
+    Opening it drops the events after `samples_seen`, because those steps will be repeated, and warns if
+    the log ends before it. With `wandb_project`, the numbers are also logged to Weights & Biases, under the
+    run's `name`; raises `InputError` if wandb is not installed.
     """
 
     def __init__(self, path: Path, samples_seen: int, wandb_project: str = "", name: str = "") -> None:
         self._wandb = _wandb_run(wandb_project, name, path.parent) if wandb_project else None
+        logged, state = 0, "is missing"
         if samples_seen and path.exists():
-            _truncate(path, samples_seen)
+            logged = _truncate(path, samples_seen)
+            state = f"ends after {logged:,} pairs"
         else:
             with atomic_write(path) as temporary:
                 temporary.write_bytes(b"")
+        if logged < samples_seen:
+            print(
+                f"warning: {path}: {state}, but the checkpoint is after {samples_seen:,}: tables and figures "
+                f"will lack the steps in between; if you need them, delete {path.parent} and train again",
+                flush=True,
+            )
         self._path, self._file = path, path.open("a", encoding="utf-8")
         threading.excepthook = _ignore_io_errors
         with io_errors_at(path.parent / "tensorboard"):
             self._tensorboard = SummaryWriter(path.parent / "tensorboard", purge_step=samples_seen + 1)
 
     def write(self, event: str, samples_seen: int, **values: Any) -> None:
-        """Append an event; its JSON line is on disk when this returns."""
+        """Append an event. The system has its JSON line when this returns, the disk after `sync`."""
         record = {"event": event, "samples_seen": samples_seen, **values}
         with io_errors_at(self._path):
             self._file.write(json.dumps(record) + "\n")
@@ -51,6 +59,11 @@ class MetricsLog:
                     self._tensorboard.add_scalar(f"{event}/{name}", value, samples_seen)
             if self._wandb:
                 self._wandb.log({f"{event}/{name}": value for name, value in values.items()}, samples_seen)
+
+    def sync(self) -> None:
+        """Wait until the disk has all lines, before a checkpoint is saved: resuming from it needs them."""
+        with io_errors_at(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the files."""
@@ -75,43 +88,51 @@ def _is_plotted(event: str, values: dict[str, Any]) -> bool:
     return event == "validation"
 
 
-def _truncate(path: Path, samples_seen: int) -> None:
-    """Drop the events after a checkpoint, and an incomplete last line; with a warning also damaged lines."""
+def _truncate(path: Path, samples_seen: int) -> int:
+    """Drop the events after a checkpoint, and an incomplete last line; with a warning also damaged lines.
+
+    Returns the `samples_seen` of the last event that is left.
+    """
     with io_errors_at(path):
         with path.open("rb") as log:
-            position = position_after(log, samples_seen)
-        if position is not None:
+            found = position_after(log, samples_seen)
+        if found is not None:
+            position, last = found
             os.truncate(path, position)
-            return
-    events = _events_until(path, samples_seen)
+            return last
+    events, last = _events_until(path, samples_seen)
     with atomic_write(path) as temporary:
         temporary.write_bytes(b"".join(events))
+    return last
 
 
-def _events_until(path: Path, samples_seen: int) -> list[bytes]:
-    """The lines up to a checkpoint. The last line may be incomplete, if the process was killed.
+def _events_until(path: Path, samples_seen: int) -> tuple[list[bytes], int]:
+    """The lines up to a checkpoint, and the `samples_seen` of the last one.
+
+    The last line of the log may be incomplete, if the process was killed.
 
     Damaged lines before it are reported in a warning and dropped; the original log is copied to `*.damaged`.
     """
     with io_errors_at(path):
         lines = path.read_bytes().split(b"\n")
-    valid, damaged = [], []
+    valid, damaged, last = [], [], 0
     for number, line in enumerate(lines, start=1):
         event = parse_event(line)
         if event is None:
             if number < len(lines) and line.strip():
                 damaged.append(number)
-        elif event.get("samples_seen", 0) > samples_seen:
+        elif (seen := event.get("samples_seen", 0)) > samples_seen:
             break
         else:
             valid.append(line + b"\n")
+            last = seen
     if damaged:
         backup = path.with_suffix(".jsonl.damaged")
         with atomic_write(backup) as temporary:
             temporary.write_bytes(b"\n".join(lines))
         numbers = ", ".join(map(str, damaged[:10])) + (" …" if len(damaged) > 10 else "")
         print(f"warning: {path}: dropped damaged line {numbers}; see {backup.name}", flush=True)
-    return valid
+    return valid, last
 
 
 def _wandb_run(project: str, name: str, folder: Path) -> Any:

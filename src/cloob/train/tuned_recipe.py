@@ -14,9 +14,9 @@ def read_tuned_values(path: Path, objective: str) -> dict[str, Any]:
 
     Raises `InputError` if it is not such a file, or belongs to another objective.
     """
-    content = read_json(path)
-    values = content.get("recipe") if isinstance(content, dict) else None
     remedy = "delete it and run `cloob tune select` again"
+    content = read_json(path, remedy)
+    values = content.get("recipe") if isinstance(content, dict) else None
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a recipe of `cloob tune select`; {remedy}")
     if content.get("objective") != objective:

@@ -23,6 +23,13 @@ from cloob.workflow.search import searches, validation_corpus
 from cloob.workflow.search_checks import search_problems, undefined_name, undefined_names
 from cloob.workflow.user_inputs import file_exists, is_result
 
+# Format of a retrieval set -> keys that are read with it, besides `max_bytes` of a download.
+_READ_KEYS: dict[str, tuple[str, ...]] = {
+    "shards": (),
+    "karpathy": ("images", "split"),
+    "webdataset": ("split",),
+}
+
 
 def inconsistencies(config: Config) -> Iterator[str]:
     """One line per problem of a normalized config that the schema accepts."""
@@ -174,13 +181,20 @@ def _retrieval_set_problems(config: Config) -> Iterator[str]:
         key, path = f"evaluate.retrieval_sets.{name}", settings.get("shards", "")
         if path.endswith(".json") and not is_result(config, path) and not file_exists(path):
             yield f"{key}.shards: no file {path}; correct the path"
-        given = [format_ for format_ in ("shards", "karpathy", "webdataset") if format_ in settings]
+        given = [format_ for format_ in _READ_KEYS if format_ in settings]
         if len(given) > 1:
             yield f"{key}: {' and '.join(given)} are given; keep one of them"
         if "karpathy" in settings and "images" not in settings:
             yield f"{key}: no images; set the folder of the images that karpathy lists"
         if is_remote(settings) and "max_bytes" not in settings:
             yield f"{key}: no max_bytes; set the largest size to download, in bytes"
+        if len(given) == 1:
+            read = _READ_KEYS[given[0]]
+            for option in ("images", "split"):
+                if option in settings and option not in read:
+                    yield f"{key}.{option}: not read with {given[0]}; remove it"
+            if "max_bytes" in settings and not is_remote(settings):
+                yield f"{key}.max_bytes: nothing is downloaded; remove it"
 
 
 def _testset_problems(config: Config) -> Iterator[str]:
@@ -201,6 +215,14 @@ def _testset_problems(config: Config) -> Iterator[str]:
     for name, testset in config["testsets"].items():
         if testset.get("prompts") == "theirs" and testset.get("source") != "webdataset":
             yield f"testsets.{name}.prompts: theirs needs source: webdataset; set both, or neither"
+        ignored = ["local_files"] if testset.get("local_files") else []
+        ignored += ["prompts"] if testset.get("prompts") == "theirs" else []
+        if ignored and not is_result(config, testset["folder"]):
+            verb = "is" if len(ignored) == 1 else "are"
+            yield (
+                f"testsets.{name}.folder: is used as it is, so {' and '.join(ignored)} {verb} not read; "
+                "set folder: null"
+            )
         key, path = f"testsets.{name}.spec", testset["spec"]
         if is_result(config, path):
             continue

@@ -14,7 +14,7 @@ from PIL import Image
 from cloob.cli import main
 from cloob.common.bit_strings import unpack_bits
 from cloob.evaluate.features.extractor import FeatureExtractor
-from cloob.evaluate.protocols.result import evaluation_metadata
+from cloob.evaluate.protocols.result import evaluation_metadata, is_up_to_date
 from cloob.evaluate.protocols.zeroshot import class_weights
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.metrics.accuracy import accuracies
@@ -283,3 +283,9 @@ def test_scales_stored_in_a_released_checkpoint_are_reported(checkpoint: Path, t
     extractor.model.metadata |= {"inv_temperature": 30.5, "hopfield_beta": None}  # like `convert`
     metadata = evaluation_metadata(extractor, "zeroshot")
     assert (metadata["inv_temperature"], metadata["hopfield_beta"]) == (30.5, None)
+
+
+@pytest.mark.parametrize("damage", ["{", "[" * 100_000, "9" * 5_000])
+def test_damaged_result_is_not_up_to_date(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "result.json").write_text(damage)
+    assert not is_up_to_date(tmp_path / "result.json", {})

@@ -1,5 +1,6 @@
 """Retrieval sets with Karpathy's splits: what is read, and one-line errors for invalid files."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -95,3 +96,10 @@ def test_missing_images_are_reported_with_the_entry(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=message):
         load(tmp_path, missing=("3.jpg",))
+
+
+def test_file_that_is_not_json_is_not_to_be_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "dataset_coco.json"
+    path.write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(InputError, match=r"coco.json: not JSON .*; give the JSON of Karpathy's splits, or a"):
+        open_retrieval_set(path, tmp_path / "cache")

@@ -85,6 +85,16 @@ def test_folder_of_a_test_set_is_rejected(tmp_path: Path) -> None:
         open_retrieval_set(tmp_path / "missing", tmp_path / "cache")
 
 
+def test_options_that_a_format_does_not_read_are_rejected(tmp_path: Path) -> None:
+    root = write_retrieval(tmp_path / "wds", CAPTIONS)
+    shards = shards_of(tmp_path / "shards", [(1, "one")])
+    with pytest.raises(InputError, match=r"wds: --images is not read with a webdataset folder; leave it out"):
+        open_retrieval_set(root, tmp_path / "cache", images=tmp_path)
+    for option in ({"images": tmp_path}, {"split": "test"}):
+        with pytest.raises(InputError, match=rf"shards.json: --{next(iter(option))} is not read with shards"):
+            open_retrieval_set(shards.path, tmp_path / "cache", **option)
+
+
 def download(web: RangeServer, tmp_path: Path) -> int:
     options = ["--max-bytes=100000", f"--partial={tmp_path / 'partial'}", f"--out={tmp_path / 'out'}"]
     with pytest.raises(SystemExit) as end:
@@ -98,7 +108,8 @@ def test_downloaded_folder_is_validated_before_it_is_complete(web, tmp_path: Pat
     good = web.files["o/tree/main/test/1.tar"]
     web.files["o/tree/main/test/1.tar"] = ServedFile(good.content[:700])
     assert download(web, tmp_path) == 2
-    assert "1.tar: damaged" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "1.tar: damaged" in error and "; delete it and run again to repeat its download" in error
     assert not (tmp_path / "out").exists()
     (tmp_path / "partial" / "test" / "1.tar").unlink()
     web.files["o/tree/main/test/1.tar"] = good

@@ -99,7 +99,10 @@ def test_differences_are_reported_and_theirs_are_used_on_request(tmp_path: Path,
     result = convert(tmp_path, theirs=True)
     assert result.class_names(tmp_path / "out") == ["red", "emerald", "blue"]
     assert result.prompt_templates() == [PROMPTS[0], "a {} color."]
+    capsys.readouterr()
     assert changed_spec(spec(tmp_path), tmp_path / "out").prompts == result.prompts
+    line = f"spec_changes.json: its class names and prompts replace those of {tmp_path}/colors.yaml\n"
+    assert capsys.readouterr().out.endswith(line)
 
 
 def test_another_order_of_the_labels_is_rejected(tmp_path: Path) -> None:
@@ -156,7 +159,21 @@ def test_folder_without_names_is_read_but_has_none_to_use(tmp_path: Path, capsys
         convert(tmp_path, classes="folder_names")
 
 
-@pytest.mark.parametrize("content", ['{"classes": "a"}', '{"folders": ["a"]}', "[]", "{", '{"prompts": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"classes": "a"}',
+        '{"classes": [" "]}',
+        '{"folders": ["a"]}',
+        "[]",
+        "{",
+        '{"prompts": []}',
+        '{"prompts": ["a photo"]}',
+        '{"prompts": ["{} {}"]}',
+        '{"prompts": ["{0}"]}',
+        r'{"prompts": ["a\n{}"]}',
+    ],
+)
 def test_damaged_changes_of_a_spec_are_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / "spec_changes.json").write_text(content)
     with pytest.raises(InputError, match=r"spec_changes.json: not"):

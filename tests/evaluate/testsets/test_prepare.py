@@ -100,6 +100,16 @@ def test_second_attempt_reuses_the_download(web, tmp_path: Path, write_spec: Cal
     assert len(web.files["birds.zip"].requested_ranges) == 1
 
 
+def test_archive_of_another_url_is_replaced_once_the_url_is_corrected(
+    web, tmp_path: Path, write_spec: Callable
+) -> None:
+    source = processed(web, zip_of(BIRDS[:2]))
+    assert prepare(tmp_path, write_spec(tmp_path / "d.yaml", source=source, expected=EXPECTED)) == 2
+    web.files["corrected/birds.zip"] = ServedFile(zip_of(BIRDS))
+    source["processed"]["files"][0]["url"] = web.url_of("corrected/birds.zip")
+    assert prepare(tmp_path, write_spec(tmp_path / "d.yaml", source=source, expected=EXPECTED)) == 0
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

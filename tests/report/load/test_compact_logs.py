@@ -7,6 +7,8 @@ from types import ModuleType
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cloob.common.errors import InputError
@@ -127,6 +129,39 @@ def test_a_damaged_compact_log_is_named_with_the_remedy(
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=rf"^{path}: {message}.*make it again"):
         read_log(path)
+
+
+RESUMED = {"event": "start", "processes": 2}
+
+
+@pytest.mark.parametrize(
+    ("events", "seconds", "problem"),
+    [
+        ([[0, START], [2, RESUMED], [1, RESUMED]], None, "the numbers of steps before its events"),
+        ([[0, START], [3, RESUMED]], None, "the numbers of steps before its events"),
+        ([[0, START], [-1, RESUMED]], None, "the numbers of steps before its events"),
+        ([[0, START], [1.5, RESUMED]], None, "the numbers of steps before its events"),
+        (None, pa.array(["a", "b"]), "column batch_seconds is string"),
+        (None, pa.array([1, 2], pa.int32()), "column batch_seconds is int32"),
+        (None, pa.array([1.0, float("nan")]), "batch_seconds of step 2 is nan"),
+        (None, pa.array([1.0, float("inf")]), "batch_seconds of step 2 is inf"),
+        (None, pa.array([0, 1]), "batch_seconds of step 1 is 0"),
+    ],
+)
+def test_a_compact_log_is_checked_like_the_lines(
+    compact: Callable[..., Path], events: list | None, seconds: pa.Array | None, problem: str
+) -> None:
+    path = compact(START, STEP, STEP)
+    table = pq.read_table(path)
+    metadata = {"cloob.events": json.dumps(events)} if events else table.schema.metadata
+    if seconds is not None:
+        table = table.set_column(table.column_names.index("batch_seconds"), "batch_seconds", seconds)
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with pytest.raises(InputError) as error:
+        read_log(path, step=TIMING).timing()
+    assert str(error.value) == (
+        f"{path}: damaged ({problem}); delete it and make it again: `cloob report compact-log`"
+    )
 
 
 def test_a_damaged_page_of_a_column_is_named(compact: Callable[..., Path]) -> None:

@@ -243,3 +243,12 @@ def test_missing_results_of_released_models_are_listed_with_allow_missing(
     assert report("table", "overlap", *arguments) == 2
     assert report("table", "overlap", "--allow-missing", *arguments) == 0
     assert f"{tmp_path}/missing.json" in (tmp_path / "overlap.md").read_text()
+
+
+def test_table_without_any_overlap_lists_what_is_missing(tmp_path: Path, report: Callable[..., int]) -> None:
+    missing, csv = tmp_path / "overlap" / "cc3m" / "gtsrb.json", tmp_path / "tables" / "overlap.csv"
+    files = [missing, write_zeroshot(tmp_path, "gtsrb")]
+    assert report("table", "overlap", "--results", *files, "--csv", csv, "--allow-missing") == 0
+    text = csv.with_suffix(".md").read_text()
+    assert str(missing) in text and "bits" not in text
+    assert pd.read_csv(csv).empty and "tabular" not in csv.with_suffix(".tex").read_text()

@@ -7,28 +7,35 @@ from cloob.common.json_files import read_json
 from cloob.evaluate.retrieval_sets.karpathy import KarpathyRetrievalSet
 from cloob.evaluate.retrieval_sets.retrieval_set import RetrievalSet, ShardsRetrievalSet
 from cloob.evaluate.retrieval_sets.webdataset import WebdatasetRetrievalSet
-from cloob.evaluate.webdataset.download import RemoteFolder, download_webdataset
+from cloob.evaluate.webdataset.download import RemoteFolder, download_remedy, download_webdataset
 from cloob.shards.reader import Shards
 
 _MAX_JSON_BYTES = 1_000_000_000  # COCO's has 150 MB
 
 
 def open_retrieval_set(
-    path: Path, cache: Path, images: Path | None = None, split: str = "test"
+    path: Path, cache: Path, images: Path | None = None, split: str | None = None
 ) -> RetrievalSet:
     """A retrieval set: a webdataset folder, the JSON of Karpathy's splits, or a shards.json of packed shards.
 
-    `images` is the folder of the images of Karpathy's JSON (default: the folder of the JSON). `split` is
-    ignored for shards. `cache` is the folder for hashes of files. Raises `InputError`.
+    `images` is the folder of the images of Karpathy's JSON (default: the folder of the JSON), `split` a split
+    of it or of the webdataset folder (default: test). `cache` is the folder for hashes of files. Raises
+    `InputError`, also if `images` or `split` is given where it is not read.
     """
     if path.is_dir():
-        return WebdatasetRetrievalSet(path, split, cache)
+        if images:
+            raise InputError(f"{path}: --images is not read with a webdataset folder; leave it out")
+        return WebdatasetRetrievalSet(path, split or "test", cache)
     if path.is_file() and path.stat().st_size > _MAX_JSON_BYTES:
         raise InputError(f"{path}: more than {_MAX_JSON_BYTES:,} bytes; give the JSON of a retrieval set")
-    content = read_json(path)
+    content = read_json(path, "give the JSON of Karpathy's splits, or a shards.json")
     if isinstance(content, dict) and isinstance(content.get("images"), list):
-        return KarpathyRetrievalSet(path, content, images or path.parent, split, cache)
-    return ShardsRetrievalSet(Shards(path))
+        return KarpathyRetrievalSet(path, content, images or path.parent, split or "test", cache)
+    shards = Shards(path)
+    if images or split:
+        option = "--images" if images else "--split"
+        raise InputError(f"{path}: {option} is not read with shards; leave it out")
+    return ShardsRetrievalSet(shards)
 
 
 def download_retrieval_set(remote: RemoteFolder, split: str, partial: Path, out: Path) -> None:
@@ -39,7 +46,8 @@ def download_retrieval_set(remote: RemoteFolder, split: str, partial: Path, out:
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: exists already; delete it to download it again")
     download_webdataset(remote, [split], partial)
-    pairs = WebdatasetRetrievalSet(partial, split, partial.parent)
+    with download_remedy():
+        pairs = WebdatasetRetrievalSet(partial, split, partial.parent)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir():
         out.rmdir()

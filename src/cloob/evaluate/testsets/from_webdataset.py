@@ -3,14 +3,16 @@
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
 from cloob.evaluate.testsets.class_folders import have_same_words, names_of_other_classes
 from cloob.evaluate.testsets.leftovers import abbreviated
 from cloob.evaluate.testsets.spec import TestSetSpec
-from cloob.evaluate.testsets.spec_changes import changed_spec, write_spec_changes
+from cloob.evaluate.testsets.spec_changes import write_spec_changes
 from cloob.evaluate.webdataset.folder import (
     CLASS_NAMES,
     class_names,
@@ -49,12 +51,12 @@ def convert_webdataset(
             f"names, or give {{file: {CLASS_NAMES}}}"
         )
     names = spec.class_names(out)
-    changes = _compare(spec, root, names, their_prompts) | {"validation": None}
+    changes: dict[str, Any] = _compare(spec, root, names, their_prompts) | {"validation": None}
     folders = spec.folders or [f"{label:0{len(str(len(names)))}d}" for label in range(len(names))]
     for split in splits:
         _extract_split(root, split, out / str(spec.folder_of(split)), folders)
     write_spec_changes(out, changes)
-    return changed_spec(spec, out)
+    return replace(spec, **changes)
 
 
 def _extract_split(root: Path, split: str, out: Path, folders: Sequence[str]) -> None:

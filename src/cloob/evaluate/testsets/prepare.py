@@ -3,13 +3,16 @@
 The result has the layout `<split>/<class>/<image>`.
 """
 
+import os
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cloob.common.archive import extract_archive, is_archive
+from cloob.common.atomic_files import atomic_write
 from cloob.common.directories import remove_tree
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.http_file import RemoteFile, checksum_mismatch, download_file
@@ -18,7 +21,7 @@ from cloob.evaluate.testsets.from_webdataset import convert_webdataset
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.layouts import LAYOUTS
 from cloob.evaluate.testsets.spec import SPLITS, TestSetSpec
-from cloob.evaluate.webdataset.download import RemoteFolder, download_webdataset
+from cloob.evaluate.webdataset.download import RemoteFolder, download_remedy, download_webdataset
 
 _MAX_EXPANSION = 3  # images are compressed already: a test set's archive does not expand more
 
@@ -90,7 +93,8 @@ def prepare(
         else:
             splits = [split for split in ("test", "train") if split in splits and spec.folder_of(split)]
             root = local_files or _download_webdataset(spec, splits, archives)
-            spec = convert_webdataset(spec, root, incomplete, splits, their_prompts)
+            with nullcontext() if local_files else download_remedy():
+                spec = convert_webdataset(spec, root, incomplete, splits, their_prompts)
         test = LabeledFolder(spec, incomplete)
         for split in SPLITS[1:]:  # the processed archives have the test split only
             if (folder := spec.folder_of(split)) and (incomplete / folder).is_dir():
@@ -131,6 +135,7 @@ def _download(chosen: Distribution, archives: Path, unpacked: Path) -> Path:
     """Download the missing files and unpack the archives; returns the folder with the result."""
     for source, into in chosen.files:
         file = archives / _file_name(source)
+        _delete_if_of_another_url(file, source.url)
         if not file.exists():
             download_file(source, file)
         target = unpacked / "all" / into
@@ -152,3 +157,15 @@ def _download(chosen: Distribution, archives: Path, unpacked: Path) -> Path:
                 raise InputError(f"{error}; {difference}: delete the file and run again") from None
             raise
     return unpacked / "all"
+
+
+def _delete_if_of_another_url(file: Path, url: str) -> None:
+    """Delete a download of another URL; a file without a record of its URL was copied there by the user."""
+    record = file.with_name(f".{file.name}.url")
+    if record.exists():
+        if record.read_bytes() == os.fsencode(url):
+            return
+        file.unlink(missing_ok=True)
+    if not file.exists():
+        with atomic_write(record) as temporary:
+            temporary.write_bytes(os.fsencode(url))

@@ -38,6 +38,11 @@ def schema_problem(content: Any) -> str | None:
     return _explain(first) if first else None
 
 
+def is_text(value: Any) -> bool:
+    """Whether a value is a text as the schema defines them: printable, and not blank."""
+    return isinstance(value, str) and _FORMATS.conforms(value, "printable")
+
+
 def short_repr(value: Any) -> str:
     """A short representation of a value of any size."""
     text = reprlib.repr(value)

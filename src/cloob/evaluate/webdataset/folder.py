@@ -31,6 +31,10 @@ _MAX_IMAGE_BYTES = 100_000_000
 _MAX_ANNOTATION_BYTES = {"cls": 100, "txt": 100_000}
 
 
+class DamagedFileError(InputError):
+    """The content of a file is damaged: downloaded again, it may be right."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """An image in a tar with its annotation: the content of its .cls or .txt member."""
@@ -88,7 +92,7 @@ def num_shards(path: Path) -> int:
     """The number in an `nshards.txt`. Raises `InputError`."""
     text = _read_small_text(path).strip()
     if not re.fullmatch("[0-9]{1,6}", text) or not 1 <= int(text) <= _MAX_SHARDS:
-        raise InputError(f"{path}: {text[:20]!r} is not a number of tars from 1 to {_MAX_SHARDS:,}")
+        raise DamagedFileError(f"{path}: {text[:20]!r} is not a number of tars from 1 to {_MAX_SHARDS:,}")
     return int(text)
 
 
@@ -120,14 +124,14 @@ def read_samples(tars: list[Path], annotation: str) -> Iterator[Sample]:
 
     As webdataset does, consecutive members with one key are a sample, and only files count. Raises
     `InputError`, naming the tar and the sample, if the image or the annotation is missing, a member is too
-    large, a key occurs twice in a tar, or the tar is damaged.
+    large, or a key occurs twice in a tar; `DamagedFileError` if the tar is damaged.
     """
     used = {*IMAGE_SUFFIXES, annotation}
     for tar in tars:
         _check_is_plain_tar(tar)
         digests: set[bytes] = set()
         current: _Members | None = None
-        for member in read_members(tar):
+        for member in _read_members(tar):
             parts = key_and_suffix(member.name)
             if parts is None or member.isdir():
                 continue
@@ -145,8 +149,15 @@ def read_samples(tars: list[Path], annotation: str) -> Iterator[Sample]:
                     )
                 _add_member(tar, current, suffix, member, annotation)
         if current is None:
-            raise InputError(f"{tar}: contains no samples; download it again")
+            raise DamagedFileError(f"{tar}: contains no samples; download it again")
         yield _sample(tar, current, annotation)
+
+
+def _read_members(tar: Path) -> Iterator[tarfile.TarInfo]:
+    try:
+        yield from read_members(tar)
+    except InputError as error:
+        raise DamagedFileError(str(error)) from None
 
 
 def _add_key(digests: set[bytes], key: str, tar: Path) -> None:
@@ -188,7 +199,7 @@ def _check_is_plain_tar(tar: Path) -> None:
     with io_errors_at(tar), tar.open("rb") as file:
         start = file.read(SNIFF_BYTES)
     if start[257:262] != b"ustar" and (description := describe_non_text(start)):
-        raise InputError(f"{tar}: not a plain tar, but {description}")
+        raise DamagedFileError(f"{tar}: not a plain tar, but {description}")
 
 
 def _lines(path: Path, content: str) -> list[str] | None:

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
+from cloob.report.load.json_checks import parse_json
 from cloob.report.load.log_lines import (
+    POSITIVE,
     Event,
     LogContent,
     Schemas,
@@ -61,9 +63,16 @@ def read_events(path: Path, schemas: Schemas) -> tuple[list[tuple[int, Event]], 
     """
     metadata = _metadata(path)
     try:
-        events = [(int(steps), event) for steps, event in json.loads((metadata.metadata or {})[_EVENTS])]
-    except (KeyError, TypeError, ValueError):
+        events = [(steps, event) for steps, event in parse_json((metadata.metadata or {})[_EVENTS])]
+        types = metadata.schema.to_arrow_schema()
+    except (KeyError, TypeError, ValueError, pa.ArrowException):
         raise InputError(f"{path}: not a compact log; {_REMEDY}") from None
+    bounds = [0, *(steps for steps, _ in events), metadata.num_rows]
+    if any(type(steps) is not int for steps in bounds) or bounds != sorted(bounds):
+        raise InputError(f"{path}: damaged (the numbers of steps before its events); {_REMEDY}")
+    for column in types:
+        if column.type not in (pa.int64(), pa.float64()):
+            raise InputError(f"{path}: damaged (column {column.name} is {column.type}); {_REMEDY}")
     for number, (_, event) in enumerate(events, start=1):
         check_event(event, schemas, f"{path}, event {number}", "train the run again")
     for key in schemas["step"]:
@@ -74,13 +83,22 @@ def read_events(path: Path, schemas: Schemas) -> tuple[list[tuple[int, Event]], 
 
 
 def read_columns(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """Columns of the steps of a compact log. Raises `InputError` if the file is damaged."""
+    """Columns of the steps of a compact log.
+
+    Raises `InputError` if the file is damaged, or a number is not finite, or not positive where it must be.
+    """
     try:
         with io_errors_at(path), path.open("rb") as file:
             table = pq.ParquetFile(file, page_checksum_verification=True).read(columns=list(keys))
     except (pa.ArrowException, OSError) as error:
         raise _damage(path, error) from None
-    return {key: table.column(key).to_numpy() for key in keys}
+    columns = {key: table.column(key).to_numpy() for key in keys}
+    for key, values in columns.items():
+        valid = np.isfinite(values) & (values > 0) if key in POSITIVE else np.isfinite(values)
+        if not valid.all():
+            row = int(valid.argmin())
+            raise InputError(f"{path}: damaged ({key} of step {row + 1} is {values[row]}); {_REMEDY}")
+    return columns
 
 
 def _metadata(path: Path) -> pq.FileMetaData:

@@ -17,7 +17,7 @@ from cloob.report.names import check_objective
 TIMING = ("samples_per_second", "data_seconds", "batch_seconds")
 # The numbers of a step that tables and figures may read; the others stay in the log.
 STEP_KEYS = ("step", "epoch", "loss", "learning_rate", *TIMING)
-_POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")
+POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")  # numbers of any event
 _EVENTS: dict[str, dict[str, Any]] = {
     "start": {
         "?run": dict.fromkeys(("name", *RUN_KEYS), (str,)) | {"seed": (int,), "*": ANYTHING},
@@ -112,7 +112,7 @@ def check_event(event: Any, schemas: Schemas, source: str, remedy: str = _REMEDY
         if isinstance(run, dict) and isinstance(run.get("objective"), str):
             check_objective(run["objective"], source)
         problem = type_error(event, schema)
-        not_positive = [key for key in _POSITIVE if problem is None and key in event and event[key] <= 0]
+        not_positive = [key for key in POSITIVE if problem is None and key in event and event[key] <= 0]
         problem = f"{not_positive[0]} is {event[not_positive[0]]}" if not_positive else problem
     if problem is not None:
         raise InputError(f"{source}: not a log of `cloob train`: {problem}; {remedy}")
@@ -137,4 +137,4 @@ def _is_step(event: Any, required: Set[str]) -> bool:
     for key, value in event.items():
         if key != "event" and not (type(value) in NUMBER and -(2**63) < value < 2**63):
             return False
-    return all(event[key] > 0 for key in _POSITIVE if key in event)
+    return all(event[key] > 0 for key in POSITIVE if key in event)

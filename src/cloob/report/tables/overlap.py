@@ -108,13 +108,15 @@ def _document(
         _number_section(labels.corpus(str(corpus)), rows)
         for corpus, rows in numbers.groupby("corpus", sort=False)
     ]
-    distances = " or ".join(str(distance) for distance in sorted(numbers.distance.unique()))
-    remarks: list[Prose] = [
-        "In the training corpus: near-duplicates, whose 256-bit perceptual hashes differ in at most "
-        f"{distances} bits. This detects re-encoded and resized copies, but not mirrored ones or crops of "
-        "more than 1%. Not comparable: images without structure, such as a single color.",
-        "The image names are listed in the folder evaluate/overlap of the results.",
-    ]
+    remarks: list[Prose] = []
+    if len(numbers):
+        distances = " or ".join(str(distance) for distance in sorted(numbers.distance.unique()))
+        remarks += [
+            "In the training corpus: near-duplicates, whose 256-bit perceptual hashes differ in at most "
+            f"{distances} bits. This detects re-encoded and resized copies, but not mirrored ones or crops "
+            "of more than 1%. Not comparable: images without structure, such as a single color.",
+            "The image names are listed in the folder evaluate/overlap of the results.",
+        ]
     measured = table[table.correct.notna()]
     overlapping = measured[measured.overlapping > 0]
     if len(overlapping):
