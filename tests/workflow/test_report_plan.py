@@ -40,7 +40,7 @@ def test_the_ablation_has_four_objectives_with_eight_seeds_on_one_corpus(snakema
     jobs = job_counts(plan)
     assert jobs == jobs | {
         "toy_data": 1,
-        "trial": 32,
+        "trial": 24,
         "select": 4,
         "train": 32,
         "zeroshot": 64,

@@ -157,5 +157,5 @@ def test_the_ablation_searches_recipes_before_it_trains_its_runs(snakemake):
     commands = [line for line in plan.stdout.splitlines() if "-m cloob train " in line]
     trials = [line for line in commands if "--trial" in line]
     runs = [line for line in commands if "--tuned-recipe=results/ablation/tune/toy/" in line]
-    assert (len(trials), len(runs), len(commands)) == (32, 32, 64)
+    assert (len(trials), len(runs), len(commands)) == (24, 32, 56)
     assert "cloob download" not in plan.stdout

@@ -169,7 +169,7 @@ def test_more_released_models_than_six_panels_are_left_out_of_the_similarities(t
     _, figure = draw("similarities", Inputs(results=four.structure, baselines=baselines))
     check_layout(figure)
     titles = [axis.get_title(loc="left") for axis in figure.axes]
-    assert [title.startswith("released: ") for title in titles] == [False] * 4 + [True] * 2
+    assert [title.startswith("released:") for title in titles] == [False] * 4 + [True] * 2
 
 
 def test_without_baselines_data_and_figure_are_as_before(runs: SyntheticResults) -> None:
