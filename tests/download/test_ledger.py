@@ -15,6 +15,7 @@ from cloob.common.accounting import read_outcomes, write_outcomes
 from cloob.common.errors import InputError
 from cloob.download.ledger import SCHEMA, part_bounds, read_part, write_ledger
 from cloob.download.summary import merge_outcomes, write_summary
+from tests.helpers.peak_memory import PEAK_KILOBYTES
 
 # Outcome and HTTP status of the rows of the ledgers, in turn.
 OUTCOMES = [("kept", 200), ("http_404", 404), ("timeout", None), ("not_an_image", 200), ("http_503", 503)]
@@ -157,17 +158,17 @@ def test_a_summary_that_does_not_balance_or_lacks_a_file_is_an_error(
 
 
 MERGE_WITH_PEAK_MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
 from cloob.common.accounting import write_outcomes
 from cloob.download.summary import merge_outcomes, write_summary
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kilobytes()
 url_table, *ledgers = map(Path, sys.argv[1:])
 merged = merge_outcomes(url_table, ledgers, url_table.with_name("outcomes.csv"))
 listed = url_table.with_name("urls_outcomes.csv")
 write_outcomes(listed, {"kept": merged.total()}, merged.total())
 summary = write_summary({"train": listed}, {"train": ledgers}, url_table.with_name("summary.csv"))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = peak_kilobytes()
 print(merged.total(), summary.total(), (peak - before) // 1000)
 """
 
@@ -177,7 +178,7 @@ def test_the_accounting_of_a_million_rows_takes_little_memory_and_time(tmp_path:
     write_numbered_urls(url_table, 1_000_000)
     ledgers = write_ledgers(url_table, 8)
     start = time.monotonic()
-    command = [sys.executable, "-c", MERGE_WITH_PEAK_MEMORY, url_table, *ledgers]
+    command = [sys.executable, "-c", PEAK_KILOBYTES + MERGE_WITH_PEAK_MEMORY, url_table, *ledgers]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     merged, summarized, megabytes = map(int, done.stdout.split())
     assert merged == summarized == 1_000_000

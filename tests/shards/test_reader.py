@@ -29,6 +29,7 @@ from cloob.shards.reader import READ_BLOCK, Shards
 from cloob.shards.writer import Sample, write_shard
 from tests.helpers.io_errors import resource_limit
 from tests.helpers.packing import pack_download
+from tests.helpers.peak_memory import PEAK_KILOBYTES
 from tests.helpers.synthetic_corpora import write_synthetic_shards
 
 
@@ -302,15 +303,15 @@ def test_a_corpus_of_50_million_samples_opens_in_24_bytes_per_sample(tmp_path: P
     """Beyond 33.5 million samples, 64 hexadecimal digits each do not fit into one Arrow string array."""
     manifest = write_synthetic_shards(tmp_path, 50_000_000)
     code = (
-        "import resource, sys\n"
+        "import sys\n"
         "from cloob.shards.reader import Shards\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak_kilobytes()\n"
         "shards = Shards(sys.argv[1])\n"
-        "grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "grown = 1024 * (peak_kilobytes() - before)\n"
         "print(len(shards), grown, shards.key(len(shards) - 1), shards.tar_path(len(shards) - 1).name)\n"
     )
     opened = subprocess.run(
-        [sys.executable, "-c", code, manifest], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PEAK_KILOBYTES + code, manifest], capture_output=True, text=True, check=True
     ).stdout.split()
     assert int(opened[0]) == 50_000_000
     assert int(opened[1]) < 50_000_000 * 24 + 200_000_000

@@ -17,6 +17,7 @@ from cloob.shards.held_out import exclude_held_out
 from cloob.shards.shuffle import shuffle
 from cloob.shards.statistics import corpus_statistics
 from cloob.shards.validate import VALIDATION_SCHEMA
+from tests.helpers.peak_memory import PEAK_KILOBYTES
 
 CHUNKS, ROWS_PER_CHUNK, SAMPLES_PER_SHARD = 100, 10_000, 7_000
 
@@ -56,13 +57,13 @@ def write_tables(folder: Path, chunks: int, rows: int) -> list[Path]:
 
 
 SHUFFLE = f"""
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import pyarrow as pa
 from cloob.shards.held_out import HeldOutImages, exclude_held_out
 from cloob.shards.shuffle import shuffle
 folder = Path(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kilobytes()
 paths = sorted((folder / "tables").glob("*.parquet"))
 hashes = pa.nulls(2, pa.binary(32))
 splits, keys = pa.array(["cc3m/validation"] * 2).dictionary_encode(), pa.array(["a", "b"])
@@ -70,7 +71,7 @@ held_out = HeldOutImages(splits, keys, pa.array(sys.argv[2:], pa.string()), hash
 tables = exclude_held_out(paths, held_out, 20, processes=1)
 num_rows, samples_per_shard = {CHUNKS * ROWS_PER_CHUNK}, {SAMPLES_PER_SHARD}
 outcomes = shuffle(tables, num_rows, folder / "plan.parquet", folder / "ledger.parquet", samples_per_shard)
-print(json.dumps(outcomes), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, sep="\\n")
+print(json.dumps(outcomes), peak_kilobytes() - before, sep="\\n")
 """
 Shuffled = tuple[list[Path], Path, dict[str, int], int]
 
@@ -81,7 +82,7 @@ def million_rows(tmp_path_factory: pytest.TempPathFactory) -> Shuffled:
     folder = tmp_path_factory.mktemp("million_rows")
     paths = write_tables(folder / "tables", CHUNKS, ROWS_PER_CHUNK)
     held_out = [sha256(bytes([number])).hexdigest() for number in (0, 1)]
-    command = [sys.executable, "-c", SHUFFLE, folder, *held_out]
+    command = [sys.executable, "-c", PEAK_KILOBYTES + SHUFFLE, folder, *held_out]
     outcomes, kilobytes = subprocess.run(
         command, capture_output=True, check=True, text=True
     ).stdout.splitlines()

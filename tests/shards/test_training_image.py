@@ -12,6 +12,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from cloob.common.accounting import RejectedError
 from cloob.shards.captions import normalize_caption
 from cloob.shards.training_image import ImagePolicy, prepare_image
+from tests.helpers.peak_memory import PEAK_KILOBYTES
 from tests.helpers.sample_images import (
     animated_image,
     decompression_bomb,
@@ -158,18 +159,20 @@ def test_invalid_image_is_rejected_with_its_outcome(content: bytes, outcome: str
 
 def test_decompression_bomb_is_rejected_before_it_is_decoded() -> None:
     program = (
-        "import sys, resource\n"
+        "import sys\n"
         "from cloob.shards.training_image import ImagePolicy, prepare_image\n"
         "from cloob.common.accounting import RejectedError\n"
         "content = sys.stdin.buffer.read()\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak_kilobytes()\n"
         "try:\n    prepare_image(content, ImagePolicy(50_000_000, 100_000_000, 95))\n"
         "except RejectedError as rejection:\n    print(rejection)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "print(peak_kilobytes() - before)\n"
     )
     content = decompression_bomb()
     assert len(content) < 1_000_000
-    process = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", PEAK_KILOBYTES + program], input=content, capture_output=True, check=True
+    )
     outcome, kilobytes = process.stdout.split()
     assert outcome == b"too_many_pixels" and int(kilobytes) < 20_000
 

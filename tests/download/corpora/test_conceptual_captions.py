@@ -13,6 +13,7 @@ import pytest
 from cloob.common.accounting import read_outcomes
 from cloob.common.errors import InputError
 from cloob.download.corpora import conceptual_captions
+from tests.helpers.peak_memory import PEAK_KILOBYTES
 from tests.helpers.recording_server import read_rows
 
 URL = "http://photos.example/1.jpg"
@@ -135,11 +136,11 @@ def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
 
 
 MEASURED_READ = """
-import resource, sys
+import sys
 from pathlib import Path
 from cloob.download.corpora.conceptual_captions import read
 read(*map(Path, sys.argv[1:]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_kilobytes())
 """
 
 
@@ -157,7 +158,7 @@ def test_a_million_rows_need_bounded_memory_and_each_has_its_outcome(tmp_path: P
             usable = b'"dog %d\tand "" cat\thttp://a.example/%d.jpg' % (row, row - row % 10)
             file.write((unusable[row % 5] if row % 4 == 0 else usable) + b"\n")
     urls, outcomes = tmp_path / "urls.parquet", tmp_path / "outcomes.csv"
-    command = [sys.executable, "-c", MEASURED_READ, urls, outcomes, tmp_path / "list.tsv"]
+    command = [sys.executable, "-c", PEAK_KILOBYTES + MEASURED_READ, urls, outcomes, tmp_path / "list.tsv"]
     peak = int(subprocess.run(command, check=True, capture_output=True).stdout)
     assert peak < 600_000  # kB, libraries included
     rows = range(1_000_000)

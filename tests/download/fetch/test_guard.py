@@ -10,6 +10,7 @@ import pytest
 
 from cloob.download.fetch.guard import Guard
 from tests.helpers.hostile_server import HostileServer, hostile_server
+from tests.helpers.peak_memory import PEAK_KILOBYTES
 from tests.helpers.recording_server import RecordingServer, guard_allowing, random_jpeg
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2600::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
@@ -63,23 +64,23 @@ def test_an_allowed_address_covers_a_single_port() -> None:
 
 
 REQUEST = """
-import json, resource, sys, time, urllib.request
+import json, sys, time, urllib.request
 from cloob.download.fetch.guard import Guard, install
 install(Guard(**json.loads(sys.argv[1])))
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+before, start = peak_kilobytes(), time.monotonic()
 try:
     with urllib.request.urlopen(sys.argv[2], timeout=2) as response:
         result = f"{len(response.read())} bytes"
 except Exception as error:
     result = str(error)
-megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
+megabytes = (peak_kilobytes() - before) / 1000
 print(json.dumps([result, time.monotonic() - start, megabytes]))
 """
 
 
 def request(url: str, guard: Guard) -> tuple[str, float, float]:
     """Result of a guarded request, its duration in seconds, and the additional memory in MB."""
-    command = [sys.executable, "-c", REQUEST, json.dumps(asdict(guard)), url]
+    command = [sys.executable, "-c", PEAK_KILOBYTES + REQUEST, json.dumps(asdict(guard)), url]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return tuple(json.loads(done.stdout))
 
