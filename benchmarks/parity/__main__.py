@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; return the exit status."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    if options.steps < 1:
-        parser.error("--steps: give at least 1")
+    if options.steps < 2:  # the learning rate of the first step is 0
+        parser.error("--steps: give at least 2")
     try:
         commits = [
             checked_commit(repository, folder, options.any_commit)

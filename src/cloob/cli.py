@@ -56,9 +56,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     parser = _Parser(
         prog="cloob",
-        description="Reproduce the CLOOB paper, stage by stage, and use its models. An argument @FILE stands "
-        "for the arguments in FILE, each ended by a NUL byte: more of them fit into a file than on a command "
-        "line.",
+        description="Reproduce the CLOOB paper, stage by stage, and use its models. An argument @FILE is "
+        "replaced by the arguments in FILE, each ended by a NUL byte: more of them fit into a file than on a "
+        "command line.",
     )
     try:
         arguments = with_argument_files(arguments)

@@ -75,7 +75,7 @@ def _add_download_retrieval_set(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--max-bytes", type=positive_int, required=True, help="maximum size of all files together"
     )
-    verb.add_argument("--split", default="test", help="split to download (default: test)")
+    verb.add_argument("--split", default="test", help="split to download")
     verb.add_argument(
         "--partial", type=Path, required=True, metavar="DIR", help="folder for an unfinished download"
     )

@@ -113,7 +113,8 @@ def _add_inputs(parser: argparse.ArgumentParser, entries: Iterable[Entry]) -> No
         "--title-suffix",
         type=_unescape,
         default="",
-        help=r"text appended to every title, for example to mark toy data; \uXXXX escapes are decoded",
+        help=r"text appended to every title, for example to mark toy data; with any text, the paper's "
+        r"numbers are left out; \uXXXX escapes are decoded",
     )
     parser.add_argument(
         "--corpus-title",

@@ -63,7 +63,8 @@ INPUTS = {
     ),
     "embedding_structure_all": Input("results", "embedding_structure results at every recorded epoch"),
     "predictions_of_cloob": Input(
-        "results", "sample predictions on every test set of one CLOOB run at its last evaluated epoch"
+        "results",
+        "sample predictions on every test set of one run at its last epoch (a CLOOB run, if there is one)",
     ),
     "overlap": Input("results", "train-test overlap of every corpus and test set"),
     "logs": Input("results", "metrics.parquet of every run, or its metrics.jsonl"),

@@ -72,12 +72,11 @@ def test_section_titles_name_the_features(report: Callable, tmp_path: Path, feat
         ("spec_sha256", "a", "b"),
     ],
 )
-def test_seeds_that_were_evaluated_differently_are_an_error(
-    tmp_path: Path, key: str, value: object, other: object
+@pytest.mark.parametrize("runs", [[("clip", 1), ("clip", 2)], [("clip", 1), ("cloob", 1)]])
+def test_results_that_are_averaged_or_compared_but_evaluated_differently_are_an_error(
+    tmp_path: Path, key: str, value: object, other: object, runs: list[tuple[str, int]]
 ) -> None:
-    paths = [
-        write_result(tmp_path, run_of("clip", seed), 31, "zeroshot", "gtsrb", accuracy=1) for seed in (1, 2)
-    ]
+    paths = [write_result(tmp_path, run_of(*run), 31, "zeroshot", "gtsrb", accuracy=1) for run in runs]
     change(paths[0], **{key: value})
     assert len(read_long_table(paths)) == 2  # files of an older version lack the key
     change(paths[1], **{key: other})

@@ -50,7 +50,8 @@ def read(inputs: Inputs) -> pd.DataFrame:
 def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     """A panel per measure with a line per split; the last panel has a bar per split: pairs and rejections."""
     splits = list(dict.fromkeys(zip(data.corpus, data.split, strict=True)))
-    colors = dict(zip(splits, sns.color_palette("colorblind"), strict=False))
+    palette = "colorblind" if len(splits) <= 10 else "husl"  # the former has ten colors
+    colors = dict(zip(splits, sns.color_palette(palette, len(splits)), strict=True))
     figure = new_figure(height=4.4)
     *axes, bar_axis = figure.subplots(2, 3).ravel()
     for axis, (measure, name) in zip(axes, MEASURES.items(), strict=True):

@@ -18,9 +18,9 @@ from cloob.report.render.style import FAINT, INK, add_title, figure_text, new_fi
 
 FIGURE = Entry(
     category="Zero-shot",
-    help="sample predictions of one CLOOB run",
+    help="sample predictions of one run",
     caption="Two images of each test set, sampled with a fixed seed, with the three most probable classes "
-    "according to one run of CLOOB; the correct class is green.",
+    "according to one run, of CLOOB if there is one; the correct class is green.",
     inputs=("predictions_of_cloob",),
 )
 _SAMPLES = 2  # per test set

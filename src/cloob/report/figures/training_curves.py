@@ -25,7 +25,7 @@ FIGURE = Entry(
     category="Training",
     help="losses, validation recalls and learning rate",
     caption="Loss of every run, on a scale per objective, and image-text retrieval on the validation pairs "
-    "(mean over seeds) over the epochs; the inset shows the learning rate.",
+    "(mean over seeds) over the epochs; the insets show the learning rates.",
     inputs=("logs",),
 )
 _STEP = ("step", "epoch", "loss", "learning_rate")
@@ -62,7 +62,7 @@ def _points(log: Log) -> pd.DataFrame:
 def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     """A column per corpus and architecture; a row per objective with all losses, and a row with recalls.
 
-    The learning rate, which all runs of a recipe share, is an inset of the first row.
+    The learning rate, which the runs of an objective share, is an inset of the objective's panel.
     """
     columns, objectives = panels(data, labels), objectives_of(data)
     figure = new_figure(height=1.1 + 1.25 * (len(objectives) + 1))
@@ -71,12 +71,14 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
         for axis, objective in zip(column_axes, objectives, strict=False):
             _draw(axis, part[(part.objective == objective) & (part.quantity == "loss")])
             axis.set_ylabel(f"{OBJECTIVE_TITLES[objective]}\nloss")
+            _draw_learning_rate(
+                axis, part[(part.objective == objective) & (part.quantity == "learning_rate")]
+            )
         recalls = part[part.quantity.isin(RECALLS)]
         mean = recalls.groupby(["objective", "quantity", "epoch"], sort=False).value.mean().reset_index()
         _draw(column_axes[-1], mean.assign(value=100 * mean.value, seed=0))
         column_axes[-1].set(xlabel="epoch", ylabel="validation R@1 (%)")
         column_axes[0].set_title(name if len(columns) < 3 else name.replace(" · ", "\n"))
-        _draw_learning_rate(column_axes[0], part[part.quantity == "learning_rate"])
     for axis in axes[:, 1:].flat:
         axis.set_ylabel("")
     figure.align_ylabels(axes[:, 0])
@@ -96,8 +98,10 @@ def _draw(axis: Axes, points: pd.DataFrame) -> None:
 
 
 def _draw_learning_rate(axis: Axes, points: pd.DataFrame) -> None:
-    """The learning rate of one run, as an inset in the corner that a falling loss leaves empty."""
-    _, line = next(iter(points.groupby(["objective", "seed"], sort=False)))
+    """The learning rate of the first seed, as an inset in the corner that a falling loss leaves empty."""
+    if points.empty:  # the objective has no runs on this corpus
+        return
+    _, line = next(iter(points.groupby("seed", sort=False)))
     inset = axis.inset_axes((0.58, 0.56, 0.4, 0.36))
     inset.plot(line.epoch, line.value, color=INK, lw=0.8)
     inset.set_title("learning rate", fontsize=6, pad=2, loc="center")

@@ -16,6 +16,8 @@ from cloob.report.names import ORDERS, positions
 
 # Rows that agree in these belong to the same column of the paper's tables; seeds are averaged.
 TABLE_COLUMN = ["corpus", "architecture", "objective", "recipe", "epoch"]
+# Rows that agree in these are compared: objectives may have different recipes.
+_COMPARED = ["corpus", "architecture", "epoch"]
 COLUMNS = [
     *("corpus", "architecture", "objective", "recipe", "seed", "epoch"),
     *("dataset", "metric", "value", "chance", "image_low", "image_high"),
@@ -23,8 +25,8 @@ COLUMNS = [
 IDENTITY = COLUMNS[: COLUMNS.index("value")]
 # `statistic` of a table's rows with the value of a single run; other rows aggregate over seeds.
 MEASURED = "measured"
-# How a result was computed; seeds are averaged only if these agree.
-_SAME_PER_COLUMN = ("precision", "training", "dataset_sha256", "spec_sha256")
+# How a result was computed; seeds are averaged, and objectives compared, only if these agree.
+_COMPARABLE = ("precision", "training", "dataset_sha256", "spec_sha256")
 _GUESSES = {"accuracy_top5": 5}  # metric -> number of guesses, which multiplies the chance level
 
 
@@ -33,12 +35,12 @@ def read_long_table(paths: Sequence[Path], protocol: str = "zeroshot") -> pd.Dat
 
     The metrics of a linear probe's first features keep their name; the name of other features is appended, as
     in `accuracy_before_projection`. Raises `InputError` if the first features are not the same in all files,
-    if seeds were evaluated differently, or if a result is given twice.
+    if seeds or objectives were evaluated differently, or if a result is given twice.
     """
     results = [(path, read_result(path, protocol)) for path in paths]
     rows = [row for path, result in results for row in _rows(path, result)]
     _check_first_features(results)
-    _check_seeds_comparable(results)
+    _check_comparable(results)
     table = pd.DataFrame(rows, columns=[*COLUMNS, "path"])
     duplicates = table[table.duplicated(IDENTITY, keep=False)]
     if len(duplicates):
@@ -98,13 +100,13 @@ def _check_first_features(results: Sequence[tuple[Path, dict[str, Any]]]) -> Non
         )
 
 
-def _check_seeds_comparable(results: Sequence[tuple[Path, dict[str, Any]]]) -> None:
-    """The results that are averaged over seeds must have been computed in the same way."""
+def _check_comparable(results: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    """Results that are averaged over seeds, or compared, must have been computed in the same way."""
     first: dict[tuple[Any, ...], tuple[Path, Any]] = {}
     for path, result in results:
         fields = result["run"] | result
-        for key in (key for key in _SAME_PER_COLUMN if key in fields):
-            group = (*(fields[name] for name in TABLE_COLUMN), fields["dataset"], key)
+        for key in (key for key in _COMPARABLE if key in fields):
+            group = (*(fields[name] for name in _COMPARED), fields["dataset"], key)
             first_path, value = first.setdefault(group, (path, fields[key]))
             if fields[key] != value:
                 raise InputError(

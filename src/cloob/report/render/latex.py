@@ -20,6 +20,7 @@ _ESCAPES = {
     "\N{EN DASH}": "--",
     "\N{PLUS-MINUS SIGN}": r"$\pm$",
     "\N{MINUS SIGN}": "$-$",
+    "\N{SQUARE ROOT}": r"$\surd$",
     "\N{MIDDLE DOT}": r"$\cdot$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{LESS-THAN OR EQUAL TO}": r"$\leq$",

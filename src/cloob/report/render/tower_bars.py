@@ -36,7 +36,8 @@ def draw_tower_bars(
             axis.set_xticks(range(len(epochs)), [f"epoch {epoch}" for epoch in epochs])
             axis.set_title(f"{name} · {tower}s")
         row_axes[0].set_ylabel(y_label(part[part.source == MEASURED]))
-    legend = [*legend_handles(objectives_of(runs)), *bar_legend(runs), *_published_legend(runs)]
+    legend = [*legend_handles(objectives_of(runs)), *bar_legend(runs[runs.source == MEASURED])]
+    legend += _published_legend(runs)
     add_title(figure, title, labels, legend, baseline_legend(styles))
     return figure
 

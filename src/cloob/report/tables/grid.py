@@ -49,6 +49,7 @@ class Grid:
     paper: Paper | None
     means: Sequence[Row] = ()
     objectives: Sequence[str] = ()
+    tested: bool = True  # False: without p-values, because the rows of a family are not complete
 
     @property
     def all_rows(self) -> list[Row]:
@@ -118,6 +119,8 @@ class Grid:
 
     def families(self) -> list[list[Row]]:
         """The tested rows that are corrected together; a mean over the test sets is its own family."""
+        if not self.tested:
+            return []
         families: dict[str, list[Row]] = {}
         for row in self.rows:
             if row.better:
@@ -178,7 +181,7 @@ class Grid:
             statistics |= {
                 prefix: comparison.effect,
                 f"{prefix}_pairs": comparison.pairs,
-                f"{prefix}_p": comparison.p_two_sided if row.better else None,
+                f"{prefix}_p": comparison.p_two_sided if self.tested and row.better else None,
                 f"{prefix}_p_holm": p_holm,
             }
             statistics |= {f"{prefix}_{name}": value for name, value in _bounds(comparison).items()}
