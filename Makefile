@@ -30,7 +30,7 @@ demo: .venv/ready ## run the whole pipeline on the toy dataset (about 8 minutes 
 results/demo/report.html: results/demo/tables/zeroshot.csv results/demo/tables/accounting.csv workflow/report/style.css
 	$(DEMO) --quiet all --report $@ --report-stylesheet workflow/report/style.css
 
-ablation: .venv/ready ## tune and compare four objectives on the toy dataset (up to two hours on two cores)
+ablation: .venv/ready ## tune and compare four objectives on the toy dataset (about 90 minutes on two cores)
 	$(ABLATION) all
 	$(ABLATION) --quiet all --report results/ablation/report.html --report-stylesheet workflow/report/style.css
 	@cat results/ablation/tables/search.md results/ablation/tables/ablation.md

@@ -1,6 +1,7 @@
 """The command line: `cloob STAGE VERB`, which the rules of the workflow call, and commands to use a model."""
 
 import argparse
+import gc
 import importlib
 import os
 import signal
@@ -51,6 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a verb of a stage and exit: with 0, or with 2 and a one-line message on input and I/O errors."""
+    gc.set_threshold(10_000)  # Python's default of 700 makes importing torch and open_clip a quarter slower
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
