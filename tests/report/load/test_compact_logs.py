@@ -164,6 +164,15 @@ def test_a_compact_log_is_checked_like_the_lines(
     )
 
 
+def test_an_event_with_a_value_of_a_wrong_type_is_named(compact: Callable[..., Path]) -> None:
+    path = compact(START, STEP)
+    events = [[0, START], [1, {"event": "validation", "epoch": 1, "samples_per_second": None}]]
+    metadata = {"cloob.events": json.dumps(events)}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    with pytest.raises(InputError, match=rf"^{path}, event 2: .*: samples_per_second is missing; train the"):
+        read_log(path)
+
+
 def test_a_damaged_page_of_a_column_is_named(compact: Callable[..., Path]) -> None:
     path = compact(START, *[STEP | {"loss": 1 / n} for n in range(1, 1000)])
     content = path.read_bytes()
