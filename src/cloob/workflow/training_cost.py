@@ -1,11 +1,12 @@
 """The cost of unfinished runs and trials in GPU-hours, from recipe, corpus and measured throughput."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
 
+from cloob.common.errors import InputError, user_message
+from cloob.common.json_files import read_json
 from cloob.common.json_lines import Event, first_and_last_events
 from cloob.report.stats.throughput import rates_per_process
 from cloob.workflow.runs import Config, num_processes, planned_runs
@@ -17,6 +18,7 @@ from cloob.workflow.search import (
     trial_processes,
     used_searches,
 )
+from cloob.workflow.user_inputs import file_exists
 
 # Bytes read from the end of a log: some thousand steps.
 _TAIL_BYTES = 2**18
@@ -60,7 +62,7 @@ def training_cost(config: Config) -> tuple[list[str], list[str]]:
         unfinished = [
             events[training.folder]
             for training in trainings
-            if training.group == group and not (training.folder / training.last_output).exists()
+            if training.group == group and not file_exists(training.folder / training.last_output)
         ]
         if unfinished:
             rate = _samples_per_second_and_process(same_model)
@@ -100,15 +102,18 @@ def _runs(config: Config) -> Iterator[_Training]:
 
 
 def _events(folder: Path) -> tuple[list[Event], str | None]:
-    """The first event of the log of a run and those at its end, and a warning if a line is damaged.
+    """The first event of the log of a run and those at its end, and a warning if it is damaged.
 
-    Without a log there are no events.
+    Without a log, or if it cannot be read, there are no events.
     """
     candidates = (folder / "checkpoints" / "metrics.jsonl", folder / "metrics.jsonl")
-    log = next((path for path in candidates if path.exists()), None)
+    log = next((path for path in candidates if file_exists(path)), None)
     if log is None:
         return [], None
-    events, damaged_line = first_and_last_events(log, _TAIL_BYTES)
+    try:
+        events, damaged_line = first_and_last_events(log, _TAIL_BYTES)
+    except OSError as error:
+        return [], user_message(error) or str(error)
     return events, f"{log}: skipped damaged line {damaged_line}" if damaged_line else None
 
 
@@ -118,14 +123,27 @@ def _samples_per_second_and_process(logs: list[list[Event]]) -> float | None:
     return median(rates) if rates else None
 
 
+def _num_pairs(manifest: Path) -> int:
+    """The number of pairs of a packed corpus. Raises `InputError` or `OSError` if it cannot be read."""
+    remedy = "pack the corpus again"
+    content = read_json(manifest, remedy)
+    samples = content.get("samples") if isinstance(content, dict) else None
+    if type(samples) is not int or not 0 <= samples < 2**63:
+        raise InputError(f"{manifest}: no number of samples; {remedy}")
+    return samples
+
+
 def _cost_line(config: Config, group: _Group, unfinished: list[list[Event]], rate: float | None) -> str:
     count = len(unfinished)
     kind = f"trials of search {group.search}" if group.search else f"recipe {group.recipe}"
     line = f"{count} × {group.corpus} {group.architecture}, {kind}, {group.epochs} epochs"
     manifest = Path(config["results"], "shards", group.corpus, "train", "shards.json")
-    if not manifest.exists():
+    if not file_exists(manifest):
         return f"{line}: number of pairs unknown until the corpus is packed"
-    pairs = group.epochs * json.loads(manifest.read_text())["samples"]
+    try:
+        pairs = group.epochs * _num_pairs(manifest)
+    except (InputError, OSError) as error:
+        return f"{line}: number of pairs unknown ({user_message(error) or error})"
     samples_seen = (max((event.get("samples_seen", 0) for event in run), default=0) for run in unfinished)
     seen = int(sum(samples_seen))
     line += f": {pairs:,} pairs each"
