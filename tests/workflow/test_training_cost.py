@@ -136,6 +136,24 @@ def test_an_impossible_number_in_a_log_is_a_damaged_line(config, log, damage):
     assert warnings == [f"{log}: skipped damaged line 2"]
 
 
+def test_a_warm_up_that_ends_after_the_training_is_a_warning(config, packed):
+    packed.write_text('{"samples": 10000}')
+    _, warnings = training_cost(config)
+    assert warnings == [
+        "cc3m, recipe cc3m: warmup_steps: 20,000, but the run has only 2,432 steps (128 epochs of 19); the "
+        "learning rate would never reach its peak; reduce it"
+    ]
+    packed.write_text('{"samples": 100}')  # does not fill a batch
+    assert training_cost(config)[1] == []
+
+
+def test_the_warm_ups_of_trials_and_not_those_that_a_search_chooses_are_checked(config, packed):
+    packed.write_text('{"samples": 80000}')  # 19,968 steps
+    config |= {"runs": [config["runs"][0] | {"search": "cc3m"}], "search": config_from()["search"]}
+    [warning] = training_cost(config)[1]
+    assert warning.startswith("cc3m, trials of search cc3m: warmup_steps: 20,000, but the run has only")
+
+
 def test_the_plan_shows_the_cost(snakemake, config_with, tmp_path):
     plan = snakemake(
         *("-n", f"{tmp_path}/train/{RUN}/final.pt"),
