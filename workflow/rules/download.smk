@@ -98,10 +98,10 @@ rule summary:
 rule released_checkpoint:
     output:
         "<results>/download/released/{released}.pt",
-    wildcard_constraints:
-        released=alternatives(released.with_key(config, "url")),
     log:
         "<results>/logs/download/released_{released}.log",
+    wildcard_constraints:
+        released=alternatives(released.with_key(config, "url")),
     conda:
         "../../envs/fetch.yaml"
     params:

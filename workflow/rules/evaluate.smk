@@ -58,10 +58,10 @@ rule open_clip_model:
         lambda wildcards: released.open_clip_inputs(config, wildcards.released),
     output:
         multiext("<results>/download/released/{released}/open_clip_", "config.json", "model.safetensors"),
-    wildcard_constraints:
-        released=alternatives(released.with_key(config, "open_clip")),
     log:
         "<results>/logs/evaluate/open_clip_{released}.log",
+    wildcard_constraints:
+        released=alternatives(released.with_key(config, "open_clip")),
     conda:
         "../../envs/evaluate.yaml"
     params:
