@@ -58,7 +58,7 @@ def train(
             training.checkpointer.forget_starts()
     if training.log:
         if finished:
-            training.log.write("end", training.samples_seen, seconds_in_steps=training.seconds_in_steps)
+            training.log.write("end", training.samples_seen)
         training.log.close()
         if finished:  # only with a complete log: closing it raises the write errors of TensorBoard's thread
             _write_results(training)
@@ -157,7 +157,6 @@ def _check_step(training: Training, submitted: SubmittedStep) -> None:
     )
     if not math.isfinite(numbers.loss):
         raise _not_finite(training, "the loss", step)
-    training.seconds_in_steps += submitted.batch_seconds - submitted.data_seconds
     if training.log:
         values = {
             "step": step + 1,

@@ -93,7 +93,6 @@ class Training:
     """Only in the main process."""
     progress: Progress
     samples_seen: int
-    seconds_in_steps: float = 0.0
 
     @property
     def model(self) -> CLIPModel:
