@@ -14,6 +14,7 @@ from cloob.common.errors import InputError
 from cloob.models.export import export_open_clip
 from cloob.train.data import MicroBatch, check_replaced
 from cloob.train.distributed import DistributedContext
+from cloob.train.metrics_log import validated_on
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.setup import RunPaths, Training, TrainOptions, set_up
@@ -42,12 +43,16 @@ def train(
     another recipe, model or corpus), if the loss or the weights are not finite, and if more than
     `max_replaced_fraction` of a batch do not decode.
 
+    A finished run writes its results again. If the validation pairs have changed, it is validated again.
+
     A trial of a hyperparameter search writes only `metrics.jsonl`. It is also finished if the loss is not
     finite; the log then has the event `diverged`.
     """
     training = set_up(run, recipe, architecture, paths, context, options)
     finished = True
     try:
+        if training.step == training.order.steps:
+            _validate_on_changed_pairs(training)
         while finished and training.step < training.order.steps:
             finished = _train_epoch(training, stop)
     except DivergedError as error:  # in all processes, because the loss is the same
@@ -190,6 +195,14 @@ def _validate(training: Training, epoch: int) -> None:
     if training.log:
         samples = len(training.validation)
         training.log.write("validation", training.samples_seen, epoch=epoch, samples=samples, **metrics)
+
+
+def _validate_on_changed_pairs(training: Training) -> None:
+    """Validate the weights of a finished run, unless the log has their validation on the same pairs."""
+    pairs = training.validation.shards.manifest["sha256"]
+    log, seen = training.paths.running_log, training.samples_seen
+    if training.context.broadcast(training.context.is_main and validated_on(log, seen) != pairs):
+        _validate(training, training.recipe.epochs)
 
 
 def _save_checkpoint(training: Training) -> None:
