@@ -20,7 +20,7 @@ from cloob.train.schedule import learning_rate
 from cloob.train.setup import RunPaths, Training, TrainOptions, set_up
 from cloob.train.signals import StopRequest
 from cloob.train.state import write_checkpoint
-from cloob.train.submitted_step import Counts, NumbersOnTheirWay, SubmittedStep
+from cloob.train.submitted_step import Counts, DataWait, NumbersOnTheirWay, SubmittedStep, timing_event
 from cloob.train.validation import validate
 
 
@@ -77,6 +77,10 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
 
     The numbers of a step are read after the next one was submitted, so that the device never waits for the
     host. Nothing is validated or saved before all steps are checked.
+
+    `batch_seconds` ends when the host has read the numbers of the step before, and if it is to save, its own.
+    So on a GPU, the first step after a checkpoint has only the time of its submission, and the last one
+    before has the time of two steps. Sums over steps are right.
     """
     order, context = training.order, training.context
     epoch, step_in_epoch = divmod(training.step, order.steps_per_epoch)
@@ -84,7 +88,9 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
     start = time.perf_counter()
     while step_in_epoch < order.steps_per_epoch:
         micro_batches = next(training.micro_batches)
-        submitted = _submit_step(training, micro_batches, time.perf_counter() - start, stop)
+        finished = unchecked.numbers.finished if unchecked else None
+        wait = DataWait(time.perf_counter() - start, finished, timing_event(context.device))
+        submitted = _submit_step(training, micro_batches, wait, stop)
         step_in_epoch += 1
         end_of_epoch = step_in_epoch == order.steps_per_epoch
         if unchecked:
@@ -110,9 +116,9 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
 
 
 def _submit_step(
-    training: Training, micro_batches: Sequence[MicroBatch], data_seconds: float, stop: StopRequest
+    training: Training, micro_batches: Sequence[MicroBatch], wait: DataWait, stop: StopRequest
 ) -> SubmittedStep:
-    """Update the weights; `data_seconds` is the time spent waiting for data."""
+    """Update the weights, after a wait for the data."""
     step, context = training.step, training.context
     rate = learning_rate(step, training.order.steps, training.recipe)
     loss = training.train_step(step, rate, [(images, tokens) for images, tokens, _ in micro_batches])
@@ -121,7 +127,7 @@ def _submit_step(
     requests = _local_requests(training, stop) if context.world_size > 1 else ()
     inv_temperature = training.model.logit_scale.detach().exp()
     numbers = NumbersOnTheirWay(loss, inv_temperature, Counts(len(replaced), *requests), context)
-    return SubmittedStep(step, training.samples_seen, rate, replaced, data_seconds, numbers)
+    return SubmittedStep(step, training.samples_seen, rate, replaced, wait, numbers)
 
 
 def _local_requests(training: Training, stop: StopRequest) -> tuple[bool, bool]:
@@ -171,7 +177,7 @@ def _check_step(training: Training, submitted: SubmittedStep) -> None:
             "learning_rate": submitted.learning_rate,
             "inv_temperature": numbers.inv_temperature,
             "replaced": int(numbers.counts.replaced),
-            "data_seconds": submitted.data_seconds,
+            "data_seconds": submitted.wait.device_seconds(),
             "batch_seconds": submitted.batch_seconds,
             "samples_per_second": recipe.batch_size / submitted.batch_seconds,
         }
