@@ -23,6 +23,7 @@ from cloob.train.metrics_log import MetricsLog
 from cloob.train.order import BatchOrder
 from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run, check_recipe
+from cloob.train.schedule import warm_up_problem
 from cloob.train.state import Checkpointer
 from cloob.train.step import TrainStep
 from cloob.train.token_rows import corpus_tokens
@@ -158,6 +159,8 @@ def set_up(
     center_crop = center_crop_transform(config)
     validation = PairDataset(held_out, lambda image, _: center_crop(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, context)
+    if problem := warm_up_problem(recipe.warmup_steps, order.steps_per_epoch, recipe.epochs):
+        raise InputError(f"recipe.warmup_steps: {problem}")
     restarts = 0
     if context.is_main:
         restarts = checkpointer.register_restart(samples_seen, is_complete=order.first_step == order.steps)
