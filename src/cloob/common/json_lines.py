@@ -7,6 +7,8 @@ from typing import Any
 from cloob.common.errors import io_errors_at
 
 Event = dict[str, Any]
+STEP = b'{"event": "step",'
+"""Beginning of the line of a step, of which a log may have hundreds of thousands."""
 _POSITIVE_FIELDS = {"processes", "samples_per_second"}
 _NUMERIC_FIELDS = {"samples_seen", *_POSITIVE_FIELDS}
 

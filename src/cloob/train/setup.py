@@ -94,7 +94,6 @@ class Training:
     """Only in the main process."""
     progress: Progress
     samples_seen: int
-    seconds_in_steps: float = 0.0
 
     @property
     def model(self) -> CLIPModel:
@@ -169,7 +168,8 @@ def set_up(
     log = None
     if context.is_main:
         log = MetricsLog(paths.running_log, samples_seen, options.wandb_project, run.name)
-        log.write("start", samples_seen, restarts=restarts, **identity, **_run_metadata(shards, context))
+        metadata = _run_metadata(shards, held_out, context)
+        log.write("start", samples_seen, restarts=restarts, **identity, **metadata)
     return Training(
         run,
         recipe,
@@ -206,12 +206,13 @@ def init_model(config: ModelConfig, run: Run, recipe: Recipe, context: Distribut
     return model.to(context.device, memory_format=layout)
 
 
-def _run_metadata(shards: Shards, context: DistributedContext) -> dict[str, Any]:
+def _run_metadata(shards: Shards, held_out: Shards, context: DistributedContext) -> dict[str, Any]:
     """Metadata for reproducing the run, logged in addition to its identity."""
     cuda = context.device.type == "cuda"
     return {
         "pairs": len(shards),
         "urls_sha256": shards.manifest.get("urls_sha256"),
+        "validation_sha256": held_out.manifest["sha256"],
         "processes": context.world_size,
         "device": torch.cuda.get_device_name(context.device) if cuda else platform.processor() or "cpu",
         "torch": torch.__version__,

@@ -31,6 +31,7 @@ _EVENTS: dict[str, dict[str, Any]] = {
         "?commit": (str, type(None)),
         "?corpus_sha256": (str,),
         "?urls_sha256": (str, type(None)),
+        "?validation_sha256": (str,),
         "?torch": (str,),
         "*": ANYTHING,
     },
