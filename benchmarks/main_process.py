@@ -113,7 +113,7 @@ def main() -> None:
         (folder / "model.json").write_text(json.dumps(config), encoding="utf-8")
         entry = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
         values = entry["recipes"]["cc3m"] | entry["recipes"]["cc3m"]["objectives"]["cloob"]
-        values |= {"batch_size": batch_size, "micro_batch_size": options.micro_batch_size}
+        values |= {"batch_size": batch_size, "micro_batch_size": options.micro_batch_size, "warmup_steps": 0}
         recipe = Recipe(**{key: values[key] for key in Recipe.__dataclass_fields__ if key in values})
         paths = RunPaths(folder / "shards.json", folder / "shards.json", folder / "run")
         run = Run("noise", "cloob", "RN_small", "cc3m", 1)

@@ -1,13 +1,15 @@
 """Time and memory of the tables and figures of training logs, for runs of the paper's true length.
 
 Writes the log of a synthetic run (722,000 steps, as 128 epochs of Conceptual Captions with batches of 512) to
-a temporary folder, copies it for other runs, and makes every table and figure of logs in a process of its
-own: from compact logs (metrics.parquet), or with --lines from the logs themselves (metrics.jsonl), as before
-compact logs. Also measures a restart, which truncates a log to a checkpoint. To measure an older version of
-this project, run this script with its `src` on PYTHONPATH, and with --lines before compact logs.
+a temporary folder, copies it for other runs, writes result files of each run, and makes every table and
+figure with the input `logs` in a process of its own: from compact logs (metrics.parquet), or with --lines
+from the logs themselves (metrics.jsonl), as before compact logs. Also measures a restart, which truncates a
+log to a checkpoint. To measure an older version of this project, run this script with its `src` on
+PYTHONPATH, and with --lines before compact logs.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -19,9 +21,29 @@ from typing import Any
 import numpy as np
 
 STEPS, STEPS_PER_EPOCH, BATCH = 722_000, 5_641, 512
-OUTPUTS = [("table", name, "csv") for name in ("throughput", "provenance")] + [
-    ("figure", name, "png") for name in ("throughput", "training_curves", "saturation")
-]
+EPOCHS = (31, 127)  # of the result files; the log ends within the 128th
+TEST_SETS = (
+    *("birdsnap", "country211", "flowers102", "gtsrb"),
+    *("ucf101", "stanford_cars", "imagenet", "imagenetv2"),
+)
+ACCURACIES = ("accuracy", "accuracy_top5", "mean_per_class_accuracy")
+RECALLS = tuple(f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10))
+SIDES = ("image", "text")
+STRUCTURE = tuple(f"{name}_{side}" for name in ("effective_eigenvalues", "ajne") for side in SIDES)
+# Protocol -> the datasets and metrics of its results.
+PROTOCOLS = {
+    "zeroshot": (TEST_SETS, ACCURACIES),
+    "linear_probe": (TEST_SETS, ACCURACIES),
+    "retrieval": (("cc3m_validation",), RECALLS),
+    "embedding_structure": (("cc3m_validation",), STRUCTURE),
+}
+# Table -> the protocols that it reads besides logs.
+TABLES: dict[str, Sequence[str]] = {
+    **dict.fromkeys(("throughput", "provenance"), ()),
+    **{name: (name,) for name in PROTOCOLS},
+    **dict.fromkeys(("claims", "ablation"), tuple(PROTOCOLS)),
+}
+FIGURES = ("throughput", "training_curves", "saturation")
 MODEL_CONFIG = {"embed_dim": 1024, "vision_cfg": {"layers": [3, 4, 6, 3]}}
 RESTART = (
     "import sys; from pathlib import Path; from cloob.train.metrics_log import MetricsLog; "
@@ -37,9 +59,9 @@ MEASURE = (
 )
 
 
-def start_event(seed: int) -> dict[str, Any]:
-    """The first event of a run."""
-    objective = ("clip", "cloob")[seed % 2]
+def start_event(number: int) -> dict[str, Any]:
+    """The first event of a run; two runs each have the same seed."""
+    objective, seed = ("clip", "cloob")[number % 2], 1 + number // 2
     run = {"corpus": "cc3m", "objective": objective, "architecture": "RN50", "recipe": "cc3m", "seed": seed}
     name = f"cc3m-{objective}-RN50-cc3m-seed{seed}"
     hashes = {"corpus_sha256": "c" * 64, "urls_sha256": "b" * 64, "commit": "a" * 40}
@@ -100,10 +122,16 @@ def main() -> None:
         write_log(log, options.steps)
         measure_restart(log)
         logs = copies_of_lines(log, options.runs) if options.lines else compact_copies(log, options.runs)
-        for verb, name, suffix in OUTPUTS:
-            out = Path(folder, f"{name}.{suffix}")
-            command = ["-m", "cloob", "report", verb, name, "--results", *logs, f"--{suffix}", out]
-            print_row(f"{verb} {name}", options.runs, measured(command))
+        results = write_results(logs)
+        for name, protocols in TABLES.items():
+            files = [*logs, *(path for protocol in protocols for path in results[protocol])]
+            csv = Path(folder, f"{name}.csv")
+            command = ["-m", "cloob", "report", "table", name, "--results", *files, "--csv", csv]
+            print_row(f"table {name}", options.runs, measured(command))
+        for name in FIGURES:
+            png = Path(folder, f"{name}.png")
+            command = ["-m", "cloob", "report", "figure", name, "--results", *logs, "--png", png]
+            print_row(f"figure {name}", options.runs, measured(command))
 
 
 def measure_restart(log: Path) -> None:
@@ -121,8 +149,8 @@ def copies_of_lines(log: Path, runs: int) -> list[Path]:
     with log.open("rb") as file:
         file.readline()
         steps = file.read()
-    for seed, path in enumerate(paths):
-        path.write_bytes(json.dumps(start_event(seed)).encode() + b"\n" + steps)
+    for number, path in enumerate(paths):
+        path.write_bytes(json.dumps(start_event(number)).encode() + b"\n" + steps)
     return paths
 
 
@@ -137,14 +165,36 @@ def compact_copies(log: Path, runs: int) -> list[Path]:
     print_row(f"compact-log, {sizes}", 1, cost)
     content = read_lines(log, event_schemas({}))
     paths = run_paths(log.parents[1], runs, out.name)
-    for seed, path in enumerate(paths):
-        write_content(LogContent([(0, start_event(seed)), *content.events[1:]], content.columns), path)
+    for number, path in enumerate(paths):
+        write_content(LogContent([(0, start_event(number)), *content.events[1:]], content.columns), path)
+    return paths
+
+
+def write_results(logs: Sequence[Path]) -> dict[str, list[Path]]:
+    """The result files of every run, by protocol, with the keys that tables read."""
+    random = np.random.default_rng(2)
+    paths: dict[str, list[Path]] = {protocol: [] for protocol in PROTOCOLS}
+    for number, log in enumerate(logs):
+        for protocol, (datasets, metrics) in PROTOCOLS.items():
+            for epoch, dataset in itertools.product(EPOCHS, datasets):
+                path = log.parent / f"epoch_{epoch}" / protocol / f"{dataset}.json"
+                values = {metric: random.random() for metric in metrics}
+                content = {
+                    **{"run": start_event(number)["run"], "epoch": epoch, "protocol": protocol},
+                    **{"dataset": dataset, "title": dataset, "images": 1000, "chance": 0.01},
+                    **{"metrics": values, "intervals": {name: [0.0, 1.0] for name in values}},
+                }
+                if protocol == "linear_probe":
+                    content["probes"] = [{"features": "after_projection", "metrics": values}]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(content), encoding="utf-8")
+                paths[protocol].append(path)
     return paths
 
 
 def run_paths(folder: Path, runs: int, name: str) -> list[Path]:
     """A file in the folder of every run."""
-    paths = [folder / str(start_event(seed)["run"]["name"]) / name for seed in range(runs)]
+    paths = [folder / str(start_event(number)["run"]["name"]) / name for number in range(runs)]
     for path in paths:
         path.parent.mkdir()
     return paths

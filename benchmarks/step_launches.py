@@ -169,6 +169,7 @@ def count(
     entry = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["recipes"]["cc3m"]
     values = entry | entry["objectives"][objective]
     values |= {"batch_size": 4 * processes * micro_batches, "micro_batch_size": 4, "precision": "bfloat16"}
+    values |= {"warmup_steps": 0, "learning_rate": 1e-6}  # the run is shorter than the warm-up of the recipe
     recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__ if name in values})
     counter = StepCounter()
     paths = RunPaths(Path(folder) / "shards.json", Path(folder) / "shards.json", Path(folder) / "run")

@@ -61,6 +61,21 @@ def test_a_missing_file_of_arguments_is_named(capsys: pytest.CaptureFixture[str]
     assert "cloob: error: missing: No such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"--results=a\0--results=b", b"--results=a\n--results=b\n", b"\n"])
+def test_a_file_of_arguments_whose_last_one_does_not_end_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = tmp_path / "arguments"
+    path.write_bytes(content)
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", "table", "corpus", f"@{path}"])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"cloob: error: {path}: does not end in a NUL byte: truncated, or not a file of arguments; write it "
+        r"with printf '%s\0' ARGUMENT ..."
+    )
+
+
 @pytest.mark.parametrize("stage", STAGES | MODEL_COMMANDS)
 def test_every_stage_and_command_has_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

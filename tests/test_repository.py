@@ -1,6 +1,7 @@
 """Files around the package: make targets, CI, pre-commit hooks, package data."""
 
 import fnmatch
+import os
 import re
 import subprocess
 import sys
@@ -110,6 +111,22 @@ def test_all_data_files_of_the_package_are_installed() -> None:
 
 def test_files_of_the_integration_tier_exist() -> None:
     assert [name for name in INTEGRATION if not (ROOT / "tests" / name).is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_tests_on_gpus_pass_at_their_small_size_on_the_cpu() -> None:
+    """No other target runs them without a GPU, so they would not follow changes of what they call."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu and not slow", "tests/gpu"]
+    done = subprocess.run(
+        [*command, "--ignore=tests/gpu/performance"],
+        cwd=ROOT,
+        env=os.environ | {"CLOOB_TEST_DEVICE": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 
 
 def test_no_file_names_a_package_registry() -> None:

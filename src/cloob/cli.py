@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     )
     try:
         arguments = with_argument_files(arguments)
-    except OSError as error:
+    except (InputError, OSError) as error:
         parser.error(str(user_message(error)))
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", parser_class=_Parser)
     for name, summary in (STAGES | MODEL_COMMANDS).items():

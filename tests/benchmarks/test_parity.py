@@ -127,6 +127,15 @@ def test_another_commit_is_one_line_with_both(tmp_path: Path, capsys: pytest.Cap
     make_parser().parse_args(command.split()[3:])
 
 
+def test_a_single_step_compares_nothing_because_its_learning_rate_is_zero(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--authors=a", "--hopfield=b", "--steps=1"])
+    assert exit_.value.code == 2
+    assert "--steps: give at least 2" in capsys.readouterr().err
+
+
 def test_embeddings_are_distinct_if_none_before_them_is_equal() -> None:
     directions = torch.eye(3)
     assert count_distinct(directions) == 3

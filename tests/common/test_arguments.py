@@ -69,6 +69,8 @@ def test_a_file_stands_for_arguments_of_any_bytes(tmp_path: Path) -> None:
     file.write_bytes(b"".join(os.fsencode(argument) + b"\0" for argument in arguments))
     assert with_argument_files(["x", f"@{file}", "y"]) == ["x", *arguments, "y"]
     assert with_argument_files(["x", "--", f"@{file}"]) == ["x", "--", f"@{file}"]
+    file.write_bytes(b"")
+    assert with_argument_files([f"@{file}"]) == []
     with pytest.raises(OSError, match="missing"):
         with_argument_files([f"@{tmp_path}/missing"])
 

@@ -41,6 +41,7 @@ def test_unexpected_readings_are_reported_with_line_and_key(text, message):
         "a: 12:30:61x\nb: http://x:80\nc: 127.0.0.1:80\nd: 08x",
         "a: &a {b: 1}\nc: {<<: *a, b: 2}\nd: {<<: *a}\ne: *a",
         "- &l [1]\n- *l",
+        f"a: 1{310 * '0'}",  # too large for a float
     ],
 )
 def test_unambiguous_values_are_not_reported(text):

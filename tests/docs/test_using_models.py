@@ -14,6 +14,7 @@ from tests.helpers.tiny_runs import save_tiny_run
 
 PAGE = ROOT / "docs" / "using-models.md"
 RUN = Path("results/train/cc3m-cloob-RN50-cc3m-seed1")
+DEMO_RUN = Path("results/demo/train/cc3m-cloob-RN_small-cc3m_small-seed1")
 
 
 @pytest.fixture
@@ -46,6 +47,7 @@ def test_examples_of_the_page_run_one_after_another(folder: Path, capsys: pytest
 def test_example_of_the_readme_prints_similarities(folder: Path, capsys: pytest.CaptureFixture) -> None:
     [block] = blocks_below(ROOT / "README.md", "Use a model")
     assert len(block.code.splitlines()) <= 10
+    save_tiny_run(DEMO_RUN)
     execute(block.code, {})
     printed = capsys.readouterr().out
     assert printed.startswith("[{'a ") and "tensor([[" in printed

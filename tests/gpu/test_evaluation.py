@@ -13,6 +13,7 @@ from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.image_text import evaluate_image_text
 from cloob.evaluate.protocols.linear_probe import Settings, evaluate_linear_probe, l2_sweep
 from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
+from cloob.evaluate.retrieval_sets.retrieval_set import ShardsRetrievalSet
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import TestSetSpec, load_spec
 from cloob.models.clip import build_model
@@ -104,7 +105,7 @@ def test_retrieval_and_structure_are_those_of_the_cpu(extractors: Extractors, tm
     shards = shards_of(tmp_path / "shards", [(n, f"photo {n} of a bird") for n in range(60)])
     for name, extractor in extractors.items():
         folders = tmp_path / name / "retrieval", tmp_path / name / "structure"
-        evaluate_image_text(extractor, [("birds", "Birds", shards.path)], *folders)
+        evaluate_image_text(extractor, [("birds", "Birds", ShardsRetrievalSet(shards))], *folders)
     for protocol in ("retrieval", "structure"):
         on_device, on_cpu = (results(tmp_path / name / protocol, "birds") for name in ("device", "cpu"))
         assert on_device.keys() == on_cpu.keys()

@@ -26,6 +26,7 @@ def write_trial(
             "run": RUN | (run or {}),
             "recipe": RECIPE | values,
             "corpus_sha256": "a1",
+            "validation_sha256": "v1",
             "model_config": {"embed_dim": 8},
         }
         | (start or {}),

@@ -70,6 +70,9 @@ TIMING = {"data_seconds": 0.1, "batch_seconds": 0.2, "samples_per_second": 100.0
         ('{"event": "start", "processes": 0}', "processes is 0"),
         ('{"event": "start", "run": 3}', "run is 3"),
         ('{"event": "validation", "epoch": 4, "saturation": "x"}', "saturation is 'x'"),
+        ('{"event": "validation", "epoch": 4, "step": null}', "step is missing"),
+        ('{"event": "start", "batch_seconds": "x"}', "batch_seconds is 'x'"),
+        (json.dumps(STEP | TIMING | {"processes": []}), "processes is a list"),
     ],
 )
 def test_damaged_line_within_a_log_is_named(

@@ -349,6 +349,20 @@ def test_largest_run_or_trial_of_a_config(tmp_path: Path, text: str, processes: 
         largest_training(config)
 
 
+def test_config_files_override_keys_of_the_default_one(tmp_path: Path) -> None:
+    default, demo, ablation = (ROOT / "config" / f"{name}.yaml" for name in ("config", "demo", "ablation"))
+    assert largest_training(default, ablation) == TrainingSize(4, 36)
+    assert largest_training(default, demo) == TrainingSize(2, 2)
+    assert largest_training(default, demo, ablation) == TrainingSize(1, 1)
+    birds = tmp_path / "birds.yaml"
+    with pytest.raises(InputError, match=r"birds\.yaml: no such config file"):
+        largest_training(default, birds)
+    birds.write_text("{search: {cc3m: null}, train: {processes: 1}, runs: [{corpus: birds}]}")
+    assert largest_training(default, birds) == TrainingSize(1, 9)
+    with pytest.raises(InputError, match=r"^\S*birds\.yaml: cannot read train\.processes and train\.workers"):
+        largest_training(tmp_path / "none.yaml", birds)
+
+
 def test_default_profile_and_default_config_agree() -> None:
     largest = largest_training(ROOT / "config" / "config.yaml")
     assert largest is not None

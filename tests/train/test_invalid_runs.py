@@ -142,3 +142,11 @@ def test_an_unknown_objective_lists_the_known_ones(shards, model, tmp_path):
     done = run_train(shards, model, tmp_path / "run", objective="siglip")
     assert done.returncode == 2
     assert re.search("argument --objective: .*siglip.*choose from .*clip.*cloob", done.stderr)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_torch_or_the_tables_cannot_use_is_rejected(shards, model, tmp_path, seed):
+    done = run_train(shards, model, tmp_path / "run", options=[f"--seed={seed}"])
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line == f"cloob train: error: --seed: {seed} is not between 0 and 2**63 - 1; give another"

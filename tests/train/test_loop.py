@@ -1,9 +1,13 @@
 """The loop submits a step before it reads the numbers of the one before; checkpoints are after their log."""
 
+import itertools
+import json
 import os
 from pathlib import Path
 
-from cloob.train import loop
+import pytest
+
+from cloob.train import loop, submitted_step
 from cloob.train.distributed import init_distributed
 from cloob.train.recipe import Recipe, Run
 from cloob.train.setup import RunPaths, TrainOptions
@@ -43,6 +47,37 @@ def test_the_device_has_the_next_step_before_the_host_waits_for_its_numbers(
     assert ", ".join(events) == within_epoch + ", read 5"  # before validation
 
 
+def test_waiting_for_data_is_the_time_in_which_the_device_has_nothing_to_compute(
+    shards, model, tmp_path, monkeypatch
+):
+    numbers, completed = itertools.count(), [-1]
+
+    class IdleForAMicrosecond:
+        """Timing events of a device that is idle for 1 µs between a step and the next one."""
+
+        def __init__(self, device):
+            self.number = next(numbers)
+
+        def synchronize(self):
+            completed[0] = self.number
+
+        def elapsed_time(self, end):
+            assert end.number == self.number + 1, "not from the end of a step to the start of the next one"
+            assert end.number <= completed[0], "CUDA would raise an error: the event is not complete"
+            return 1e-3
+
+    for module in (loop, submitted_step):
+        monkeypatch.setattr(module, "timing_event", IdleForAMicrosecond)
+    recipe = Recipe(**BASE | {"epochs": 2, "batch_size": 4, "micro_batch_size": 2})
+    with init_distributed() as context:
+        paths = RunPaths(shards, shards, tmp_path)
+        assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
+    events = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    waits = [event["data_seconds"] for event in events if event["event"] == "step"]
+    assert waits[1:5] + waits[6:] == pytest.approx([1e-6] * 8)
+    assert min(waits[0], waits[5]) > 1e-5  # nothing else to compute: all of the time
+
+
 def test_the_disk_has_the_log_of_all_steps_before_it_has_their_checkpoint(
     shards, model, tmp_path, monkeypatch
 ):
@@ -60,7 +95,7 @@ def test_the_disk_has_the_log_of_all_steps_before_it_has_their_checkpoint(
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(Checkpointer, "save", recorded_save)
-    recipe = Recipe(**BASE | {"epochs": 2, "batch_size": 16, "micro_batch_size": 8})
+    recipe = Recipe(**BASE | {"epochs": 2, "batch_size": 16, "micro_batch_size": 8, "warmup_steps": 1})
     with init_distributed() as context:
         paths = RunPaths(shards, shards, tmp_path)
         assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())

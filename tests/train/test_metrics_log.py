@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cloob.common.errors import InputError, user_message
 from cloob.train import log_position, metrics_log
-from cloob.train.metrics_log import MetricsLog
+from cloob.train.metrics_log import MetricsLog, validated_on
 from tests.helpers.io_errors import ERRNO_NAMES, fail_reads_below, resource_limit
 
 
@@ -40,6 +40,20 @@ def test_a_resumed_log_is_truncated_to_the_checkpoint(path):
     write_steps(path, 16, (24,), loss=2.0)
     assert logged_samples(path) == [8, 16, 24]
     assert json.loads(path.read_text().splitlines()[-1])["loss"] == 2.0
+
+
+def test_a_validation_is_on_the_pairs_of_the_start_before_it(path):
+    log = MetricsLog(path, 0)
+    log.write("start", 0)  # by an older version
+    log.write("validation", 8, loss=1.0)
+    log.write("start", 8, validation_sha256="a")  # killed before it validated again
+    assert validated_on(path, 8) is None
+    log.write("step", 16, step=1, loss=1.0)
+    log.write("validation", 16, loss=1.0)
+    log.write("start", 16, validation_sha256="b")
+    log.close()
+    assert validated_on(path, 16) == "a"
+    assert validated_on(path, 24) is None
 
 
 def test_a_kill_while_damaged_lines_are_dropped_loses_nothing(path, monkeypatch):

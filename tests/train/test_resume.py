@@ -9,6 +9,8 @@ from functools import partial
 
 import pytest
 
+from cloob.common.json_files import read_json, write_json
+from cloob.tune.trials import read_trial
 from tests.helpers.faults import signal_after_steps
 from tests.helpers.process_endings import is_alive
 from tests.helpers.training_runs import (
@@ -51,6 +53,25 @@ def test_a_finished_run_may_be_started_again_any_number_of_times(finished_run, s
     assert starts.read_bytes() == before
     assert [start["restarts"] for start in read_events(folder, "start")] == [0, 4]
     assert_bit_identical(finished_run, folder)
+
+
+def test_a_finished_trial_is_validated_again_if_the_validation_pairs_change(
+    finished_run, shards, model, tmp_path
+):
+    folder = tmp_path / "trial"
+    shutil.copytree(finished_run, folder)
+    manifest = shutil.copytree(shards.parent, tmp_path / "shards") / "shards.json"
+    before = read_json(manifest)
+    write_json(manifest, before | {"samples": 12, "sha256": "b" * 64, "shards": before["shards"][:1]})
+    for _ in range(2):  # the second time, the pairs are the same as the first time
+        done = run_train(shards, model, folder, options=["--trial", f"--validation={manifest}"])
+        assert done.returncode == 0, done.stderr
+    starts = [start["validation_sha256"] for start in read_events(folder, "start")]
+    assert starts == [before["sha256"], "b" * 64, "b" * 64]
+    validations = [(event["epoch"], event["samples"]) for event in read_events(folder, "validation")]
+    assert validations == [(1, 22), (2, 22), (3, 22), (3, 12)]
+    trial = read_trial(folder / "metrics.jsonl", ["learning_rate"])
+    assert (trial.pairs, trial.validation_sha256) == (12, "b" * 64)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cloob.train.schedule import learning_rate
+from cloob.train.schedule import learning_rate, warm_up_problem
 from tests.helpers.recipes import recipe
 
 
@@ -28,5 +28,12 @@ def test_restarts_return_to_the_peak_in_every_cycle():
     assert rates[:100] == pytest.approx(rates[100:200])
 
 
-def test_a_run_may_be_shorter_than_its_warm_up():
-    assert learning_rate(3, 4, recipe(warmup_steps=10, learning_rate=1.0)) == pytest.approx(0.3)
+def test_a_warm_up_must_end_before_the_last_step():
+    assert warm_up_problem(99, 10, 10) is None
+    assert learning_rate(99, 100, recipe(warmup_steps=99, learning_rate=1.0)) == 1.0
+    assert learning_rate(99, 100, recipe(warmup_steps=100, learning_rate=1.0)) < 1.0
+    assert warm_up_problem(100, 100, 1).startswith("100, but the run has only 100 steps (1 epoch of 100); ")
+    assert warm_up_problem(20_000, 19, 128) == (
+        "20,000, but the run has only 2,432 steps (128 epochs of 19); the learning rate would never reach its"
+        " peak; reduce it"
+    )

@@ -84,7 +84,7 @@ def test_every_process_needs_a_validation_pair(error_at_start, tmp_path):
 
 def test_two_validation_pairs_are_enough(shards, model, context, tmp_path):
     paths = RunPaths(shards, write_corpus(tmp_path, 2), tmp_path / "run")
-    assert train(RUN, recipe(epochs=1), model, paths, context, StopRequest(), TrainOptions())
+    assert train(RUN, recipe(epochs=1, warmup_steps=1), model, paths, context, StopRequest(), TrainOptions())
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,8 @@ def test_two_validation_pairs_are_enough(shards, model, context, tmp_path):
 )
 def test_an_unknown_architecture_is_named(error_at_start, architecture, message):
     assert error_at_start(architecture=architecture).startswith(f"{architecture}: {message}")
+
+
+def test_a_warm_up_that_ends_after_the_training_is_rejected(error_at_start):
+    message = error_at_start(warmup_steps=6)
+    assert message.startswith("recipe.warmup_steps: 6, but the run has only 6 steps (3 epochs of 2); the ")

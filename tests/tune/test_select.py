@@ -79,6 +79,7 @@ def test_the_chosen_recipe_has_the_same_bytes_as_long_as_the_choice_is_the_same(
         ({"label_smoothing": 0.1}, r"recipe.label_smoothing is 0.1, but None in"),
         ({"run": {"seed": 1}}, "seed is 1, but 0 in"),
         ({"validation": {"samples": 99}}, "99 validation pairs, but 100 in"),
+        ({"start": {"validation_sha256": "v2"}}, "validation_sha256 is v2, but v1 in .*; delete the logs"),
         ({"warmup_steps": 10}, "the same setting as .*a/metrics.jsonl"),
         ({"run": {"objective": "clip"}}, "trains clip, not cloob"),
         ({"validation": {"epoch": 1}}, "no validation after the last epoch, 2"),
@@ -97,6 +98,16 @@ def test_trials_that_cannot_be_compared_are_rejected_by_name(
     ]
     with pytest.raises(InputError, match=rf"{tmp_path}/b/metrics.jsonl: .*{message}"):
         choose(tmp_path, logs)
+
+
+def test_diverged_trials_and_logs_of_older_versions_are_on_no_known_validation_pairs(tmp_path: Path) -> None:
+    logs = [
+        write_trial(tmp_path / "a", 0.2),
+        write_trial(tmp_path / "b", 0.3, warmup_steps=20, start={"validation_sha256": None}),
+        write_trial(tmp_path / "c", None, warmup_steps=30, start={"validation_sha256": "v2"}),
+    ]
+    recipe, _ = choose(tmp_path, logs)
+    assert recipe["recipe"]["warmup_steps"] == 20
 
 
 def test_a_damaged_log_is_reported_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -129,6 +129,13 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
     ("changes", "expected"),
     [
         ({"shards": {"near_duplicate_distance": 200}}, "shards.near_duplicate_distance: 200 is greater than"),
+        (
+            {"runs": [ROW | {"seeds": [2**63 - 1, 2**63]}]},
+            "runs.0.seeds.1: 9223372036854775808 is greater than the maximum of 9223372036854775807 (",
+        ),
+        ({"search": {"cc3m": {"seed": 2**63}}}, "search.cc3m.seed: 9223372036854775808 is greater than the"),
+        ({"download": {"timeout": 10**310}}, f"download.timeout: {10**310} is not of type 'integer' ("),
+        ({"train": {"max_replaced_fraction": -(10**310)}}, f"train.max_replaced_fraction: -{10**310} is not"),
         ({"titel_suffix": "x"}, "unknown key titel_suffix; did you mean title_suffix?"),
         ({"download": {"timeout": "soon"}}, "download.timeout: 'soon' is not of type 'integer'"),
         ({"recipes": {"cc3m": {"momentum": 0.9}}}, "recipes.cc3m: unknown key momentum"),

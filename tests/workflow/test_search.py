@@ -120,7 +120,11 @@ def test_null_removes_a_search():
             {"grid": GRID | {"clip": {"learning_rate": [1e-3, 1e-3, 2e-3, 4e-3]}}},
             "search.mine.grid.clip.learning_rate: [0.001, 0.001, 0.002, 0.004] has non-unique elements",
         ),
-        ({"processes": 3}, "recipes.cc3m.micro_batch_size: 4 micro-batches of 128 pairs cannot be divided"),
+        (
+            {"processes": 3},
+            "search.mine: recipes.cc3m.micro_batch_size: 4 micro-batches of 128 pairs cannot be divided "
+            "equally among 3 processes; set search.mine.processes, or search.mine: null",
+        ),
         (
             {"grid": GRID | {"cloob": {"micro_batch_size": [100, 128, 256, 512]}}},
             "search.mine.grid.cloob.micro_batch_size: 100 does not divide batch_size, 512",
@@ -134,6 +138,17 @@ def test_null_removes_a_search():
 def test_problems_of_a_search_are_reported_by_key(changes, expected):
     lines = config_problems(runs=NAMES_SEARCH, search={"cc3m": None, "mine": SEARCH | changes})
     assert [line for line in lines if line.startswith(expected)], lines
+
+
+def test_an_unused_search_that_the_processes_do_not_fit_is_named_unless_no_table_needs_it():
+    row = CONFIG["runs"][1]
+    train = {"processes": 8}  # fits the 8 micro-batches of yfcc15m, not the 4 of cc3m
+    assert config_problems(runs=[row], train=train) == [
+        "search.cc3m: recipes.cc3m.micro_batch_size: 4 micro-batches of 128 pairs cannot be divided equally "
+        "among 8 processes; set search.cc3m.processes, or search.cc3m: null"
+    ]
+    mine = SEARCH | {"corpus": "yfcc15m", "validation": "cc3m", "recipe": "yfcc15m"}
+    assert config_problems(runs=[row | {"search": "mine"}], train=train, search={"mine": mine}) == []
 
 
 def test_a_run_with_an_undefined_search_is_reported():

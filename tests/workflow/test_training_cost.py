@@ -1,11 +1,13 @@
 """The cost of unfinished training runs, from recipe, packed corpus and measured throughput."""
 
+import errno
 import json
 
 import pytest
 
 from cloob.workflow.training_cost import training_cost
 from tests.helpers.configs import config_from
+from tests.helpers.io_errors import fail_reads_below
 
 RUN = "cc3m-clip-RN50-cc3m-seed1"
 
@@ -21,6 +23,7 @@ def packed(tmp_path):
     manifest = tmp_path / "shards" / "cc3m" / "train" / "shards.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"samples": 2_250_000}))
+    return manifest
 
 
 @pytest.fixture
@@ -92,6 +95,63 @@ def test_a_damaged_line_is_skipped_with_a_warning(config, log):
     log.write_text('{"event": "start", "processes": 2}\n{"event"\n{"event": "stop"}\n')
     _, warnings = training_cost(config)
     assert warnings == [f"{log}: skipped damaged line 2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not JSON (Expecting value: line 1 column 1 (char 0))"),
+        (b"\xff", "not JSON ("),
+        (b"[]", "no number of samples"),
+        (b"{}", "no number of samples"),
+        (b'{"samples": NaN}', "no number of samples"),
+        (b'{"samples": -1}', "no number of samples"),
+    ],
+)
+def test_a_damaged_manifest_is_a_line_of_the_plan(config, packed, content, reason):
+    packed.write_bytes(content)
+    lines, _ = training_cost(config)
+    start = f"10 × cc3m RN50, recipe cc3m, 128 epochs: number of pairs unknown ({packed}: {reason}"
+    assert lines[0].startswith(start) and lines[0].endswith("; pack the corpus again)")
+
+
+def test_files_that_cannot_be_read_are_lines_of_the_plan(config, packed, log, tmp_path, monkeypatch):
+    log.write_text('{"event": "start"}\n')
+    fail_reads_below(monkeypatch, tmp_path, errno.EACCES)
+    lines, warnings = training_cost(config)
+    assert f"number of pairs unknown ({packed}: Permission denied; check owner" in lines[0]
+    assert [warning.partition(";")[0] for warning in warnings] == [f"{log}: Permission denied"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ['"samples_per_second": 0', '"processes": 0', '"samples_seen": NaN', '"samples_seen": 1e999'],
+)
+@pytest.mark.usefixtures("packed")
+def test_an_impossible_number_in_a_log_is_a_damaged_line(config, log, damage):
+    step = '{"event": "step", "samples_seen": 500, "samples_per_second": 500.0}\n'
+    log.write_text(f'{{"event": "start", "processes": 1}}\n{{"event": "step", {damage}}}\n{step}')
+    lines, warnings = training_cost(config)
+    assert "288,000,000 pairs each, 500 trained so far, 40.00 h each" in lines[0]
+    assert warnings == [f"{log}: skipped damaged line 2"]
+
+
+def test_a_warm_up_that_ends_after_the_training_is_a_warning(config, packed):
+    packed.write_text('{"samples": 10000}')
+    _, warnings = training_cost(config)
+    assert warnings == [
+        "cc3m, recipe cc3m: warmup_steps: 20,000, but the run has only 2,432 steps (128 epochs of 19); the "
+        "learning rate would never reach its peak; reduce it"
+    ]
+    packed.write_text('{"samples": 100}')  # does not fill a batch
+    assert training_cost(config)[1] == []
+
+
+def test_the_warm_ups_of_trials_and_not_those_that_a_search_chooses_are_checked(config, packed):
+    packed.write_text('{"samples": 80000}')  # 19,968 steps
+    config |= {"runs": [config["runs"][0] | {"search": "cc3m"}], "search": config_from()["search"]}
+    [warning] = training_cost(config)[1]
+    assert warning.startswith("cc3m, trials of search cc3m: warmup_steps: 20,000, but the run has only")
 
 
 def test_the_plan_shows_the_cost(snakemake, config_with, tmp_path):

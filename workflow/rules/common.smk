@@ -23,6 +23,7 @@ shell.prefix('set -euo pipefail; export PYTHONPATH={SOURCE:q}; cloob() {{ python
 # not install them. Not part of the prefix: Snakemake creates environments without it.
 os.environ.update(PYTHONNOUSERSITE="1")
 
+from cloob.common.errors import InputError
 from cloob.objectives.registry import OBJECTIVES
 from cloob.report.registry import figures, tables
 from cloob.workflow import corpora, environment, evaluation, released, report_inputs, runs, search
@@ -37,6 +38,23 @@ from cloob.workflow.user_inputs import missing_inputs_message, missing_needed_in
 IS_MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 
 
+def alternatives(names):
+    """The constraint of a wildcard to names."""
+    return "|".join(map(re.escape, names)) or "none"
+
+
+def defined(function):
+    """An input function that ends the plan with a message where the config lacks what wildcards name."""
+
+    def files(wildcards):
+        try:
+            return function(wildcards)
+        except InputError as error:
+            raise WorkflowError(str(error)) from None
+
+    return files
+
+
 def split_of(wildcards):
     """The split of a corpus that a rule works on."""
     return corpora.Split(wildcards.corpus, wildcards.split)
@@ -45,6 +63,11 @@ def split_of(wildcards):
 def checkpoint_of(wildcards):
     """The checkpoint of a run after an epoch."""
     return evaluation.checkpoint(config, wildcards.run, int(wildcards.epoch))
+
+
+def final_checkpoint_of(wildcards):
+    """The final checkpoint of a run, which has to keep the checkpoint of the epoch that is evaluated."""
+    return evaluation.final_checkpoint(config, wildcards.run, int(wildcards.epoch))
 
 
 def testset_flags(wildcards, input):

@@ -23,7 +23,7 @@ rule user_inputs:
 
 rule urls:
     input:
-        unpack(lambda wildcards: corpora.reader_inputs(config, split_of(wildcards))),
+        unpack(defined(lambda wildcards: corpora.reader_inputs(config, split_of(wildcards)))),
     output:
         urls="<results>/download/{corpus}/{split}/urls.parquet",
         outcomes="<results>/download/{corpus}/{split}/urls_outcomes.csv",
@@ -65,7 +65,7 @@ rule fetch:
 rule image_outcomes:
     input:
         urls="<results>/download/{corpus}/{split}/urls.parquet",
-        ledgers=lambda wildcards: corpora.ledgers(config, split_of(wildcards)),
+        ledgers=defined(lambda wildcards: corpora.ledgers(config, split_of(wildcards))),
     output:
         "<results>/download/{corpus}/{split}/images_outcomes.csv",
     log:
@@ -81,7 +81,7 @@ rule image_outcomes:
 
 rule summary:
     input:
-        unpack(lambda wildcards: corpora.summary_inputs(config, wildcards.corpus)),
+        unpack(defined(lambda wildcards: corpora.summary_inputs(config, wildcards.corpus))),
     output:
         "<results>/download/{corpus}/summary.csv",
     log:
@@ -100,6 +100,8 @@ rule released_checkpoint:
         "<results>/download/released/{released}.pt",
     log:
         "<results>/logs/download/released_{released}.log",
+    wildcard_constraints:
+        released=alternatives(released.with_key(config, "url")),
     conda:
         "../../envs/fetch.yaml"
     params:

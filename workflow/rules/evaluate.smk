@@ -26,7 +26,7 @@ rule prepare_testset:
 rule zeroshot:
     input:
         **evaluation.testset_inputs(config, config["testsets"]),
-        final="<results>/train/{run}/final.pt",
+        final=defined(final_checkpoint_of),
     output:
         results=expand(
             "<results>/evaluate/{{run}}/epoch_{{epoch}}/zeroshot/{testset}.json",
@@ -60,6 +60,8 @@ rule open_clip_model:
         multiext("<results>/download/released/{released}/open_clip_", "config.json", "model.safetensors"),
     log:
         "<results>/logs/evaluate/open_clip_{released}.log",
+    wildcard_constraints:
+        released=alternatives(released.with_key(config, "open_clip")),
     conda:
         "../../envs/evaluate.yaml"
     params:
@@ -96,7 +98,7 @@ use rule zeroshot as released_zeroshot with:
 rule linear_probe:
     input:
         **evaluation.testset_inputs(config, evaluation.probed_testsets(config)),
-        final="<results>/train/{run}/final.pt",
+        final=defined(final_checkpoint_of),
     output:
         expand(
             "<results>/evaluate/{{run}}/epoch_{{epoch}}/linear_probe/{testset}.json",
@@ -154,7 +156,7 @@ rule download_retrieval_set:
 # Image-text retrieval and embedding structure in one job: both are fast, importing the model takes seconds.
 rule image_text:
     input:
-        final="<results>/train/{run}/final.pt",
+        final=defined(final_checkpoint_of),
         pairs=evaluation.retrieval_set_paths(config),
         images=evaluation.retrieval_set_folders(config),
     output:

@@ -3,7 +3,7 @@
 
 rule pack:
     input:
-        unpack(lambda wildcards: corpora.pack_inputs(config, split_of(wildcards))),
+        unpack(defined(lambda wildcards: corpora.pack_inputs(config, split_of(wildcards)))),
     output:
         shards="<results>/shards/{corpus}/{split}/shards.json",
         outcomes="<results>/shards/{corpus}/{split}/outcomes.csv",

@@ -19,7 +19,7 @@ srun_processes() {{
 # Running checkpoints are in a folder that is not declared, so that a failed run resumes from them.
 rule train:
     input:
-        unpack(lambda wildcards: runs.training_inputs(config, wildcards.run)),
+        unpack(defined(lambda wildcards: runs.training_inputs(config, wildcards.run))),
     output:
         final="<results>/train/{run}/final.pt",
         metrics="<results>/train/{run}/metrics.jsonl",

@@ -4,7 +4,7 @@
 # A trial is trained like a run, but its only output is its log, also if the loss diverges.
 use rule train as trial with:
     input:
-        unpack(lambda wildcards: search.trial_inputs(config, wildcards.search)),
+        unpack(defined(lambda wildcards: search.trial_inputs(config, **wildcards))),
     output:
         metrics="<results>/tune/{search}/{objective}/{trial}/metrics.jsonl",
     log:
@@ -22,7 +22,7 @@ use rule train as trial with:
 # again only if the choice has changed.
 rule select:
     input:
-        lambda wildcards: search.trial_logs(config, wildcards.search, wildcards.objective),
+        defined(lambda wildcards: search.trial_logs(config, wildcards.search, wildcards.objective)),
     output:
         recipe="<results>/tune/{search}/{objective}.json",
         ranking="<results>/tune/{search}/{objective}_trials.json",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from cloob.common.errors import io_errors_at
+from cloob.common.errors import InputError, io_errors_at
 
 Value = TypeVar("Value")
 
@@ -48,7 +48,7 @@ def with_argument_files(arguments: Sequence[str]) -> list[str]:
     """The arguments, with those in FILE instead of each `@FILE` before `--`; they end in NUL bytes.
 
     Systems limit the length of a command line (2 MB on Linux), but paths of result files may be longer.
-    Raises `OSError` if a file cannot be read.
+    Raises `OSError` if a file cannot be read, and `InputError` if its last argument does not end.
     """
     before = _end_of_flags(arguments)
     expanded: list[str] = []
@@ -56,7 +56,13 @@ def with_argument_files(arguments: Sequence[str]) -> list[str]:
         if argument.startswith("@"):
             path = Path(argument[1:])
             with io_errors_at(path):
-                expanded += map(os.fsdecode, path.read_bytes().split(b"\0")[:-1])
+                *ended, rest = path.read_bytes().split(b"\0")
+            if rest:
+                raise InputError(
+                    f"{path}: does not end in a NUL byte: truncated, or not a file of arguments; write it "
+                    r"with printf '%s\0' ARGUMENT ..."
+                )
+            expanded += map(os.fsdecode, ended)
         else:
             expanded.append(argument)
     return [*expanded, *arguments[before:]]

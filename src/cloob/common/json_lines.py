@@ -7,19 +7,26 @@ from typing import Any
 from cloob.common.errors import io_errors_at
 
 Event = dict[str, Any]
-_NUMERIC_FIELDS = {"samples_seen", "processes", "samples_per_second"}
+STEP = b'{"event": "step",'
+"""Beginning of the line of a step, of which a log may have hundreds of thousands."""
+_POSITIVE_FIELDS = {"processes", "samples_per_second"}
+_NUMERIC_FIELDS = {"samples_seen", *_POSITIVE_FIELDS}
 
 
 def parse_event(line: bytes) -> Event | None:
-    """The event of a line; None if the line is incomplete or damaged."""
+    """The event of a line; None if the line is incomplete or damaged, or has an impossible number."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):  # ValueError includes invalid UTF-8
         return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
-    if any(type(event[name]) not in (int, float) for name in _NUMERIC_FIELDS & event.keys()):
-        return None
+    for name in _NUMERIC_FIELDS & event.keys():
+        value = event[name]
+        if type(value) not in (int, float) or not 0 <= value < 2**63:
+            return None
+        if value == 0 and name in _POSITIVE_FIELDS:
+            return None
     return event
 
 

@@ -7,13 +7,22 @@ from collections.abc import Iterable
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is finite, also as a float: integers of 310 digits are not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 # JSON Schema accepts 5.0 as an integer and NaN as a number within all limits; the programs do not.
 StrictValidator = extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
         {
-            "integer": lambda checker, value: type(value) is int,
-            "number": lambda checker, value: type(value) in (int, float) and math.isfinite(value),
+            "integer": lambda checker, value: type(value) is int and _is_finite(value),
+            "number": lambda checker, value: type(value) in (int, float) and _is_finite(value),
         }
     ),
 )

@@ -82,7 +82,7 @@ def _unexpected_reading(node: yaml.ScalarNode) -> str | None:
         return f"YAML reads {text} as {value} (base 60); write the number, or put the text in quotes"
     if kind == "int" and re.match(r"[-+]?0[0-7_]", text):
         return f"YAML reads {text} as {value} (base 8); write no leading zero, or put the text in quotes"
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return f"{text} is not a finite number; write one"
     return None
 

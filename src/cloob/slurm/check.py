@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from cloob.common.errors import InputError, io_errors_at
+from cloob.common.yaml_file import read_yaml
 from cloob.slurm.partitions import NodeGroup, run_command
 from cloob.slurm.profile import Profile, Request
 
@@ -117,23 +117,42 @@ class TrainingSize:
     threads: int  # of all its processes
 
 
-def largest_training(config: Path) -> TrainingSize | None:
-    """The largest run or trial of a configuration; None if there is no such file. Raises `InputError`.
+def largest_training(default: Path, *files: Path) -> TrainingSize | None:
+    """The largest run or trial of a configuration; None if there is no file. Raises `InputError`.
 
-    It has `train.processes` processes, or the largest `processes` of the rows of `runs` and the searches.
+    The `files` override keys of the default configuration and of each other, as with Snakemake's
+    `--configfile`. The size is that of `train.processes` processes, or of the largest `processes` of the rows
+    of `runs` and the searches.
     """
-    if not config.is_file():
+    config: dict[str, Any] = {}
+    paths = [default, *files] if default.is_file() else files
+    for path in paths:
+        content = read_yaml(path, "config file") or {}
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: not a config file (no map of keys); set --config to another file")
+        config = _merged(config, content)
+    if not paths:
         return None
     try:
-        content = yaml.safe_load(_read_text(config))
-        default = content["train"]["processes"]
-        owners = [*(content.get("runs") or ()), *filter(None, (content.get("search") or {}).values())]
-        processes = max([owner.get("processes") or default for owner in owners] or [default])
-        return TrainingSize(processes, processes * (1 + content["train"]["workers"]))
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        processes = config["train"]["processes"]
+        owners = [*(config.get("runs") or ()), *filter(None, (config.get("search") or {}).values())]
+        largest = max([owner.get("processes") or processes for owner in owners] or [processes])
+        return TrainingSize(largest, largest * (1 + config["train"]["workers"]))
+    except (KeyError, TypeError, AttributeError):
+        names = ", ".join(map(str, paths))
         raise InputError(
-            f"{config}: cannot read train.processes and train.workers; set --config to another file"
+            f"{names}: cannot read train.processes and train.workers; set --config to another file"
         ) from None
+
+
+def _merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The config with changes: maps are merged key by key, other values are replaced."""
+    nested = {
+        key: _merged(config[key], value)
+        for key, value in changes.items()
+        if isinstance(value, dict) and isinstance(config.get(key), dict)
+    }
+    return config | changes | nested
 
 
 def check_train_processes(profile: Profile, largest: TrainingSize) -> str | None:

@@ -23,7 +23,11 @@ def add_verbs(verbs: Any) -> None:
         "for rules that download, can connect to HOST",
     )
     check.add_argument(
-        "--config", type=Path, default=Path("config/config.yaml"), help="the config with the runs"
+        "--config",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="the files that you give to Snakemake's --configfile, on top of config/config.yaml",
     )
     check.set_defaults(run=_check)
 
@@ -33,7 +37,7 @@ def _check(options: argparse.Namespace) -> None:
     from cloob.slurm.partitions import partitions, settings
     from cloob.slurm.profile import read_profile
 
-    largest = check.largest_training(options.config)
+    largest = check.largest_training(Path("config/config.yaml"), *options.config)
     threads = dict.fromkeys(("train", "trial"), largest.threads) if largest else {}
     profile, cluster = read_profile(options.profile, threads), partitions()
     changes = list(check.check_account_limits(profile, check.associations()))

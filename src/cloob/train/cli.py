@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cloob.common.arguments import fraction, non_negative_int, positive_int
+from cloob.common.errors import InputError
 from cloob.models.config import model_config
 from cloob.train.launch import die_with_launcher, launch, record_exception
 from cloob.train.recipe import Recipe, Run, add_dataclass_arguments, check_recipe, dataclass_from_args
@@ -120,6 +121,8 @@ def _main(args: argparse.Namespace) -> None:
 
 def _checked_run_and_recipe(args: argparse.Namespace) -> tuple[Run, Recipe]:
     run, recipe = dataclass_from_args(args, Run), dataclass_from_args(args, Recipe)
+    if not 0 <= run.seed < 2**63:
+        raise InputError(f"--seed: {run.seed} is not between 0 and 2**63 - 1; give another")
     recipe = replace(recipe, **_tuned_values(args))
     config = model_config(args.model)
     check_recipe(recipe, objective=run.objective, processes=args.processes, model_config=config)

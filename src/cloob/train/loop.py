@@ -14,12 +14,13 @@ from cloob.common.errors import InputError
 from cloob.models.export import export_open_clip
 from cloob.train.data import MicroBatch, check_replaced
 from cloob.train.distributed import DistributedContext
+from cloob.train.metrics_log import validated_on
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.setup import RunPaths, Training, TrainOptions, set_up
 from cloob.train.signals import StopRequest
 from cloob.train.state import write_checkpoint
-from cloob.train.submitted_step import Counts, NumbersOnTheirWay, SubmittedStep
+from cloob.train.submitted_step import Counts, DataWait, NumbersOnTheirWay, SubmittedStep, timing_event
 from cloob.train.validation import validate
 
 
@@ -42,12 +43,16 @@ def train(
     another recipe, model or corpus), if the loss or the weights are not finite, and if more than
     `max_replaced_fraction` of a batch do not decode.
 
+    A finished run writes its results again. If the validation pairs have changed, it is validated again.
+
     A trial of a hyperparameter search writes only `metrics.jsonl`. It is also finished if the loss is not
     finite; the log then has the event `diverged`.
     """
     training = set_up(run, recipe, architecture, paths, context, options)
     finished = True
     try:
+        if training.step == training.order.steps:
+            _validate_on_changed_pairs(training)
         while finished and training.step < training.order.steps:
             finished = _train_epoch(training, stop)
     except DivergedError as error:  # in all processes, because the loss is the same
@@ -58,7 +63,7 @@ def train(
             training.checkpointer.forget_starts()
     if training.log:
         if finished:
-            training.log.write("end", training.samples_seen, seconds_in_steps=training.seconds_in_steps)
+            training.log.write("end", training.samples_seen)
         training.log.close()
         if finished:  # only with a complete log: closing it raises the write errors of TensorBoard's thread
             _write_results(training)
@@ -72,6 +77,10 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
 
     The numbers of a step are read after the next one was submitted, so that the device never waits for the
     host. Nothing is validated or saved before all steps are checked.
+
+    `batch_seconds` ends when the host has read the numbers of the step before, and if it is to save, its own.
+    So on a GPU, the first step after a checkpoint has only the time of its submission, and the last one
+    before has the time of two steps. Sums over steps are right.
     """
     order, context = training.order, training.context
     epoch, step_in_epoch = divmod(training.step, order.steps_per_epoch)
@@ -79,7 +88,9 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
     start = time.perf_counter()
     while step_in_epoch < order.steps_per_epoch:
         micro_batches = next(training.micro_batches)
-        submitted = _submit_step(training, micro_batches, time.perf_counter() - start, stop)
+        finished = unchecked.numbers.finished if unchecked else None
+        wait = DataWait(time.perf_counter() - start, finished, timing_event(context.device))
+        submitted = _submit_step(training, micro_batches, wait, stop)
         step_in_epoch += 1
         end_of_epoch = step_in_epoch == order.steps_per_epoch
         if unchecked:
@@ -105,9 +116,9 @@ def _train_epoch(training: Training, stop: StopRequest) -> bool:
 
 
 def _submit_step(
-    training: Training, micro_batches: Sequence[MicroBatch], data_seconds: float, stop: StopRequest
+    training: Training, micro_batches: Sequence[MicroBatch], wait: DataWait, stop: StopRequest
 ) -> SubmittedStep:
-    """Update the weights; `data_seconds` is the time spent waiting for data."""
+    """Update the weights, after a wait for the data."""
     step, context = training.step, training.context
     rate = learning_rate(step, training.order.steps, training.recipe)
     loss = training.train_step(step, rate, [(images, tokens) for images, tokens, _ in micro_batches])
@@ -116,7 +127,7 @@ def _submit_step(
     requests = _local_requests(training, stop) if context.world_size > 1 else ()
     inv_temperature = training.model.logit_scale.detach().exp()
     numbers = NumbersOnTheirWay(loss, inv_temperature, Counts(len(replaced), *requests), context)
-    return SubmittedStep(step, training.samples_seen, rate, replaced, data_seconds, numbers)
+    return SubmittedStep(step, training.samples_seen, rate, replaced, wait, numbers)
 
 
 def _local_requests(training: Training, stop: StopRequest) -> tuple[bool, bool]:
@@ -157,7 +168,6 @@ def _check_step(training: Training, submitted: SubmittedStep) -> None:
     )
     if not math.isfinite(numbers.loss):
         raise _not_finite(training, "the loss", step)
-    training.seconds_in_steps += submitted.batch_seconds - submitted.data_seconds
     if training.log:
         values = {
             "step": step + 1,
@@ -167,7 +177,7 @@ def _check_step(training: Training, submitted: SubmittedStep) -> None:
             "learning_rate": submitted.learning_rate,
             "inv_temperature": numbers.inv_temperature,
             "replaced": int(numbers.counts.replaced),
-            "data_seconds": submitted.data_seconds,
+            "data_seconds": submitted.wait.device_seconds(),
             "batch_seconds": submitted.batch_seconds,
             "samples_per_second": recipe.batch_size / submitted.batch_seconds,
         }
@@ -191,6 +201,14 @@ def _validate(training: Training, epoch: int) -> None:
     if training.log:
         samples = len(training.validation)
         training.log.write("validation", training.samples_seen, epoch=epoch, samples=samples, **metrics)
+
+
+def _validate_on_changed_pairs(training: Training) -> None:
+    """Validate the weights of a finished run, unless the log has their validation on the same pairs."""
+    pairs = training.validation.shards.manifest["sha256"]
+    log, seen = training.paths.running_log, training.samples_seen
+    if training.context.broadcast(training.context.is_main and validated_on(log, seen) != pairs):
+        _validate(training, training.recipe.epochs)
 
 
 def _save_checkpoint(training: Training) -> None:

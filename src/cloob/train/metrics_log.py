@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError, io_errno, io_errors_at
-from cloob.common.json_lines import parse_event
+from cloob.common.json_lines import STEP, parse_event
 from cloob.train.log_position import position_after
 
 # Steps between the points of TensorBoard and W&B: every step of a long run would take 400 MB.
@@ -73,6 +73,22 @@ class MetricsLog:
             self._tensorboard.close()
         if self._wandb:
             self._wandb.finish()
+
+
+def validated_on(path: Path, samples_seen: int) -> str | None:
+    """The `validation_sha256` of the last validation after `samples_seen` pairs.
+
+    A start logs it for the validations that follow. None if there is none, as in logs of older versions.
+    """
+    pairs, found = None, None
+    with io_errors_at(path), path.open("rb") as log:
+        for line in log:
+            event = None if line.startswith(STEP) else parse_event(line)
+            if event is not None and event["event"] == "start":
+                pairs = event.get("validation_sha256")
+            elif event is not None and event["event"] == "validation":
+                found = pairs if event.get("samples_seen") == samples_seen else found
+    return found
 
 
 def _ignore_io_errors(failure: threading.ExceptHookArgs) -> None:

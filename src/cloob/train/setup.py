@@ -23,6 +23,7 @@ from cloob.train.metrics_log import MetricsLog
 from cloob.train.order import BatchOrder
 from cloob.train.progress import Progress
 from cloob.train.recipe import Recipe, Run, check_recipe
+from cloob.train.schedule import warm_up_problem
 from cloob.train.state import Checkpointer
 from cloob.train.step import TrainStep
 from cloob.train.token_rows import corpus_tokens
@@ -93,7 +94,6 @@ class Training:
     """Only in the main process."""
     progress: Progress
     samples_seen: int
-    seconds_in_steps: float = 0.0
 
     @property
     def model(self) -> CLIPModel:
@@ -159,6 +159,8 @@ def set_up(
     center_crop = center_crop_transform(config)
     validation = PairDataset(held_out, lambda image, _: center_crop(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, context)
+    if problem := warm_up_problem(recipe.warmup_steps, order.steps_per_epoch, recipe.epochs):
+        raise InputError(f"recipe.warmup_steps: {problem}")
     restarts = 0
     if context.is_main:
         restarts = checkpointer.register_restart(samples_seen, is_complete=order.first_step == order.steps)
@@ -166,7 +168,8 @@ def set_up(
     log = None
     if context.is_main:
         log = MetricsLog(paths.running_log, samples_seen, options.wandb_project, run.name)
-        log.write("start", samples_seen, restarts=restarts, **identity, **_run_metadata(shards, context))
+        metadata = _run_metadata(shards, held_out, context)
+        log.write("start", samples_seen, restarts=restarts, **identity, **metadata)
     return Training(
         run,
         recipe,
@@ -203,12 +206,13 @@ def init_model(config: ModelConfig, run: Run, recipe: Recipe, context: Distribut
     return model.to(context.device, memory_format=layout)
 
 
-def _run_metadata(shards: Shards, context: DistributedContext) -> dict[str, Any]:
+def _run_metadata(shards: Shards, held_out: Shards, context: DistributedContext) -> dict[str, Any]:
     """Metadata for reproducing the run, logged in addition to its identity."""
     cuda = context.device.type == "cuda"
     return {
         "pairs": len(shards),
         "urls_sha256": shards.manifest.get("urls_sha256"),
+        "validation_sha256": held_out.manifest["sha256"],
         "processes": context.world_size,
         "device": torch.cuda.get_device_name(context.device) if cuda else platform.processor() or "cpu",
         "torch": torch.__version__,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloob.common.errors import InputError, io_errors_at
-from cloob.common.json_lines import Event, parse_event
+from cloob.common.json_lines import STEP, Event, parse_event
 from cloob.train.recipe import RECIPE_DEFAULTS
 
 RECALLS = tuple(f"{direction}_r{k}" for direction in ("image_to_text", "text_to_image") for k in (1, 5, 10))
@@ -26,6 +26,8 @@ class Trial:
     epochs: int
     pairs: int | None
     """Validation pairs; None if it diverged."""
+    validation_sha256: str | None
+    """Of the validation pairs; None if it diverged, and in logs of older versions."""
     metrics: dict[str, float] | None
 
     def mean_recall(self, k: int) -> float:
@@ -54,7 +56,7 @@ def read_trial(path: Path, keys: Sequence[str]) -> Trial:
     }
     values, epochs = {key: recipe[key] for key in keys}, recipe["epochs"]
     if any(event["event"] == "diverged" for event in events):
-        return Trial(path, values, setup, epochs, None, None)
+        return Trial(path, values, setup, epochs, None, None, None)
     validation = next((event for event in reversed(events) if event["event"] == "validation"), {})
     if validation.get("epoch") != epochs:
         raise InputError(f"{path}: no validation after the last epoch, {epochs}; {_REMEDY}")
@@ -62,11 +64,13 @@ def read_trial(path: Path, keys: Sequence[str]) -> Trial:
         raise InputError(f"{path}: {bad[0]} of the last validation is not in [0, 1]; {_REMEDY}")
     if type(pairs := validation.get("samples")) is not int or pairs < 1:
         raise InputError(f"{path}: the last validation has no number of samples; {_REMEDY}")
-    return Trial(path, values, setup, epochs, pairs, {key: validation[key] for key in RECALLS})
+    sha256 = start.get("validation_sha256")
+    split = sha256 if isinstance(sha256, str) else None
+    return Trial(path, values, setup, epochs, pairs, split, {key: validation[key] for key in RECALLS})
 
 
 _REMEDY = "delete it and run the trial again"
-_STEP = b'{"event": "step",'
+_VALIDATE_AGAIN = "delete the logs on the older validation split and run these trials again"
 
 
 def _read_events(path: Path) -> list[Event]:
@@ -74,7 +78,7 @@ def _read_events(path: Path) -> list[Event]:
     try:
         with io_errors_at(path), path.open("rb") as log:
             for number, line in enumerate(log, start=1):
-                if line.startswith(_STEP):  # hundreds of thousands of lines, which are not needed
+                if line.startswith(STEP):  # hundreds of thousands of lines, which are not needed
                     continue
                 event = parse_event(line)
                 if event is None:
@@ -109,6 +113,10 @@ def check_comparable(trials: Sequence[Trial]) -> None:
     counts = {trial.pairs: trial.path for trial in trials if trial.pairs is not None}
     if len(counts) > 1:
         (pairs, path), (others, other) = list(counts.items())[:2]
+        raise InputError(f"{other}: {others} validation pairs, but {pairs} in {path}; {_VALIDATE_AGAIN}")
+    splits = {trial.validation_sha256: trial.path for trial in trials if trial.validation_sha256 is not None}
+    if len(splits) > 1:
+        (split, path), (others_split, other) = list(splits.items())[:2]
         raise InputError(
-            f"{other}: {others} validation pairs, but {pairs} in {path}; run the older one again"
+            f"{other}: validation_sha256 is {others_split:.12}, but {split:.12} in {path}; {_VALIDATE_AGAIN}"
         )

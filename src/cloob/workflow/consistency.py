@@ -36,8 +36,9 @@ def inconsistencies(config: Config) -> Iterator[str]:
     models, problems = _load_models(config)
     yield from problems
     undefined = [*_undefined_names(config), *undefined_names(config)]
-    of_searches = search_problems(config, models) if not undefined else ()
-    yield from dict.fromkeys([*_recipe_problems(config, models), *of_searches])
+    of_recipes = dict.fromkeys(_recipe_problems(config, models))
+    of_searches = search_problems(config, models, of_recipes) if not undefined else ()
+    yield from dict.fromkeys([*of_recipes, *of_searches])
     yield from undefined
     if not undefined:
         yield from _repeated_runs(config)

@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from cloob.common.errors import InputError
 from cloob.download.corpora.registry import READERS
 from cloob.shards.local_sources import LOCAL_SOURCES, LocalSource
 from cloob.workflow.flags import flags, named_paths
-from cloob.workflow.runs import Config, planned_runs
+from cloob.workflow.runs import Config, lookup, planned_runs
 from cloob.workflow.search import searches, used_searches, validation_corpus
 
 SPLITS = ("train", "validation")
@@ -35,6 +36,21 @@ def configured_splits(config: Config) -> dict[Split, dict[str, Any]]:
     }
 
 
+def split_settings(config: Config, split: Split) -> dict[str, Any]:
+    """The settings of a split. Raises `InputError` if its corpus has no such split."""
+    configured = {other.name: settings for other, settings in configured_splits(config).items()}
+    return lookup("split", split.name, configured)
+
+
+def _downloaded(config: Config, split: Split) -> dict[str, Any]:
+    """The settings of a split that is downloaded. Raises `InputError` if it is not."""
+    settings = split_settings(config, split)
+    if "reader" not in settings:
+        key = f"corpora.{split.corpus}.{split.split}"
+        raise InputError(f"{key}: packed from files on disk, not downloaded; choose a target in shards/")
+    return settings
+
+
 def needed_splits(config: Config) -> list[Split]:
     """The splits that the runs and their searches train and validate on, and those of the retrieval sets."""
     planned = planned_runs(config).values()
@@ -53,13 +69,13 @@ def needed_splits(config: Config) -> list[Split]:
 
 def local_source(config: Config, split: Split) -> LocalSource | None:
     """The form of the images on disk that a split is packed from; None if it is downloaded."""
-    settings = configured_splits(config)[split]
+    settings = split_settings(config, split)
     return next((source for key, source in LOCAL_SOURCES.items() if settings.get(key)), None)
 
 
 def local_inputs(config: Config, split: Split) -> dict[str, list[str]]:
     """The folders and files on disk that a split is packed from, by config key; none if it is downloaded."""
-    source, settings = local_source(config, split), configured_splits(config)[split]
+    source, settings = local_source(config, split), split_settings(config, split)
     if source is None:
         return {}
     paths = {key: settings[key] for key in (source.key, *source.inputs) if key in settings}
@@ -73,26 +89,26 @@ def downloaded_splits(config: Config) -> list[Split]:
 
 def reader_options(config: Config, split: Split) -> dict[str, Any]:
     """The reader's options of a split that is downloaded."""
-    settings = configured_splits(config)[split]
+    settings = _downloaded(config, split)
     return {key: value for key, value in settings.items() if key not in _COMMON_KEYS}
 
 
 def reader_inputs(config: Config, split: Split) -> dict[str, list[str]]:
     """The files that a split's reader reads: {option: paths}."""
     options = reader_options(config, split)
-    reader = READERS[configured_splits(config)[split]["reader"]]
+    reader = READERS[_downloaded(config, split)["reader"]]
     paths = {option: options[option] for option in reader.inputs if option in options}
     return {option: [path] if isinstance(path, str) else path for option, path in paths.items()}
 
 
 def reader_flags(config: Config, split: Split) -> list[str]:
     """The reader and its options, as flags of `cloob download urls`."""
-    return flags({"reader": configured_splits(config)[split]["reader"]} | reader_options(config, split))
+    return flags({"reader": _downloaded(config, split)["reader"]} | reader_options(config, split))
 
 
 def num_jobs(config: Config, split: Split) -> int:
     """The number of jobs that download a split."""
-    return configured_splits(config)[split]["num_jobs"]
+    return _downloaded(config, split)["num_jobs"]
 
 
 def ledgers(config: Config, split: Split) -> list[str]:
@@ -153,7 +169,7 @@ def pack_flags(config: Config, split: Split) -> list[str]:
     limits, options = ["max_bytes", "max_pixels", "quality"], {}
     if (source := local_source(config, split)) is not None:
         limits += ["image_size", "min_size", "max_aspect_ratio"]
-        settings = configured_splits(config)[split]
+        settings = split_settings(config, split)
         options = {
             key: settings[key] for key in source.options if key in settings and key not in source.inputs
         }

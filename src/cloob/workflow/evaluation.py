@@ -1,9 +1,18 @@
 """The result files that the grid of runs needs, and the arguments of `cloob evaluate`."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from cloob.common.errors import InputError
 from cloob.workflow.flags import flags
-from cloob.workflow.runs import Config, EpochSelection, eval_epochs, planned_runs
+from cloob.workflow.runs import (
+    Config,
+    EpochSelection,
+    embedding_eval_epochs,
+    eval_epochs,
+    planned_runs,
+    recipe_of,
+)
 
 
 def result_files(
@@ -30,6 +39,20 @@ def probed_testsets(config: Config) -> dict[str, str]:
 def checkpoint(config: Config, run: str, epoch: int) -> str:
     """The checkpoint after an epoch, in the run's folder of running checkpoints, which no rule declares."""
     return f"{config['results']}/train/{run}/checkpoints/epoch_{epoch:04d}.pt"
+
+
+def final_checkpoint(config: Config, run: str, epoch: int) -> str:
+    """The final checkpoint of a run, for which the evaluation after an epoch waits.
+
+    Raises `InputError` if the run is not in the grid, or does not keep the checkpoint after the epoch.
+    """
+    kept = embedding_eval_epochs(recipe_of(config, run))
+    if epoch not in kept and not Path(checkpoint(config, run, epoch)).is_file():
+        raise InputError(
+            f"no checkpoint of {run} after epoch {epoch}; its recipe keeps those after "
+            f"{', '.join(map(str, kept))} (eval_epochs, embedding_eval_epochs)"
+        )
+    return f"{config['results']}/train/{run}/final.pt"
 
 
 def testset_inputs(config: Config, names: Iterable[str]) -> dict[str, list[str]]:
@@ -97,6 +120,12 @@ def retrieval_set_paths(config: Config) -> list[str]:
 def is_remote(retrieval_set: Config) -> bool:
     """Whether a retrieval set is downloaded."""
     return retrieval_set.get("webdataset", "").startswith(("http://", "https://"))
+
+
+def downloaded_retrieval_sets(config: Config) -> list[str]:
+    """The names of the retrieval sets that are downloaded."""
+    retrieval_sets = config["evaluate"]["retrieval_sets"]
+    return [name for name, settings in retrieval_sets.items() if is_remote(settings)]
 
 
 def retrieval_set_folders(config: Config) -> list[str]:

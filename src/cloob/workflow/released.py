@@ -57,6 +57,11 @@ def released_key(model: Config) -> str:
     return "/".join(str(model.get(key, "final")) for key in keys)
 
 
+def with_key(config: Config, key: str) -> list[str]:
+    """The names of the released models with a key: `url` (the authors') or `open_clip`."""
+    return [name for name, model in config["released_checkpoints"].items() if key in model]
+
+
 def released_model(config: Config, name: str) -> str:
     """The weights of a released model: a checkpoint of the authors, or a folder in open_clip's format."""
     path = f"{config['results']}/download/released/{name}"

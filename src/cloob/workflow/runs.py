@@ -1,14 +1,17 @@
 """The grid of runs, and the arguments that a run is trained with."""
 
+import difflib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from cloob.common.errors import InputError
 from cloob.train.recipe import Run
 from cloob.workflow.flags import flags
 
 Config = dict[str, Any]
+T = TypeVar("T")
 # Selects epochs of a recipe.
 EpochSelection = Callable[[dict[str, Any]], list[int]]
 
@@ -46,9 +49,23 @@ def planned_runs(config: Config) -> dict[str, PlannedRun]:
     return {planned.run.name: planned for row in config["runs"] for planned in expand_row(row)}
 
 
+def planned_run(config: Config, name: str) -> PlannedRun:
+    """The run of a name. Raises `InputError` if it is not in the grid."""
+    return lookup("run", name, planned_runs(config))
+
+
+def lookup(kind: str, name: str, known: Mapping[str, T], place: str = "the config") -> T:
+    """What a name stands for. Raises `InputError` with the most similar name if it is unknown."""
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
+    remedy = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
+    raise InputError(f"no {kind} {name} in {place}; {remedy}")
+
+
 def recipe_of(config: Config, name: str) -> dict[str, Any]:
     """The recipe of a run, before a search replaces some of its values (never its epochs)."""
-    return config["recipes"][planned_runs(config)[name].recipe]
+    return config["recipes"][planned_run(config, name).recipe]
 
 
 def eval_epochs(recipe: dict[str, Any]) -> list[int]:
@@ -68,7 +85,7 @@ def first_and_eval_epochs(recipe: dict[str, Any]) -> list[int]:
 
 def training_inputs(config: Config, name: str) -> dict[str, str]:
     """The files that a run is trained from, by the names of the flags of `cloob train`."""
-    planned = planned_runs(config)[name]
+    planned = planned_run(config, name)
     inputs = manifest_paths(config, planned.run.corpus, planned.validation)
     if planned.search:
         inputs["tuned_recipe"] = tuned_recipe(config, planned.search, planned.run.objective)
@@ -101,7 +118,7 @@ def recipe_arguments(recipe: dict[str, Any], objective: str) -> dict[str, Any]:
 
 def num_processes(config: Config, name: str) -> int:
     """The number of training processes of a run."""
-    return planned_runs(config)[name].processes or config["train"]["processes"]
+    return planned_run(config, name).processes or config["train"]["processes"]
 
 
 def num_cpus(config: Config, processes: int) -> int:
@@ -111,7 +128,7 @@ def num_cpus(config: Config, processes: int) -> int:
 
 def train_flags(config: Config, name: str) -> list[str]:
     """A run, its recipe, its objective's hyperparameters and its set-up, as flags of `cloob train`."""
-    run, recipe = planned_runs(config)[name].run, recipe_of(config, name)
+    run, recipe = planned_run(config, name).run, recipe_of(config, name)
     arguments = recipe_arguments(recipe, run.objective)
     return flags(asdict(run) | arguments | {"keep_epochs": embedding_eval_epochs(recipe)}) + setup_flags(
         config, run.architecture

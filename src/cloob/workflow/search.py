@@ -8,6 +8,7 @@ from cloob.train.recipe import Run
 from cloob.workflow.flags import flags
 from cloob.workflow.runs import (
     Config,
+    lookup,
     manifest_paths,
     planned_runs,
     recipe_arguments,
@@ -51,13 +52,22 @@ def reported_searches(config: Config) -> list[str]:
 
 
 def planned_trials(config: Config, search: str, objective: str) -> dict[str, PlannedTrial]:
-    """The trials of an objective by name: every combination of the values of its grid."""
-    grid = searches(config)[search]["grid"][objective]
+    """The trials of an objective by name: every combination of the values of its grid.
+
+    Raises `InputError` if the objective has none.
+    """
+    grid = lookup("objective", objective, searches(config)[search]["grid"], f"search.{search}.grid")
     trials = [
         PlannedTrial(search, objective, dict(zip(grid, values, strict=True)))
         for values in itertools.product(*grid.values())
     ]
     return {trial.name: trial for trial in trials}
+
+
+def planned_trial(config: Config, search: str, objective: str, name: str) -> PlannedTrial:
+    """The trial of a name. Raises `InputError` if it is not in the grid of the objective."""
+    trials = planned_trials(config, search, objective)
+    return lookup("trial", name, trials, f"search.{search}.grid.{objective}")
 
 
 def all_trials(config: Config, search: str) -> list[PlannedTrial]:
@@ -96,8 +106,12 @@ def validation_corpus(settings: dict[str, Any]) -> str:
     return settings.get("validation") or settings["corpus"]
 
 
-def trial_inputs(config: Config, search: str) -> dict[str, str]:
-    """The files that every trial is trained from, by the names of the flags of `cloob train`."""
+def trial_inputs(config: Config, search: str, objective: str, trial: str) -> dict[str, str]:
+    """The files that a trial is trained from, by the names of the flags of `cloob train`.
+
+    Raises `InputError` if the trial is not in the grid of the objective.
+    """
+    planned_trial(config, search, objective, trial)  # raises the error
     settings = searches(config)[search]
     return manifest_paths(config, settings["corpus"], validation_corpus(settings))
 
@@ -115,7 +129,7 @@ def trial_arguments(config: Config, trial: PlannedTrial) -> dict[str, Any]:
 
 def trial_flags(config: Config, search: str, objective: str, trial: str) -> list[str]:
     """A trial as flags of `cloob train`."""
-    planned, settings = planned_trials(config, search, objective)[trial], searches(config)[search]
+    planned, settings = planned_trial(config, search, objective, trial), searches(config)[search]
     run = Run(
         corpus=settings["corpus"],
         objective=objective,

@@ -6,7 +6,15 @@ from typing import Any
 from cloob.models.config import ModelConfig
 from cloob.train.recipe import Recipe, recipe_problems
 from cloob.workflow.runs import Config, planned_runs, recipe_arguments
-from cloob.workflow.search import all_trials, planned_trials, searches, trial_arguments, trial_processes
+from cloob.workflow.search import (
+    PlannedTrial,
+    all_trials,
+    planned_trials,
+    reported_searches,
+    searches,
+    trial_arguments,
+    trial_processes,
+)
 
 # Key of a run or search -> section of the config that defines its value.
 _SECTIONS = {
@@ -39,8 +47,13 @@ def undefined_names(config: Config) -> Iterator[str]:
                 )
 
 
-def search_problems(config: Config, models: Mapping[str, ModelConfig]) -> Iterator[str]:
-    """Unequal budgets, impossible recipes, seeds that runs share; all names must be defined."""
+def search_problems(
+    config: Config, models: Mapping[str, ModelConfig], reported: Collection[str]
+) -> Iterator[str]:
+    """Unequal budgets, impossible recipes, seeds that runs share; all names must be defined.
+
+    `reported` are the problems of the recipes of runs, which are not repeated.
+    """
     for search, settings in searches(config).items():
         counts = {objective: len(planned_trials(config, search, objective)) for objective in settings["grid"]}
         if len(set(counts.values())) > 1:
@@ -49,22 +62,38 @@ def search_problems(config: Config, models: Mapping[str, ModelConfig]) -> Iterat
                 f"search.{search}.grid: unequal numbers of settings ({listed}); give every objective the "
                 "same number, or the one with more is tuned more"
             )
-        model, recipe = models.get(settings["architecture"]), config["recipes"][settings["recipe"]]
         for trial in all_trials(config, search):
-            problems = recipe_problems(
-                Recipe(**trial_arguments(config, trial)),
-                objective=trial.objective,
-                processes=trial_processes(config, search),
-                model_config=model,
-            )
-            for key, problem in problems:
-                owner = f"recipes.{settings['recipe']}"
-                if key in recipe["objectives"][trial.objective]:
-                    owner = f"{owner}.objectives.{trial.objective}"
-                if key in trial.values:
-                    owner = f"search.{search}.grid.{trial.objective}"
-                yield f"{owner}.{key}: {problem}"
+            yield from _trial_problems(config, models, trial, reported)
     yield from _problems_of_runs(config, models)
+
+
+def _trial_problems(
+    config: Config, models: Mapping[str, ModelConfig], trial: PlannedTrial, reported: Collection[str]
+) -> Iterator[str]:
+    """The violated constraints of a trial. A search that no table needs may have any number of processes."""
+    key_of_search = f"search.{trial.search}"
+    settings, recipe = searches(config)[trial.search], Recipe(**trial_arguments(config, trial))
+    owner = f"recipes.{settings['recipe']}"
+    of_objective = config["recipes"][settings["recipe"]]["objectives"][trial.objective]
+    setup: dict[str, Any] = {
+        "objective": trial.objective,
+        "model_config": models.get(settings["architecture"]),
+    }
+    of_one_process = set(recipe_problems(recipe, **setup))
+    if trial.search in reported_searches(config):
+        setup["processes"] = trial_processes(config, trial.search)
+    for key, problem in recipe_problems(recipe, **setup):
+        if key in trial.values:
+            line = f"{key_of_search}.grid.{trial.objective}.{key}: {problem}"
+        else:
+            line = f"{owner}.objectives.{trial.objective}" if key in of_objective else owner
+            line += f".{key}: {problem}"
+            if line in reported:
+                continue
+            line = f"{key_of_search}: {line}"
+        if (key, problem) not in of_one_process:
+            line += f"; set {key_of_search}.processes, or {key_of_search}: null"
+        yield line
 
 
 def _problems_of_runs(config: Config, models: Mapping[str, ModelConfig]) -> Iterator[str]:

@@ -15,7 +15,7 @@ def is_result(config: Config, path: str) -> bool:
     return path.startswith(f"{config['results']}/")
 
 
-def file_exists(path: str) -> bool:
+def file_exists(path: str | Path) -> bool:
     """Whether a path is a file. `Path.is_file` raises an error for a name that is too long."""
     return os.path.isfile(path)  # noqa: PTH113
 

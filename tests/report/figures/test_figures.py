@@ -164,8 +164,9 @@ def test_long_title_suffix_fits_a_narrow_figure(small: SyntheticResults) -> None
 def test_legend_has_intervals_only_if_they_are_drawn(
     small: SyntheticResults, paper: SyntheticResults
 ) -> None:
-    def legend(name: str, paths: list[Path]) -> set[str]:
-        return {text.get_text() for text in draw(name, Inputs(results=paths))[1].legends[0].get_texts()}
+    def legend(name: str, paths: list[Path], paper: Path | None = None) -> set[str]:
+        _, figure = draw(name, Inputs(results=paths, paper=paper))
+        return {text.get_text() for text in figure.legends[0].get_texts()}
 
     assert "95% confidence interval" not in legend("ajne", small.structure)
     assert "95% confidence interval" not in legend("zeroshot", small.zeroshot)
@@ -173,6 +174,10 @@ def test_legend_has_intervals_only_if_they_are_drawn(
     two_seeds = [path for path in paper.structure if "seed3" not in str(path)]
     assert {"range of two seeds", "one seed"} <= legend("ajne", two_seeds)
     assert "95% confidence interval" not in legend("ajne", two_seeds)
+    # The paper's values do not count as a seed.
+    assert legend("ajne", two_seeds, PAPER) == {*legend("ajne", two_seeds), "published"}
+    one_seed = [path for path in two_seeds if "seed2" not in str(path)]
+    assert legend("ajne", one_seed, PAPER) == {*legend("ajne", one_seed), "published"}
 
 
 def test_zeroshot_bars_are_means_whiskers_t_intervals_and_dots_seeds(paper: SyntheticResults) -> None:
@@ -393,6 +398,18 @@ def test_losses_have_a_panel_per_objective_and_recalls_share_one(small: Syntheti
     [inset] = clip_cc.child_axes
     rates = data[(data.quantity == "learning_rate") & (data.corpus == "cc3m") & (data.objective == "clip")]
     assert list(inset.lines[0].get_ydata()) == pytest.approx(list(rates.value))
+
+
+def test_every_objective_has_its_learning_rate_in_an_inset(small: SyntheticResults) -> None:
+    data = read("training_curves", small.logs)
+    rates = data[data.quantity == "learning_rate"]
+    data.loc[rates[rates.objective == "cloob"].index, "value"] *= 4
+    with figure_style():
+        figure = FIGURES["training_curves"].draw(data, LABELS)
+    assert [len(axis.child_axes) for axis in figure.axes] == [1, 1, 1, 1, 0, 0]
+    peaks = [max(axis.child_axes[0].lines[0].get_ydata()) for axis in figure.axes[:4]]
+    peak = rates[rates.corpus == "cc3m"].value.max()
+    assert peaks == pytest.approx([peak, peak, 4 * peak, 4 * peak])
 
 
 @pytest.mark.parametrize("epochs", [1, 37, 250])

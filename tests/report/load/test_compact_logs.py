@@ -97,6 +97,25 @@ def test_each_step_has_the_hardware_that_it_ran_on(compact: Callable[..., Path])
         assert log.timing().rate_per_process.tolist() == [100, 100, 200]
 
 
+def test_validations_are_on_the_same_pairs_and_one_per_epoch(compact: Callable[..., Path]) -> None:
+    def start(pairs: str) -> dict:
+        return START | {"validation_sha256": pairs}
+
+    def validation(epoch: int, value: float) -> dict:
+        return {"event": "validation", "epoch": epoch, "saturation": value}
+
+    def values(*events: dict) -> list[tuple[int, float]]:
+        log = read_log(compact(*events))
+        return [(event["epoch"], event["saturation"]) for event in log.validations]
+
+    changed = [start("a"), STEP, validation(1, 0.1), start("b"), STEP, validation(2, 0.2)]
+    assert values(*changed) == [(2, 0.2)]
+    assert values(*changed, start("a"), validation(2, 0.3)) == [(1, 0.1), (2, 0.3)]
+    older = [START, STEP, validation(1, 0.1), STEP, validation(2, 0.2)]
+    assert values(*older) == [(1, 0.1), (2, 0.2)]
+    assert values(*older, start("a"), validation(2, 0.3)) == [(1, 0.1), (2, 0.3)]
+
+
 def test_equal_logs_give_equal_files(compact: Callable[..., Path]) -> None:
     events = [START, STEP, {"event": "end"}]
     assert compact(*events).read_bytes() == compact(*events).read_bytes()
@@ -162,6 +181,15 @@ def test_a_compact_log_is_checked_like_the_lines(
     assert str(error.value) == (
         f"{path}: damaged ({problem}); delete it and make it again: `cloob report compact-log`"
     )
+
+
+def test_an_event_with_a_value_of_a_wrong_type_is_named(compact: Callable[..., Path]) -> None:
+    path = compact(START, STEP)
+    events = [[0, START], [1, {"event": "validation", "epoch": 1, "samples_per_second": None}]]
+    metadata = {"cloob.events": json.dumps(events)}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    with pytest.raises(InputError, match=rf"^{path}, event 2: .*: samples_per_second is missing; train the"):
+        read_log(path)
 
 
 def test_a_damaged_page_of_a_column_is_named(compact: Callable[..., Path]) -> None:

@@ -11,9 +11,11 @@ import pytest
 from cloob.common.accounting import write_outcomes
 from cloob.common.errors import InputError
 from cloob.common.json_files import write_json
+from cloob.report.figures import corpus
 from cloob.report.load.inputs import Inputs
 from cloob.report.make import make_figure, make_table
 from cloob.report.names import Labels
+from cloob.report.render.style import figure_style
 
 TOY = Labels("dataset of the tests")
 
@@ -101,6 +103,16 @@ def test_figure_has_histograms_and_rejected_shares(inputs: Inputs, tmp_path: Pat
     assert values.loc[bars].share.tolist() == [8 / 20, 3 / 20, 5 / 20, 4 / 20]
     assert values.loc["pairs in the paper"].share == 0.8709
     assert (tmp_path / "corpus.sources.json").exists()
+
+
+def test_eleven_splits_have_different_colors(inputs: Inputs) -> None:
+    points = corpus.read(inputs)
+    one = points[points.corpus == "cc3m"]
+    data = pd.concat([one.assign(corpus=f"corpus{number}") for number in range(11)])
+    with figure_style():
+        figure = corpus.draw(data, TOY)
+    [legend] = figure.legends
+    assert len(legend.get_texts()) == len({line.get_color() for line in legend.get_lines()}) == 11
 
 
 def test_same_input_gives_the_same_bytes(inputs: Inputs, tmp_path: Path) -> None:

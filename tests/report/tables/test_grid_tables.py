@@ -330,6 +330,16 @@ def test_ablation_names_objectives_without_runs(table: Callable, tmp_path: Path)
     assert "- [a] InfoNCE + Hopfield: no runs in the config; add `infonce_hopfield` to `runs`" in text
 
 
+def test_the_ablation_leaves_p_values_to_the_claims(table: Callable, tmp_path: Path) -> None:
+    """Its rows are not complete families."""
+    paths = accuracies(tmp_path)
+    ablation, _ = table("ablation", paths)
+    assert "minus_clip_ci_low" in set(ablation.statistic)
+    assert [name for name in ablation.statistic if name.endswith(("_p", "_p_holm"))] == []
+    claims, _ = table("claims", paths)
+    assert claims[claims.pairs > 0].p_for_holm.notna().all()
+
+
 def test_same_result_under_two_paths_is_an_error(table: Callable, tmp_path: Path, capfd) -> None:
     paths = accuracies(tmp_path)
     other = tmp_path / "copy" / paths[0].relative_to(tmp_path)

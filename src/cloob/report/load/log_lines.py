@@ -18,8 +18,10 @@ TIMING = ("samples_per_second", "data_seconds", "batch_seconds")
 # The numbers of a step that tables and figures may read; the others stay in the log.
 STEP_KEYS = ("step", "epoch", "loss", "learning_rate", *TIMING)
 POSITIVE = ("step", "batch_seconds", "samples_per_second", "processes")  # numbers of any event
+_POSITIVE_TYPES: dict[str, Any] = {f"?{key}": NUMBER for key in POSITIVE}
 _EVENTS: dict[str, dict[str, Any]] = {
     "start": {
+        **_POSITIVE_TYPES,
         "?run": dict.fromkeys(("name", *RUN_KEYS), (str,)) | {"seed": (int,), "*": ANYTHING},
         "?recipe": {"*": ANYTHING},
         "?processes": (int,),
@@ -29,11 +31,13 @@ _EVENTS: dict[str, dict[str, Any]] = {
         "?commit": (str, type(None)),
         "?corpus_sha256": (str,),
         "?urls_sha256": (str, type(None)),
+        "?validation_sha256": (str,),
         "?torch": (str,),
         "*": ANYTHING,
     },
-    "step": {f"?{key}": NUMBER for key in STEP_KEYS} | {"*": ANYTHING},
+    "step": _POSITIVE_TYPES | {f"?{key}": NUMBER for key in STEP_KEYS} | {"*": ANYTHING},
     "validation": {
+        **_POSITIVE_TYPES,
         **{f"?{key}": NUMBER for key in ("epoch", "saturation", "image_to_text_r1", "text_to_image_r1")},
         "*": ANYTHING,
     },

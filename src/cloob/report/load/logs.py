@@ -22,7 +22,8 @@ class Log:
     """The log of one run.
 
     `starts` has the first start and one per resume. The steps, of which there may be hundreds of thousands,
-    are read when they are asked for, and not kept.
+    are read when they are asked for, and not kept. `validations` has one per epoch, all
+    on the pairs of the last one.
     """
 
     path: Path
@@ -95,10 +96,27 @@ def read_log(
         path,
         next(event["run"] for _, event in reversed(starts) if "run" in event),
         [event for _, event in starts],
-        [event for _, event in events if event["event"] == "validation"],
+        _comparable_validations([event for _, event in events]),
         [steps for steps, _ in starts],
         read,
     )
+
+
+def _comparable_validations(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last validation of each epoch, without those on other pairs than the last of all.
+
+    If the validation split of a run changes, its log has validations on both splits. Validations in logs of
+    older versions, which lack the hash of the split, count as comparable.
+    """
+    split: str | None = None
+    validations: list[tuple[str | None, dict[str, Any]]] = []
+    for event in events:
+        if event["event"] == "start":
+            split = event.get("validation_sha256")
+        elif event["event"] == "validation":
+            validations.append((split, event))
+    comparable = [event for split, event in validations if split in (None, validations[-1][0])]
+    return list({event["epoch"]: event for event in comparable}.values())
 
 
 def read_timed_log(path: Path, start: Sequence[str] = ("run", "processes", "device")) -> Log:
