@@ -159,8 +159,9 @@ def set_up(
     center_crop = center_crop_transform(config)
     validation = PairDataset(held_out, lambda image, _: center_crop(image), tokenizer)
     order = BatchOrder(len(shards), recipe, run.seed, samples_seen, context)
-    if problem := warm_up_problem(recipe.warmup_steps, order.steps_per_epoch, recipe.epochs):
-        raise InputError(f"recipe.warmup_steps: {problem}")
+    problem = warm_up_problem(recipe.warmup_steps, order.steps_per_epoch, recipe.epochs)
+    if problem and context.is_main:  # no error: a recipe may be tried on a part of its corpus
+        print(f"warning: recipe.warmup_steps: {problem}", flush=True)
     restarts = 0
     if context.is_main:
         restarts = checkpointer.register_restart(samples_seen, is_complete=order.first_step == order.steps)
