@@ -46,7 +46,7 @@ def prose(path: str) -> str:
 
 def test_the_readme_names_the_color_of_each_objective() -> None:
     text = prose("README.md")
-    sentence = re.search(r"In all figures the color stands for the objective: ([^.]*)\.", text)
+    sentence = re.search(r"In all figures of runs the color encodes the objective: ([^.]*)\.", text)
     assert sentence is not None
     parts = dict(re.findall(r"((?:dark|light) \w+) (?:is )?([^,(]*\w)", sentence[1]))
     titles = {"clip": "CLIP", "infonce_hopfield": "InfoNCE with Hopfield retrieval"}
