@@ -58,8 +58,8 @@ class ImageTextModel(nn.Module, ABC):
     ) -> list[dict[str, float]]:
         """Zero-shot classification: for each image, the probability of every label, the most probable first.
 
-        `images` are Pillow images or paths of image files, or a single one. A label stands for `{}` in every
-        template, by default for the whole text; its weight is the mean of the normalized embeddings of these
+        `images` are Pillow images or paths of image files, or a single one. A label replaces `{}` in every
+        template, by default the whole text; its weight is the mean of the normalized embeddings of these
         texts, normalized again. Probabilities are the softmax of the cosine similarities divided by the
         model's temperature τ. Raises `InputError` for an unreadable image, for fewer than two labels,
         duplicate or empty ones, and for a template without `{}`.

@@ -55,7 +55,7 @@ def planned_run(config: Config, name: str) -> PlannedRun:
 
 
 def lookup(kind: str, name: str, known: Mapping[str, T], place: str = "the config") -> T:
-    """What a name stands for. Raises `InputError` with the most similar name if it is unknown."""
+    """The value of a name. Raises `InputError` with the most similar name if it is unknown."""
     if name in known:
         return known[name]
     close = difflib.get_close_matches(name, known, n=1)

@@ -43,7 +43,7 @@ def type_error(value: Any, schema: Any, name: str = "") -> str | None:
     """Describe the first value that does not match the schema; None if all match.
 
     A schema is a tuple of types, a list with the schema of its items, or a dict with the schema of each key:
-    keys that begin with `?` are optional, `*` stands for all other keys. Numbers must be finite.
+    keys that begin with `?` are optional, `*` means all other keys. Numbers must be finite.
     """
     types = schema if isinstance(schema, tuple) else (type(schema),)
     # bool is a subclass of int.

@@ -22,8 +22,7 @@ class Log:
     """The log of one run.
 
     `starts` has the first start and one per resume. The steps, of which there may be hundreds of thousands,
-    are read when they are asked for, and not kept. `validations` has one per epoch, all
-    on the pairs of the last one.
+    are read on request, and not cached. `validations` has one per epoch, all on the pairs of the last one.
     """
 
     path: Path
