@@ -412,6 +412,19 @@ def test_every_objective_has_its_learning_rate_in_an_inset(small: SyntheticResul
     assert peaks == pytest.approx([peak, peak, 4 * peak, 4 * peak])
 
 
+def test_the_learning_rate_hides_no_loss(small: SyntheticResults) -> None:
+    data = read("training_curves", small.logs)
+    late = (data.quantity == "loss") & (data.objective == "cloob")
+    data.loc[late, "value"] = 1 - (data.epoch[late] / data.epoch[late].max()) ** 8
+    with figure_style():
+        figure = FIGURES["training_curves"].draw(data, LABELS)
+    figure.draw_without_rendering()
+    for axis in figure.axes[:4]:
+        inset = axis.child_axes[0].get_window_extent()
+        points = np.concatenate([axis.transData.transform(line.get_xydata()) for line in axis.lines])
+        assert not any(inset.contains(*point) for point in points)
+
+
 @pytest.mark.parametrize("epochs", [1, 37, 250])
 def test_losses_are_averaged_in_bins(tmp_path: Path, epochs: int) -> None:
     results = write_synthetic_results(

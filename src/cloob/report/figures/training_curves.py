@@ -1,5 +1,6 @@
 """Training curves: losses, image-text retrieval on the validation pairs, and the learning rate."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -71,14 +72,15 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
         for axis, objective in zip(column_axes, objectives, strict=False):
             _draw(axis, part[(part.objective == objective) & (part.quantity == "loss")])
             axis.set_ylabel(f"{OBJECTIVE_TITLES[objective]}\nloss")
-            _draw_learning_rate(
-                axis, part[(part.objective == objective) & (part.quantity == "learning_rate")]
-            )
         recalls = part[part.quantity.isin(RECALLS)]
         mean = recalls.groupby(["objective", "quantity", "epoch"], sort=False).value.mean().reset_index()
         _draw(column_axes[-1], mean.assign(value=100 * mean.value, seed=0))
         column_axes[-1].set(xlabel="epoch", ylabel="validation R@1 (%)")
         column_axes[0].set_title(name if len(columns) < 3 else name.replace(" · ", "\n"))
+    for (_, part), column_axes in zip(columns, axes.T, strict=True):  # when all limits are known
+        rates = part[part.quantity == "learning_rate"]
+        for axis, objective in zip(column_axes, objectives, strict=False):
+            _draw_learning_rate(axis, rates[rates.objective == objective])
     for axis in axes[:, 1:].flat:
         axis.set_ylabel("")
     figure.align_ylabels(axes[:, 0])
@@ -98,13 +100,22 @@ def _draw(axis: Axes, points: pd.DataFrame) -> None:
 
 
 def _draw_learning_rate(axis: Axes, points: pd.DataFrame) -> None:
-    """The learning rate of the first seed, as an inset in the corner that a falling loss leaves empty."""
+    """The learning rate of the first seed, as an inset in a corner that the losses leave empty."""
     if points.empty:  # the objective has no runs on this corpus
         return
     _, line = next(iter(points.groupby("seed", sort=False)))
-    inset = axis.inset_axes((0.58, 0.56, 0.4, 0.36))
+    corner = (0.08, 0.1) if _reach_upper_right(axis) else (0.58, 0.56)
+    inset = axis.inset_axes((*corner, 0.4, 0.36))
     inset.plot(line.epoch, line.value, color=INK, lw=0.8)
     inset.set_title("learning rate", fontsize=6, pad=2, loc="center")
     inset.set(xticks=[], ylim=(0, None))
     inset.set_yticks([0, line.value.max()], ["0", f"{line.value.max():.0e}".replace("e-0", "e-")], fontsize=6)
     inset.tick_params(length=2)
+
+
+def _reach_upper_right(axis: Axes) -> bool:
+    """Whether a curve of the panel is in its upper right corner, as a loss that falls late."""
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    points = np.concatenate([line.get_xydata() for line in axis.lines])
+    corner = left + 0.52 * (right - left), bottom + 0.5 * (top - bottom)
+    return bool((points > corner).all(axis=1).any())
