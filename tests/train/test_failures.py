@@ -240,7 +240,7 @@ def test_processes_die_with_a_torchrun_killed_during_their_imports(shards, model
 
 def test_training_works_without_git(shards, model, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    paths, recipe = RunPaths(shards, shards, tmp_path), Recipe(**BASE | {"epochs": 1, "warmup_steps": 1})
+    paths, recipe = RunPaths(shards, shards, tmp_path), Recipe(**BASE | {"epochs": 1})
     with init_distributed() as context:
         assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
     assert '"commit": null' in (tmp_path / "metrics.jsonl").read_text()
@@ -254,7 +254,7 @@ def test_a_log_that_cannot_be_completed_leaves_no_final_checkpoint(shards, model
         raise InputError("TensorBoard's thread could not write")
 
     monkeypatch.setattr(MetricsLog, "close", close)
-    paths, recipe = RunPaths(shards, shards, tmp_path), Recipe(**BASE | {"epochs": 1, "warmup_steps": 1})
+    paths, recipe = RunPaths(shards, shards, tmp_path), Recipe(**BASE | {"epochs": 1})
     with init_distributed() as context, pytest.raises(InputError, match="could not write"):
         loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
     assert not (tmp_path / "final.pt").exists() and not (tmp_path / "open_clip").exists()

@@ -95,7 +95,7 @@ def test_the_disk_has_the_log_of_all_steps_before_it_has_their_checkpoint(
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(Checkpointer, "save", recorded_save)
-    recipe = Recipe(**BASE | {"epochs": 2, "batch_size": 16, "micro_batch_size": 8, "warmup_steps": 1})
+    recipe = Recipe(**BASE | {"epochs": 2, "batch_size": 16, "micro_batch_size": 8})
     with init_distributed() as context:
         paths = RunPaths(shards, shards, tmp_path)
         assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())

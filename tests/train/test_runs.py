@@ -74,7 +74,6 @@ def test_two_processes_learn_the_temperature_and_are_reproducible(shards, model,
             processes=2,
             objective="clip",
             epochs=1,
-            warmup_steps=1,
             learnable_temperature=True,
             inv_temperature=14.3,
         )

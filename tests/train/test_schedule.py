@@ -28,7 +28,11 @@ def test_restarts_return_to_the_peak_in_every_cycle():
     assert rates[:100] == pytest.approx(rates[100:200])
 
 
-def test_a_warm_up_must_end_before_the_last_step():
+def test_a_run_may_be_shorter_than_its_warm_up():
+    assert learning_rate(3, 4, recipe(warmup_steps=10, learning_rate=1.0)) == pytest.approx(0.3)
+
+
+def test_a_warm_up_that_never_reaches_its_peak_is_described():
     assert warm_up_problem(99, 10, 10) is None
     assert learning_rate(99, 100, recipe(warmup_steps=99, learning_rate=1.0)) == 1.0
     assert learning_rate(99, 100, recipe(warmup_steps=100, learning_rate=1.0)) < 1.0

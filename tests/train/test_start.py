@@ -84,7 +84,7 @@ def test_every_process_needs_a_validation_pair(error_at_start, tmp_path):
 
 def test_two_validation_pairs_are_enough(shards, model, context, tmp_path):
     paths = RunPaths(shards, write_corpus(tmp_path, 2), tmp_path / "run")
-    assert train(RUN, recipe(epochs=1, warmup_steps=1), model, paths, context, StopRequest(), TrainOptions())
+    assert train(RUN, recipe(epochs=1), model, paths, context, StopRequest(), TrainOptions())
 
 
 @pytest.mark.parametrize(
