@@ -52,7 +52,7 @@ def draw(data: pd.DataFrame, labels: Labels) -> Figure:
     splits = list(dict.fromkeys(zip(data.corpus, data.split, strict=True)))
     palette = "colorblind" if len(splits) <= 10 else "husl"  # the former has ten colors
     colors = dict(zip(splits, sns.color_palette(palette, len(splits)), strict=True))
-    figure = new_figure(height=max(4.4, 1.4 + 0.46 * len(splits)))  # for the labels of the bars
+    figure = new_figure(height=max(4.4, 1.2 + 0.64 * len(splits)))  # for the labels of the bars
     *axes, bar_axis = figure.subplots(2, 3).ravel()
     for axis, (measure, name) in zip(axes, MEASURES.items(), strict=True):
         for split in splits:
