@@ -4,13 +4,13 @@ import argparse
 import gc
 import importlib
 import os
-import signal
 import sys
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from cloob.common.arguments import joined_flags, with_argument_files
 from cloob.common.errors import InputError, user_message
+from cloob.common.interruption import STATUS, Interruption
 
 STAGES = {
     "download": "download the images of URL lists, with complete row accounting",
@@ -51,11 +51,36 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run a verb of a stage and exit: with 0, or with 2 and a one-line message on input and I/O errors."""
+    """Run a verb of a stage and exit.
+
+    The status is 0, or after a message of one line 2 for an input or I/O error and 130 for SIGINT.
+    """
     gc.set_threshold(10_000)  # Python's default of 700 makes importing torch and open_clip a quarter slower
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    with Interruption("cloob") as interruption:
+        try:
+            options = _parse(arguments, interruption)
+            options.run(options)
+            sys.stdout.flush()
+            sys.exit(0)
+        except Exception as error:
+            message = user_message(error)
+            if message is None and not interruption.received:
+                raise
+        except KeyboardInterrupt:
+            interruption.received = True
+        if interruption.received:
+            interruption.report()
+        else:
+            print(f"{interruption.command}: error: {message}", file=sys.stderr)
+        _discard_unwritten_output()
+        sys.exit(STATUS if interruption.received else 2)
+
+
+def _parse(arguments: list[str], interruption: Interruption) -> argparse.Namespace:
+    """The options of a verb. Exits with status 2 and a message if the arguments are invalid."""
     parser = _Parser(
         prog="cloob",
         description="Reproduce the CLOOB paper, stage by stage, and use its models. An argument @FILE is "
@@ -79,24 +104,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 module.add_arguments(stage)
     options = argparse.Namespace(arguments=arguments)
     parser.parse_args(arguments, options)
-    command = " ".join(["cloob", options.stage, *filter(None, [getattr(options, "verb", None)])])
-    try:
-        if options.stage != "report":  # it opens files itself, also those that Arrow reads
-            _check_utf8(arguments)
-        options.run(options)
-        sys.stdout.flush()
-        sys.exit(0)
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-    except KeyboardInterrupt:
-        print(f"{command}: interrupted", file=sys.stderr)
-        _discard_unwritten_output()
-        sys.exit(128 + signal.SIGINT)
-    print(f"{command}: error: {message}", file=sys.stderr)
-    _discard_unwritten_output()
-    sys.exit(2)
+    interruption.command = " ".join(["cloob", options.stage, *filter(None, [getattr(options, "verb", None)])])
+    if options.stage != "report":  # it opens files itself, also those that Arrow reads
+        _check_utf8(arguments)
+    return options
 
 
 def module_of(name: str) -> str:

@@ -1,5 +1,6 @@
 """Faults and limits that a test sets up in a process of its own, before `cloob` starts in it."""
 
+import _thread
 import ctypes
 import itertools
 import math
@@ -32,6 +33,15 @@ def signal_one_process_after_steps(steps, number, rank):
     """After so many steps, only the process of this rank receives a signal."""
     if os.environ["RANK"] == str(rank):
         signal_after_steps(steps, number)
+
+
+def ctrl_c_in_fork():
+    """Another thread of the process receives SIGINT while the main one forks a child."""
+
+    def interrupt():
+        _thread.interrupt_main()  # handled within this function, where Python ignores exceptions
+
+    os.register_at_fork(after_in_parent=interrupt)
 
 
 def poison_weights_after_steps(steps):

@@ -19,6 +19,7 @@ from cloob.train.setup import RunPaths, TrainOptions
 from cloob.train.signals import StopRequest
 from tests.helpers import faulty_training
 from tests.helpers.faults import (
+    ctrl_c_in_fork,
     limit_file_size,
     limit_shared_memory,
     poison_weights_after_steps,
@@ -147,8 +148,23 @@ def test_ctrl_c_ends_a_run_in_one_line(shards, model, tmp_path):
     process = start_train(shards, model, tmp_path / "run", steps=2, epochs=4000, workers=2)
     before = process_tree(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # a terminal signals the workers too
+    assert_interrupted(process, before)
+
+
+def test_ctrl_c_while_a_worker_is_forked_ends_a_run_in_one_line(shards, model, tmp_path):
+    """Python ignores exceptions there: the run would go on."""
+    arguments = train_arguments(shards, model, tmp_path / "run", epochs=4000, workers=2)
+    process = ForkedCloob(arguments, before=[ctrl_c_in_fork])
+    assert_interrupted(process, process_tree(process.pid))
+
+
+def assert_interrupted(process, processes):
     assert process.wait(END_SECONDS) == 130
-    assert not [pid for pid in before if is_alive(pid)]
+    assert process.stderr == "cloob train: interrupted\n"
+    end = time.monotonic() + 5  # the kernel kills the workers after their parent
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < end, "a process survives an interrupted run"
+        time.sleep(0.05)
 
 
 def test_if_cloob_starts_torchrun_the_cause_is_the_last_line(shards, model, tmp_path):
