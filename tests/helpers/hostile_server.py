@@ -151,6 +151,12 @@ class HostileServer(socketserver.ThreadingTCPServer):
         def junk(self) -> None:
             self.wfile.write(b"\0\xff\r\nHTTP Error 404: certificate\r\n\r\n")
 
+        def misleading_status_line(self) -> None:
+            self.wfile.write(b"undecoded image: kept\r\n\r\n")
+
+        def misleading_protocol(self) -> None:
+            self.wfile.write(b"HTTP/certificate 200 OK\r\n\r\n")
+
         def misleading_reason(self) -> None:
             self.respond("404 image too small, timed out, certificate\r\nContent-Length: 0")
 

@@ -23,6 +23,7 @@ from cloob.download.fetch.error_codes import is_transient, outcome_of
         ("IncompleteRead(512 bytes read, 1024 more expected)", "connection_lost"),
         ("<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>", "tls"),
         ("Use of image disallowed by X-Robots-Tag directive", "opted_out"),
+        ("undecoded image: kept", "other_download_error"),  # only decoders say so
         ("something new", "other_download_error"),
         (None, "other_download_error"),
     ],
@@ -34,6 +35,7 @@ def test_failed_downloads_map_to_outcomes(message: str | None, outcome: str) -> 
 @pytest.mark.parametrize(
     ("message", "outcome"),
     [
+        ("undecoded image: truncated_image", "truncated_image"),
         ("Image decoding error", "not_an_image"),
         (
             "OpenCV(4.11.0) …: error: (-215:Assertion failed) !buf.empty() in function 'imdecode_'\n",

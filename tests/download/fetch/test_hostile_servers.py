@@ -55,6 +55,8 @@ EXPECTED = [
     ("dripping_trailers", "too_slow", None),
     ("hang_up", "connection_lost", None),
     ("junk", "other_download_error", None),
+    ("misleading_status_line", "other_download_error", None),
+    ("misleading_protocol", "other_download_error", None),
     ("misleading_reason", "http_404", 404),
     ("crowded", "other_download_error", None),
     ("long_line", "other_download_error", None),

@@ -66,7 +66,7 @@ def outcome_of(status: str, message: str | None) -> str:
     # urllib's HTTP errors first: the text after the number is chosen by the server.
     if http := _HTTP_ERROR.match(message):
         return "redirect_loop" if _REDIRECT_LOOP in message else f"http_{http[1]}"
-    if undecoded := _UNDECODED.match(message):
+    if status == "failed_to_resize" and (undecoded := _UNDECODED.match(message)):
         return undecoded[1]
     for pattern, outcome in _OUTCOMES:
         if pattern.search(message):

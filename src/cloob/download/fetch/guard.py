@@ -114,7 +114,13 @@ def install(guard: Guard, rate_limiter: HostRateLimiter | None = None) -> None:
 def _guarded_response(max_pixels: int) -> type[BoundedResponse]:
     class GuardedResponse(BoundedResponse):
         def begin(self) -> None:
-            super().begin()
+            try:
+                super().begin()
+            except http.client.RemoteDisconnected:
+                raise
+            except (http.client.BadStatusLine, http.client.UnknownProtocol):
+                # Their message is what the server sent, but outcomes are derived from messages.
+                raise http.client.HTTPException("invalid status line") from None
             if self.status in _NO_CONTENT:
                 raise http.client.HTTPException(f"HTTP Error {self.status}: incomplete response")
 
