@@ -146,6 +146,15 @@ def test_flipped_bit_in_a_zip_is_rejected(tmp_path: Path) -> None:
         extract_archive(archive, tmp_path / "out", 10_000)
 
 
+@pytest.mark.parametrize(("name", "replacement"), [(b"\xc3\xa4.txt", b"\xff\xff.txt"), (b"d/", b"\0\0")])
+def test_zip_with_malformed_names_is_rejected(tmp_path: Path, name: bytes, replacement: bytes) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"ä.txt": b"1"}, folders=("d/",))
+    archive.write_bytes(archive.read_bytes().replace(name, replacement))
+    with pytest.raises(InputError, match=f"{archive}: cannot be extracted"):
+        extract_archive(archive, tmp_path / "out", 10_000)
+    assert not (tmp_path / "out").exists()
+
+
 def test_file_that_is_not_an_archive_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<html>gone</html>")
     assert not is_archive(tmp_path / "page.html")
@@ -236,6 +245,22 @@ def test_malformed_pax_headers_are_rejected_quickly(tmp_path: Path, headers: byt
         with pytest.raises(InputError, match=r"(malformed pax header|too many headers)"):
             extract_archive(tmp_path / name, tmp_path / "out", 10_000)
         assert time.monotonic() - started < 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"13 size=-512\n",
+        b"26 GNU.sparse.realsize=-5\n",
+        b"21 GNU.sparse.size=1\n20 GNU.sparse.map=x\n",
+        b"29 size=99999999999999999999\n",
+    ],
+)
+def test_impossible_numbers_in_pax_headers_are_rejected(tmp_path: Path, records: bytes) -> None:
+    for name, before in (("first", b""), ("later", tarfile.TarInfo("b").tobuf())):
+        (tmp_path / name).write_bytes(before + pax_header(records) + END)
+        with pytest.raises(InputError, match=f"{name}: cannot be extracted"):
+            extract_archive(tmp_path / name, tmp_path / "out", 10_000)
 
 
 def test_global_pax_headers_are_limited(tmp_path: Path) -> None:

@@ -231,6 +231,16 @@ def test_error_names_the_compressed_tar_not_its_decompressed_copy(tmp_path: Path
             pack_folder(tmp_path / "existing", tmp_path / "shards")
 
 
+@pytest.mark.parametrize("record", [b"13 size=-512\n", b"26 GNU.sparse.realsize=-5\n"])
+def test_negative_size_is_rejected(tmp_path: Path, record: bytes) -> None:
+    header = special_member("pax", tarfile.XHDTYPE)
+    header.size = len(record)
+    content = header.tobuf() + record.ljust(512, b"\0") + tar_bytes(image_and_caption("a", 1))
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.tar: damaged \(a member of -"):
+        read_samples(tmp_path / "a.tar")
+
+
 def test_overlong_member_name_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "0.tar").write_bytes(tar_bytes([("x/" * 3000 + "a.jpg", b"")]))
     with pytest.raises(InputError, match=r"0\.tar: rejected, a member name has 6,005 characters"):

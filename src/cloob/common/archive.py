@@ -8,6 +8,7 @@ files need the same path checks.
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ _MAX_DEPTH = 12  # nested directories
 _MAX_NAME_BYTES = 255  # the limit of common file systems
 _MAX_SHOWN = 80  # characters of a member name in an error message
 _ZIP_DIRECTORY_ENTRY = b"PK\x01\x02"
+# The last four by zipfile, for names that are not UTF-8, empty names, and impossible numbers.
 _DAMAGE_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -35,6 +37,10 @@ _DAMAGE_ERRORS = (
     EOFError,
     OSError,
     RuntimeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    struct.error,
 )
 
 Members = Iterator[tuple[str, IO[bytes] | None]]  # name and content; None for a directory
@@ -42,9 +48,9 @@ Members = Iterator[tuple[str, IO[bytes] | None]]  # name and content; None for a
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or a tar (plain or compressed), judged by its content."""
-    if zipfile.is_zipfile(path):
-        return True
     try:
+        if zipfile.is_zipfile(path):
+            return True
         with open_tar(path, compressed=True):
             return True
     except InputError:  # a hostile tar, which `extract_archive` rejects

@@ -92,32 +92,41 @@ class _HeaderLimitedStream:
         return self._stream.seek(offset)
 
 
+@contextmanager
+def _parse_errors_at(offset: int) -> Iterator[None]:
+    """Raise `tarfile.ReadError` for the other errors of tarfile for malformed headers at an offset."""
+    try:
+        yield
+    except RecursionError:
+        raise tarfile.ReadError(f"too many headers of one member at byte {offset:,}") from None
+    except (ValueError, LookupError, OverflowError) as error:
+        raise tarfile.ReadError(f"malformed header at byte {offset:,}: {error}") from None
+
+
 class TarReader:
     """An open tar file."""
 
     def __init__(self, stream: Any, path: Path, **options: Any) -> None:
         self._stream = _HeaderLimitedStream(stream, path)
         self._stream.begin_header()  # tarfile reads the first header when it opens the file
-        try:
+        with _parse_errors_at(0):
             self._tar = tarfile.TarFile(fileobj=self._stream, **options)  # type: ignore[arg-type]
-        except RecursionError:
-            raise tarfile.ReadError("too many headers of one member at byte 0") from None
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         """The members in order; none of them is kept. Raises `InputError` for an oversized header."""
         while True:
             self._tar.members.clear()  # type: ignore[attr-defined]  # not in typeshed
             self._stream.begin_header()
-            try:
+            with _parse_errors_at(self.offset):
                 member = self._tar.next()
-            except RecursionError:
-                raise tarfile.ReadError(f"too many headers of one member at byte {self.offset:,}") from None
             if member is None:
                 if self._stream.last_read.strip(b"\0"):  # which tarfile treats as the end of the archive
                     raise tarfile.ReadError(
                         f"neither a header nor the end-of-archive marker at byte {self.offset:,}"
                     )
                 return
+            if member.size < 0:  # tarfile 3.11 would go back in the file
+                raise tarfile.ReadError(f"a member of {member.size:,} bytes before byte {self.offset:,}")
             self._stream.end_header()
             yield member
 
@@ -135,7 +144,8 @@ class TarReader:
 def open_tar(path: Path, compressed: bool = False, **options: Any) -> Iterator[TarReader]:
     """Open a tar file; with `compressed`, also a gzip, bzip2 or xz file. `options` are those of `TarFile`.
 
-    Raises `InputError` for an oversized header; tarfile and the decompressors raise their own errors.
+    Raises `InputError` for an oversized header and `tarfile.ReadError` for any other malformed one; the
+    decompressors raise their own errors.
     """
     with path.open("rb") as raw:
         magic = raw.read(6)
