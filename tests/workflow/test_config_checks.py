@@ -221,15 +221,15 @@ def test_names_that_cannot_be_folders_or_wildcards_are_rejected(key):
             )
         ),
         (
-            {"testsets": {"gtsrb": {"prompts": "theirs"}}},
-            "testsets.gtsrb.prompts: theirs needs source: webdataset; set both, or neither",
+            {"testsets": {"gtsrb": {"prompts": "webdataset"}}},
+            "testsets.gtsrb.prompts: webdataset needs source: webdataset; set both, or neither",
         ),
         (
             {"testsets": {"imagenet": {"source": "webdataset", "local_files": "x"}}},
             "testsets.imagenet.folder: is used as it is, so local_files is not read; set folder: null",
         ),
         (
-            {"testsets": {"gtsrb": {"source": "webdataset", "folder": "x", "prompts": "theirs"}}},
+            {"testsets": {"gtsrb": {"source": "webdataset", "folder": "x", "prompts": "webdataset"}}},
             "testsets.gtsrb.folder: is used as it is, so prompts is not read; set folder: null",
         ),
         (

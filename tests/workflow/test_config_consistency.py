@@ -220,6 +220,6 @@ def test_paths_are_normalized():
 
 
 def test_a_test_set_is_read_from_local_files_if_its_folder_is_null():
-    imagenet = {"folder": None, "source": "webdataset", "local_files": "data/wds", "prompts": "theirs"}
+    imagenet = {"folder": None, "source": "webdataset", "local_files": "data/wds", "prompts": "webdataset"}
     config = checked_config(testsets={"imagenet": imagenet})
     assert config["testsets"]["imagenet"]["folder"] == "results/evaluate/testsets/imagenet"

@@ -90,7 +90,7 @@ def test_retrieval_sets_may_be_karpathys_splits_or_webdataset_folders():
 def test_webdataset_tars_with_training_images_are_read_only_for_a_probe():
     cars = {"source": "webdataset"}
     config = config_from(
-        testsets={"stanford_cars": cars, "gtsrb": {"source": "webdataset", "prompts": "theirs"}}
+        testsets={"stanford_cars": cars, "gtsrb": {"source": "webdataset", "prompts": "webdataset"}}
     )
     assert evaluation.prepare_testset_flags(config, "stanford_cars")[-2:] == [
         "--splits=test",
@@ -99,7 +99,7 @@ def test_webdataset_tars_with_training_images_are_read_only_for_a_probe():
     assert evaluation.prepare_testset_flags(config, "gtsrb")[-3:] == [
         "--splits=test",
         "--splits=train",
-        "--prompts=theirs",
+        "--prompts=webdataset",
     ]
     assert not any("splits" in flag for flag in evaluation.prepare_testset_flags(config, "flowers102"))
 

@@ -57,7 +57,7 @@ def _add_prepare_testset(verbs: argparse._SubParsersAction) -> None:
     )
     verb.add_argument(
         "--prompts",
-        choices=("spec", "theirs"),
+        choices=("spec", "webdataset"),
         default="spec",
         help="class names and prompts of the spec, or those in the webdataset folder",
     )
@@ -88,8 +88,8 @@ def _prepare_testset(options: argparse.Namespace) -> None:
     from cloob.evaluate.testsets.spec import load_spec
 
     spec = load_spec(options.spec)
-    if options.prompts == "theirs" and options.source != "webdataset":
-        raise InputError("--prompts=theirs: only --source=webdataset has its own; leave it out")
+    if options.prompts == "webdataset" and options.source != "webdataset":
+        raise InputError("--prompts=webdataset: only --source=webdataset has its own; leave it out")
     prepare(
         spec,
         options.source,
@@ -98,7 +98,7 @@ def _prepare_testset(options: argparse.Namespace) -> None:
         options.local_files,
         options.workers,
         options.splits or ("test", "train"),
-        options.prompts == "theirs",
+        options.prompts == "webdataset",
     )
 
 

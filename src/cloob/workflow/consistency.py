@@ -214,10 +214,10 @@ def _testset_problems(config: Config) -> Iterator[str]:
                 f"test sets with training images: {', '.join(alternatives) or 'none'}"
             )
     for name, testset in config["testsets"].items():
-        if testset.get("prompts") == "theirs" and testset.get("source") != "webdataset":
-            yield f"testsets.{name}.prompts: theirs needs source: webdataset; set both, or neither"
+        if testset.get("prompts") == "webdataset" and testset.get("source") != "webdataset":
+            yield f"testsets.{name}.prompts: webdataset needs source: webdataset; set both, or neither"
         ignored = ["local_files"] if testset.get("local_files") else []
-        ignored += ["prompts"] if testset.get("prompts") == "theirs" else []
+        ignored += ["prompts"] if testset.get("prompts") == "webdataset" else []
         if ignored and not is_result(config, testset["folder"]):
             verb = "is" if len(ignored) == 1 else "are"
             yield (

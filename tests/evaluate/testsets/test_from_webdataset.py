@@ -38,10 +38,10 @@ def spec(tmp_path: Path, **changes: object) -> TestSetSpec:
 
 
 def convert(
-    tmp_path: Path, splits: Sequence[str] = ("test",), theirs: bool = False, **changes: object
+    tmp_path: Path, splits: Sequence[str] = ("test",), from_folder: bool = False, **changes: object
 ) -> TestSetSpec:
     return convert_webdataset(
-        spec(tmp_path, **changes), tmp_path / "wds", tmp_path / "out", splits, their_prompts=theirs
+        spec(tmp_path, **changes), tmp_path / "wds", tmp_path / "out", splits, webdataset_prompts=from_folder
     )
 
 
@@ -87,7 +87,7 @@ def test_every_kind_of_spec_gets_the_folders_that_it_requires(
     assert result.class_names(tmp_path / "out") == CLASSES
 
 
-def test_differences_are_reported_and_theirs_are_used_on_request(tmp_path: Path, capsys) -> None:
+def test_differences_are_reported_and_those_of_the_folder_are_used_on_request(tmp_path: Path, capsys) -> None:
     write_classification(
         tmp_path / "wds", ["red", "emerald", "blue"], [*THEIRS[:1], "a {c} color."], test=[0]
     )
@@ -96,7 +96,7 @@ def test_differences_are_reported_and_theirs_are_used_on_request(tmp_path: Path,
     assert "1 of 3 names differ" in out and "1: 'emerald', spec: 'green'" in out
     assert "1 only here ('a {} color.'), 1 only in the spec ('a {} thing.')" in out
     (tmp_path / "out").rename(tmp_path / "ours")
-    result = convert(tmp_path, theirs=True)
+    result = convert(tmp_path, from_folder=True)
     assert result.class_names(tmp_path / "out") == ["red", "emerald", "blue"]
     assert result.prompt_templates() == [PROMPTS[0], "a {} color."]
     capsys.readouterr()
@@ -153,8 +153,8 @@ def test_folder_without_names_is_read_but_has_none_to_use(tmp_path: Path, capsys
     assert convert(tmp_path).classes == CLASSES
     assert "no classnames.txt, so the order of the labels is not checked" in capsys.readouterr().out
     (tmp_path / "out").rename(tmp_path / "ours")
-    with pytest.raises(InputError, match="lacks class names or prompts, which `prompts: theirs` requires"):
-        convert(tmp_path, theirs=True)
+    with pytest.raises(InputError, match="lacks .*, which `prompts: webdataset` requires"):
+        convert(tmp_path, from_folder=True)
     with pytest.raises(InputError, match="'classes' is folder_names, but webdataset tars have no folders"):
         convert(tmp_path, classes="folder_names")
 

@@ -296,7 +296,7 @@ def test_webdataset_folder_is_downloaded_converted_and_validated(
     }
     assert LabeledFolder(load_spec(path), tmp_path / "out", "train").targets == [1, 1]
     (tmp_path / "out").rename(tmp_path / "ours")
-    assert prepare_webdataset(tmp_path, path, "--prompts=theirs", "--splits=test") == 0
+    assert prepare_webdataset(tmp_path, path, "--prompts=webdataset", "--splits=test") == 0
     ((spec, folder),) = load_specs([(path, tmp_path / "out")])
     assert (spec.class_names(folder), spec.prompt_templates()) == (names, ["a {}."])
     assert not (tmp_path / "out" / "train").exists()
@@ -316,10 +316,10 @@ def test_webdataset_folder_that_does_not_match_the_spec_is_rejected(
     assert prepare_webdataset(tmp_path, path, "--local-files", str(root)) == 2
     assert "wds/test: no nshards.txt; write the number" in error_of(capfd)
     assert not (tmp_path / "out").exists()
-    options = ["--out", str(tmp_path / "out"), "--archives", str(tmp_path), "--prompts=theirs"]
+    options = ["--out", str(tmp_path / "out"), "--archives", str(tmp_path), "--prompts=webdataset"]
     with pytest.raises(SystemExit):
         main(["evaluate", "prepare-testset", "--spec", str(path), "--source=official", *options])
-    assert "--prompts=theirs: only --source=webdataset has its own" in error_of(capfd)
+    assert "--prompts=webdataset: only --source=webdataset has its own" in error_of(capfd)
 
 
 def test_official_archive_of_country211_is_downloaded_and_converted(web, tmp_path: Path) -> None:

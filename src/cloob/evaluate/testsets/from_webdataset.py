@@ -26,13 +26,13 @@ _LABEL = re.compile(rb"\s*([0-9]{1,9})\s*")
 
 
 def convert_webdataset(
-    spec: TestSetSpec, root: Path, out: Path, splits: Sequence[str], their_prompts: bool
+    spec: TestSetSpec, root: Path, out: Path, splits: Sequence[str], webdataset_prompts: bool
 ) -> TestSetSpec:
     """Write the images of `splits` (test, train) to class folders in `out`; returns the spec of the result.
 
     Class names and prompts are compared with those of the folder, and differences are printed. They are the
-    spec's, or those of the folder with `their_prompts`. The returned spec has no validation split, because
-    the layout has none. Raises `InputError` if the folder cannot belong to the spec: another number or order
+    spec's, or those of the folder with `webdataset_prompts`. The returned spec has no validation split,
+    because the layout has none. Raises `InputError` if the folder cannot belong to the spec: another number or order
     of the classes, labels out of range.
     """
     if (kind := dataset_type(root)) != "classification":
@@ -51,7 +51,7 @@ def convert_webdataset(
             f"names, or give {{file: {CLASS_NAMES}}}"
         )
     names = spec.class_names(out)
-    changes: dict[str, Any] = _compare(spec, root, names, their_prompts) | {"validation": None}
+    changes: dict[str, Any] = _compare(spec, root, names, webdataset_prompts) | {"validation": None}
     folders = spec.folders or [f"{label:0{len(str(len(names)))}d}" for label in range(len(names))]
     for split in splits:
         _extract_split(root, split, out / str(spec.folder_of(split)), folders)
@@ -75,7 +75,7 @@ def _extract_split(root: Path, split: str, out: Path, folders: Sequence[str]) ->
 
 
 def _compare(
-    spec: TestSetSpec, root: Path, names: list[str], their_prompts: bool
+    spec: TestSetSpec, root: Path, names: list[str], webdataset_prompts: bool
 ) -> dict[str, list[str] | None]:
     """Print the differences; return the folder's class names and prompts if they are to be used."""
     their_names, their_templates = class_names(root), templates(root)
@@ -85,11 +85,11 @@ def _compare(
         _check_order(spec, root / CLASS_NAMES, names, their_names)
     if their_templates is not None:
         _report_prompts(spec, root, their_templates)
-    if not their_prompts:
+    if not webdataset_prompts:
         return {}
     if their_names is None or their_templates is None:
         raise InputError(
-            f"{root}: lacks class names or prompts, which `prompts: theirs` requires; set `prompts: spec`"
+            f"{root}: lacks class names or prompts, which `prompts: webdataset` requires; set `prompts: spec`"
         )
     return {"classes": their_names, "prompts": their_templates}
 
@@ -126,14 +126,14 @@ def _check_order(spec: TestSetSpec, path: Path, names: list[str], their_names: l
 
 def _report_prompts(spec: TestSetSpec, root: Path, their_templates: list[str]) -> None:
     ours = spec.prompt_templates()
-    only_theirs = [prompt for prompt in their_templates if prompt not in ours]
+    only_here = [prompt for prompt in their_templates if prompt not in ours]
     only_ours = [prompt for prompt in ours if prompt not in their_templates]
-    if not only_theirs and not only_ours:
+    if not only_here and not only_ours:
         print(f"{root}: the {len(ours)} prompts of {spec.path}")
         return
     parts = [
         f"{len(prompts)} only {where} ({abbreviated(prompts)})"
-        for where, prompts in (("here", only_theirs), ("in the spec", only_ours))
+        for where, prompts in (("here", only_here), ("in the spec", only_ours))
         if prompts
     ]
     print(f"{root}: the prompts differ from {spec.path}: {', '.join(parts)}")

@@ -65,13 +65,13 @@ def prepare(
     local_files: Path | None,
     workers: int = 0,
     splits: Sequence[str] = ("test", "train"),
-    their_prompts: bool = False,
+    webdataset_prompts: bool = False,
 ) -> None:
     """Download a distribution (or read `local_files`) and convert it to validated class folders in `out`.
 
     `name` is processed, official or webdataset. Downloads remain in `archives`, complete or partial, for the
     next attempt. `out` is created only if its images and classes match the spec. Of webdataset tars, only
-    `splits` are read; for `their_prompts` see `convert_webdataset`. Raises `InputError`.
+    `splits` are read; for `webdataset_prompts` see `convert_webdataset`. Raises `InputError`.
     """
     chosen = distribution(spec, name) if name != "webdataset" else None
     if chosen and local_files is None and not chosen.files:
@@ -94,7 +94,7 @@ def prepare(
             splits = [split for split in ("test", "train") if split in splits and spec.folder_of(split)]
             root = local_files or _download_webdataset(spec, splits, archives)
             with nullcontext() if local_files else download_remedy():
-                spec = convert_webdataset(spec, root, incomplete, splits, their_prompts)
+                spec = convert_webdataset(spec, root, incomplete, splits, webdataset_prompts)
         test = LabeledFolder(spec, incomplete)
         for split in SPLITS[1:]:  # the processed archives have the test split only
             if (folder := spec.folder_of(split)) and (incomplete / folder).is_dir():

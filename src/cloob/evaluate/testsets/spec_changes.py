@@ -1,7 +1,7 @@
 """Keys of a spec that a prepared test set replaces, stored in its folder: `spec_changes.json`.
 
-A distribution may lack a split, or its own class names and prompts may be used (`prompts: theirs`). The file
-is a JSON object with some of the keys `validation` (null), `classes` and `prompts` (lists of texts).
+A distribution may lack a split, or its own class names and prompts may be used (`prompts: webdataset`). The
+file is a JSON object with some of the keys `validation` (null), `classes` and `prompts` (lists of texts).
 """
 
 import re
