@@ -153,7 +153,7 @@ def test_folder_without_names_is_read_but_has_none_to_use(tmp_path: Path, capsys
     assert convert(tmp_path).classes == CLASSES
     assert "no classnames.txt, so the order of the labels is not checked" in capsys.readouterr().out
     (tmp_path / "out").rename(tmp_path / "ours")
-    with pytest.raises(InputError, match="lacks .*, which `prompts: webdataset` requires"):
+    with pytest.raises(InputError, match=r"lacks .*, which `prompts: webdataset` requires"):
         convert(tmp_path, from_folder=True)
     with pytest.raises(InputError, match="'classes' is folder_names, but webdataset tars have no folders"):
         convert(tmp_path, classes="folder_names")

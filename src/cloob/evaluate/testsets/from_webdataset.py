@@ -32,8 +32,8 @@ def convert_webdataset(
 
     Class names and prompts are compared with those of the folder, and differences are printed. They are the
     spec's, or those of the folder with `webdataset_prompts`. The returned spec has no validation split,
-    because the layout has none. Raises `InputError` if the folder cannot belong to the spec: another number or order
-    of the classes, labels out of range.
+    because the layout has none. Raises `InputError` if the folder cannot belong to the spec: another number
+    or order of the classes, labels out of range.
     """
     if (kind := dataset_type(root)) != "classification":
         remedy = (
