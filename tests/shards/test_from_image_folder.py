@@ -142,7 +142,9 @@ def test_a_changed_caption_or_image_is_validated_again(tmp_path: Path) -> None:
         fingerprints |= {chunk.fingerprint for chunk in image_folder_source(folder, MAX_BYTES).chunks}
         write_files(folder, {name: content})
     fingerprints |= {chunk.fingerprint for chunk in image_folder_source(folder, MAX_BYTES).chunks}
-    assert len(fingerprints) == 3
+    folder = folder.rename(tmp_path / "moved")
+    fingerprints |= {chunk.fingerprint for chunk in image_folder_source(folder, MAX_BYTES).chunks}
+    assert len(fingerprints) == 4
 
 
 @pytest.mark.parametrize("files", [{}, {"00000.tar": b"tar"}, {"notes.txt": b"no image at all"}])

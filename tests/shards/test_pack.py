@@ -16,10 +16,17 @@ from cloob.common.json_files import read_json
 from cloob.shards import from_download
 from cloob.shards.from_download import download_source
 from cloob.shards.reader import Shards
-from cloob.shards.validate import shuffle_key
+from cloob.shards.validate import shuffle_key, validate_images
 from tests.helpers.downloaded_parts import NUM_IMAGES, caption, uid, write_download
-from tests.helpers.packing import file_contents, images_by_caption, manifest_outcomes, pack_download
-from tests.helpers.sample_images import jpeg
+from tests.helpers.packing import (
+    POLICY,
+    file_contents,
+    images_by_caption,
+    manifest_outcomes,
+    pack_download,
+    pack_source,
+)
+from tests.helpers.sample_images import encode_image, jpeg, noise_image
 
 Download = tuple[list[Path], Path]
 
@@ -204,6 +211,18 @@ def test_every_chunk_has_its_own_fingerprint(download: Download, monkeypatch: py
     monkeypatch.setattr(from_download, "_ROWS_PER_CHUNK", 5)
     fingerprints = [chunk.fingerprint for chunk in download_source(*download).chunks]
     assert len(set(fingerprints)) == len(fingerprints) > len(download[0])
+
+
+def test_interrupted_packing_resumes_after_inputs_or_output_were_moved(tmp_path: Path) -> None:
+    rows = [(caption(0), jpeg(0)), (caption(1), encode_image(noise_image(1), "PNG"))]  # a PNG is re-encoded
+    ledgers, urls = write_download(tmp_path / "a", rows, parts=1)
+    validate_images(download_source(ledgers, urls), tmp_path / "b/work/validated", POLICY, 1, processes=1)
+    (tmp_path / "a").rename(tmp_path / "moved")
+    ledgers = [tmp_path / "moved" / ledger.relative_to(tmp_path / "a") for ledger in ledgers]
+    source = download_source(ledgers, tmp_path / "moved" / urls.name)
+    validate_images(source, tmp_path / "b/work/validated", POLICY, 1, processes=1)
+    (tmp_path / "b").rename(tmp_path / "out")
+    assert manifest_outcomes(pack_source(source, tmp_path / "out")) == {"kept": 2}
 
 
 def test_ledger_given_twice_raises_input_error(download: Download, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
         group_sizes, kept = _inspect_ledger(ledger)
         num_rows += sum(group_sizes)
         num_kept += kept
-        fingerprint = f"{sha256_file(ledger)} {urls_sha256}"
+        fingerprint = f"{ledger} {sha256_file(ledger)} {urls_sha256}"
         chunks += [
             _LedgerChunk(ledger, urls, group, start, f"{fingerprint} {group} {start}")
             for group, size in enumerate(group_sizes)

@@ -202,8 +202,8 @@ def _raise_unless_unsafe_name(error: OSError | ValueError) -> None:
 
 
 def _fingerprint(root: Path, names: Iterable[str]) -> str:
-    """A hash of the names, sizes and modification times of files."""
-    digest = sha256()
+    """A hash of the folder and of the names, sizes and modification times of files in it."""
+    digest = sha256(os.fsencode(root) + b"\0")
     for name in names:
         try:
             status = (root / name).stat()

@@ -34,7 +34,7 @@ class _TarChunk:
     @property
     def fingerprint(self) -> str:
         status = self.tar.stat()
-        return f"{self._name} {self.number} {status.st_size} {status.st_mtime_ns}"
+        return f"{self.tar} {self._name} {self.number} {status.st_size} {status.st_mtime_ns}"
 
     @property
     def _name(self) -> str:

@@ -28,7 +28,7 @@ class Chunk(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A string that changes whenever the samples change."""
+        """A string that changes whenever the samples change, the paths of their files included."""
 
     def samples(self, scratch_file: Path) -> list[InputSample]:
         """The samples in order. A file may be created at `scratch_file`; it exists until packing is done."""

@@ -73,8 +73,9 @@ def shuffle_key(seed: int, uid: str) -> int:
 
 
 def _validate_chunk(task: _Task) -> Path:
+    # With the folder: the table has the paths of the images that were encoded again.
     fingerprint = json.dumps(
-        [task.chunk.fingerprint, asdict(task.policy), task.seed, VALIDATION_SCHEMA.names]
+        [task.chunk.fingerprint, str(task.table), asdict(task.policy), task.seed, VALIDATION_SCHEMA.names]
     )
     reencoded_images = task.table.with_suffix(".images")
     num_rows = _up_to_date_rows(task.table, fingerprint)
