@@ -91,6 +91,13 @@ def test_urls_are_normalized(tmp_path: Path, listed: str, normalized: str) -> No
     assert [row["url"] for row in rows] == [normalized]
 
 
+def test_urls_that_differ_only_in_their_fragment_are_duplicates(tmp_path: Path) -> None:
+    listed = (f"a\t{URL}#top", f"b\t{URL}", f"c\t{URL}#ä")
+    rows, outcomes = read(tmp_path, *listed)
+    assert [row["url"] for row in rows] == [URL]
+    assert outcomes == {"kept": 1, "duplicate_url": 2}
+
+
 def test_a_list_without_any_usable_row_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"list\.tsv: none of 2 rows"):
         read(tmp_path, "name,url", "dog,http://a.example/1.jpg")

@@ -16,7 +16,7 @@ from cloob.download.corpora.plain_text import CONTROL_CHARACTERS
 # Fixed width, so that uids sort in list order; enough for a billion rows.
 UID_DIGITS = 9
 ROWS_PER_GROUP = 100_000
-_ALREADY_NORMAL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?][!-~]*)?")
+_ALREADY_NORMAL = re.compile(r'https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?][!"$-~]*)?')
 # Printable characters left as they are: "%" among them, because quoting twice would break a URL.
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 
