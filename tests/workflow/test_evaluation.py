@@ -22,10 +22,7 @@ def test_every_run_epoch_and_dataset_has_a_result_file():
 def test_test_sets_are_passed_as_spec_and_folder():
     config = config_from()
     config["testsets"]["gtsrb"]["folder"] = "data/a=b"
-    inputs = evaluation.testset_inputs(config, ["gtsrb"])
-    assert evaluation.testset_flags(**inputs) == ["--testset=config/datasets/gtsrb.yaml=data/a=b"]
-    with pytest.raises(ValueError, match="shorter"):
-        evaluation.testset_flags(["a", "b"], ["c"])
+    assert evaluation.testset_flags(config, ["gtsrb"]) == ["--testset=config/datasets/gtsrb.yaml=data/a=b"]
 
 
 def test_the_linear_probe_is_fitted_on_the_configured_training_sets():
@@ -52,7 +49,7 @@ def test_retrieval_sets_are_splits_of_the_pipeline_or_other_shards():
     config = config_from(evaluate={"retrieval_sets": {"coco": coco}})
     manifests = evaluation.retrieval_set_paths(config)
     assert manifests == ["results/shards/cc3m/validation/shards.json", "data/coco/shards.json"]
-    assert evaluation.retrieval_set_flags(config, manifests) == [
+    assert evaluation.retrieval_set_flags(config) == [
         "--pairs=cc3m_validation=results/shards/cc3m/validation/shards.json",
         "--pairs=coco=data/coco/shards.json",
         "--title=Conceptual Captions validation",
@@ -72,7 +69,7 @@ def test_retrieval_sets_may_be_karpathys_splits_or_webdataset_folders():
     paths = evaluation.retrieval_set_paths(config)
     assert paths == ["data/f.json", "data/wds", "results/evaluate/retrieval_sets/coco"]
     assert evaluation.retrieval_set_folders(config) == ["data/f"]
-    flags = evaluation.retrieval_set_flags(config, paths)
+    flags = evaluation.retrieval_set_flags(config)
     assert flags[0] == "--pairs=flickr=data/f.json"
     assert flags[-2:] == ["--images=flickr=data/f", "--split=flickr=val"]
     assert evaluation.download_retrieval_set_flags(config, "coco") == [

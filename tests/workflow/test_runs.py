@@ -10,6 +10,7 @@ from cloob.workflow.runs import (
     train_flags,
     training_inputs,
 )
+from cloob.workflow.search import all_trials, trial_flags, trial_inputs
 from tests.helpers.configs import config_from, config_problems
 
 ROW = {"corpus": "yfcc15m", "architectures": ["RN50"], "recipe": "yfcc15m", "seeds": [1, 2]}
@@ -42,6 +43,16 @@ def test_a_run_trains_on_its_corpus_and_validates_on_the_chosen_one():
         "shards": "results/shards/yfcc15m/train/shards.json",
         "validation": "results/shards/cc3m/validation/shards.json",
     }
+
+
+def test_the_json_file_of_an_architecture_is_an_input_of_its_runs():
+    config = config_from(architectures={"RN50": "config/architectures/RN_small.json"})
+    name = "cc3m-cloob-RN50-cc3m-seed1"
+    trial = ("cc3m", "cloob", next(t.name for t in all_trials(config, "cc3m") if t.objective == "cloob"))
+    for inputs in (training_inputs(config, name), trial_inputs(config, *trial)):
+        assert inputs["model"] == "config/architectures/RN_small.json"
+    for arguments in (train_flags(config, name), trial_flags(config, *trial)):
+        assert not [flag for flag in arguments if flag.startswith("--model=")]
 
 
 def test_train_flags_are_the_run_its_recipe_and_the_hyperparameters_of_its_objective():

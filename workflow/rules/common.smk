@@ -70,9 +70,21 @@ def final_checkpoint_of(wildcards):
     return evaluation.final_checkpoint(config, wildcards.run, int(wildcards.epoch))
 
 
-def testset_flags(wildcards, input):
-    """The test sets among a rule's inputs, as flags of `cloob evaluate`."""
-    return evaluation.testset_flags(input.specs, input.folders)
+# Snakemake runs a job again if a parameter has changed, unless its function has an argument `input`. Which
+# folder belongs to which test set, and which split and title to a retrieval set, cannot be seen from the inputs.
+def testset_flags(wildcards):
+    """All test sets, as flags of `cloob evaluate`."""
+    return evaluation.testset_flags(config, config["testsets"])
+
+
+def probed_testset_flags(wildcards):
+    """The test sets with a linear probe, as flags of `cloob evaluate`."""
+    return evaluation.testset_flags(config, evaluation.probed_testsets(config))
+
+
+def retrieval_set_flags(wildcards):
+    """All retrieval sets, as flags of `cloob evaluate image-text`."""
+    return evaluation.retrieval_set_flags(config)
 
 
 def report_files(kind, name):

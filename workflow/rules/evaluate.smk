@@ -111,7 +111,7 @@ rule linear_probe:
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        testsets=testset_flags,
+        testsets=probed_testset_flags,
         folder=subpath(output[0], parent=True),
         flags=lambda wildcards: evaluation.feature_flags(config),
         probe=lambda wildcards: evaluation.linear_probe_flags(config),
@@ -133,7 +133,7 @@ use rule linear_probe as released_linear_probe with:
         "<results>/logs/evaluate/released_{released}_linear_probe.log",
     params:
         checkpoint=lambda wildcards, input: input.checkpoint,
-        testsets=testset_flags,
+        testsets=probed_testset_flags,
         folder=subpath(output[0], parent=True),
         flags=lambda wildcards: evaluation.feature_flags(config),
         probe=lambda wildcards: evaluation.linear_probe_flags(config),
@@ -175,7 +175,7 @@ rule image_text:
     threads: 1 + config["evaluate"]["workers"]
     params:
         checkpoint=checkpoint_of,
-        retrieval_sets=lambda wildcards, input: evaluation.retrieval_set_flags(config, input.pairs),
+        retrieval_sets=retrieval_set_flags,
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),
@@ -203,7 +203,7 @@ use rule image_text as released_image_text with:
         "<results>/logs/evaluate/released_{released}_image_text.log",
     params:
         checkpoint=lambda wildcards, input: input.checkpoint,
-        retrieval_sets=lambda wildcards, input: evaluation.retrieval_set_flags(config, input.pairs),
+        retrieval_sets=retrieval_set_flags,
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),

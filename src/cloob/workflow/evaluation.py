@@ -64,9 +64,10 @@ def testset_inputs(config: Config, names: Iterable[str]) -> dict[str, list[str]]
     }
 
 
-def testset_flags(specs: Iterable[str], folders: Iterable[str]) -> list[str]:
+def testset_flags(config: Config, names: Iterable[str]) -> list[str]:
     """Test sets as flags of `cloob evaluate`: SPEC=FOLDER each."""
-    return flags({"testset": [f"{spec}={folder}" for spec, folder in zip(specs, folders, strict=True)]})
+    testsets = [config["testsets"][name] for name in names]
+    return flags({"testset": [f"{testset['spec']}={testset['folder']}" for testset in testsets]})
 
 
 def prepare_testset_flags(config: Config, testset: str) -> list[str]:
@@ -134,9 +135,9 @@ def retrieval_set_folders(config: Config) -> list[str]:
     return sorted({settings["images"] for settings in retrieval_sets if "images" in settings})
 
 
-def retrieval_set_flags(config: Config, paths: Iterable[str]) -> list[str]:
+def retrieval_set_flags(config: Config) -> list[str]:
     """The retrieval sets, as flags of `cloob evaluate image-text`: their files and titles."""
-    retrieval_sets = config["evaluate"]["retrieval_sets"]
+    retrieval_sets, paths = config["evaluate"]["retrieval_sets"], retrieval_set_paths(config)
     options = {
         "pairs": [f"{name}={path}" for name, path in zip(retrieval_sets, paths, strict=True)],
         "title": [settings["title"] for settings in retrieval_sets.values()],

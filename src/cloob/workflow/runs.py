@@ -87,6 +87,7 @@ def training_inputs(config: Config, name: str) -> dict[str, str]:
     """The files that a run is trained from, by the names of the flags of `cloob train`."""
     planned = planned_run(config, name)
     inputs = manifest_paths(config, planned.run.corpus, planned.validation)
+    inputs |= model_file(config, planned.run.architecture)
     if planned.search:
         inputs["tuned_recipe"] = tuned_recipe(config, planned.search, planned.run.objective)
     return inputs
@@ -99,6 +100,12 @@ def manifest_paths(config: Config, corpus: str, validation: str) -> dict[str, st
         "shards": f"{shards}/{corpus}/train/shards.json",
         "validation": f"{shards}/{validation}/validation/shards.json",
     }
+
+
+def model_file(config: Config, architecture: str) -> dict[str, str]:
+    """The JSON file of an architecture, by the flag of `cloob train`; none for a model of open_clip."""
+    model = config["architectures"][architecture]
+    return {"model": model} if model.endswith(".json") else {}
 
 
 def tuned_recipe(config: Config, search: str, objective: str) -> str:
@@ -136,8 +143,10 @@ def train_flags(config: Config, name: str) -> list[str]:
 
 
 def setup_flags(config: Config, architecture: str) -> list[str]:
-    """Model, checkpointing and logging of every run, as flags of `cloob train`."""
+    """Model, checkpointing and logging of every run, as flags of `cloob train`.
+
+    A model of a JSON file is among the inputs.
+    """
     settings = ("checkpoint_interval_minutes", "max_replaced_fraction", "node_local_dir", "wandb_project")
-    return flags(
-        {"model": config["architectures"][architecture]} | {key: config["train"][key] for key in settings}
-    )
+    model = {} if model_file(config, architecture) else {"model": config["architectures"][architecture]}
+    return flags(model | {key: config["train"][key] for key in settings})

@@ -10,6 +10,7 @@ from cloob.workflow.runs import (
     Config,
     lookup,
     manifest_paths,
+    model_file,
     planned_runs,
     recipe_arguments,
     setup_flags,
@@ -113,7 +114,8 @@ def trial_inputs(config: Config, search: str, objective: str, trial: str) -> dic
     """
     planned_trial(config, search, objective, trial)  # raises the error
     settings = searches(config)[search]
-    return manifest_paths(config, settings["corpus"], validation_corpus(settings))
+    manifests = manifest_paths(config, settings["corpus"], validation_corpus(settings))
+    return manifests | model_file(config, settings["architecture"])
 
 
 def trial_processes(config: Config, search: str) -> int:
