@@ -154,6 +154,11 @@ def test_an_unused_search_that_the_processes_do_not_fit_is_named_unless_no_table
 def test_a_run_with_an_undefined_search_is_reported():
     lines = config_problems(runs=[ROW | {"search": "cc12m"}])
     assert lines == ["runs.0.search: cc12m is not defined; search has cc3m"]
+    lines = config_problems(runs=[ROW | {"search": "", "validation": ""}])
+    assert lines == [
+        'runs.0.validation: "" is not defined; corpora has cc3m, yfcc15m',
+        'runs.0.search: "" is not defined; search has cc3m',
+    ]
 
 
 def test_the_search_of_the_default_config_is_planned_on_request(snakemake):

@@ -102,9 +102,10 @@ def _undefined_names(config: Config) -> Iterator[str]:
     """Undefined corpora, recipes, architectures and hyperparameters that rows of `runs` refer to."""
     for index, row in enumerate(config["runs"]):
         references = [("corpus", row["corpus"], config["corpora"])]
-        references += [("validation", row["validation"], config["corpora"])] if row.get("validation") else []
+        if row.get("validation") is not None:
+            references += [("validation", row["validation"], config["corpora"])]
         references += [("recipe", row["recipe"], config["recipes"])]
-        references += [("search", row["search"], searches(config))] if row.get("search") else []
+        references += [("search", row["search"], searches(config))] if row.get("search") is not None else []
         references += [("architectures", name, config["architectures"]) for name in row["architectures"]]
         for key, name, defined in references:
             if name not in defined:

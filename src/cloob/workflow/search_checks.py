@@ -27,8 +27,8 @@ _SECTIONS = {
 
 def undefined_name(owner: str, key: str, name: str, defined: Collection[str]) -> str:
     """The problem of a key that refers to something that is not defined."""
-    section = _SECTIONS.get(key, key)
-    return f"{owner}.{key}: {name} is not defined; {section} has {', '.join(defined) or 'none'}"
+    section, shown = _SECTIONS.get(key, key), name or '""'
+    return f"{owner}.{key}: {shown} is not defined; {section} has {', '.join(defined) or 'none'}"
 
 
 def undefined_names(config: Config) -> Iterator[str]:
