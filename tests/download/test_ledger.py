@@ -13,8 +13,9 @@ import pytest
 
 from cloob.common.accounting import read_outcomes, write_outcomes
 from cloob.common.errors import InputError
-from cloob.download.ledger import SCHEMA, part_bounds, read_part, write_ledger
+from cloob.download.ledger import SCHEMA, describe_urls, part_bounds, read_part, write_ledger
 from cloob.download.summary import merge_outcomes, write_summary
+from cloob.shards.from_download import download_source
 from tests.helpers.peak_memory import PEAK_KILOBYTES
 
 # Outcome and HTTP status of the rows of the ledgers, in turn.
@@ -117,6 +118,30 @@ def test_missing_repeated_swapped_changed_or_damaged_parts_are_errors(
     with pytest.raises(InputError, match=r"0003_ledger.parquet: not a ledger"):
         merge_outcomes(url_table, ledgers, tmp_path / "outcomes.csv")
     assert not (tmp_path / "outcomes.csv").exists()
+
+
+def test_a_ledger_of_an_older_list_is_an_error_also_if_its_rows_have_the_same_numbers(tmp_path: Path) -> None:
+    write_numbered_urls(tmp_path / "urls.parquet", 10)
+    ledgers = [tmp_path / "0_ledger.parquet", tmp_path / "1_ledger.parquet"]
+    for part, ledger in enumerate(ledgers):
+        urls = read_part(tmp_path / "urls.parquet", part, 2)
+        write_ledger(ledger, ledger_of(urls["uid"], part), describe_urls(urls, part, 2))
+    assert merge_outcomes(tmp_path / "urls.parquet", ledgers, tmp_path / "outcomes.csv").total() == 10
+    table = pq.read_table(tmp_path / "urls.parquet")
+    for edited, is_same in (
+        (table.set_column(2, "caption", table["url"]), True),
+        (table.set_column(1, "url", pa.array(table["url"].to_pylist()[::-1])), False),  # rows were reordered
+    ):
+        pq.write_table(edited, tmp_path / "urls.parquet")
+        for read in (
+            lambda: merge_outcomes(tmp_path / "urls.parquet", ledgers, tmp_path / "outcomes.csv"),
+            lambda: download_source(ledgers, tmp_path / "urls.parquet"),
+        ):
+            if is_same:
+                read()
+                continue
+            with pytest.raises(InputError, match=r"0_ledger\.parquet: downloaded from other URLs"):
+                read()
 
 
 def test_the_summary_accounts_for_every_row_of_every_list(

@@ -5,8 +5,10 @@ tars below `parts/NNNN/` and, next to that folder, `parts/NNNN_ledger.parquet`, 
 stages read.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +32,8 @@ SCHEMA = pa.schema(
     ]
 )
 _BATCH_ROWS = 100_000
+_URLS = b"urls"  # metadata: see `describe_urls`
+_DESCRIPTION = re.compile("([0-9]{1,9}) of ([0-9]{1,9}), sha256 [0-9a-f]{64}")
 
 
 def part_bounds(num_rows: int, part: int, num_parts: int) -> tuple[int, int]:
@@ -63,10 +67,41 @@ def read_part(url_table: Path, part: int, num_parts: int) -> pa.Table:
         ) from None
 
 
-def write_ledger(path: Path, table: pa.Table) -> None:
-    """Write the rows of a part; the columns are those of `SCHEMA`."""
+def describe_urls(urls: pa.Table, part: int, num_parts: int) -> str:
+    """The part, and a hash of its URLs in order: uids are row numbers, which other lists have, too."""
+    content = sha256()
+    for batch in urls.select(["uid", "url"]).to_batches(_BATCH_ROWS):
+        rows = zip(batch["uid"].to_pylist(), batch["url"].to_pylist(), strict=True)
+        content.update("".join(f"{uid}\t{url}\n" for uid, url in rows).encode())
+    return f"{part} of {num_parts}, sha256 {content.hexdigest()}"
+
+
+def write_ledger(path: Path, table: pa.Table, urls: str | None = None) -> None:
+    """Write the rows of a part, with the columns of `SCHEMA`; `urls` is the result of `describe_urls`."""
+    table = table.cast(SCHEMA).replace_schema_metadata({_URLS: urls} if urls else None)
     with atomic_write(path) as temporary:
-        pq.write_table(table.cast(SCHEMA), temporary, row_group_size=_BATCH_ROWS)
+        pq.write_table(table, temporary, row_group_size=_BATCH_ROWS)
+
+
+def check_urls(ledger: Path, url_table: Path) -> None:
+    """Raise `InputError` if a ledger is of other URLs than those of its part of the table.
+
+    Ledgers of older versions do not tell.
+    """
+    try:
+        with open_parquet(ledger) as file:
+            description = (file.schema_arrow.metadata or {}).get(_URLS)
+    except (OSError, pa.ArrowException) as error:
+        raise _not_a_ledger(ledger, error) from None
+    if description is None:
+        return
+    text = description.decode("utf-8", errors="replace")
+    part = _DESCRIPTION.fullmatch(text)
+    bounds = (int(part[1]), int(part[2])) if part else (0, 0)
+    if not bounds[0] < bounds[1] or describe_urls(read_part(url_table, *bounds), *bounds) != text:
+        raise InputError(
+            f"{ledger}: downloaded from other URLs than those of {url_table}; delete it and download again"
+        )
 
 
 def read_ledger_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -77,8 +112,12 @@ def read_ledger_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.Recor
                 raise InputError(f"{path}: not a ledger of this version; delete it and download again")
             yield from file.iter_batches(_BATCH_ROWS, columns=list(columns))
     except (OSError, pa.ArrowException) as error:
-        raise_if_io_error(error, path)
-        raise InputError(f"{path}: not a ledger ({error}); create it with `cloob download fetch`") from None
+        raise _not_a_ledger(path, error) from None
+
+
+def _not_a_ledger(path: Path, error: Exception) -> InputError:
+    raise_if_io_error(error, path)
+    return InputError(f"{path}: not a ledger ({error}); create it with `cloob download fetch`")
 
 
 def count_outcomes(ledgers: Sequence[Path]) -> Counter[tuple[str, int | None]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from cloob.common.accounting import KEPT, read_outcomes, write_outcomes
 from cloob.common.atomic_files import atomic_write
 from cloob.common.errors import InputError
-from cloob.download.ledger import count_outcomes, read_ledger_batches, read_part
+from cloob.download.ledger import check_urls, count_outcomes, read_ledger_batches, read_part
 
 COLUMNS = ("split", "stage", "outcome", "http_status", "rows")
 
@@ -18,7 +18,7 @@ COLUMNS = ("split", "stage", "outcome", "http_status", "rows")
 def merge_outcomes(url_table: Path, ledgers: Sequence[Path], outcomes: Path) -> Counter[str]:
     """Write the number of URLs of all parts by outcome, and return it.
 
-    Raises `InputError` unless the concatenated ledgers match the URL table row by row.
+    Raises `InputError` unless the concatenated ledgers match the URL table row by row, in uid and URL.
     """
     total = 0
     for part, ledger in enumerate(ledgers):
@@ -30,6 +30,7 @@ def merge_outcomes(url_table: Path, ledgers: Sequence[Path], outcomes: Path) -> 
                 f"{ledger}: its {len(actual):,} rows do not match the {len(expected):,} of part {part} of "
                 f"{len(ledgers)} of {url_table}; delete it and download again"
             )
+        check_urls(ledger, url_table)
         total += len(actual)
     counts: Counter[str] = Counter()
     for (outcome, _), rows in count_outcomes(ledgers).items():

@@ -13,6 +13,7 @@ from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.hashing import sha256_file
 from cloob.common.parquet import open_parquet
+from cloob.download.ledger import check_urls
 from cloob.shards.source import InputSample, PackSource
 
 _COLUMNS = ["uid", "outcome", "sha256", "tar", "offset", "length"]
@@ -53,7 +54,8 @@ class _LedgerChunk:
 def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
     """The kept images of all parts, in the order of the URL table `urls`.
 
-    Raises `InputError` if the ledgers and the URL table do not have the same number of rows.
+    Raises `InputError` if the ledgers and the URL table do not have the same number of rows, or a ledger is
+    of other URLs.
     """
     try:
         num_urls = pq.read_metadata(urls).num_rows
@@ -64,6 +66,7 @@ def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
     chunks, num_rows, num_kept = [], 0, 0
     for ledger in ledgers:
         group_sizes, kept = _inspect_ledger(ledger)
+        check_urls(ledger, urls)
         num_rows += sum(group_sizes)
         num_kept += kept
         fingerprint = f"{ledger} {sha256_file(ledger)} {urls_sha256}"

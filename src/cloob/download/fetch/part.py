@@ -14,7 +14,7 @@ from cloob.common.locks import exclusive_dir_lock
 from cloob.download.fetch.error_codes import is_transient
 from cloob.download.fetch.guard import Guard
 from cloob.download.fetch.round import FetchOptions, ImageOptions, download_round
-from cloob.download.ledger import SCHEMA, read_part, write_ledger
+from cloob.download.ledger import SCHEMA, describe_urls, read_part, write_ledger
 
 
 def fetch_part(
@@ -60,7 +60,7 @@ def fetch_part(
             order[pending] = len(rows) + np.arange(len(pending))
             rows = pa.concat_tables([rows, result.select(SCHEMA.names)]).take(order)
             pending = np.flatnonzero(_is_transient(rows["outcome"]))
-        write_ledger(ledger, rows)
+        write_ledger(ledger, rows, describe_urls(urls, part, num_parts))
     return Counter(
         {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["outcome"]).to_pylist()}
     )
