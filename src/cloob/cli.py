@@ -24,8 +24,8 @@ STAGES = {
 }
 # Commands that use a trained model: modules of `cloob.inference`.
 MODEL_COMMANDS = {
-    "classify": "classify pictures with your own labels",
-    "search": "rank the pictures of a folder by their similarity to a text",
+    "classify": "classify images with your own labels",
+    "search": "rank the images of a folder by their similarity to a text",
     "export": "write a model as a folder for open_clip and the Hugging Face hub",
 }
 

@@ -20,16 +20,16 @@ RUN = Path("results/train/cc3m-cloob-RN50-cc3m-seed1")
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished run, pictures in subfolders, and files that are not pictures."""
+    """A folder with a finished run, images in subfolders, and files that are not images."""
     folder = tmp_path_factory.mktemp("inference")
     save_tiny_run(folder / RUN)
     (folder / "photos" / "2024").mkdir(parents=True)
     for number in range(3):
-        picture = Image.effect_noise((90, 60), 30 + 40 * number).convert("RGB")
-        picture.save(folder / "photos" / ("2024" if number else "") / f"{number}.jpg")
+        image = Image.effect_noise((90, 60), 30 + 40 * number).convert("RGB")
+        image.save(folder / "photos" / ("2024" if number else "") / f"{number}.jpg")
     (folder / "photos" / "page.jpg").write_bytes(b"<html>404</html>")
     (folder / "photos" / ".hidden.jpg").write_bytes(b"")
-    (folder / "photos" / "notes.txt").write_text("not a picture")
+    (folder / "photos" / "notes.txt").write_text("not an image")
     (folder / "empty").mkdir()
     return folder
 
@@ -54,7 +54,7 @@ def test_classify_prints_a_table_of_the_most_probable_labels(capsys) -> None:
         capsys, "classify", "photos/0.jpg", "photos/2024/1.jpg", "--labels", "a dog, a cat"
     )
     lines = out.splitlines()
-    assert status == 0 and lines[0].split() == ["picture", "label", "probability"]
+    assert status == 0 and lines[0].split() == ["image", "label", "probability"]
     assert [line.split()[0] for line in lines if line.startswith("photos")] == [
         "photos/0.jpg",
         "photos/2024/1.jpg",
@@ -70,29 +70,29 @@ def test_classify_as_json_agrees_with_the_python_interface(capsys) -> None:
     content = json.loads(out)
     assert status == 0 and content["model"] == str(RUN)
     [expected] = cloob.load_model(RUN).classify("photos/0.jpg", labels, ["a photo of {}."])
-    [picture] = content["pictures"]
-    assert {entry["label"]: entry["probability"] for entry in picture["labels"]} == pytest.approx(expected)
-    assert [entry["probability"] for entry in picture["labels"]] == sorted(expected.values(), reverse=True)
+    [image] = content["images"]
+    assert {entry["label"]: entry["probability"] for entry in image["labels"]} == pytest.approx(expected)
+    assert [entry["probability"] for entry in image["labels"]] == sorted(expected.values(), reverse=True)
 
 
-def test_search_ranks_pictures_and_embeds_each_only_once(capsys, workspace: Path) -> None:
+def test_search_ranks_images_and_embeds_each_only_once(capsys, workspace: Path) -> None:
     arguments = ("search", "photos", "a dog", "--json", "--model", f"{RUN}/final.pt")
     status, first, err = run(capsys, *arguments)
-    assert status == 0 and "embedding photos" in err and "1 pictures left out" in err
+    assert status == 0 and "embedding photos" in err and "1 images left out" in err
     content = json.loads(first)
-    assert sorted(entry["picture"] for entry in content["pictures"]) == [
+    assert sorted(entry["image"] for entry in content["images"]) == [
         *("photos/0.jpg", "photos/2024/1.jpg", "photos/2024/2.jpg")
     ]
     assert list(content["unreadable"]) == ["page.jpg"]
     model = cloob.load_model(RUN)
     with torch.inference_mode():
-        pixels = model.preprocess(Image.open(content["pictures"][0]["picture"]))
+        pixels = model.preprocess(Image.open(content["images"][0]["image"]))
         image = model.encode_image(pixels[None], normalize=True)
         text = model.encode_text(model.tokenizer(["a dog"]), normalize=True)
-    assert content["pictures"][0]["similarity"] == pytest.approx(float(image @ text.T), abs=1e-5)
+    assert content["images"][0]["similarity"] == pytest.approx(float(image @ text.T), abs=1e-5)
 
     _, second, err = run(capsys, *arguments)
-    assert "| 1/1" in err  # only the unreadable picture is tried again
+    assert "| 1/1" in err  # only the unreadable image is tried again
     assert json.loads(second) == content
 
 
@@ -105,13 +105,13 @@ def test_damaged_cache_is_computed_again(capsys, workspace: Path) -> None:
     assert status == 0 and "is damaged" in err and json.loads(second) == json.loads(first)
 
 
-def test_broken_links_and_files_that_are_not_pictures_are_left_out(
+def test_broken_links_and_files_that_are_not_images_are_left_out(
     capsys, tmp_path: Path, workspace: Path
 ) -> None:
     (tmp_path / "deep").mkdir()
-    picture = (workspace / "photos" / "0.jpg").read_bytes()
-    (tmp_path / "deep" / "whole.jpg").write_bytes(picture)
-    (tmp_path / "truncated.jpg").write_bytes(picture[: len(picture) // 2])
+    image = (workspace / "photos" / "0.jpg").read_bytes()
+    (tmp_path / "deep" / "whole.jpg").write_bytes(image)
+    (tmp_path / "truncated.jpg").write_bytes(image[: len(image) // 2])
     (tmp_path / "empty.jpg").touch()
     Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
     for name, size in (("tall", (1, 10_000_000)), ("wide", (65_535, 2))):
@@ -125,7 +125,7 @@ def test_broken_links_and_files_that_are_not_pictures_are_left_out(
     content = json.loads(out)
     reasons = {name: reason.rpartition(f"{name}: ")[2] for name, reason in content["unreadable"].items()}
     assert status == 0
-    assert [entry["picture"] for entry in content["pictures"]] == [f"{tmp_path}/deep/whole.jpg"]
+    assert [entry["image"] for entry in content["images"]] == [f"{tmp_path}/deep/whole.jpg"]
     assert reasons.pop("bomb.png").startswith("not a readable image (more than 89478485 pixels")
     assert reasons.pop("tall.png").startswith(
         "not a readable image (1 × 10000000 pixels: more than 200 times"
@@ -139,15 +139,15 @@ def test_broken_links_and_files_that_are_not_pictures_are_left_out(
 
 def test_worker_processes_find_the_same_as_none(capsys, tmp_path: Path, workspace: Path) -> None:
     """More batches than one, with hostile files in each."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for number in range(40):
-        Image.new("RGB", (32, 32), (6 * number, 90, 200 - 5 * number)).save(pictures / f"{number:02d}.png")
+        Image.new("RGB", (32, 32), (6 * number, 90, 200 - 5 * number)).save(images / f"{number:02d}.png")
     content = (workspace / "photos" / "0.jpg").read_bytes()
     for number in (3, 17, 35):
-        (pictures / f"{number:02d}_truncated.jpg").write_bytes(content[: len(content) // 2])
-    Image.new("1", (1, 10_000_000)).save(pictures / "20_tall.png")
-    arguments = ("search", str(pictures), "a dog", "--json", "--top=40")
+        (images / f"{number:02d}_truncated.jpg").write_bytes(content[: len(content) // 2])
+    Image.new("1", (1, 10_000_000)).save(images / "20_tall.png")
+    arguments = ("search", str(images), "a dog", "--json", "--top=40")
     status, without, _ = run(capsys, *arguments, f"--cache={tmp_path}/without")
     assert status == 0
     status, with_workers, _ = run(capsys, *arguments, "--workers=2", f"--cache={tmp_path}/with")
@@ -155,7 +155,7 @@ def test_worker_processes_find_the_same_as_none(capsys, tmp_path: Path, workspac
     assert len(json.loads(without)["unreadable"]) == 4
 
 
-def test_deleted_and_changed_pictures_are_not_found_with_their_old_embeddings(
+def test_deleted_and_changed_images_are_not_found_with_their_old_embeddings(
     capsys, tmp_path: Path, workspace: Path
 ) -> None:
     """The cache has embeddings of all of them."""
@@ -182,7 +182,7 @@ def test_the_embeddings_of_another_image_transform_are_not_found_in_the_cache(ca
 
 
 def _similarities(out: str) -> dict[str, float]:
-    return {Path(entry["picture"]).name: entry["similarity"] for entry in json.loads(out)["pictures"]}
+    return {Path(entry["image"]).name: entry["similarity"] for entry in json.loads(out)["images"]}
 
 
 def test_export_is_a_folder_that_open_clip_loads(capsys, workspace: Path) -> None:
@@ -192,11 +192,11 @@ def test_export_is_a_folder_that_open_clip_loads(capsys, workspace: Path) -> Non
     assert out.endswith(": README.md, open_clip_config.json, open_clip_model.safetensors\n")
     exported, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     model = cloob.load_model(RUN)
-    picture = Image.open("photos/0.jpg")
+    image = Image.open("photos/0.jpg")
     with torch.inference_mode():
         torch.testing.assert_close(
-            exported.eval().encode_image(preprocess(picture)[None]),
-            model.encode_image(model.preprocess(picture)[None]),
+            exported.eval().encode_image(preprocess(image)[None]),
+            model.encode_image(model.preprocess(image)[None]),
         )
     header = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
     assert header["library_name"] == "open_clip" and header["license"] == "mit"
@@ -280,7 +280,7 @@ def test_wrong_arguments_are_one_line_errors(command: str, capsys) -> None:
 
 
 def test_without_a_run_the_model_has_to_be_given(capsys, tmp_path: Path, monkeypatch) -> None:
-    picture = str(Path("photos/0.jpg").resolve())
+    image = str(Path("photos/0.jpg").resolve())
     monkeypatch.chdir(tmp_path)
-    status, _, err = run(capsys, "classify", picture, "--labels", "a, b")
+    status, _, err = run(capsys, "classify", image, "--labels", "a, b")
     assert status == 2 and "--model: there is no trained run below results/; give a checkpoint" in err

@@ -1,1 +1,1 @@
-"""Use a trained model on your own pictures: classify them, search a folder, export the model."""
+"""Use a trained model on your own images: classify them, search a folder, export the model."""

@@ -1,4 +1,4 @@
-"""`cloob classify`: zero-shot classification of pictures with labels that the user gives."""
+"""`cloob classify`: zero-shot classification of images with labels that the user gives."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from cloob.inference.options import add_model_options, load_chosen_model, print_
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="image files")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files")
     parser.add_argument(
         "--labels", required=True, metavar="LABELS", help='labels, separated by commas: "a dog, a cat"'
     )
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="text that is embedded for a label, which replaces its {}, such as 'a photo of {}.'; several "
         "are averaged; default: the label itself",
     )
-    parser.add_argument("--top", type=positive_int, default=5, metavar="N", help="labels shown per picture")
+    parser.add_argument("--top", type=positive_int, default=5, metavar="N", help="labels shown per image")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
@@ -39,32 +39,32 @@ def parse_labels(text: str) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the most probable labels of each picture."""
+    """Print the most probable labels of each image."""
     labels = parse_labels(options.labels)
-    for path in options.pictures:
+    for path in options.images:
         if not path.is_file():
             raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give image files")
     source, model = load_chosen_model(options)
-    results = model.classify(options.pictures, labels, options.template or ("{}",))
+    results = model.classify(options.images, labels, options.template or ("{}",))
     ranked = [list(result.items())[: options.top] for result in results]
-    pictures = list(zip(map(str, options.pictures), ranked, strict=True))
+    images = list(zip(map(str, options.images), ranked, strict=True))
     if options.json:
         print_json(
             {
                 "model": source,
-                "pictures": [
+                "images": [
                     {
-                        "picture": picture,
+                        "image": image,
                         "labels": [{"label": label, "probability": value} for label, value in top],
                     }
-                    for picture, top in pictures
+                    for image, top in images
                 ],
             }
         )
         return
     rows = [
-        [picture if rank == 0 else "", label, f"{100 * value:.1f}%"]
-        for picture, top in pictures
+        [image if rank == 0 else "", label, f"{100 * value:.1f}%"]
+        for image, top in images
         for rank, (label, value) in enumerate(top)
     ]
-    print_table(["picture", "label", "probability"], rows)
+    print_table(["image", "label", "probability"], rows)

@@ -1,4 +1,4 @@
-"""`cloob search`: rank the pictures of a folder by their similarity to a text."""
+"""`cloob search`: rank the images of a folder by their similarity to a text."""
 
 import argparse
 import os
@@ -12,18 +12,18 @@ from cloob.inference.options import add_model_options, load_chosen_model, print_
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of pictures, with its subfolders")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, with its subfolders")
     parser.add_argument("query", metavar="QUERY", help='text: "a dog on a beach"')
-    parser.add_argument("--top", type=positive_int, default=10, metavar="N", help="pictures shown")
+    parser.add_argument("--top", type=positive_int, default=10, metavar="N", help="images shown")
     parser.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
-        help="folder for the embeddings of the pictures, which are computed once per model; default: "
+        help="folder for the embeddings of the images, which are computed once per model; default: "
         "~/.cache/cloob",
     )
     parser.add_argument(
-        "--workers", type=non_negative_int, default=2, metavar="N", help="processes that decode pictures"
+        "--workers", type=non_negative_int, default=2, metavar="N", help="processes that decode images"
     )
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -35,7 +35,7 @@ def default_cache() -> Path:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the pictures of the folder that are most similar to the query."""
+    """Print the images of the folder that are most similar to the query."""
     if not options.query.strip():
         raise InputError('QUERY: empty; give a text such as "a dog on a beach"')
     from cloob.images.files import find_images
@@ -43,16 +43,16 @@ def run(options: argparse.Namespace) -> None:
     find_images(options.folder)  # before the slow imports
     import torch
 
-    from cloob.inference.picture_index import index_pictures
+    from cloob.inference.image_index import index_images
 
     source, model = load_chosen_model(options)
-    index = index_pictures(model, options.folder, options.cache or default_cache(), options.workers)
+    index = index_images(model, options.folder, options.cache or default_cache(), options.workers)
     if index.unreadable:
         first = next(iter(index.unreadable.values()))
-        print(f"warning: {len(index.unreadable)} pictures left out; the first: {first}", file=sys.stderr)
+        print(f"warning: {len(index.unreadable)} images left out; the first: {first}", file=sys.stderr)
     with torch.inference_mode():
         text = model.encode_text(model.tokenizer([options.query]).to(model.device), normalize=True)
-        similarities = index.embeddings @ text[0].float().cpu()  # (pictures,), cosines
+        similarities = index.embeddings @ text[0].float().cpu()  # (images,), cosines
     if not similarities.isfinite().all():
         raise InputError("an embedding is not finite: training diverged, or the weights are damaged")
     order = torch.argsort(similarities, descending=True, stable=True)[: options.top].tolist()
@@ -62,9 +62,9 @@ def run(options: argparse.Namespace) -> None:
             {
                 "model": source,
                 "query": options.query,
-                "pictures": [{"picture": picture, "similarity": value} for picture, value in ranked],
+                "images": [{"image": image, "similarity": value} for image, value in ranked],
                 "unreadable": index.unreadable,
             }
         )
         return
-    print_table(["similarity", "picture"], [[f"{value:.3f}", picture] for picture, value in ranked])
+    print_table(["similarity", "image"], [[f"{value:.3f}", image] for image, value in ranked])

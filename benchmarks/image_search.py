@@ -1,15 +1,15 @@
-"""`cloob search` in a folder of many pictures: first search, repeated search, and search after changes.
+"""`cloob search` in a folder of many images: first search, repeated search, and search after changes.
 
 Writes JPEGs (320 × 240 pixels, 10 KB) in folders of 1,000, and runs the command in a process of its own:
 
-- first: all pictures are embedded;
+- first: all images are embedded;
 - repeated: all embeddings are in the cache;
-- changed: 100 pictures were deleted, 100 changed, 100 added.
+- changed: 100 images were deleted, 100 changed, 100 added.
 
-With --hostile, the folder also contains truncated JPEGs, pages named .jpg, a picture of 400 million pixels
-and one of 80 million, links that form cycles, a pipe, and files that are not pictures.
+With --hostile, the folder also contains truncated JPEGs, pages named .jpg, an image of 400 million pixels
+and one of 80 million, links that form cycles, a pipe, and files that are not images.
 
-Without --model, the model is the demo's small ResNet with random weights. Prints a Markdown table: pictures
+Without --model, the model is the demo's small ResNet with random weights. Prints a Markdown table: images
 found, left out and decoded, wall time, CPU time of all processes, and peak memory of all processes together
 (proportional set size, sampled).
 """
@@ -38,15 +38,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--model", help="as for `cloob search`")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode pictures")
-    parser.add_argument("--hostile", action="store_true", help="also files that are not readable pictures")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode images")
+    parser.add_argument("--hostile", action="store_true", help="also files that are not readable images")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "pictures"
-        for number in range(options.pictures):
-            _write_picture(folder, number)
+        folder = Path(temporary) / "images"
+        for number in range(options.images):
+            _write_image(folder, number)
         if options.hostile:
             _write_hostile_files(folder)
         model = options.model or _untrained_model(Path(temporary) / "model")
@@ -60,26 +60,26 @@ def main() -> None:
             "--workers",
             str(options.workers),
         ]
-        print("| search | pictures | left out | decoded | seconds | CPU s | peak MB |")
+        print("| search | images | left out | decoded | seconds | CPU s | peak MB |")
         print("|---|---|---|---|---|---|---|", flush=True)
         print(f"| first | {_measure(command)} |", flush=True)
         print(f"| repeated | {_measure(command)} |", flush=True)
-        for number in range(min(_CHANGES, options.pictures // 2)):
-            _picture_path(folder, 2 * number).unlink()
-            _write_picture(folder, 2 * number + 1, seed=options.pictures + number)
-            _write_picture(folder, options.pictures + number)
+        for number in range(min(_CHANGES, options.images // 2)):
+            _image_path(folder, 2 * number).unlink()
+            _write_image(folder, 2 * number + 1, seed=options.images + number)
+            _write_image(folder, options.images + number)
         print(f"| changed | {_measure(command)} |", flush=True)
 
 
-def _picture_path(folder: Path, number: int) -> Path:
+def _image_path(folder: Path, number: int) -> Path:
     return folder / f"{number // _PER_FOLDER:03d}" / f"{number:06d}.jpg"
 
 
-def _write_picture(folder: Path, number: int, seed: int | None = None) -> None:
+def _write_image(folder: Path, number: int, seed: int | None = None) -> None:
     """A smooth pattern of random colors."""
     random = np.random.default_rng(number if seed is None else seed)
     colors = Image.fromarray(random.integers(256, size=(18, 24, 3), dtype=np.uint8))
-    path = _picture_path(folder, number)
+    path = _image_path(folder, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     colors.resize(_SIZE, Image.Resampling.BICUBIC).save(path, quality=85)
 
@@ -87,11 +87,11 @@ def _write_picture(folder: Path, number: int, seed: int | None = None) -> None:
 def _write_hostile_files(folder: Path) -> None:
     hostile = folder / "hostile"
     hostile.mkdir()
-    whole = _picture_path(folder, 0).read_bytes()
+    whole = _image_path(folder, 0).read_bytes()
     for number in range(20):
         (hostile / f"truncated_{number}.jpg").write_bytes(whole[: len(whole) // 2])
         (hostile / f"page_{number}.jpg").write_bytes(b"<html>404 Not Found</html>")
-        (hostile / f"notes_{number}.txt").write_text("not a picture")
+        (hostile / f"notes_{number}.txt").write_text("not an image")
     (hostile / "empty.jpg").touch()
     Image.new("1", (20_000, 20_000)).save(hostile / "bomb.png")
     Image.new("RGB", (10_000, 8_000), "red").save(hostile / "large.jpg")
@@ -129,7 +129,7 @@ def _measure(command: list[str]) -> str:
     bars = [line for line in err.decode(errors="replace").replace("\r", "\n").splitlines() if "|" in line]
     decoded = int(bars[-1].split("|")[2].split("/")[0]) if bars else 0
     left_out = len(result["unreadable"])
-    found = len(result["pictures"])
+    found = len(result["images"])
     return f"{found:,} | {left_out} | {decoded:,} | {seconds:.1f} | {cpu:.1f} | {peak[0] / 1e6:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The embeddings of the pictures of a folder, cached on disk: a picture is embedded once per model."""
+"""The embeddings of the images of a folder, cached on disk: an image is embedded once per model."""
 
 import hashlib
 import json
@@ -24,25 +24,25 @@ from cloob.evaluate.features.extractor import embedding_key, model_sha256
 from cloob.images.files import find_images, read_image
 from cloob.models.interface import ImageTextModel
 
-# Pictures per forward pass, and per file of the cache: an interrupted run loses at most this much.
-BATCH_SIZE, PICTURES_PER_PART = 32, 512
+# Images per forward pass, and per file of the cache: an interrupted run loses at most this much.
+BATCH_SIZE, IMAGES_PER_PART = 32, 512
 Entry = tuple[str, int, int]  # path relative to the folder, bytes, time of the last change in ns
 
 
 @dataclass(frozen=True)
-class PictureIndex:
-    """The readable pictures of a folder, and the reason for each of the others."""
+class ImageIndex:
+    """The readable images of a folder, and the reason for each of the others."""
 
     paths: list[str]  # relative to the folder
-    embeddings: Tensor  # (pictures, d), float32, L2-normalized
+    embeddings: Tensor  # (images, d), float32, L2-normalized
     unreadable: dict[str, str]
 
 
-def index_pictures(model: ImageTextModel, folder: Path, cache: Path, workers: int) -> PictureIndex:
-    """Embed the pictures of a folder that `cache` does not contain yet, with a progress bar.
+def index_images(model: ImageTextModel, folder: Path, cache: Path, workers: int) -> ImageIndex:
+    """Embed the images of a folder that `cache` does not contain yet, with a progress bar.
 
     The cache is keyed by weights, image transform, folder, and path, size and time of change of every
-    picture. An interrupted run resumes. Unreadable pictures are left out. Raises `InputError` if no picture
+    image. An interrupted run resumes. Unreadable images are left out. Raises `InputError` if no image
     is readable.
     """
     entries, unreadable = _entries(folder)
@@ -55,13 +55,13 @@ def index_pictures(model: ImageTextModel, folder: Path, cache: Path, workers: in
     readable = [entry for entry in entries if entry in known]
     if not readable:
         raise InputError(next(iter(unreadable.values())))
-    return PictureIndex(
+    return ImageIndex(
         [name for name, _, _ in readable], torch.stack([known[entry] for entry in readable]), unreadable
     )
 
 
 def _entries(folder: Path) -> tuple[list[Entry], dict[str, str]]:
-    """The pictures of a folder, and the reason for each broken link, or file deleted in the meantime."""
+    """The images of a folder, and the reason for each broken link, or file deleted in the meantime."""
     entries, unreadable = list[Entry](), dict[str, str]()
     for path in find_images(folder):
         try:
@@ -77,8 +77,8 @@ def _reason(error: Exception) -> str:
     return user_message(error) or str(error)
 
 
-class _Pictures:
-    """A map-style dataset: the preprocessed pixels of a picture, or why it is not readable."""
+class _Images:
+    """A map-style dataset: the preprocessed pixels of an image, or why it is not readable."""
 
     def __init__(self, model: ImageTextModel, folder: Path, entries: Sequence[Entry]) -> None:
         self.preprocess, self.folder, self.entries = model.preprocess, folder, entries
@@ -101,11 +101,11 @@ def _embed(
     known: dict[Entry, Tensor],
     unreadable: dict[str, str],
 ) -> None:
-    """Embed pictures into `known` and, part by part, into files of `store`."""
+    """Embed images into `known` and, part by part, into files of `store`."""
     batches = BatchSampler(SequentialSampler(entries), BATCH_SIZE, drop_last=False)
-    loader = BatchLoader(_Pictures(model, folder, entries), list, batches, min(workers, len(entries)))
+    loader = BatchLoader(_Images(model, folder, entries), list, batches, min(workers, len(entries)))
     position, part = 0, dict[Entry, Tensor]()
-    with tqdm(total=len(entries), desc=f"embedding {folder}", unit="picture", mininterval=1) as progress:
+    with tqdm(total=len(entries), desc=f"embedding {folder}", unit="image", mininterval=1) as progress:
         for items in loader:
             batch = entries[position : position + len(items)]
             position += len(items)
@@ -118,7 +118,7 @@ def _embed(
                     unreadable[entry[0]] = item
                 else:
                     part[entry] = next(embeddings)
-            if len(part) >= PICTURES_PER_PART:
+            if len(part) >= IMAGES_PER_PART:
                 known |= _write_part(store, part)
                 part = {}
             progress.update(len(items))
@@ -127,27 +127,25 @@ def _embed(
 
 
 def _write_part(store: Path, part: dict[Entry, Tensor]) -> dict[Entry, Tensor]:
-    """Write embeddings to a file of their own, which is named by its pictures; returns them."""
+    """Write embeddings to a file of their own, which is named by its images; returns them."""
     embeddings = torch.stack(list(part.values()))
     if not embeddings.isfinite().all():
         raise InputError("an embedding is not finite: training diverged, or the weights are damaged")
-    pictures = json.dumps(list(part))
-    with atomic_write(store / f"{json_sha256(pictures)[:16]}.safetensors") as temporary:
-        save_file({"embeddings": embeddings}, temporary, {"pictures": pictures})
+    images = json.dumps(list(part))
+    with atomic_write(store / f"{json_sha256(images)[:16]}.safetensors") as temporary:
+        save_file({"embeddings": embeddings}, temporary, {"images": images})
     return part
 
 
 def _read_parts(store: Path, entries: set[Entry]) -> dict[Entry, Tensor]:
-    """The cached embeddings of these pictures; damaged files are deleted with a warning."""
+    """The cached embeddings of these images; damaged files are deleted with a warning."""
     known: dict[Entry, Tensor] = {}
     for path in sorted_glob(store, "*.safetensors"):
         try:
             with safe_open(path, framework="pt") as file:
-                pictures = json.loads((file.metadata() or {})["pictures"])
+                images = json.loads((file.metadata() or {})["images"])
                 embeddings = file.get_tensor("embeddings")
-            part = {
-                (str(n), int(b), int(t)): row for (n, b, t), row in zip(pictures, embeddings, strict=True)
-            }
+            part = {(str(n), int(b), int(t)): row for (n, b, t), row in zip(images, embeddings, strict=True)}
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise_if_io_error(error, path)
             print(f"warning: {path} is damaged and computed again", file=sys.stderr)
