@@ -326,6 +326,16 @@ def test_train_must_request_one_gpu_per_process_of_the_largest_run(profile) -> N
         "set one GPU per process (threads // 9)"
     )
     assert check_train_processes(profile("set-resources: {pack: {mem_mb: 1}}"), TrainingSize(4, 36)) is None
+    # The plugin starts at least two tasks with srun.
+    path, one = ROOT / "slurm" / "config.yaml", TrainingSize(1, 9)
+    assert check_train_processes(read_profile(path, {"train": 9}), one) == (
+        "train: tasks: 2 for the largest run, which has 1 process and 9 threads; "
+        "change train to a single GPU as docs/cluster.md describes (How jobs are placed)"
+    )
+    for key in ("tasks", "tasks_per_node"):
+        train = f"{{mpi: srun, {key}: threads // 9}}"
+        with pytest.raises(InputError, match=f"train.{key}: Snakemake's Slurm plugin rejects 1 with mpi"):
+            profile(f"{{set-threads: {{train: 9}}, set-resources: {{train: {train}}}}}")
     # Other loader workers than the profile expects: 13 threads per process.
     default = read_profile(ROOT / "slurm" / "config.yaml", {"train": 52})
     assert "tasks: 5 for the largest run" in check_train_processes(default, TrainingSize(4, 52))

@@ -168,10 +168,13 @@ def check_train_processes(profile: Profile, largest: TrainingSize) -> str | None
     if number == largest.processes:
         return None
     threads = largest.threads // largest.processes
-    return (
-        f"train: {key}: {number} for the largest run, which has {largest.processes} processes and "
-        f"{largest.threads} threads; set one GPU per process (threads // {threads})"
+    problem = (
+        f"train: {key}: {number} for the largest run, which has {largest.processes} "
+        f"{'process' if largest.processes == 1 else 'processes'} and {largest.threads} threads"
     )
+    if largest.processes == 1:  # Snakemake's Slurm plugin rejects mpi with one task.
+        return f"{problem}; change train to a single GPU as docs/cluster.md describes (How jobs are placed)"
+    return f"{problem}; set one GPU per process (threads // {threads})"
 
 
 def preemption_note(request: Request, cluster: list[NodeGroup]) -> str | None:

@@ -158,6 +158,9 @@ def _from_resources(
 ) -> Request:
     nodes = get_int(resources, "nodes", 1, minimum=1)
     tasks = get_int(resources, "tasks_per_node") * nodes or get_int(resources, "tasks") or 1
+    for key in ("tasks_per_node", "tasks"):
+        if resources.get("mpi") and resources.get(key) == 1:
+            raise ValueError(f"{key}: Snakemake's Slurm plugin rejects 1 with mpi; write 2, or remove mpi")
     gres, model = get_text(resources, ["gres"]) or "", get_text(resources, ["gpu_model"]) or ""
     if gres and not _GRES.fullmatch(gres):
         raise ValueError(
