@@ -335,7 +335,7 @@ def test_train_must_request_one_gpu_per_process_of_the_largest_run(profile) -> N
     for key in ("tasks", "tasks_per_node"):
         train = f"{{mpi: srun, {key}: threads // 9}}"
         with pytest.raises(InputError, match=f"train.{key}: Snakemake's Slurm plugin rejects 1 with mpi"):
-            profile(f"{{set-threads: {{train: 9}}, set-resources: {{train: {train}}}}}")
+            profile(f"set-threads: {{train: 9}}\nset-resources: {{train: {train}}}")
     # Other loader workers than the profile expects: 13 threads per process.
     default = read_profile(ROOT / "slurm" / "config.yaml", {"train": 52})
     assert "tasks: 5 for the largest run" in check_train_processes(default, TrainingSize(4, 52))
