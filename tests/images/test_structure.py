@@ -58,6 +58,19 @@ def tiff_of_strips(strips: int, order: str = "<") -> bytes:
     )
 
 
+def tiff_of_one_tile(side: int, tile_side: int, order: str = "<") -> bytes:
+    """A black image in one compressed tile."""
+    tile = zlib.compress(bytes(tile_side**2), 1)
+    tags = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_side, 323: tile_side}
+    end = 8 + 2 + 12 * (len(tags) + 2) + 4
+    entries = [struct.pack(order + "HHLHH", tag, 3, 1, value, 0) for tag, value in tags.items()]
+    entries += [
+        struct.pack(order + "HHLL", tag, 4, 1, value) for tag, value in ((324, end), (325, len(tile)))
+    ]
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "LH", 8, len(tags) + 2)
+    return header + b"".join(entries) + bytes(4) + tile
+
+
 def bmp_of_run_lengths(width: int, height: int, runs: bytes) -> bytes:
     size = struct.pack("<LHHL", 0, 0, 0, 1078)
     return (
@@ -90,6 +103,8 @@ TOO_COMPLEX = {
     "junk between segments": JPEG[:2] + b"\xff\x00" * 1_000_000 + JPEG[2:],
     "strips of a TIFF": tiff_of_strips(MAX_PARTS + 1),
     "strips of a big-endian TIFF": tiff_of_strips(MAX_PARTS + 1, ">"),
+    "a tile of a small TIFF": tiff_of_one_tile(16, 4_112),
+    "a tile of a small big-endian TIFF": tiff_of_one_tile(16, 4_112, ">"),
     "run lengths of a BMP": bmp_of_run_lengths(9_000, 9_000, b"\1\5" * 2_500_000),
     "empty rows of a BMP": bmp_of_run_lengths(9_000_000, 1, b"\0\2\0\xff\0\1"),
     "a PGM with an unusual maximum value": b"P5 3000 3000 254\n" + bytes(9_000_000),
@@ -141,10 +156,12 @@ def test_slow_to_decode_files_are_rejected_immediately(tmp_path: Path, content: 
         b"P5 30 30 254\n" + bytes(900),
         tiff_of_strips(2_000),
         tiff_of_strips(2_000, ">"),
+        tiff_of_one_tile(16, 256),
+        tiff_of_one_tile(4_500, 4_608, ">"),
         bmp_of_run_lengths(5, 2, b"\5\1\0\0\5\2\0\1"),
         encode_noise("JPEG", progressive=True, exif=b"Exif\0\0").replace(b"\xff\xda", b"\xff\xff\xff\xda"),
     ],
-    ids=range(22),
+    ids=range(24),
 )
 def test_files_of_common_encoders_are_accepted(content: bytes) -> None:
     assert complexity_violation(content) is None

@@ -14,6 +14,7 @@ MAX_METADATA_BYTES = 1 << 24  # before a JPEG's first scan: Pillow joins some of
 MAX_JUNK_BYTES = 1 << 16  # between these segments: Pillow reads them one by one
 MAX_SCANNED_PIXELS = 2_000_000_000  # pixels × scans of a JPEG: some seconds of decoding
 MAX_SLOW_BYTES = 1 << 22  # of an image that Pillow decodes in Python: some seconds
+MAX_TILE_PIXELS = 1 << 24  # of a TIFF, if the image has not half as many: libtiff decodes whole tiles
 
 # Standalone markers (TEM, restarts, SOI) have no length; 0xFF00 is data. Fill bytes (0xFF) before a marker
 # are not part of the pattern, because repetitions of them would make the search quadratic.
@@ -29,6 +30,8 @@ _PNM_FAST = {b"5": (255, 65_535), b"6": (255,)}  # maximum values that Pillow de
 _BMP_RUN_LENGTHS = (1, 2)
 _MAX_BMP_WIDTH = 65_535  # with run lengths: Pillow creates up to 255 empty rows at once
 _TIFF_OFFSETS = (273, 324)  # tags of strips and tiles
+_TIFF_SIZES = (256, 257, 322, 323)  # tags of width and height of the image, and of its tiles
+_TIFF_INTEGER_BYTES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 16: 8, 17: 8}  # by the type of a tag
 
 
 def complexity_violation(content: bytes) -> str | None:
@@ -108,18 +111,26 @@ def _tiff_violation(content: bytes) -> str | None:
     """Checks the first image; Pillow keeps a Python object for every strip or tile."""
     order = "<" if content.startswith(b"II") else ">"
     is_big = content[2:4] in (b"+\0", b"\0+")
-    first_offset, num_entries, entry = ("8xQ", "Q", "HHQ8x") if is_big else ("4xL", "H", "HHL4x")
+    first_offset, num_entries, entry = ("8xQ", "Q", "HHQ8s") if is_big else ("4xL", "H", "HHL4s")
+    sizes: dict[int, list[int]] = {tag: [] for tag in _TIFF_SIZES}
     try:
         (offset,) = struct.unpack_from(order + first_offset, content)
         (entries,) = struct.unpack_from(order + num_entries, content, offset)
         offset += struct.calcsize(order + num_entries)
-        for tag, _, count in struct.iter_unpack(
+        for tag, kind, count, value in struct.iter_unpack(
             order + entry, content[offset : offset + entries * struct.calcsize(order + entry)]
         ):
             if tag in _TIFF_OFFSETS and count > MAX_PARTS:
                 return f"more than {MAX_PARTS} strips or tiles"
+            if tag in sizes:
+                number = value[: _TIFF_INTEGER_BYTES.get(kind, 0)]
+                sizes[tag].append(int.from_bytes(number, "little" if order == "<" else "big"))
     except (struct.error, OverflowError):  # truncated, which the decoder will report
         pass
+    width, height = (min(sizes[tag], default=0) for tag in _TIFF_SIZES[:2])
+    tile_width, tile_height = (max(sizes[tag], default=0) for tag in _TIFF_SIZES[2:])
+    if tile_width * tile_height > max(MAX_TILE_PIXELS, 2 * width * height):
+        return f"tiles of more than {MAX_TILE_PIXELS:,} pixels in a smaller image"
     return None
 
 
