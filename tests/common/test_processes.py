@@ -65,3 +65,42 @@ def test_pool_workers_die_with_their_killed_parent() -> None:
     while any(Path(f"/proc/{pid}/stat").exists() for pid in workers):
         assert time.monotonic() < end, "workers are still running"
         time.sleep(0.05)
+
+
+INTERRUPTED_POOL = """
+import os, signal, threading, time
+from cloob.common.interruption import Interruption
+from cloob.common.processes import process_pool
+
+if __name__ == "__main__":
+    with Interruption("cloob verb") as interruption:
+        try:
+            with process_pool(2) as pool:
+                threading.Timer({seconds}, os.killpg, (0, signal.SIGINT)).start()
+                pool.submit(time.sleep, 600).result()
+        except KeyboardInterrupt:
+            interruption.report()
+            os._exit(130)  # as at the end of every interrupted command
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0])
+def test_ctrl_c_prints_one_line_also_while_a_pool_starts(seconds: float, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED_POOL.format(seconds=seconds))
+    command = [sys.executable, script]
+    done = subprocess.run(
+        command, capture_output=True, text=True, start_new_session=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "cloob verb: interrupted\n")
+
+
+def test_semaphores_of_a_killed_process_are_deleted_without_a_message() -> None:
+    script = (
+        "import multiprocessing, os\nfrom cloob.common import processes\n"
+        "lock = multiprocessing.get_context('spawn').Lock()\nprint(lock._semlock.name, flush=True)\n"
+        "os._exit(1)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert not Path("/dev/shm", f"sem.{done.stdout.strip().lstrip('/')}").exists()

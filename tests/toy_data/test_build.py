@@ -72,8 +72,15 @@ def test_a_file_is_never_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "chapter 1" and [*tmp_path.iterdir()] == [path]
 
 
-def test_a_failed_build_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloob.toy_data.build.write_image", lambda *_, **__: 1 / 0)
+def fail(*_: object, **__: object) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("processes", [1, 2])  # 2: an exception in the pool's own thread fails the test
+def test_a_failed_build_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr("cloob.toy_data.build.write_image", fail)
     with pytest.raises(ZeroDivisionError):
-        build(tmp_path / "toy_data", seed=3, sizes=TINY, port=8765, processes=1)
+        build(tmp_path / "toy_data", seed=3, sizes=TINY, port=8765, processes=processes)
     assert list(tmp_path.iterdir()) == []

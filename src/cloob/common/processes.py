@@ -17,6 +17,9 @@ from typing import Any
 from cloob.common.errors import InputError
 
 _PR_SET_PDEATHSIG = 1
+# `multiprocessing` starts a process that deletes the semaphores of a pool which this one left behind, because
+# it was interrupted or killed. That is expected, so it prints no warning after the last line of this process.
+sys.warnoptions.append("ignore:resource_tracker:UserWarning")
 
 
 def die_with_parent(parent: int, signal_number: int) -> None:
@@ -73,6 +76,9 @@ def process_pool(
     """A pool of spawned processes, killed when this process dies or the `with` block raises.
 
     `initializer(*arguments)` runs first in each process. Raises `InputError` if a process is killed.
+
+    Use `submit`, not `map`: after an exception, `map` cancels its tasks, and the executor's thread prints a
+    traceback when the pool is then killed (CPython 3.11 and 3.12).
     """
     # Spawned, not forked: threads (of tqdm, torch, FFmpeg) do not survive a fork.
     initial_arguments = (os.getpid(), initializer, arguments)
@@ -82,6 +88,12 @@ def process_pool(
     pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
     try:
         with pool, kill_children_on_exit(only_on_failure=True):
+            # While they start, Ctrl-C would print a traceback of each: the signal stays blocked in them.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                pool._start_executor_manager_thread()  # and the processes
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield pool
     except BrokenProcessPool:
         raise InputError(
@@ -92,6 +104,5 @@ def process_pool(
 
 def _init_worker(parent: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     die_with_parent(parent, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which kills the pool
     if initializer:
         initializer(*arguments)

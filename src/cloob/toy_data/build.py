@@ -153,6 +153,14 @@ def _render_all(root: Path, images: list[ImageFile], tars: list[Tar], processes:
         return
     with process_pool(processes) as pool:
         for unit, function, items, chunk in work:
-            done = pool.map(function, items, chunksize=chunk)
-            for _ in progress(done, total=len(items), desc="rendering", unit=f" {unit}"):
-                pass
+            parts = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+            tasks = [(len(part), pool.submit(_write_all, function, part)) for part in parts]
+            with progress(total=len(items), desc="rendering", unit=f" {unit}") as bar:
+                for number, task in tasks:
+                    task.result()
+                    bar.update(number)
+
+
+def _write_all(function: Callable[[Any], None], items: list[Any]) -> None:
+    for item in items:
+        function(item)
