@@ -4,8 +4,10 @@ import errno
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from multiprocessing import resource_sharer
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,6 +49,16 @@ def load_batches(dataset: FakeDataset, workers: int) -> list[list[int]]:
 def test_batches_are_in_order(workers: int) -> None:
     assert load_batches(FakeDataset(1, 2, 3, 4), workers) == [[1, 2], [3, 4]]
     assert multiprocessing.active_children() == []
+
+
+def test_workers_leave_no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with kill_workers_on_exit():
+        batches = iter(BatchLoader(FakeDataset(1, 2, 3), torch.stack, [[0], [1], [2]], workers=1))
+        assert int(next(batches)) == 1
+        assert load_batches(FakeDataset(1, 2, 3, 4), workers=2) == [[1, 2], [3, 4]]
+        assert int(next(batches)) == 2  # the sockets of its worker still exist
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])

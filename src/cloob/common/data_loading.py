@@ -1,9 +1,11 @@
 """DataLoader workers that are killed with their loader, and whose failures become user-facing errors."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -58,6 +60,8 @@ class BatchLoader(DataLoader[Any]):
         """Start the workers."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
         try:
+            if self.num_workers and "tempdir" not in _process_config():
+                _process_config()["tempdir"] = tempfile.mkdtemp(prefix="cloob_workers_")
             batches = super().__iter__()
         except OSError as error:
             raise InputError(
@@ -75,13 +79,36 @@ def kill_workers_on_exit() -> Iterator[None]:
 
     Raises `InputError` if a worker died or shared memory is too small.
     """
-    with kill_children_on_exit():
+    with _socket_folder(), kill_children_on_exit():
         try:
             yield
         except RuntimeError as error:
             if (reason := _describe_worker_failure(str(error))) is None:
                 raise
             raise InputError(reason) from None
+
+
+@contextmanager
+def _socket_folder() -> Iterator[None]:
+    """Delete the sockets through which the workers of the `with` block send batches.
+
+    `multiprocessing` puts them into one folder per worker, which a killed worker leaves behind, unless its
+    parent has a folder for temporary files.
+    """
+    config = _process_config()
+    outer = config.pop("tempdir", None)
+    try:
+        yield
+    finally:
+        if folder := config.pop("tempdir", None):
+            shutil.rmtree(folder, ignore_errors=True)
+        if outer:
+            config["tempdir"] = outer
+
+
+def _process_config() -> dict[str, Any]:
+    """What child processes inherit from this one."""
+    return multiprocessing.current_process()._config  # type: ignore[attr-defined]
 
 
 def check_shared_memory(batch_bytes: int, workers: int) -> None:
