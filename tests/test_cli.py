@@ -82,3 +82,29 @@ def test_every_stage_and_command_has_help(stage: str, capsys: pytest.CaptureFixt
         main([stage, "--help"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: cloob {stage}")
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_closed_standard_streams_change_neither_status_nor_message(redirection: str) -> None:
+    command = f"{sys.executable} -m cloob shards verify --shards missing --outcomes x --processes 1"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {redirection}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "cloob shards verify: error: missing: no such file\n" if redirection == ">&-" else ""
+    )
+
+
+def test_a_file_never_gets_the_descriptor_of_a_closed_standard_stream() -> None:
+    program = (
+        "import sys, tempfile; from cloob.cli import main\ntry: main(['--help'])\n"
+        "except SystemExit: print(tempfile.TemporaryFile().fileno())"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'exec {sys.executable} -c "$1" <&- 2>&-', "bash", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout.splitlines()[-1]) > 2

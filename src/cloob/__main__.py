@@ -1,10 +1,16 @@
-"""`python -m cloob`: the same as `cloob`."""
+"""`cloob`, also as `python -m cloob`."""
 
-import gc
 import os
 import sys
+from contextlib import suppress
 
-from cloob.cli import main
+from cloob.common.interruption import STATUS
+
+try:
+    from cloob.cli import main
+except KeyboardInterrupt:
+    print("cloob: interrupted", file=sys.stderr, flush=True)
+    os._exit(STATUS)
 
 
 def run() -> None:
@@ -22,9 +28,9 @@ def run() -> None:
         status = 1
     if not status:
         sys.exit()
-    gc.collect()  # leaked semaphores would cause a warning after the last line
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # the program that read the output has exited
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status if isinstance(status, int) else 1)
 
 

@@ -5,7 +5,9 @@ import gc
 import importlib
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cloob.common.arguments import joined_flags, with_argument_files
@@ -57,6 +59,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """
     gc.set_threshold(10_000)  # Python's default of 700 makes importing torch and open_clip a quarter slower
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     with Interruption("cloob") as interruption:
@@ -74,7 +77,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if interruption.received:
             interruption.report()
         else:
-            print(f"{interruption.command}: error: {message}", file=sys.stderr)
+            with suppress(OSError):  # the program that read stderr has exited
+                print(f"{interruption.command}: error: {message}", file=sys.stderr)
         _discard_unwritten_output()
         sys.exit(STATUS if interruption.received else 2)
 
@@ -124,9 +128,22 @@ def _check_utf8(arguments: list[str]) -> None:
             raise InputError(f"{argument!r}: not UTF-8; rename it or use another path") from None
 
 
+def _open_closed_streams() -> None:
+    """Connect standard streams that are closed (`2>&-`) with /dev/null.
+
+    A file opened later would get the free descriptor, and with it the warnings that libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode)  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
 def _discard_unwritten_output() -> None:
     """Avoid a second flush at exit, which fails with a traceback on a full disk or a closed pipe."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

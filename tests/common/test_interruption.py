@@ -86,3 +86,22 @@ def test_a_background_job_of_a_shell_goes_on_ignoring_ctrl_c() -> None:
     command = ["bash", "-c", 'trap "" INT; exec "$@"', "bash", sys.executable, "-c", program]
     done = subprocess.run(command, timeout=20, check=False)
     assert done.returncode == 0
+
+
+def test_a_second_ctrl_c_after_the_with_block_is_silent() -> None:
+    program = PROGRAM.replace("BODY", "ctrl_c()").replace("    sys.exit(STATUS)\n", "ctrl_c()\n")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "cloob verb: interrupted\n")
+
+
+def test_ctrl_c_that_also_ended_the_reader_of_stderr_has_its_status() -> None:
+    program = PROGRAM.replace("BODY", "sys.stdin.read(); ctrl_c()")
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stderr
+        process.stderr.close()
+        process.stdin.close()
+        assert process.wait(20) == 130

@@ -15,8 +15,8 @@ class Interruption:
 
     The exception may be raised anywhere: in a callback, such as `__del__` or after a fork, where Python
     ignores it, or in a library that fails with another one on the way out. In a callback, the process exits
-    at once, as after a second SIGINT, and later errors in callbacks are not printed. A caller has to treat
-    every exception as an interruption if `received`.
+    at once, as after a second SIGINT (also after the `with` block), and later errors in callbacks are not
+    printed. A caller has to treat every exception as an interruption if `received`.
 
     Does nothing where SIGINT is ignored or handled already, as in a background job of a shell.
     """
@@ -37,16 +37,21 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._installed:
+        if not self._installed:
+            return
+        if self.received:
+            signal.signal(signal.SIGINT, self._on_signal)  # a launcher may have replaced it
+        else:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.unraisablehook = self._ignored_exception
 
     def report(self) -> None:
-        """Print the last line of the process."""
+        """Print the last line of the process, unless the program that read its output has exited."""
         if self._reported:
             return
         self._reported = True
-        print(f"{self.command}: interrupted", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(f"{self.command}: interrupted", file=sys.stderr, flush=True)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.received:
@@ -62,6 +67,6 @@ class Interruption:
 
     def _exit(self) -> NoReturn:
         """Without cleanup: children die with this process, and the next one deletes temporary files."""
-        with suppress(OSError):
+        with suppress(RuntimeError):  # the signal came while the main program was writing to stderr
             self.report()
         os._exit(STATUS)
