@@ -49,6 +49,16 @@ def test_a_new_environment_has_working_commands(checkout):
         assert "usage:" in done.stdout
 
 
+def test_demo_and_ablation_always_write_their_report(checkout):
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / "ready").touch()
+    for name in ("demo", "ablation"):
+        report = checkout / "results" / name / "report.html"
+        report.parent.mkdir(parents=True)
+        report.touch()  # newer than all tables
+        assert f"--report results/{name}/report.html" in make(checkout, "-n", name).stdout
+
+
 def test_bench_continues_after_a_failure_and_lists_it_at_the_end(tmp_path):
     for name in ("envs/lock.txt", "pyproject.toml", ".venv/ready"):  # the last one is the newest
         (tmp_path / name).parent.mkdir(exist_ok=True)
