@@ -95,6 +95,19 @@ def test_unsupported_architecture_is_rejected_in_one_line(name, message):
         (SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"width": 1}}, "head_width"),
         (VIT | {"vision_cfg": VIT["vision_cfg"] | {"image_size": 8}}, "less than vision_cfg.patch_size"),
         (VIT | {"vision_cfg": VIT["vision_cfg"] | {"patch_size": None}}, "patch_size is None"),
+        (SMALL | {"output_dict": True}, "output_dict is True, which is not supported; give false"),
+        (
+            SMALL | {"text_cfg": SMALL["text_cfg"] | {"pool_type": "last"}},
+            "text_cfg.pool_type is 'last', which is not supported; give \"argmax\"",
+        ),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"pool_type": None}}, "text_cfg.pool_type is None"),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"no_causal_mask": True}}, "no_causal_mask is True"),
+        (SMALL | {"text_cfg": SMALL["text_cfg"] | {"proj_type": "none"}}, "text_cfg.proj_type is 'none'"),
+        (
+            VIT | {"vision_cfg": VIT["vision_cfg"] | {"pool_type": "none"}},
+            'vision_cfg.pool_type is \'none\', .* give "tok" or "avg"',
+        ),
+        (VIT | {"vision_cfg": VIT["vision_cfg"] | {"output_tokens": True}}, "output_tokens is True"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

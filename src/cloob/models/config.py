@@ -150,7 +150,40 @@ def _problem(config: Any) -> str | None:
         return f"text_cfg.heads is {text['heads']}, but must divide text_cfg.width, {text['width']}"
     if text["vocab_size"] < _VOCAB_SIZE:
         return f"text_cfg.vocab_size is {text['vocab_size']}, but the tokenizer has {_VOCAB_SIZE} tokens"
-    return _type_problem(config) or _shape_problem(vision, resnet)
+    return _type_problem(config) or _value_problem(config, resnet) or _shape_problem(vision, resnet)
+
+
+# The values that `CLIPModel` computes with, of the keys for which open_clip's own CLIP has others.
+_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "": {"output_dict": (False,)},
+    "vision_cfg": {
+        "output_tokens": (False,),
+        "pool_type": ("tok", "avg"),
+        "pos_embed_type": ("learnable", "sin_cos_2d"),
+        "scaled_cosine_attn": (False,),  # fails in open_clip, too
+    },
+    "text_cfg": {
+        "embed_cls": (False,),
+        "no_causal_mask": (False,),
+        "pool_type": ("argmax",),
+        "proj_bias": (False,),
+        "proj_type": ("linear",),
+        "scaled_cosine_attn": (False,),
+    },
+}
+
+
+def _value_problem(config: ModelConfig, resnet: bool) -> str | None:
+    """The first value with which an export would compute other embeddings than `CLIPModel`, or fail."""
+    for part, known in _VALUES.items():
+        for key, values in known.items() if not (resnet and part == "vision_cfg") else ():
+            value = (config[part] if part else config).get(key, values[0])
+            if value not in values and (value or values[0]):  # null is false
+                listed = " or ".join(map(json.dumps, values))
+                return (
+                    f"{f'{part}.{key}'.lstrip('.')} is {value!r:.60}, which is not supported; give {listed}"
+                )
+    return None
 
 
 def _shape_problem(vision: dict[str, Any], resnet: bool) -> str | None:
