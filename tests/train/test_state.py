@@ -24,9 +24,12 @@ from tests.helpers.io_errors import (
 IDENTITY = {"recipe": {"batch_size": 8, "epochs": 3}, "model_config": {"width": 64}, "corpus_sha256": "a1"}
 
 
+TRAINING = {"optimizer": {}, "scaler": {}}
+
+
 def write(folder, epoch, step=0):
     """A small checkpoint of the run `IDENTITY`, without pruning others."""
-    content = IDENTITY | {"samples_seen": epoch, "state_dict": {"weight": torch.arange(1000.0)}}
+    content = IDENTITY | TRAINING | {"samples_seen": epoch, "state_dict": {"weight": torch.arange(1000.0)}}
     path = Checkpointer(folder, IDENTITY).path(epoch, step)
     write_checkpoint(path, content)
     return path
@@ -98,6 +101,13 @@ def test_a_checkpoint_of_another_run_is_rejected_with_the_keys_that_differ(tmp_p
         read_checkpoint(path, IDENTITY | changed)
 
 
+def test_final_weights_are_rejected_because_training_cannot_resume_from_them(tmp_path):
+    final = IDENTITY | {"epoch": 3, "samples_seen": 3, "state_dict": {}}
+    write_checkpoint(tmp_path / "epoch_0003.pt", final)
+    with pytest.raises(InputError, match=r"epoch_0003\.pt: has no optimizer, scaler, like a final.pt"):
+        read_checkpoint(tmp_path / "epoch_0003.pt", IDENTITY)
+
+
 def test_a_checkpoint_from_before_a_hyperparameter_existed_has_its_default(tmp_path):
     path = write(tmp_path, 1)
     recipe = IDENTITY["recipe"]
@@ -147,8 +157,9 @@ def test_saving_keeps_only_the_newest_two_and_the_chosen_epochs(tmp_path):
 def test_the_latest_checkpoint_has_what_was_saved_and_the_identity(tmp_path, context):
     checkpointer = Checkpointer(tmp_path, IDENTITY)
     assert checkpointer.latest(context) is None
-    checkpointer.save(3, 5, {"samples_seen": 24, "state_dict": {}})
-    assert checkpointer.latest(context) == IDENTITY | {"epoch": 3, "samples_seen": 24, "state_dict": {}}
+    saved = TRAINING | {"samples_seen": 24, "state_dict": {}}
+    checkpointer.save(3, 5, saved)
+    assert checkpointer.latest(context) == IDENTITY | {"epoch": 3} | saved
 
 
 def test_a_checkpoint_is_due_after_the_interval(tmp_path, monkeypatch):

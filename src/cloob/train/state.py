@@ -19,6 +19,8 @@ from cloob.train.recipe import RECIPE_DEFAULTS
 Checkpoint = dict[str, Any]
 
 _STARTS_WITHOUT_PROGRESS = 3
+# What training resumes from.
+_RESUMED = ("samples_seen", "state_dict", "optimizer", "scaler")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -28,12 +30,20 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path, identity: Checkpoint) -> Checkpoint:
-    """Load a valid checkpoint; raises `InputError` with the keys of `identity` in which it differs."""
+    """Load a valid checkpoint of training.
+
+    Raises `InputError` with the keys of `identity` in which it differs, and if it has no optimizer state.
+    """
     with io_errors_at(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if different := _differences(checkpoint, identity):
         listed = ", ".join(different.values())
         raise InputError(f"{path}: belongs to another run ({listed}); move {path.parent} away to start anew")
+    if missing := [key for key in _RESUMED if key not in checkpoint]:
+        raise InputError(
+            f"{path}: has no {', '.join(missing)}, like a final.pt, so training cannot resume from it; "
+            "move it away"
+        )
     return checkpoint
 
 
