@@ -13,6 +13,7 @@ import pytest
 from cloob.common.errors import InputError
 from cloob.train import loop
 from cloob.train.distributed import init_distributed
+from cloob.train.launch import _impatient_with_ctrl_c
 from cloob.train.metrics_log import MetricsLog
 from cloob.train.recipe import Recipe, Run
 from cloob.train.setup import RunPaths, TrainOptions
@@ -214,13 +215,25 @@ def test_a_killed_process_of_torchrun_is_named_in_the_last_line(shards, model, t
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_if_cloob_starts_torchrun_a_signal_stops_it_gracefully(shards, model, tmp_path, number):
+def test_if_cloob_starts_torchrun_a_signal_stops_it_gracefully(shards, model, tmp_path, monkeypatch, number):
+    monkeypatch.setenv(
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "0"
+    )  # a checkpoint may take longer than torchrun waits
     process = ForkedCloob(launched_arguments(shards, model, tmp_path / "run", epochs=4000, workers=1))
     wait_for_first_step(process, tmp_path / "run")
     process.send_signal(number)
     communicate(process)
     assert process.returncode == 75
     assert list((tmp_path / "run" / "checkpoints").glob("epoch_*.pt"))
+
+
+def test_after_ctrl_c_torchrun_waits_no_longer_than_after_a_failure():
+    calls = []
+    shutdown = _impatient_with_ctrl_c(lambda _, number, timeout=30: calls.append((number, timeout)))
+    shutdown(None)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        shutdown(None, number, timeout=600)
+    assert calls == [(signal.SIGTERM, 30), (signal.SIGINT, 30), (signal.SIGTERM, 600)]
 
 
 def test_a_graceful_stop_that_cannot_save_is_an_error(shards, model, tmp_path):

@@ -30,7 +30,8 @@ To start a run manually, with any number of processes that divides the number of
 `snakemake -n -p <results>/train/<run>/final.pt` prints the complete command of a run.
 
 On SIGTERM or SIGUSR1, a run finishes the step, saves a checkpoint and exits with status {EXIT_STOPPED}
-(EX_TEMPFAIL). Rerun the same command to resume.
+(EX_TEMPFAIL). Rerun the same command to resume. With --processes, processes that have not exited ten minutes
+after the signal are killed; torchrun kills them after 30 seconds, unless you give it --shutdown-timeout.
 """
 
 

@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Signals for a graceful stop, and those that terminate a run.
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 _LAUNCHER_PID = "CLOOB_LAUNCHER"
+_STOP_SECONDS = 600  # after a signal, instead of torchrun's 30: time to validate and to save a checkpoint
 _REPORT_SECONDS = 60.0  # torchrun waits 30 seconds for the other processes after a failure
 
 
@@ -30,14 +31,18 @@ def launch(processes: int, arguments: Sequence[str], exit_stopped: int) -> None:
     with the cause if a process fails; torchrun's own report of some 50 lines is suppressed.
     """
     from torch.distributed import run
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
     os.environ[_LAUNCHER_PID] = str(os.getpid())
     logging.disable(logging.CRITICAL)
+    shutdown = _impatient_with_ctrl_c(LocalElasticAgent._shutdown)
+    LocalElasticAgent._shutdown = shutdown  # type: ignore[method-assign]
     with TemporaryDirectory(prefix="cloob_torchrun_") as logs:
         flags = ["--standalone", f"--nproc-per-node={processes}", f"--signals-to-handle={SIGNALS}"]
         options = run.parse_args([*flags, f"--log-dir={logs}", "-m", "cloob", *arguments, "--processes=1"])
+        options.shutdown_timeout = _STOP_SECONDS  # torch 2.11 has no flag for it
         try:
             run.run(options)
         except SignalException as received:
@@ -54,6 +59,15 @@ def launch(processes: int, arguments: Sequence[str], exit_stopped: int) -> None:
             if all(failure.exitcode == exit_stopped for failure in failures):
                 sys.exit(exit_stopped)
             raise InputError(_cause(failures, processes)) from None
+
+
+def _impatient_with_ctrl_c(shutdown: Callable[..., None]) -> Callable[..., None]:
+    """`LocalElasticAgent._shutdown`, but after SIGINT with torchrun's own limit: NCCL may block for hours."""
+
+    def wrapper(agent: Any, death_sig: signal.Signals = signal.SIGTERM, **limit: int) -> None:
+        shutdown(agent, death_sig, **({} if death_sig == signal.SIGINT else limit))
+
+    return wrapper
 
 
 def _cause(failures: Iterable["ProcessFailure"], processes: int) -> str:
