@@ -27,6 +27,8 @@ from cloob.images.structure import complexity_violation
 
 _NAT64 = ip_network("64:ff9b::/96")
 _SITE_LOCAL = ip_network("fec0::/10")  # deprecated, and not global
+# Not global, although Python before 3.11.10 and 3.12.4 says so; Oracle's cloud has an internal service in it.
+_PROTOCOL_ASSIGNMENTS = ip_network("192.0.0.0/24")
 _AZURE_METADATA = ip_address("168.63.129.16")  # internal service at an address that looks public
 # 2xx statuses without a complete image; kept images always have status 200.
 _NO_CONTENT = range(201, 300)
@@ -86,7 +88,10 @@ class Guard:
         target = _embedded_ipv4(ip_address(address.partition("%")[0]))
         is_public = target.is_global and not (target.is_multicast or target.is_reserved)
         return f"{target}:{port}" in self.allowed_addresses or (
-            is_public and target not in _SITE_LOCAL and target != _AZURE_METADATA
+            is_public
+            and target not in _SITE_LOCAL
+            and target not in _PROTOCOL_ASSIGNMENTS
+            and target != _AZURE_METADATA
         )
 
 
