@@ -183,6 +183,18 @@ def test_leftovers_of_an_earlier_run_are_removed(download: Download, tmp_path: P
     assert file_contents(pack_download(download, out).parent) == file_contents(reference)
 
 
+@pytest.mark.parametrize("name", ["00000.tar", "00000.parquet"])
+def test_files_that_no_packing_has_written_are_never_deleted(
+    download: Download, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_bytes(b"downloaded in a week")
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"mine/{name}: not written by a packing"):
+            pack_download(download, tmp_path / "mine")
+    assert file_contents(tmp_path / "mine") == {name: b"downloaded in a week"}
+
+
 def test_finished_shards_are_reused_and_damaged_ones_rewritten(download: Download, tmp_path: Path) -> None:
     out = pack_download(download, tmp_path / "shards").parent
     before = file_contents(out)

@@ -63,8 +63,9 @@ def pack(
 
     If the process is killed, the next run reuses what is complete and produces identical files; the manifest
     `shards.json` is written last. Returns the number of images by outcome. Raises `InputError` if no image is
-    left.
+    left, or `out` contains tars that no packing has written.
     """
+    _check_replaceable(out)
     work = out / _WORK
     with exclusive_dir_lock(work), io_errors_at(work):
         (out / MANIFEST).unlink(missing_ok=True)  # shards without a manifest are unfinished
@@ -101,6 +102,15 @@ def pack(
         write_json(out / MANIFEST, with_checksum(manifest))
         shutil.rmtree(work)
     return counts
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise `InputError` if files that would be overwritten or deleted are not of an earlier packing."""
+    if any((out / name).exists() for name in (MANIFEST, LEDGER, _WORK)):
+        return
+    for suffix in ("tar", "parquet"):
+        for file in sorted_glob(out, f"[0-9]*.{suffix}"):
+            raise InputError(f"{file}: not written by a packing; empty the folder, or give another --out")
 
 
 def _remove_leftovers(out: Path, num_shards: int) -> None:
