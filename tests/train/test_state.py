@@ -55,6 +55,24 @@ def test_a_checkpoint_within_an_epoch_sorts_between_those_at_the_ends(tmp_path):
     assert latest_name(tmp_path) == "epoch_0009_step_00000020.pt"
 
 
+def test_epochs_of_five_digits_are_later_than_those_of_four(tmp_path):
+    for epoch in (9998, 9999, 10000):
+        write(tmp_path, epoch)
+    Checkpointer(tmp_path, IDENTITY).prune()
+    assert latest_name(tmp_path) == "epoch_10000.pt"
+
+
+def test_files_of_other_names_are_neither_read_nor_deleted(tmp_path):
+    names = ["epoch_0001_copy.pt", "epoch_best.pt"]
+    for epoch in (1, 2, 3):
+        path = write(tmp_path, epoch)
+        for name in names:
+            path.with_name(name).write_bytes(path.read_bytes())
+    assert latest_name(tmp_path) == "epoch_0003.pt"
+    Checkpointer(tmp_path, IDENTITY).prune()
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "epoch_0002.pt", "epoch_0003.pt"}
+
+
 def test_damaged_checkpoints_are_skipped_with_a_warning_and_renamed(tmp_path, capsys):
     paths = {epoch: write(tmp_path, epoch) for epoch in (1, 2, 3, 4)}
     content = paths[4].read_bytes()

@@ -19,7 +19,7 @@ from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate
 from cloob.train.setup import RunPaths, Training, TrainOptions, set_up
 from cloob.train.signals import StopRequest
-from cloob.train.state import write_checkpoint
+from cloob.train.state import position, write_checkpoint
 from cloob.train.submitted_step import Counts, DataWait, NumbersOnTheirWay, SubmittedStep, timing_event
 from cloob.train.validation import validate
 
@@ -249,7 +249,7 @@ def _not_finite(training: Training, subject: str, step: int) -> DivergedError:
     """The error to raise. Good checkpoints are older than the weights used by step `step` (0-based)."""
     checkpointer, order = training.checkpointer, training.order
     suspect = checkpointer.path(*divmod(step, order.steps_per_epoch))
-    good = [path.name for path in checkpointer.paths() if path < suspect]
+    good = [path.name for path in checkpointer.paths() if position(path) < position(suspect)]
     rate = learning_rate(step, order.steps, training.recipe)
     return DivergedError(
         f"{training.run.name}: {subject} is not finite at step {step + 1}, learning rate {rate:.3g}; "

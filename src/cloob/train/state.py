@@ -1,5 +1,6 @@
 """Checkpoints: written atomically, loaded without executing code, rejected if they are of another run."""
 
+import re
 import shutil
 import time
 import zipfile
@@ -61,10 +62,10 @@ def _differences(checkpoint: Checkpoint, identity: Checkpoint) -> dict[str, str]
 class Checkpointer:
     """The checkpoints of a run during training, in its checkpoint folder.
 
-    A checkpoint is named by its epoch, and by the step within the epoch unless it is at the end of one, so
-    that names sort by time. `identity` (run, recipe, model, corpus) is stored in every checkpoint and
-    compared on resume. The checkpoints at the end of the epochs in `keep_epochs` are never deleted.
-    Checkpoints that differ only in `replaceable` keys of the identity (a search has chosen another recipe
+    A checkpoint is named by its epoch, and by the step within the epoch unless it is at the end of one. Files
+    of other names, such as `epoch_best.pt`, are neither read nor deleted. `identity` (run, recipe, model,
+    corpus) is stored in every checkpoint and compared on resume. The checkpoints at the end of the epochs in
+    `keep_epochs` are never deleted. Checkpoints that differ only in `replaceable` keys of the identity (a search has chosen another recipe
     since) are set aside, and training starts anew. Only the main process writes; the others read.
     """
 
@@ -88,7 +89,8 @@ class Checkpointer:
 
     def paths(self) -> list[Path]:
         """The existing checkpoints, oldest first."""
-        return sorted_glob(self.folder, "epoch_*.pt")
+        paths = sorted_glob(self.folder, "epoch_*.pt")
+        return sorted(filter(position, paths), key=position)
 
     def latest(self, context: DistributedContext) -> Checkpoint | None:
         """The newest valid checkpoint, the same in all processes, or None. Raises `InputError`."""
@@ -175,6 +177,12 @@ class Checkpointer:
     def forget_starts(self) -> None:
         """Delete the record of `register_restart`: a diverged trial is finished, and may be trained again."""
         (self.folder / "starts.json").unlink(missing_ok=True)
+
+
+def position(path: Path) -> tuple[int, ...]:
+    """(epoch,) or (epoch, step) in the name of a checkpoint; empty for other names."""
+    match = re.fullmatch(r"epoch_([0-9]+)(?:_step_([0-9]+))?\.pt", path.name)
+    return tuple(int(number) for number in match.groups() if number) if match else ()
 
 
 def _damage(path: Path) -> str | None:
