@@ -119,6 +119,53 @@ def test_invalid_configuration_file_is_rejected_in_one_line(tmp_path, config, me
     assert len(str(error.value).splitlines()) == 1
 
 
+TEXT_VALUES = [
+    ("pool_type", "last"),
+    ("proj_type", "none"),
+    ("proj_bias", True),
+    ("embed_cls", True),
+    ("no_causal_mask", True),
+    ("scaled_cosine_attn", True),
+    ("tokenizer_kwargs", {"clean": "whitespace"}),
+]
+IMAGE_VALUES = [
+    ("pool_type", "none"),
+    ("pos_embed_type", "rope"),
+    ("output_tokens", True),
+    ("scaled_cosine_attn", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [("text_cfg", *pair) for pair in TEXT_VALUES] + [("vision_cfg", *pair) for pair in IMAGE_VALUES],
+)
+def test_options_of_open_clip_that_training_lacks_are_rejected(tmp_path, part, key, value):
+    path = written(tmp_path, VIT | {part: VIT[part] | {key: value}})
+    with pytest.raises(InputError, match=rf"{part}\.{key} is .*; only .* is supported$"):
+        model_config(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "options"),
+    [
+        ("text_cfg", {"pool_type": "argmax", "proj_bias": False, "ls_init_value": 0.1, "qk_norm": True}),
+        ("vision_cfg", {"pool_type": "avg", "no_ln_pre": True, "pos_embed_type": "sin_cos_2d"}),
+        ("vision_cfg", {"attentional_pool": True, "attn_pooler_queries": 4, "final_ln_after_pool": True}),
+    ],
+)
+def test_supported_options_give_the_embeddings_of_open_clip(tmp_path, part, options):
+    config = model_config(written(tmp_path, VIT | {part: VIT[part] | options}))
+    torch.manual_seed(1)
+    model, reference = build_model(config).eval(), open_clip.CLIP(**config).eval()
+    reference.load_state_dict(model.state_dict())
+    tokens, pixels = model.tokenizer(["a dog", "two black cats"]), torch.rand(2, 3, 32, 32)
+    padded = torch.nn.functional.pad(tokens, (0, reference.context_length - tokens.shape[1]))
+    with torch.inference_mode():
+        torch.testing.assert_close(model.encode_text(tokens), reference.encode_text(padded))
+        torch.testing.assert_close(model.encode_image(pixels), reference.encode_image(pixels))
+
+
 @pytest.mark.parametrize("size", [32, 40, 46, 64, 100])
 @pytest.mark.parametrize("base", [SMALL, VIT], ids=["ResNet", "ViT"])
 def test_min_micro_batch_size_is_the_smallest_that_trains(tmp_path, base, size):
