@@ -1,5 +1,6 @@
 """Image and text features: their values, and that they are computed once and never reused if stale."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from cloob.common.errors import InputError
 from cloob.evaluate.features.batched import Embedder
-from cloob.evaluate.features.extractor import FeatureExtractor, l2_normalize
+from cloob.evaluate.features.extractor import FeatureExtractor, l2_normalize, model_sha256
 from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.retrieval_sets.retrieval_set import ShardsRetrievalSet
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.models.clip import build_model
+from cloob.models.export import export_model, export_open_clip
+from cloob.models.load import load_model
 from tests.helpers.captioned_shards import shards_of
 from tests.helpers.tiny_models import MODEL_CONFIG, VIT_CONFIG
 
@@ -141,6 +145,36 @@ def test_features_are_recomputed_if_any_input_changes(
     colors = LabeledFolder(colors.spec, Path(colors.root).parent)  # as in another job
     make_extractor(tmp_path / "other.pt", tmp_path / "cache", precision=precision).image_features(colors)
     assert len(files(tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [
+        ("text_cfg", {"heads": 1}),
+        ("text_cfg", {"no_causal_mask": True}),
+        ("text_cfg", {"tokenizer_kwargs": {"clean": "whitespace"}}),
+        ("vision_cfg", {"head_width": 4}),
+        ("preprocess_cfg", {"mean": [0.5, 0.5, 0.5]}),
+        ("preprocess_cfg", {"resize_mode": "squash"}),
+    ],
+)
+def test_hash_of_an_open_clip_model_depends_on_all_of_its_configuration(
+    tmp_path: Path, section: str, options: dict
+) -> None:
+    export_open_clip(random_model(MODEL_CONFIG), MODEL_CONFIG, tmp_path)
+    before = model_sha256(load_model(tmp_path))
+    content = json.loads((tmp_path / "open_clip_config.json").read_text())
+    (content["model_cfg"] | content)[section].update(options)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(content))
+    assert model_sha256(load_model(tmp_path)) != before
+
+
+def test_hash_of_an_open_clip_model_is_that_of_its_export(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(open_clip.create_model("ViT-S-32-alt").state_dict(), weights)
+    model = load_model(f"ViT-S-32-alt:{weights}")
+    export_model(model, tmp_path / "exported")
+    assert model_sha256(load_model(tmp_path / "exported")) == model_sha256(model)
 
 
 def test_features_are_bit_identical_for_any_number_of_devices(

@@ -21,9 +21,9 @@ from cloob.evaluate.features.mapped import MappedTensors
 from cloob.evaluate.features.pooled import pre_and_post_projection
 from cloob.evaluate.retrieval_sets.retrieval_set import RetrievalSet
 from cloob.evaluate.testsets.image_folder import LabeledFolder, decode, load_image
-from cloob.models.clip import CLIPModel
 from cloob.models.interface import ImageTextModel
 from cloob.models.load import load_model
+from cloob.models.open_clip_models import OpenCLIPModel
 
 # The image decoders, resizing and layers of these packages determine the features, so cache keys contain
 # their versions.
@@ -208,8 +208,14 @@ def model_sha256(model: ImageTextModel) -> str:
 
 
 def _architecture(model: ImageTextModel) -> Any:
-    """Everything besides the weights that determines the embeddings: activations, heads, image size."""
-    return model.config if isinstance(model, CLIPModel) else _repr_without_ids(model)
+    """Everything besides the weights that determines the embeddings: activations, heads, image size.
+
+    The configuration of an open_clip model determines neither its activations (a tag does) nor its image
+    transform (`preprocess_cfg` does).
+    """
+    if isinstance(model, OpenCLIPModel):
+        return [_repr_without_ids(model), model.config, model.preprocess_config]
+    return model.config
 
 
 def _repr_without_ids(value: object) -> str:
