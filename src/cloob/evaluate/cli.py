@@ -17,6 +17,7 @@ from cloob.evaluate.cli_options import (
     add_checkpoint,
     add_testsets,
     check_distinct,
+    check_folders_differ,
     load_extractor,
     load_specs,
 )
@@ -186,6 +187,7 @@ def _add_overlap(verbs: argparse._SubParsersAction) -> None:
 
 
 def _zeroshot(options: argparse.Namespace) -> None:
+    check_folders_differ(options, "--out-dir", "--predictions-dir")
     testsets = load_specs(options.testset)
     from cloob.evaluate.protocols.zeroshot import evaluate_zeroshot
 
@@ -217,6 +219,7 @@ def _image_text(options: argparse.Namespace) -> None:
         raise InputError(
             f"--title: {len(options.title)} titles for {len(options.pairs)} --pairs; give one for each"
         )
+    check_folders_differ(options, "--retrieval-dir", "--structure-dir")
     check_distinct("--pairs", (name for name, _ in options.pairs))
     for option in ("images", "split"):
         if unknown := sorted(dict(getattr(options, option)).keys() - dict(options.pairs).keys()):

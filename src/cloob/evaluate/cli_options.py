@@ -105,6 +105,13 @@ def load_specs(testsets: list[tuple[Path, Path]]) -> list[tuple["TestSetSpec", P
     return loaded
 
 
+def check_folders_differ(options: argparse.Namespace, first: str, second: str) -> None:
+    """Raise `InputError` if two options name the same output folder, whose files have the same names."""
+    folders = [getattr(options, option[2:].replace("-", "_")) for option in (first, second)]
+    if all(folders) and len({folder.resolve() for folder in folders}) == 1:
+        raise InputError(f"{second}: {folders[1]} is also {first}; give another folder")
+
+
 def check_distinct(option: str, names: Iterable[str]) -> None:
     """Raise `InputError` if an option names a set twice."""
     names = list(names)

@@ -57,6 +57,31 @@ def oracle_weights(checkpoint: Path, names: list[str], prompts: list[str]) -> np
     return np.stack(weights, axis=1)
 
 
+@pytest.mark.parametrize(
+    ("verb", "first", "second", "options"),
+    [
+        ("zeroshot", "--out-dir", "--predictions-dir", ["--testset={0}/d.yaml={0}"]),
+        ("image-text", "--retrieval-dir", "--structure-dir", ["--pairs=a={0}/shards.json", "--title=A"]),
+    ],
+)
+def test_one_folder_for_both_kinds_of_results_is_rejected(
+    tmp_path: Path,
+    write_spec: Callable,
+    capsys: pytest.CaptureFixture,
+    verb: str,
+    first: str,
+    second: str,
+    options: list[str],
+) -> None:
+    write_spec(tmp_path / "d.yaml")
+    folders = [f"{first}={tmp_path}/out", f"{second}={tmp_path}/more/../out"]
+    common = ["--checkpoint=none.pt", f"--feature-cache={tmp_path}"]
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", verb, *common, *folders, *(option.format(tmp_path) for option in options)])
+    assert end.value.code == 2
+    assert f"{second}: {tmp_path}/more/../out is also {first}; give another" in capsys.readouterr().err
+
+
 def test_class_weights_follow_the_protocol(checkpoint: Path) -> None:
     names = ["red", "green", "Cote d'Ivoire", "a {curly} name"]
     model = load_model(checkpoint)

@@ -33,6 +33,17 @@ def test_empty_folder_keeps_its_label(write_spec: Callable, tmp_path: Path, make
     assert labels_by_folder(folder_set) == {"000": 0, "002": 2}
 
 
+def test_names_and_hash_are_those_of_any_other_path_in_the_working_directory(
+    write_spec: Callable, tmp_path: Path, make_testset: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_testset({"ab": 1, "cd": 1, "ef": 1})
+    elsewhere = read(write_spec, tmp_path, folder)
+    monkeypatch.chdir(folder / "test")
+    here = read(write_spec, tmp_path, Path(), test=".")
+    assert here.names == elsewhere.names == ["ab/0.png", "cd/0.png", "ef/0.png"]
+    assert here.content_sha256(tmp_path / "cache") == elsewhere.content_sha256(tmp_path / "cache")
+
+
 def test_missing_empty_folder_is_rejected(
     write_spec: Callable, tmp_path: Path, make_testset: Callable
 ) -> None:

@@ -45,8 +45,8 @@ class LabeledFolder(ImageFolder):
 
     @property
     def names(self) -> list[str]:
-        """The path of each image, relative to the split's folder."""
-        return [path[len(self.root) + 1 :] for path, _ in self.samples]
+        """The path of each image, relative to the split's folder: CLASS/IMAGE."""
+        return ["/".join(path.rsplit("/", 2)[-2:]) for path, _ in self.samples]
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """Override torchvision's hook: the class folders and their labels."""
