@@ -132,6 +132,7 @@ def test_testset_can_use_the_training_images_of_another(
         run(checkpoint, tmp_path / "out", (source, folder), (other, folder), training=("other=source",)) == 0
     )
     results = [result_of(tmp_path / "out" / f"{name}.json") for name in ("source", "other")]
+    assert results[1]["training"].pop("labels_sha256").keys() == {"train"}
     assert results[0]["training"] == results[1]["training"]
     assert results[0]["probes"][0]["sweep"] == results[1]["probes"][0]["sweep"]
     assert results[0]["dataset_sha256"] != results[1]["dataset_sha256"]
@@ -139,6 +140,21 @@ def test_testset_can_use_the_training_images_of_another(
     again, before = tmp_path / "again", (tmp_path / "out" / "source.json").read_bytes()
     assert run(checkpoint, again, (source, folder)) == 0
     assert (again / "source.json").read_bytes() == before
+
+
+def test_corrected_labels_of_another_sets_training_images_are_noticed(
+    write_spec: Callable, tmp_path: Path, checkpoint: Path
+) -> None:
+    folder = colors(tmp_path / "set", train=[4] * 6, test=[2] * 6, shifted=[2] * 6)
+    other = write_spec(tmp_path / "other.yaml", name="other", test="shifted", classes=NAMES)
+    probes = []
+    for folders in (["1", "0", "2", "3", "4", "5"], None):
+        keys = {"name": "source", "train": "train", "classes": NAMES, "folders": folders}
+        source = write_spec(tmp_path / "source.yaml", **keys)
+        sets = (source, folder), (other, folder)
+        assert run(checkpoint, tmp_path / "out", *sets, training=("other=source",)) == 0
+        probes.append(result_of(tmp_path / "out" / "other.json")["probes"])
+    assert probes[0] != probes[1]
 
 
 def test_features_of_training_images_are_deleted_once_the_results_are_written(

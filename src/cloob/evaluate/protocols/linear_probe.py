@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cloob.common.errors import InputError
+from cloob.common.hashing import json_sha256
 from cloob.evaluate.features.extractor import FeatureExtractor, ImageFeatures
 from cloob.evaluate.features.finite import CHUNK_ROWS
 from cloob.evaluate.probe.selection import fit_probe
@@ -81,7 +82,7 @@ def evaluate_linear_probe(
             metadata = (
                 checkpoint
                 | dataset_metadata(extractor, test)
-                | {"training": _training_metadata(extractor, splits, settings)}
+                | {"training": _training_metadata(extractor, test, splits, settings)}
             )
             if not is_up_to_date(out_dir / f"{test.spec.name}.json", metadata):
                 pending[test.spec.name] = metadata
@@ -146,12 +147,16 @@ def _check_disjoint(
 
 
 def _training_metadata(
-    extractor: FeatureExtractor, splits: Sequence[LabeledFolder], settings: Settings
+    extractor: FeatureExtractor, test: LabeledFolder, splits: Sequence[LabeledFolder], settings: Settings
 ) -> dict[str, Any]:
     """Everything besides the checkpoint that the classifier depends on."""
+    # A spec labels all its splits alike, and `dataset_metadata` has the labels of the test images.
+    is_other_set = splits[0].spec.name != test.spec.name
+    labels = {folder.split: json_sha256(folder.targets) for folder in splits} if is_other_set else {}
     return {
         "dataset": splits[0].spec.name,
         "sha256": {folder.split: folder.content_sha256(extractor.cache) for folder in splits},
+        **({"labels_sha256": labels} if labels else {}),
         "validation": "its own" if len(splits) > 1 else f"{settings.val_fraction:g} of each class",
         "seed": settings.seed,
         "features": list(settings.features),
