@@ -65,8 +65,9 @@ class Checkpointer:
     A checkpoint is named by its epoch, and by the step within the epoch unless it is at the end of one. Files
     of other names, such as `epoch_best.pt`, are neither read nor deleted. `identity` (run, recipe, model,
     corpus) is stored in every checkpoint and compared on resume. The checkpoints at the end of the epochs in
-    `keep_epochs` are never deleted. Checkpoints that differ only in `replaceable` keys of the identity (a search has chosen another recipe
-    since) are set aside, and training starts anew. Only the main process writes; the others read.
+    `keep_epochs` are never deleted. Checkpoints that differ only in `replaceable` keys of the identity (a
+    search has chosen another recipe since) are set aside, and training starts anew. Only the main process
+    writes; the others read.
     """
 
     def __init__(
