@@ -270,6 +270,11 @@ def test_a_table_without_the_columns_is_an_error_that_lists_them(pictures: Path,
         ),
         ("captions.txt", "file,caption\na.jpg,x\n", "its columns are file,caption; rename it to .csv"),
         ("captions.tsv", "file caption\na.jpg x\n", "its columns are file caption"),
+        (
+            "metadata.jsonl",
+            '{"file": "a.jpg", "caption": "x"}\n',
+            "JSON is not read: convert it to CSV or Parquet",
+        ),
     ],
 )
 def test_a_table_without_a_readable_header_is_an_error_with_a_remedy(

@@ -55,7 +55,7 @@ def _text_rows(
     indices: tuple[int, int] | None = None
     if header is not None:
         names = [field.decode("utf-8", errors="replace").strip() for field in header]
-        hint = _csv_hint(header) if may_be_csv else ""
+        hint = _format_hint(header) if may_be_csv else ""
         width, indices = len(names), _column_indices(path, columns, names, hint=hint)
     for fields in records:
         if fields is not None and path not in first_rows:
@@ -63,7 +63,7 @@ def _text_rows(
         # Without a header, the first well-formed row determines the number of columns.
         if indices is None and fields is not None:
             width = len(fields)
-            hint = _csv_hint(fields) if may_be_csv else ""
+            hint = _format_hint(fields) if may_be_csv else ""
             indices = _column_indices(path, columns, None, width, hint)
         if fields is None or indices is None or len(fields) != width:
             yield None
@@ -71,8 +71,10 @@ def _text_rows(
             yield fields[indices[0]], fields[indices[1]]
 
 
-def _csv_hint(fields: Fields) -> str:
-    """The remedy for a first row of a CSV file that was split at tabs."""
+def _format_hint(fields: Fields) -> str:
+    """The remedy for a first row of a CSV or JSON file that was split at tabs."""
+    if fields[0].lstrip().startswith((b"{", b"[")):
+        return "; JSON is not read: convert it to CSV or Parquet"
     return "; rename it to .csv" if len(fields) == 1 and b"," in fields[0] else ""
 
 
