@@ -82,6 +82,19 @@ def test_no_pair_of_a_batch_is_a_fallback_of_another():
         assert len(set(itertools.chain(*samples))) == 8 * (1 + MAX_FALLBACKS)
 
 
+@pytest.mark.parametrize(("pairs", "fallbacks"), [(8, 4), (16, 8)])
+def test_an_epoch_of_few_steps_has_fallbacks_within_the_micro_batch(pairs, fallbacks):
+    changes = {"pairs": pairs, "micro_batch_size": 4, "epochs": 1}
+    batches = global_batches([batch_order(**changes)])
+    assert batches == global_batches([batch_order(rank=rank, processes=2, **changes) for rank in range(2)])
+    for start in (0, 4):
+        columns = {batch[start + i][1][0] for batch in batches for i in range(4)}
+        for batch in batches:
+            for _, indices in batch[start : start + 4]:
+                assert len(set(indices)) == fallbacks
+                assert set(indices) == columns
+
+
 def test_samples_seen_alone_determines_the_remaining_order():
     whole = [batch.samples for batch in batch_order()]
     for steps in range(len(whole) // 4 + 1):

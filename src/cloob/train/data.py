@@ -61,7 +61,7 @@ class PairDataset(Dataset[LoadedPair]):
             replaced = None if index == indices[0] else indices[0]
             return self.transform(image, (epoch, index)), tokens, replaced
         raise InputError(
-            f"{self.shards.tar_path(indices[0])}: changed after packing: none of {len(indices)} images "
+            f"{self.shards.tar_path(indices[0])}: changed after packing: none of {len(set(indices))} images "
             f"decodes; {VERIFY_HINT}"
         )
 

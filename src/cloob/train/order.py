@@ -76,7 +76,8 @@ class BatchOrder:
 
     Every global batch is divided into micro-batches, and each process gets the same number of consecutive
     ones. The fallbacks of a pair are the pairs at its position in the next steps of the epoch, so that no two
-    pairs of a batch have the same fallback. Raises `InputError` if the corpus does not fill a batch.
+    pairs of a batch have the same fallback; if the epoch has too few steps, then those at the next positions
+    of its micro-batch. Raises `InputError` if the corpus does not fill a batch.
     """
 
     def __init__(
@@ -100,11 +101,15 @@ class BatchOrder:
     def __iter__(self) -> Iterator[SampledMicroBatch]:
         order = lru_cache(2)(self._epoch_order)  # of this epoch, and of the next one near the end
         size = self.micro_batch_size
+        shifts = np.arange(1 + MAX_FALLBACKS)[:, None]
+        column = np.arange(self.micro_batches_per_step * size)
+        columns = column - column % size + (column + shifts // self.steps_per_epoch) % size
         read_ahead = ReadAhead(order, self.steps_per_epoch, size, WINDOW, self.first_step, self.steps)
         for step in range(self.first_step, self.steps):
             epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-            this_and_next_steps = (step_in_epoch + np.arange(1 + MAX_FALLBACKS)) % self.steps_per_epoch
-            samples = [(epoch, indices) for indices in order(epoch)[this_and_next_steps].T.tolist()]
+            this_and_next_steps = (step_in_epoch + shifts) % self.steps_per_epoch
+            with_fallbacks = order(epoch)[this_and_next_steps, columns].T
+            samples = [(epoch, indices) for indices in with_fallbacks.tolist()]
             for stream in range(self.micro_batches_per_step):
                 micro_batch = samples[stream * size : (stream + 1) * size]
                 yield SampledMicroBatch(micro_batch, read_ahead.blocks(step, stream))
