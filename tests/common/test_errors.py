@@ -130,6 +130,16 @@ def test_out_of_memory_is_an_io_error(tmp_path: Path) -> None:
     )
 
 
+def test_out_of_gpu_memory_is_one_line() -> None:
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
+        "1.00 GiB is free. See https://pytorch.org/docs/stable/notes/cuda.html\n"
+    )
+    message = user_message(error)
+    assert message is not None
+    assert message.startswith("CUDA out of memory. Tried to allocate 2.00 GiB; use a GPU that")
+
+
 def test_io_error_keeps_its_path_when_pickled(tmp_path: Path) -> None:
     with pytest.raises(OSError) as raised, io_errors_at(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")

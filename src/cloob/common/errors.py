@@ -89,6 +89,10 @@ _ERRNO_IN_MESSAGE = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNOREC
 _STRERROR_IN_MESSAGE = re.compile(
     "|".join(f"(?P<e{number}>{re.escape(os.strerror(number))})" for number in _REMEDIES), re.IGNORECASE
 )
+_GPU_MEMORY_REMEDY = (
+    "use a GPU that no other program uses, or a smaller batch: in training micro_batch_size (or "
+    "gradient_checkpointing), in evaluation evaluate.batch_size"
+)
 _WRITE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -163,6 +167,8 @@ def user_message(error: BaseException) -> str | None:
     """The line to show instead of a traceback; None for a bug, which is shown with its traceback."""
     if isinstance(error, InputError):
         return str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+        return f"{'. '.join(str(error).split('. ')[:2])}; {_GPU_MEMORY_REMEDY}"
     # A broken pipe that is not handled earlier is standard output: callers handle connection errors.
     number = errno.EPIPE if isinstance(error, BrokenPipeError) else io_errno(error)
     if number is None:
