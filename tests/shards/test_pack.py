@@ -6,6 +6,7 @@ import tarfile
 from hashlib import sha256
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
@@ -258,6 +259,38 @@ def test_image_that_differs_from_its_ledger_raises_input_error(download: Downloa
     tar.write_bytes(content)
     with pytest.raises(InputError, match="does not have the SHA-256 of its ledger"):
         pack_download(download, tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("length", -1, r"0000/00000\.tar: ends within the image"),
+        ("length", 2**62, r"0000/00000\.tar: ends within the image"),
+        ("offset", -512, r"0000/00000\.tar: ends within the image"),
+        ("tar", None, r"0000_ledger\.parquet: an image without a location"),
+        ("offset", 1.5, r"0000_ledger\.parquet: not a ledger \(offset is double"),
+    ],
+)
+def test_impossible_values_in_a_ledger_raise_input_error(
+    download: Download, tmp_path: Path, column: str, value: float | None, message: str
+) -> None:
+    table = pq.read_table(download[0][0])
+    values = pa.array([value, *table[column].to_pylist()[1:]])
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), download[0][0])
+    with pytest.raises(InputError, match=message):
+        pack_download(download, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("column", ["uid", "caption"])
+def test_url_table_with_other_columns_raises_input_error(
+    download: Download, tmp_path: Path, column: str
+) -> None:
+    table = pq.read_table(download[1])
+    other = table.set_column(table.column_names.index(column), column, pa.array(range(len(table))))
+    for wrong in (other, table.drop_columns(column)):
+        pq.write_table(wrong, download[1])
+        with pytest.raises(InputError, match=rf"urls\.parquet: not a URL table \(.* column {column}\)"):
+            pack_download(download, tmp_path / "shards")
 
 
 def test_ledger_of_another_url_list_raises_input_error(download: Download, tmp_path: Path) -> None:

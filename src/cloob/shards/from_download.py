@@ -13,7 +13,7 @@ from cloob.common.accounting import KEPT
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.hashing import sha256_file
 from cloob.common.parquet import open_parquet
-from cloob.download.ledger import check_urls
+from cloob.download.ledger import SCHEMA, check_urls
 from cloob.shards.source import InputSample, PackSource
 
 _COLUMNS = ["uid", "outcome", "sha256", "tar", "offset", "length"]
@@ -34,6 +34,8 @@ class _LedgerChunk:
         ledger = ledger.filter(pc.equal(ledger["outcome"], KEPT))
         if not ledger.num_rows:
             return []
+        if any(column.null_count for column in ledger.columns):
+            raise InputError(f"{self.ledger}: an image without a location; download this part again")
         first, last = pc.min(ledger["uid"]).as_py(), pc.max(ledger["uid"]).as_py()
         with io_errors_at(self.urls):
             urls = pq.read_table(self.urls, filters=[("uid", ">=", first), ("uid", "<=", last)])
@@ -58,11 +60,15 @@ def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
     of other URLs.
     """
     try:
-        num_urls = pq.read_metadata(urls).num_rows
+        metadata = pq.read_metadata(urls)
+        schema = metadata.schema.to_arrow_schema()
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, urls)
         raise InputError(f"{urls}: not a URL table ({error}); create it again") from None
-    urls_sha256 = sha256_file(urls)
+    for name in ("uid", "caption"):
+        if name not in schema.names or schema.field(name).type != pa.string():
+            raise InputError(f"{urls}: not a URL table (no text in the column {name}); create it again")
+    num_urls, urls_sha256 = metadata.num_rows, sha256_file(urls)
     chunks, num_rows, num_kept = [], 0, 0
     for ledger in ledgers:
         group_sizes, kept = _inspect_ledger(ledger)
@@ -92,6 +98,9 @@ def _inspect_ledger(ledger: Path) -> tuple[list[int], int]:
                     f"{ledger}: not a ledger (missing columns: {', '.join(sorted(missing))}); "
                     "download this part again"
                 )
+            for name in _COLUMNS:
+                if (kind := file.schema_arrow.field(name).type) != SCHEMA.field(name).type:
+                    raise InputError(f"{ledger}: not a ledger ({name} is {kind}); download this part again")
             group_sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             is_kept = pc.equal(file.read(columns=["outcome"])["outcome"], KEPT)
             return group_sizes, pc.sum(is_kept).as_py() or 0

@@ -50,11 +50,13 @@ def read_byte_range(byte_range: ByteRange) -> bytes:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             with io_errors_at(path):
-                content = os.pread(descriptor, length, offset)
+                # Impossible numbers are not passed on: pread allocates `length` bytes first.
+                is_inside = 0 <= offset <= offset + length <= os.fstat(descriptor).st_size
+                content = os.pread(descriptor, length, offset) if is_inside else None
         finally:
             os.close(descriptor)
     except FileNotFoundError as error:
         raise InputError(f"{path}: {error.strerror}; download this part again") from None
-    if len(content) != length:
+    if content is None or len(content) != length:
         raise InputError(f"{path}: ends within the image at byte {offset:,}; download this part again")
     return content
