@@ -147,6 +147,23 @@ def test_features_are_recomputed_if_any_input_changes(
     assert len(files(tmp_path / "cache")) == 2
 
 
+def test_features_of_images_that_change_meanwhile_are_not_cached(
+    checkpoint: Path, colors: LabeledFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = make_extractor(checkpoint, tmp_path / "cache")
+    colors.content_sha256(tmp_path / "cache")
+    last, _ = colors.samples[-1]
+
+    def load_and_replace(path: str) -> Image.Image:
+        Image.new("RGB", (40, 36), (1, 2, 3)).save(last)
+        return load_image(path)
+
+    monkeypatch.setattr("cloob.evaluate.features.extractor.load_image", load_and_replace)
+    with pytest.raises(InputError, match=r"set/test: files were changed while they were evaluated; run"):
+        extractor.image_features(colors)
+    assert files(tmp_path / "cache") == {}
+
+
 @pytest.mark.parametrize(
     ("section", "options"),
     [

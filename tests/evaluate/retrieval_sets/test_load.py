@@ -1,5 +1,6 @@
 """Retrieval sets as webdataset folders, downloaded folders and packed shards."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,21 @@ def test_webdataset_folder_is_read_in_order(tmp_path: Path, capsys) -> None:
     assert [pairs.image(index)[0] for index in range(3)] == [image(level, "JPEG") for level in range(3)]
     assert pairs.image(2)[1] == f"{root}/test/1.tar: sample 's0000002'"
     assert "1 blank captions are ignored" in capsys.readouterr().out
+
+
+def test_images_that_are_replaced_during_an_evaluation_are_noticed(tmp_path: Path) -> None:
+    root = write_retrieval(tmp_path / "wds", CAPTIONS)
+    karpathy = tmp_path / "karpathy.json"
+    (tmp_path / "1.jpg").write_bytes(image(1, "JPEG"))
+    entry = {"filename": "1.jpg", "split": "test", "sentences": [{"raw": "a dog"}]}
+    karpathy.write_text(json.dumps({"images": [entry]}))
+    for path, file in ((root, root / "test" / "0.tar"), (karpathy, tmp_path / "1.jpg")):
+        pairs = open_retrieval_set(path, tmp_path / "cache")
+        file.write_bytes(content := file.read_bytes())
+        pairs.check_unchanged()  # a new time, but the same content
+        file.write_bytes(content + b"\0")
+        with pytest.raises(InputError, match="files were changed while they were evaluated; run again when"):
+            pairs.check_unchanged()
 
 
 def test_images_with_equal_bytes_are_separate_as_in_clip_benchmark(tmp_path: Path) -> None:

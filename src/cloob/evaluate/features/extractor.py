@@ -108,10 +108,13 @@ class FeatureExtractor:
     def image_features(self, folder: LabeledFolder) -> ImageFeatures:
         """The features of a split of a test set. Raises `InputError`, including for an unreadable image."""
         title = f"{folder.spec.title}, {folder.split}"
-        tensors = self.cached(
-            *self._name_and_data(folder),
-            lambda: self._embed_images([path for path, _ in folder.samples], title, load_image),
-        )
+
+        def compute() -> Tensors:
+            features = self._embed_images([path for path, _ in folder.samples], title, load_image)
+            folder.check_unchanged(self.cache)
+            return features
+
+        tensors = self.cached(*self._name_and_data(folder), compute)
         labels = torch.tensor(folder.targets, dtype=torch.int64)
         return ImageFeatures(
             tensors.get("before"), tensors["after"], labels, folder.names, title, tensors.release_pages
@@ -135,6 +138,7 @@ class FeatureExtractor:
                 self.tokenizer,
                 lambda model, tokens: {"text": model.encode_text(tokens)},
             )
+            pairs.check_unchanged()
             return {"image": images["after"], **texts}
 
         tensors = self.cached(name, {"pairs": pairs.sha256}, compute)

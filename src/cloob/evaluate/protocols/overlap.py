@@ -104,6 +104,7 @@ def _hashes(folder: LabeledFolder, dataset_sha256: str, cache: Path, threads: in
         with ThreadPoolExecutor(threads) as pool:  # decoding and resizing release the GIL
             hashed = pool.map(lambda sample: perceptual_hash(load_image(sample[0])), folder.samples)
             values = list(tqdm(hashed, f"hashing {name}", len(folder), mininterval=1, unit=" images"))
+        folder.check_unchanged(cache)
         packed = b"".join(value or bytes(HASH_BYTES) for value in values)
         return {
             "hash": torch.frombuffer(bytearray(packed), dtype=torch.uint8).view(-1, HASH_BYTES),

@@ -11,7 +11,7 @@ from typing import Any
 from cloob.common.errors import InputError, io_errors_at
 from cloob.common.hashing import json_sha256
 from cloob.evaluate.retrieval_sets.retrieval_set import Captions
-from cloob.evaluate.testsets.content_hash import content_hash
+from cloob.evaluate.testsets.content_hash import check_unchanged, content_hash
 
 
 class KarpathyRetrievalSet:
@@ -51,8 +51,9 @@ class KarpathyRetrievalSet:
         captions.report(path)
         self._captions, self.image_of_text = captions.texts, captions.image_of_text
         self.num_images = captions.num_images
-        images = content_hash(self._files, list(names), cache)
-        self.sha256 = json_sha256([images.sha256, self._captions, self.image_of_text])
+        self._names, self._cache = list(names), cache
+        self._images_sha256 = content_hash(self._files, self._names, cache).sha256
+        self.sha256 = json_sha256([self._images_sha256, self._captions, self.image_of_text])
 
     def image(self, index: int) -> tuple[bytes, str]:
         """See `RetrievalSet`."""
@@ -63,6 +64,10 @@ class KarpathyRetrievalSet:
     def caption(self, index: int) -> str:
         """See `RetrievalSet`."""
         return self._captions[index]
+
+    def check_unchanged(self) -> None:
+        """See `RetrievalSet`."""
+        check_unchanged(self._files, self._names, self._cache, self._images_sha256)
 
 
 def _file_name(entry: dict[str, Any], image: str) -> str:

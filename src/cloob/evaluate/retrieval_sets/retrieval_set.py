@@ -22,6 +22,9 @@ class RetrievalSet(Protocol):
     def caption(self, index: int) -> str:
         """A caption. Raises `InputError`."""
 
+    def check_unchanged(self) -> None:
+        """Raise `InputError` if images were changed after `sha256` was determined."""
+
 
 class ShardsRetrievalSet:
     """Packed shards: samples whose images have the same bytes are captions of one image."""
@@ -50,6 +53,9 @@ class ShardsRetrievalSet:
     def caption(self, index: int) -> str:
         """See `RetrievalSet`."""
         return self._shards.caption(index)
+
+    def check_unchanged(self) -> None:
+        """See `RetrievalSet`; every image that is read is compared with the index of its shard."""
 
 
 class Captions:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cloob.common.errors import InputError
 from cloob.evaluate.retrieval_sets.retrieval_set import Captions
-from cloob.evaluate.testsets.content_hash import content_hash
+from cloob.evaluate.testsets.content_hash import check_unchanged, content_hash
 from cloob.evaluate.webdataset.folder import Sample, dataset_type, read_samples, tars_of_split
 
 _MAX_CAPTION_BYTES = 1_000_000_000  # of all captions together
@@ -25,6 +25,8 @@ class WebdatasetRetrievalSet:
                 "write `retrieval` into that file if the tars have captions (.txt)"
             )
         tars = tars_of_split(path, split)
+        self._tars = [str(tar) for tar in tars], [f"{split}/{tar.name}" for tar in tars], cache
+        self.sha256 = content_hash(*self._tars).sha256  # before the offsets of the images are read
         captions, total = Captions(), 0
         self._images: list[Sample] = []
         for sample in read_samples(tars, "txt"):
@@ -40,8 +42,6 @@ class WebdatasetRetrievalSet:
         captions.report(path)
         self._captions, self.image_of_text = captions.texts, captions.image_of_text
         self.num_images = captions.num_images
-        names = [f"{split}/{tar.name}" for tar in tars]
-        self.sha256 = content_hash([str(tar) for tar in tars], names, cache).sha256
 
     def image(self, index: int) -> tuple[bytes, str]:
         """See `RetrievalSet`."""
@@ -51,3 +51,7 @@ class WebdatasetRetrievalSet:
     def caption(self, index: int) -> str:
         """See `RetrievalSet`."""
         return self._captions[index]
+
+    def check_unchanged(self) -> None:
+        """See `RetrievalSet`."""
+        check_unchanged(*self._tars, self.sha256)

@@ -53,6 +53,15 @@ def content_hash(paths: Sequence[str], names: Sequence[str], cache: Path) -> Con
     return content
 
 
+def check_unchanged(paths: Sequence[str], names: Sequence[str], cache: Path, before: str) -> None:
+    """Raise `InputError` if files no longer have the hash `before`, under which results would be cached."""
+    if content_hash(paths, names, cache).sha256 != before:
+        raise InputError(
+            f"{os.path.commonpath(paths) or '.'}: files were changed while they were evaluated; run again "
+            "when nothing writes there"
+        )
+
+
 def _status_sha256(paths: Sequence[str], names: Sequence[str]) -> str:
     """A hash of the names, inodes, sizes and times of files."""
     status = np.empty((len(paths), 4), dtype=np.uint64)

@@ -11,7 +11,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from cloob.common.errors import InputError, io_errors_at
 from cloob.evaluate.testsets.class_folders import labels_of_folders
-from cloob.evaluate.testsets.content_hash import Content, content_hash
+from cloob.evaluate.testsets.content_hash import Content, check_unchanged, content_hash
 from cloob.evaluate.testsets.leftovers import abbreviated, is_leftover, may_hide_images, unusual_names
 from cloob.evaluate.testsets.spec import TestSetSpec, class_folders
 from cloob.images.decoding import ImageError, decode_for_model
@@ -145,6 +145,10 @@ class LabeledFolder(ImageFolder):
     def content_sha256(self, cache: Path) -> str:
         """A hash of the relative paths and bytes of all images; for `cache` see `content_hash`."""
         return self.content(cache).sha256
+
+    def check_unchanged(self, cache: Path) -> None:
+        """Raise `InputError` if images were changed after `content_sha256` was determined."""
+        check_unchanged([path for path, _ in self.samples], self.names, cache, self.content_sha256(cache))
 
     def content(self, cache: Path) -> Content:
         """Hashes of the relative paths and bytes of all images, and of each image; see `content_hash`.
