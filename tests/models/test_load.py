@@ -5,6 +5,7 @@ import os
 import pickle
 import warnings
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import open_clip
 import pytest
@@ -54,6 +55,19 @@ def test_checkpoint_of_the_train_stage_is_loaded(encoder, trained_checkpoint: Pa
     assert model.metadata == {"run": {"name": "tiny"}, "epoch": 3, "model_config": CONFIG}
     assert not model.training
     for actual, expected in zip(embeddings(model), embeddings(encoder), strict=True):
+        assert torch.equal(actual, expected)
+
+
+def test_compressed_checkpoint_has_the_same_weights(
+    encoder, trained_checkpoint: Path, tmp_path: Path
+) -> None:
+    """As a zip that was unpacked and zipped again; torch would map the compressed bytes."""
+    with ZipFile(trained_checkpoint) as source, ZipFile(tmp_path / "zipped.pt", "w", ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    for actual, expected in zip(
+        embeddings(load_model(tmp_path / "zipped.pt")), embeddings(encoder), strict=True
+    ):
         assert torch.equal(actual, expected)
 
 

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     check_crc(path)
     check_no_code(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
     except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise_if_io_error(error, path)
         raise load_error(path, error) from None
@@ -53,6 +53,14 @@ def check_no_code(path: Path) -> None:
             f"{path}: a TorchScript program, such as OpenAI's own files, which could execute arbitrary code, "
             "so it is rejected; use the tag of open_clip instead (RN50:openai), or a bare state_dict"
         )
+
+
+def _is_mappable(path: Path) -> bool:
+    """Whether a file is a zip without compressed members, whose bytes torch would map as weights."""
+    if not _is_zip(path):
+        return False
+    with io_errors_at(path), ZipFile(path) as archive:
+        return all(member.compress_type == ZIP_STORED for member in archive.infolist())
 
 
 def _is_zip(path: Path) -> bool:
