@@ -93,6 +93,27 @@ def test_open_clip_model_is_loaded_with_a_file_of_weights(tmp_path: Path) -> Non
     assert model.metadata["run"]["name"].startswith("ViT-S-32-alt:")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": 10**9}, "its model_config has 1000000004 layers, but there are 141 weights"),
+        (
+            {"context_length": 10**6},
+            r"'positional_embedding' is \(24, 16\), in its model_config \(1000000, 16",
+        ),
+        ({"layers": 2}, r"'transformer.resblocks.1.ln_1.weight' is missing, in its model_config \(16,\)"),
+    ],
+)
+def test_model_config_of_other_weights_is_rejected_before_it_takes_memory(
+    trained_checkpoint: Path, changes: dict[str, int], message: str
+) -> None:
+    content = torch.load(trained_checkpoint, weights_only=True)
+    content["model_config"]["text_cfg"] |= changes
+    torch.save(content, trained_checkpoint)
+    with pytest.raises(InputError, match=message):
+        load_model(trained_checkpoint)
+
+
 class Bomb:
     """Unpickling this creates a folder."""
 

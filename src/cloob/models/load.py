@@ -3,11 +3,13 @@
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cloob.common.errors import InputError, raise_if_io_error
 from cloob.models.clip import CLIPModel, build_model
+from cloob.models.config import ModelConfig
 from cloob.models.interface import ImageTextModel
 from cloob.models.open_clip_models import CONFIG_FILE, load_open_clip
 from cloob.models.released import convert, is_released
@@ -62,6 +64,7 @@ def _load_file(path: Path, device: str | torch.device) -> CLIPModel:
             metadata = {key: content for key, content in checkpoint.items() if key != "optimizer"}
             config = metadata["model_config"]
             check_no_downloads(config)
+            _check_weights(config, weights)
         model = build_model(config)
         model.load_state_dict(weights)
     except (InputError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -73,6 +76,20 @@ def _load_file(path: Path, device: str | torch.device) -> CLIPModel:
         ) from None
     model.metadata = checkpoint_metadata(path, metadata, model.logit_scale)
     return model.to(device).eval()
+
+
+def _check_weights(config: ModelConfig, weights: dict[str, Any]) -> None:
+    """Raise `InputError` if weights are not those of a configuration, before memory is allocated for it."""
+    layers = [config[part].get("layers", 1) for part in ("vision_cfg", "text_cfg")]
+    num_layers = sum(sum(number) if isinstance(number, list | tuple) else number for number in layers)
+    if num_layers > len(weights):
+        raise InputError(f"its model_config has {num_layers} layers, but there are {len(weights)} weights")
+    with torch.device("meta"):  # shapes only
+        expected = build_model(config).state_dict()
+    for name in [*expected, *weights]:
+        shapes = [tuple(part[name].shape) if name in part else "missing" for part in (expected, weights)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"weight {name!r:.80} is {shapes[1]}, in its model_config {shapes[0]}")
 
 
 def _load_folder(folder: Path, device: str | torch.device) -> ImageTextModel:
