@@ -2,6 +2,8 @@
 
 import bz2
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,30 @@ def test_an_older_toy_dataset_is_replaced_completely(tmp_path: Path) -> None:
     build(out, seed=3, sizes=TINY, port=8765, processes=1)
     assert not (out / "www" / "left-over.jpg").exists()
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_a_killed_build_left_behind_is_deleted(tmp_path: Path) -> None:
+    for name in (".toy_data.unfinished", ".toy_data.old"):
+        (tmp_path / name / "www").mkdir(parents=True)
+        (tmp_path / name / "www" / "half.jpg").touch()
+    build(tmp_path / "toy_data", seed=3, sizes=TINY, port=8765, processes=1)
+    assert list(tmp_path.iterdir()) == [tmp_path / "toy_data"]
+    assert not list((tmp_path / "toy_data").rglob("half.jpg")) + list(tmp_path.rglob("lock"))
+
+
+def test_a_build_that_is_running_elsewhere_is_an_error(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from cloob.common.locks import exclusive_dir_lock\n"
+        "with exclusive_dir_lock(Path(sys.argv[1])): print(flush=True), sys.stdin.read()"
+    )
+    unfinished = tmp_path / ".toy_data.unfinished"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, unfinished], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout and other.stdout.readline() == b"\n"
+        with pytest.raises(InputError, match="in use by another process"):
+            build(tmp_path / "toy_data", seed=3, sizes=TINY, port=8765, processes=1)
+    assert [*tmp_path.iterdir()] == [unfinished]
 
 
 def test_empty_output_folders_created_by_snakemake_are_accepted(tmp_path: Path) -> None:

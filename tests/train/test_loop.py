@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,3 +102,15 @@ def test_the_disk_has_the_log_of_all_steps_before_it_has_their_checkpoint(
         assert loop.train(RUN, recipe, model, paths, context, StopRequest(), TrainOptions())
     assert len(saved) == 2
     assert all(on_disk == written > 0 for on_disk, written in saved)
+
+
+def test_results_that_a_killed_run_left_half_written_are_deleted(tmp_path):
+    (tmp_path / "open_clip").mkdir()
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    for name in (".final.node1.4711.pt", "open_clip/.open_clip_model.node1.4711.safetensors"):
+        (tmp_path / name).write_bytes(b"half")
+    paths = SimpleNamespace(folder=tmp_path, running_log=tmp_path / "log.jsonl")
+    options = SimpleNamespace(trial=True)
+    loop._write_results(SimpleNamespace(samples_seen=8, paths=paths, options=options))
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"log.jsonl", "metrics.jsonl"}

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
+from cloob.common.directories import sorted_glob
 from cloob.common.errors import io_errors_at
 
 
@@ -37,6 +39,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
                 if getattr(error, attribute) in (temporary, str(temporary)):
                     setattr(error, attribute, str(path))
         raise
+
+
+def remove_leftovers(path: Path, current: Path | None = None) -> None:
+    """Delete temporary files of `path` that killed processes left behind, but not `current`.
+
+    No other process may be writing `path`: hold a lock.
+    """
+    for leftover in sorted_glob(path.parent, f".{escape(path.stem)}.*{escape(path.suffix)}"):
+        if leftover != current:
+            leftover.unlink()
 
 
 def open_no_follow(path: str, flags: int) -> int:

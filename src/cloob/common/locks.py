@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cloob.common.directories import sorted_glob
+from cloob.common.atomic_files import remove_leftovers
 from cloob.common.errors import InputError
 
+LOCK_FILE = "lock"  # in a locked folder
 _LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -28,7 +29,7 @@ def _open_lock_file(path: Path) -> Iterator[int]:
 def exclusive_dir_lock(folder: Path) -> Iterator[None]:
     """Lock a folder for the `with` block; raise `InputError` if another process holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _open_lock_file(folder / "lock") as lock:
+    with _open_lock_file(folder / LOCK_FILE) as lock:
         try:
             # Unlike flock, lockf locks are not inherited: forked helpers that outlive this process hold none.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,7 +37,7 @@ def exclusive_dir_lock(folder: Path) -> Iterator[None]:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise InputError(f"{folder}: in use by another process; wait for it or stop it") from None
             if error.errno not in _LOCKS_UNSUPPORTED:
-                error.filename = str(folder / "lock")
+                error.filename = str(folder / LOCK_FILE)
                 raise
         yield
 
@@ -52,15 +53,13 @@ def file_lock(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A single lock file per folder; each path locks one byte of it, at an offset derived from its name.
     offset = int.from_bytes(hashlib.sha256(os.fsencode(path.name)).digest()[:7])
-    with _open_lock_file(path.with_name("lock")) as lock:
+    with _open_lock_file(path.with_name(LOCK_FILE)) as lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX, 1, offset)
         except OSError as error:
             if error.errno not in _LOCKS_UNSUPPORTED:
-                error.filename = str(path.with_name("lock"))
+                error.filename = str(path.with_name(LOCK_FILE))
                 raise
         else:
-            for leftover in sorted_glob(path.parent, "*"):
-                if leftover.name.startswith(f".{path.stem}.") and leftover.suffix == path.suffix:
-                    leftover.unlink()
+            remove_leftovers(path)
         yield

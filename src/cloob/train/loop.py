@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cloob.common.atomic_files import atomic_write
+from cloob.common.atomic_files import atomic_write, remove_leftovers
 from cloob.common.data_loading import kill_workers_on_exit
 from cloob.common.errors import InputError
 from cloob.models.export import export_open_clip
+from cloob.models.open_clip_models import CONFIG_FILE, WEIGHTS_FILE
 from cloob.train.data import MicroBatch, check_replaced
 from cloob.train.distributed import DistributedContext
 from cloob.train.metrics_log import validated_on
@@ -227,6 +228,8 @@ def _save_checkpoint(training: Training) -> None:
 def _write_results(training: Training) -> None:
     """Write the output files of the Snakemake rule `train`; a trial has only the log."""
     samples_seen, folder = training.samples_seen, training.paths.folder
+    for name in ("final.pt", "metrics.jsonl", f"open_clip/{WEIGHTS_FILE}", f"open_clip/{CONFIG_FILE}"):
+        remove_leftovers(folder / name)
     if not training.options.trial:
         export_open_clip(training.model, training.config, folder / "open_clip")
         weights = training.model.state_dict()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT, RejectedError, write_outcomes
-from cloob.common.atomic_files import atomic_write
+from cloob.common.atomic_files import atomic_write, remove_leftovers
 from cloob.common.errors import InputError
 from cloob.common.locks import exclusive_dir_lock
 from cloob.common.parquet import open_parquet
@@ -46,6 +46,7 @@ def collect_urls(
     """
     scratch = urls.with_name(f".{urls.name}.tmp")
     with atomic_write(urls) as temporary, exclusive_dir_lock(scratch):
+        remove_leftovers(urls, temporary)
         try:
             candidates = scratch / "candidates.parquet"
             counts = _write_candidates(rows, candidates)
