@@ -14,6 +14,7 @@ from cloob.cli import main
 from cloob.common.errors import InputError
 from cloob.common.http_file import RemoteFile, download_file
 from tests.helpers.hostile_server import HostileServer, hostile_server
+from tests.helpers.locked_file import locked_elsewhere
 from tests.helpers.range_server import RangeServer, ServedFile
 
 CONTENT = bytes(range(256)) * 40_000  # 10 MB
@@ -50,6 +51,16 @@ def test_interrupted_transfer_resumes_with_a_range_request(web, tmp_path: Path) 
     download(web, served, tmp_path / "a.bin", checksum=SHA256)
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
     assert served.requested_ranges == ["", "bytes=1000000-", "bytes=1000000-", "bytes=4000000-"]
+
+
+def test_a_file_that_another_process_is_downloading_is_left_alone(web, tmp_path: Path) -> None:
+    partial = tmp_path / ".a.bin.part"
+    partial.write_bytes(CONTENT[:1000])
+    with locked_elsewhere(partial), pytest.raises(InputError, match="in use by another process"):
+        download(web, ServedFile(CONTENT), tmp_path / "a.bin", checksum=SHA256)
+    assert partial.read_bytes() == CONTENT[:1000]
+    download(web, ServedFile(CONTENT), tmp_path / "a.bin", checksum=SHA256)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 def test_later_run_resumes_the_partial_file(web, tmp_path: Path) -> None:

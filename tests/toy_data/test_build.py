@@ -2,14 +2,13 @@
 
 import bz2
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cloob.common.errors import InputError
 from cloob.toy_data.build import Sizes, build
+from tests.helpers.locked_file import locked_elsewhere
 
 TINY = Sizes(
     cc3m_train=30, cc3m_validation=5, yfcc15m=20, testset_train_per_class=1, testset_test_per_class=1
@@ -63,17 +62,12 @@ def test_what_a_killed_build_left_behind_is_deleted(tmp_path: Path) -> None:
 
 
 def test_a_build_that_is_running_elsewhere_is_an_error(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from cloob.common.locks import exclusive_dir_lock\n"
-        "with exclusive_dir_lock(Path(sys.argv[1])): print(flush=True), sys.stdin.read()"
-    )
     unfinished = tmp_path / ".toy_data.unfinished"
-    with subprocess.Popen(
-        [sys.executable, "-c", script, unfinished], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout and other.stdout.readline() == b"\n"
-        with pytest.raises(InputError, match="in use by another process"):
-            build(tmp_path / "toy_data", seed=3, sizes=TINY, port=8765, processes=1)
+    with (
+        locked_elsewhere(unfinished / "lock"),
+        pytest.raises(InputError, match="in use by another process"),
+    ):
+        build(tmp_path / "toy_data", seed=3, sizes=TINY, port=8765, processes=1)
     assert [*tmp_path.iterdir()] == [unfinished]
 
 

@@ -3,6 +3,8 @@
 pooch, the usual library for this, cannot resume an interrupted download.
 """
 
+import errno
+import fcntl
 import hashlib
 import http.client
 import os
@@ -14,7 +16,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -122,6 +124,16 @@ class _PartialFile:
     def version(self) -> str:
         return self._version_file.read_text(encoding="utf-8") if self._version_file.exists() else ""
 
+    def lock(self, file: IO[bytes]) -> None:
+        """Lock the opened file until it is closed. Raises `InputError` if another process is writing it."""
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise InputError(f"{self.path}: in use by another process; wait for it or stop it") from None
+        if not self.path.exists() or not os.path.samestat(self.path.stat(), os.fstat(file.fileno())):
+            raise ConnectionError("another process has finished or restarted the download")
+
     def restart(self, version: str) -> None:
         self.delete()  # first, so that a planted symbolic link is not followed
         with io_errors_at(self.path):
@@ -180,6 +192,7 @@ def _download_rest(remote: RemoteFile, partial: _PartialFile, timeout: float) ->
                 desc=partial.path.name[1:-5],
             ) as bar,
         ):
+            partial.lock(file)
             while block := response.read(_BLOCK_BYTES):
                 _check_size(remote, partial, file.tell() + len(block))
                 with io_errors_at(partial.path):

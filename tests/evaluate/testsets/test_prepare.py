@@ -23,6 +23,7 @@ from cloob.evaluate.cli_options import load_specs
 from cloob.evaluate.testsets.image_folder import LabeledFolder
 from cloob.evaluate.testsets.spec import load_spec
 from cloob.evaluate.testsets.video import middle_frame
+from tests.helpers.locked_file import locked_elsewhere
 from tests.helpers.range_server import RangeServer, ServedFile
 from tests.helpers.repository import ROOT
 from tests.helpers.webdataset_folders import serve, write_classification
@@ -88,6 +89,18 @@ def test_processed_archive_is_downloaded_unpacked_and_validated(
     assert (tmp_path / "out/test/1").is_dir()
     assert "3 test images of 3 classes, as expected" in capfd.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archives", "d.yaml", "out"]
+
+
+def test_a_test_set_that_is_being_prepared_is_left_alone(
+    web, tmp_path: Path, write_spec: Callable, capfd
+) -> None:
+    path = write_spec(tmp_path / "d.yaml", source=processed(web, zip_of(BIRDS)), expected=EXPECTED)
+    (tmp_path / ".out.unfinished").mkdir()
+    (tmp_path / ".out.unfinished" / "a.jpg").touch()
+    with locked_elsewhere(tmp_path / "archives" / "lock"):
+        assert prepare(tmp_path, path) == 2
+    assert "archives: in use by another process; wait for it or stop it" in error_of(capfd)
+    assert (tmp_path / ".out.unfinished" / "a.jpg").exists()
 
 
 def test_second_attempt_reuses_the_download(web, tmp_path: Path, write_spec: Callable, capfd) -> None:

@@ -16,6 +16,7 @@ from cloob.common.atomic_files import atomic_write
 from cloob.common.directories import remove_tree
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
 from cloob.common.http_file import RemoteFile, checksum_mismatch, download_file
+from cloob.common.locks import exclusive_dir_lock
 from cloob.common.text import SNIFF_BYTES, describe_non_text
 from cloob.evaluate.testsets.from_webdataset import convert_webdataset
 from cloob.evaluate.testsets.image_folder import LabeledFolder
@@ -83,29 +84,30 @@ def prepare(
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: exists already; delete it to prepare it again")
     unpacked, incomplete = archives / "unpacked", out.with_name(f".{out.name}.unfinished")
-    for leftover in (unpacked, incomplete):
-        remove_tree(leftover)
-    try:
-        incomplete.parent.mkdir(parents=True, exist_ok=True)
-        if chosen:
-            root = local_files or _download(chosen, archives, unpacked)
-            _convert(spec, name, root, incomplete, workers)
-        else:
-            splits = [split for split in ("test", "train") if split in splits and spec.folder_of(split)]
-            root = local_files or _download_webdataset(spec, splits, archives)
-            with nullcontext() if local_files else download_remedy():
-                spec = convert_webdataset(spec, root, incomplete, splits, webdataset_prompts)
-        test = LabeledFolder(spec, incomplete)
-        for split in SPLITS[1:]:  # the processed archives have the test split only
-            if (folder := spec.folder_of(split)) and (incomplete / folder).is_dir():
-                LabeledFolder(spec, incomplete, split)
-        if out.is_dir():
-            out.rmdir()
-        incomplete.rename(out)
-        print(f"{out}: {len(test):,} test images of {len(test.class_names)} classes, as expected")
-    finally:
+    with exclusive_dir_lock(archives):
         for leftover in (unpacked, incomplete):
             remove_tree(leftover)
+        try:
+            incomplete.parent.mkdir(parents=True, exist_ok=True)
+            if chosen:
+                root = local_files or _download(chosen, archives, unpacked)
+                _convert(spec, name, root, incomplete, workers)
+            else:
+                splits = [split for split in ("test", "train") if split in splits and spec.folder_of(split)]
+                root = local_files or _download_webdataset(spec, splits, archives)
+                with nullcontext() if local_files else download_remedy():
+                    spec = convert_webdataset(spec, root, incomplete, splits, webdataset_prompts)
+            test = LabeledFolder(spec, incomplete)
+            for split in SPLITS[1:]:  # the processed archives have the test split only
+                if (folder := spec.folder_of(split)) and (incomplete / folder).is_dir():
+                    LabeledFolder(spec, incomplete, split)
+            if out.is_dir():
+                out.rmdir()
+            incomplete.rename(out)
+            print(f"{out}: {len(test):,} test images of {len(test.class_names)} classes, as expected")
+        finally:
+            for leftover in (unpacked, incomplete):
+                remove_tree(leftover)
 
 
 def _convert(spec: TestSetSpec, name: str, root: Path, out: Path, workers: int) -> None:
