@@ -77,9 +77,9 @@ def test_index_of_another_shard_raises_input_error(manifest: Path) -> None:
         Shards(manifest)
 
 
-def manifest_with(samples: object, size: object = 10**10) -> str:
+def manifest_with(samples: object, size: object = 10**10, name: str = "a.tar") -> str:
     """The text of a manifest of one shard."""
-    shard = {"name": "a.tar", "samples": samples, "bytes": size, "sha256": "", "index_sha256": ""}
+    shard = {"name": name, "samples": samples, "bytes": size, "sha256": "", "index_sha256": ""}
     return json.dumps({"sha256": "", "shards": [shard]})
 
 
@@ -91,6 +91,7 @@ def manifest_with(samples: object, size: object = 10**10) -> str:
         '{"shards": [{"name": "a"}], "sha256": "a"}',
         *map(manifest_with, (-1, 10**15, 10**30, True)),
         manifest_with(10**27, 10**30),
+        *(manifest_with(1, name=name) for name in ("/", "../a.tar", "\0.tar", "\ud800.tar")),
     ],
 )
 def test_invalid_manifest_raises_input_error(tmp_path: Path, content: str) -> None:

@@ -193,6 +193,14 @@ def test_invalid_manifest_raises_input_error(corpus: Path, content: str) -> None
     assert "shards.json: not " in verification_error(corpus)
 
 
+@pytest.mark.parametrize("name", ["samples", "outcomes", "ledger_sha256"])
+def test_manifest_without_a_field_or_of_another_type_raises_input_error(corpus: Path, name: str) -> None:
+    manifest = read_json(corpus / "shards.json")
+    for wrong in (manifest | {name: None}, {key: manifest[key] for key in manifest if key != name}):
+        write_json(corpus / "shards.json", with_checksum(wrong))
+        assert f"shards.json: not a shard manifest ({name} is missing" in verification_error(corpus)
+
+
 def test_index_without_a_column_raises_input_error(corpus: Path) -> None:
     path = corpus / "000001.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["sha256"]), path)

@@ -1,6 +1,7 @@
 """The manifest of packed shards (`shards.json`): reading it and the shard indexes it lists, its checksums."""
 
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cloob.images.near_duplicates import HASH_VERSION
 
 VERIFY_HINT = "run `cloob shards verify` to find the difference; restore the file or pack the shards again"
 _SHARD_FIELDS = {"name": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
+_NAME = re.compile(r"[^/\x00\ud800-\udfff]+\.tar")  # in the folder of the manifest
 _BLOCK, _MAX_BLOCKS = 512, 2**32  # of a tar: a sample has more than one block, and 32 bits address a block
 
 
@@ -45,6 +47,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         is_valid = isinstance(manifest["sha256"], str) and all(
             all(type(shard[name]) is kind for name, kind in _SHARD_FIELDS.items())
+            and _NAME.fullmatch(shard["name"])
             and 0 <= shard["samples"] <= shard["bytes"] // _BLOCK <= _MAX_BLOCKS
             for shard in manifest["shards"]
         )

@@ -25,6 +25,7 @@ from cloob.shards.reader import Shards
 from cloob.shards.writer import INDEX_SCHEMA, member_offsets
 
 _REMEDY = "pack the shards again"
+_VERIFIED_FIELDS = {"samples": int, "outcomes": dict, "ledger_sha256": str}  # not needed to read the shards
 # Indexes of older versions have no perceptual hashes and are otherwise the same.
 _COLUMNS = [name for name in INDEX_SCHEMA.names if name != "perceptual_hash"]
 
@@ -47,6 +48,9 @@ def verify(manifest: Path, outcomes: Path, processes: int, out: Path | None = No
     content = read_manifest(manifest)
     if with_checksum(content) != content:
         raise InputError(f"{manifest}: changed after it was written; {_REMEDY}")
+    for name, kind in _VERIFIED_FIELDS.items():
+        if type(content.get(name)) is not kind:
+            raise InputError(f"{manifest}: not a shard manifest ({name} is missing); {_REMEDY}")
     shards = Shards(manifest)
     tasks = [_Task(tar, entry) for tar, entry in zip(shards.tars, shards.manifest["shards"], strict=True)]
     content_hash, keys = ContentHash(), array("Q")
