@@ -17,3 +17,12 @@ def test_outcomes_that_do_not_sum_to_the_total_are_an_error(tmp_path: Path) -> N
 def test_outcomes_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "outcomes.csv", {"timeout": 1, "kept": 2}, total=3)
     assert read_outcomes(tmp_path / "outcomes.csv") == {"kept": 2, "timeout": 1}
+
+
+@pytest.mark.parametrize(
+    "content", [b"PAR1\xff", b"outcome,rows\nkept\n", b"a" * 200_000, b"outcome,rows\nkept,\r3\n"]
+)
+def test_a_file_that_is_not_a_table_of_outcomes_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "outcomes.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"outcomes\.csv: not a table of outcomes"):
+        read_outcomes(tmp_path / "outcomes.csv")

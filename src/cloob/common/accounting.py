@@ -38,7 +38,7 @@ def read_outcomes(path: Path) -> dict[str, int]:
             return {row["outcome"]: int(row["rows"]) for row in csv.DictReader(file)}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; the previous stage writes it") from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise InputError(
             f"{path}: not a table of outcomes (columns outcome,rows); delete it and run again"
         ) from None
