@@ -281,6 +281,16 @@ def test_impossible_values_in_a_ledger_raise_input_error(
         pack_download(download, tmp_path / "shards")
 
 
+@pytest.mark.parametrize("name", ["parts/0000_ledger.parquet", "urls.parquet"])
+def test_damaged_page_of_a_ledger_or_url_table_raises_input_error(
+    download: Download, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "download" / name
+    path.write_bytes(b"PAR1" + b"\xff" * 40 + path.read_bytes()[44:])
+    with pytest.raises(InputError, match=rf"{name}: damaged \(.*\); "):
+        pack_download(download, tmp_path / "shards")
+
+
 @pytest.mark.parametrize("column", ["uid", "caption"])
 def test_url_table_with_other_columns_raises_input_error(
     download: Download, tmp_path: Path, column: str

@@ -1,6 +1,7 @@
 """Read the output of `cloob download`: one ledger per part, with the byte range of each downloaded image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
-from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
+from cloob.common.errors import InputError, raise_if_io_error
 from cloob.common.hashing import sha256_file
 from cloob.common.parquet import open_parquet
 from cloob.download.ledger import SCHEMA, check_urls
@@ -29,18 +30,20 @@ class _LedgerChunk:
     fingerprint: str
 
     def samples(self, _: Path) -> list[InputSample]:
-        with io_errors_at(self.ledger), open_parquet(self.ledger) as file:
-            ledger = file.read_row_group(self.row_group, columns=_COLUMNS).slice(self.start, _ROWS_PER_CHUNK)
-        ledger = ledger.filter(pc.equal(ledger["outcome"], KEPT))
-        if not ledger.num_rows:
+        with _damage_as_input_error(self.ledger, "download this part again"):
+            with open_parquet(self.ledger) as file:
+                ledger = file.read_row_group(self.row_group, columns=_COLUMNS)
+            ledger = ledger.slice(self.start, _ROWS_PER_CHUNK)
+            rows = ledger.filter(pc.equal(ledger["outcome"], KEPT)).to_pylist()
+        if not rows:
             return []
-        if any(column.null_count for column in ledger.columns):
+        if any(None in row.values() for row in rows):
             raise InputError(f"{self.ledger}: an image without a location; download this part again")
-        first, last = pc.min(ledger["uid"]).as_py(), pc.max(ledger["uid"]).as_py()
-        with io_errors_at(self.urls):
-            urls = pq.read_table(self.urls, filters=[("uid", ">=", first), ("uid", "<=", last)])
-        url_rows = {url_row["uid"]: url_row for url_row in urls.to_pylist()}
-        return [self._sample(row, url_rows) for row in ledger.to_pylist()]
+        uids = [row["uid"] for row in rows]
+        with _damage_as_input_error(self.urls, "create it again"):
+            urls = pq.read_table(self.urls, filters=[("uid", ">=", min(uids)), ("uid", "<=", max(uids))])
+            url_rows = {url_row["uid"]: url_row for url_row in urls.to_pylist()}
+        return [self._sample(row, url_rows) for row in rows]
 
     def _sample(self, row: dict[str, Any], url_rows: dict[str, dict[str, Any]]) -> InputSample:
         url_row = url_rows.get(row["uid"])
@@ -51,6 +54,16 @@ class _LedgerChunk:
         image = (self.ledger.parent / row["tar"], row["offset"], row["length"])
         provenance = {name: value for name, value in url_row.items() if name not in ("uid", "caption")}
         return InputSample(row["uid"], url_row["caption"], image, row["sha256"], provenance)
+
+
+@contextmanager
+def _damage_as_input_error(path: Path, remedy: str) -> Iterator[None]:
+    """Raise `InputError` for damaged pages of a Parquet file, `OSError` if the system failed to read it."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise_if_io_error(error, path)
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); {remedy}") from None
 
 
 def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
