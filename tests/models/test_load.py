@@ -82,6 +82,21 @@ def test_exported_folder_gives_the_same_embeddings(encoder, tmp_path: Path, form
     assert model.metadata["epoch"] is None
 
 
+def test_interrupted_export_leaves_no_configuration_of_another_model(
+    encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_open_clip(encoder, CONFIG | {"quick_gelu": False}, tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cloob.models.export.write_json", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_open_clip(encoder, CONFIG, tmp_path)
+    with pytest.raises(InputError, match="nor a model in open_clip's format"):
+        load_model(tmp_path)
+
+
 def test_open_clip_model_is_loaded_with_a_file_of_weights(tmp_path: Path) -> None:
     torch.manual_seed(6)
     reference = open_clip.create_model("ViT-S-32-alt").eval()

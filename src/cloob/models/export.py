@@ -50,4 +50,5 @@ def _write(
     weights = {name: weight.detach().cpu().contiguous() for name, weight in state_dict.items()}
     with atomic_write(folder / WEIGHTS_FILE) as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})
+        (folder / CONFIG_FILE).unlink(missing_ok=True)  # of another model: never beside these weights
     write_json(folder / CONFIG_FILE, {"model_cfg": config, "preprocess_cfg": preprocess})
