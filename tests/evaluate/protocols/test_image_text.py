@@ -129,6 +129,17 @@ def test_up_to_date_files_are_kept_and_others_are_recomputed(checkpoint: Path, t
     assert result(out, "retrieval")["texts"] == result(out, "structure")["texts"] == 4
 
 
+def test_set_with_one_image_is_rejected_by_name_before_any_is_evaluated(
+    checkpoint: Path, tmp_path: Path, capfd
+) -> None:
+    several = shards_of(tmp_path / "several", PAIRS)
+    single = shards_of(tmp_path / "single", [(9, "one"), (9, "two")])
+    pairs = f"a={several.path}", f"b={single.path}"
+    assert evaluate(checkpoint, tmp_path / "out", *pairs, titles=("A", "B")) == 2
+    assert f"{single.path}: b has one image, but retrieval" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_corrupted_image_is_reported(checkpoint: Path, tmp_path: Path, capfd) -> None:
     shards = shards_of(tmp_path / "shards", PAIRS)
     tar = shards.tars[0]

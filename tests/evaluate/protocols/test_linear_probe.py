@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,22 @@ def test_rows_of_several_tensors_are_gathered_in_order() -> None:
     rows = gather_rows(parts, torch.device("cpu"))
     assert torch.equal(rows, torch.cat([first[indices], second]))
     assert released == [1] * 5 + [2]  # after every chunk
+
+
+def test_features_that_an_encoder_lacks_are_rejected_before_the_first_fit(
+    write_spec: Callable, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    folder = colors(tmp_path / "set", train=[4] * 6, test=[2] * 6)
+    compute = FeatureExtractor.image_features
+
+    def without_projection(*arguments: Any) -> Any:
+        return replace(compute(*arguments), before_projection=None)
+
+    monkeypatch.setattr(FeatureExtractor, "image_features", without_projection)
+    monkeypatch.setattr("cloob.evaluate.protocols.linear_probe.fit_probe", None)
+    spec_path = write_spec(tmp_path / "d.yaml", train="train", classes=NAMES)
+    assert run(checkpoint, tmp_path / "out", (spec_path, folder)) == 2
+    assert "no features before a projection; remove before_projection" in capfd.readouterr().err
 
 
 def test_non_finite_features_are_rejected() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cloob.common.errors import InputError
 from cloob.evaluate.features.extractor import FeatureExtractor
 from cloob.evaluate.protocols.result import evaluation_metadata, is_up_to_date, write_result
 from cloob.evaluate.retrieval_sets.retrieval_set import RetrievalSet
@@ -19,8 +20,15 @@ def evaluate_image_text(
     """Evaluate the retrieval sets, each given as (name, title, images and captions).
 
     Writes `retrieval_dir`/<name>.json and `structure_dir`/<name>.json. An image with several captions is
-    retrieved if any of them is. Result files that are up to date are not recomputed. Raises `InputError`.
+    retrieved if any of them is. Result files that are up to date are not recomputed. Raises `InputError`,
+    before the first set is evaluated if a set has one image only.
     """
+    for name, _, retrieval_set in retrieval_sets:
+        if retrieval_set.num_images < 2:
+            raise InputError(
+                f"{retrieval_set.path}: {name} has one image, but retrieval and the structure of embeddings "
+                "need at least 2; add images, or remove it"
+            )
     protocols = {
         "retrieval": (
             retrieval_dir,

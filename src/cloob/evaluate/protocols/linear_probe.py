@@ -104,6 +104,8 @@ def _probe(
     """Fit one probe per kind of features and evaluate it on all test sets; results by test set."""
     parts, labels, num_train = _train_and_validation(extractor, splits, settings)
     test_features = {name: extractor.image_features(folder) for name, folder in tests.items()}
+    for kind in settings.features:  # before a fit, which may take hours
+        _features(parts[0][0], kind)
     classes = len(splits[0].class_names)
     probes: dict[str, list[dict[str, Any]]] = {name: [] for name in tests}
     for kind in settings.features:
