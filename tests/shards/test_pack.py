@@ -285,10 +285,12 @@ def test_impossible_values_in_a_ledger_raise_input_error(
 def test_damaged_page_of_a_ledger_or_url_table_raises_input_error(
     download: Download, tmp_path: Path, name: str
 ) -> None:
-    path = tmp_path / "download" / name
-    path.write_bytes(b"PAR1" + b"\xff" * 40 + path.read_bytes()[44:])
-    with pytest.raises(InputError, match=rf"{name}: damaged \(.*\); "):
-        pack_download(download, tmp_path / "shards")
+    path, content = tmp_path / "download" / name, (tmp_path / "download" / name).read_bytes()
+    # Bytes of the first page, and of the footer: pyarrow's readers wait forever or abort for some of them.
+    for start, stop in ((4, 44), (len(content) - 1000, len(content) - 990)):
+        path.write_bytes(content[:start] + b"\xff" * (stop - start) + content[stop:])
+        with pytest.raises(InputError, match=rf"{name}: (damaged|not a .*) \(.*\); "):
+            pack_download(download, tmp_path / "shards")
 
 
 @pytest.mark.parametrize("column", ["uid", "caption"])

@@ -21,6 +21,11 @@ class PeerLostError(InputError):
     """Another process of the run has failed, so this one cannot continue: a consequence, never the cause."""
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line: those of pyarrow may have several."""
+    return " ".join(str(error).split())
+
+
 _OTHER_PATH = "use another path"
 # For all other system errors of a file (ETIMEDOUT, EUCLEAN, EKEYEXPIRED, …) except `_CONTENT_ERRNOS`.
 _STORAGE_FAILURE = (

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cloob.common.atomic_files import atomic_write
-from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.errors import InputError, one_line, raise_if_io_error
 from cloob.common.parquet import open_parquet
 
 SCHEMA = pa.schema(
@@ -63,7 +63,7 @@ def read_part(url_table: Path, part: int, num_parts: int) -> pa.Table:
     except (OSError, KeyError, pa.ArrowException) as error:
         raise_if_io_error(error, url_table)
         raise InputError(
-            f"{url_table}: not a URL table ({error}); create it with `cloob download urls`"
+            f"{url_table}: not a URL table ({one_line(error)}); create it with `cloob download urls`"
         ) from None
 
 
@@ -117,7 +117,7 @@ def read_ledger_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.Recor
 
 def _not_a_ledger(path: Path, error: Exception) -> InputError:
     raise_if_io_error(error, path)
-    return InputError(f"{path}: not a ledger ({error}); create it with `cloob download fetch`")
+    return InputError(f"{path}: not a ledger ({one_line(error)}); create it with `cloob download fetch`")
 
 
 def count_outcomes(ledgers: Sequence[Path]) -> Counter[tuple[str, int | None]]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
-from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.errors import InputError, one_line, raise_if_io_error
 from cloob.common.hashing import sha256_file
 from cloob.common.parquet import open_parquet
 from cloob.download.ledger import SCHEMA, check_urls
@@ -25,6 +25,7 @@ _ROWS_PER_CHUNK = 10_000  # half a minute of decoding
 class _LedgerChunk:
     ledger: Path
     urls: Path
+    uid_ranges: tuple[tuple[str, str], ...]  # of the row groups of `urls`
     row_group: int
     start: int  # first row within the row group
     fingerprint: str
@@ -41,8 +42,7 @@ class _LedgerChunk:
             raise InputError(f"{self.ledger}: an image without a location; download this part again")
         uids = [row["uid"] for row in rows]
         with _damage_as_input_error(self.urls, "create it again"):
-            urls = pq.read_table(self.urls, filters=[("uid", ">=", min(uids)), ("uid", "<=", max(uids))])
-            url_rows = {url_row["uid"]: url_row for url_row in urls.to_pylist()}
+            url_rows = _read_url_rows(self.urls, self.uid_ranges, uids)
         return [self._sample(row, url_rows) for row in rows]
 
     def _sample(self, row: dict[str, Any], url_rows: dict[str, dict[str, Any]]) -> InputSample:
@@ -56,6 +56,37 @@ class _LedgerChunk:
         return InputSample(row["uid"], url_row["caption"], image, row["sha256"], provenance)
 
 
+def _uid_ranges(url_table: Path) -> tuple[tuple[str, str], ...]:
+    """The first and last uid of each row group.
+
+    By reading the uids: pyarrow aborts the process if it reads statistics of damaged metadata.
+    """
+    ranges = []
+    with open_parquet(url_table) as file:
+        for group in range(file.num_row_groups):
+            limits = pc.min_max(file.read_row_group(group, columns=["uid"])["uid"]).as_py()
+            ranges.append((limits["min"] or "", limits["max"] or ""))
+    return tuple(ranges)
+
+
+def _read_url_rows(
+    url_table: Path, uid_ranges: Sequence[tuple[str, str]], uids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The rows of the uids, by uid; the table may be in another order (`yfcc100m` from the SQLite dump).
+
+    `pq.read_table` with filters would wait forever for a thread that failed because a page is damaged.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    first, last, wanted = min(uids), max(uids), pa.array(uids)
+    with open_parquet(url_table) as file:
+        for group, (lowest, highest) in enumerate(uid_ranges):
+            if lowest <= last and first <= highest:
+                table = file.read_row_group(group)
+                table = table.filter(pc.is_in(table["uid"], value_set=wanted))
+                rows |= {row["uid"]: row for row in table.to_pylist()}
+    return rows
+
+
 @contextmanager
 def _damage_as_input_error(path: Path, remedy: str) -> Iterator[None]:
     """Raise `InputError` for damaged pages of a Parquet file, `OSError` if the system failed to read it."""
@@ -63,7 +94,7 @@ def _damage_as_input_error(path: Path, remedy: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, pa.ArrowException) as error:
         raise_if_io_error(error, path)
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); {remedy}") from None
+        raise InputError(f"{path}: damaged ({one_line(error)}); {remedy}") from None
 
 
 def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
@@ -77,11 +108,13 @@ def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
         schema = metadata.schema.to_arrow_schema()
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, urls)
-        raise InputError(f"{urls}: not a URL table ({error}); create it again") from None
+        raise InputError(f"{urls}: not a URL table ({one_line(error)}); create it again") from None
     for name in ("uid", "caption"):
         if name not in schema.names or schema.field(name).type != pa.string():
             raise InputError(f"{urls}: not a URL table (no text in the column {name}); create it again")
     num_urls, urls_sha256 = metadata.num_rows, sha256_file(urls)
+    with _damage_as_input_error(urls, "create it again"):
+        uid_ranges = _uid_ranges(urls)
     chunks, num_rows, num_kept = [], 0, 0
     for ledger in ledgers:
         group_sizes, kept = _inspect_ledger(ledger)
@@ -90,7 +123,7 @@ def download_source(ledgers: Sequence[Path], urls: Path) -> PackSource:
         num_kept += kept
         fingerprint = f"{ledger} {sha256_file(ledger)} {urls_sha256}"
         chunks += [
-            _LedgerChunk(ledger, urls, group, start, f"{fingerprint} {group} {start}")
+            _LedgerChunk(ledger, urls, uid_ranges, group, start, f"{fingerprint} {group} {start}")
             for group, size in enumerate(group_sizes)
             for start in range(0, size, _ROWS_PER_CHUNK)
         ]
@@ -119,4 +152,4 @@ def _inspect_ledger(ledger: Path) -> tuple[list[int], int]:
             return group_sizes, pc.sum(is_kept).as_py() or 0
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, ledger)
-        raise InputError(f"{ledger}: not a ledger ({error}); download this part again") from None
+        raise InputError(f"{ledger}: not a ledger ({one_line(error)}); download this part again") from None

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cloob.common.errors import InputError, io_errno, io_errors_at
+from cloob.common.errors import InputError, io_errno, io_errors_at, one_line
 from cloob.common.json_files import read_json
 from cloob.images.near_duplicates import HASH_VERSION
 
@@ -99,7 +99,7 @@ def read_index(shard: dict[str, Any], tar: Path, schema: pa.Schema) -> pa.Table:
     except (OSError, KeyError, pa.ArrowException) as error:
         if io_errno(error) is not None:
             raise
-        raise InputError(f"{path}: not a shard index ({error}); pack the shards again") from None
+        raise InputError(f"{path}: not a shard index ({one_line(error)}); pack the shards again") from None
     if index.num_rows != shard["samples"]:
         raise InputError(
             f"{path}: {index.num_rows:,} samples, {shard['samples']:,} in the manifest; pack the shards again"

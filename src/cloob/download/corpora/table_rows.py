@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from cloob.common.errors import InputError, raise_if_io_error
+from cloob.common.errors import InputError, one_line, raise_if_io_error
 from cloob.common.parquet import open_parquet
 from cloob.download.corpora.delimited_text import Fields, csv_records, tsv_records
 from cloob.download.corpora.url_list_options import format_by_name
@@ -103,7 +103,9 @@ def _parquet_rows(path: Path, url_column: str | int, caption_column: str | int) 
         raise InputError(f"{path}: no such file; copy it there, or give another path") from None
     except (OSError, pa.ArrowException) as error:
         raise_if_io_error(error, path)
-        raise InputError(f"{path}: not a readable Parquet file ({error}); download it again") from None
+        raise InputError(
+            f"{path}: not a readable Parquet file ({one_line(error)}); download it again"
+        ) from None
 
 
 def _ambiguous_column(path: Path, name: str) -> InputError:

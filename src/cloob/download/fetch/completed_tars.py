@@ -7,12 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cloob.common.accounting import KEPT
 from cloob.common.atomic_files import atomic_write
 from cloob.common.directories import sorted_glob
 from cloob.common.errors import InputError, io_errors_at, raise_if_io_error
+from cloob.common.parquet import open_parquet
 from cloob.common.tar_reader import open_tar
 from cloob.download.fetch.error_codes import http_status_of, outcome_of
 
@@ -88,7 +88,9 @@ def read_completed_tars(folder: Path, completed: dict[str, pa.Table]) -> list[pa
 def _read_tar(stem: Path, count: int, successes: int) -> pa.Table:
     """The rows of a tar. Raises `ValueError` if it does not match its statistics."""
     columns = ["key", "uid", "status", "error_message"]
-    rows = pq.read_table(stem.with_suffix(".parquet"), columns=columns).sort_by("key").to_pylist()
+    # `pq.read_table` might wait forever if a page is damaged, as by a crash of the machine.
+    with open_parquet(stem.with_suffix(".parquet")) as file:
+        rows = file.read(columns=columns).sort_by("key").to_pylist()
     images = {}
     with open_tar(stem.with_suffix(".tar")) as tar:
         for member in tar:
