@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
 
@@ -92,3 +93,20 @@ def test_a_signal_during_the_local_copy_stops_the_copy(shards, model, tmp_path):
     assert process.wait(60) == 75
     assert list((tmp_path / "node").iterdir()) == []
     assert not (tmp_path / "run" / "checkpoints" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_a_finished_run_exits_does_not_change_its_status(number):
+    program = f"""
+import os
+from cloob.train.signals import graceful_stop, ignore_stop_signals
+
+class Module:
+    def __del__(self, kill=os.kill, pid=os.getpid()):
+        kill(pid, {int(number)})
+
+graceful_stop()
+ignore_stop_signals()
+deleted_while_the_interpreter_exits = Module()
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -13,7 +13,7 @@ from cloob.common.errors import InputError
 from cloob.models.config import model_config
 from cloob.train.launch import die_with_launcher, launch, record_exception
 from cloob.train.recipe import Recipe, Run, add_dataclass_arguments, check_recipe, dataclass_from_args
-from cloob.train.signals import StopRequest, graceful_stop
+from cloob.train.signals import StopRequest, graceful_stop, ignore_stop_signals
 from cloob.train.tuned_recipe import read_tuned_values
 
 # EX_TEMPFAIL of sysexits.h: stopped on request with a checkpoint; rerun to resume.
@@ -118,6 +118,7 @@ def _main(args: argparse.Namespace) -> None:
         raise
     if not finished:
         sys.exit(EXIT_STOPPED)
+    ignore_stop_signals()
 
 
 def _checked_run_and_recipe(args: argparse.Namespace) -> tuple[Run, Recipe]:
