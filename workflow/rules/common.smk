@@ -70,8 +70,9 @@ def final_checkpoint_of(wildcards):
     return evaluation.final_checkpoint(config, wildcards.run, int(wildcards.epoch))
 
 
-# Snakemake runs a job again if a parameter has changed, unless its function has an argument `input`. Which
-# folder belongs to which test set, and which split and title to a retrieval set, cannot be seen from the inputs.
+# Snakemake runs a finished job again if a parameter has changed, unless its function has an argument `input`.
+# Those of processes, threads and workers have it, because they change no results; those below do not, because
+# inputs do not say which folder belongs to which test set, nor the split and title of a retrieval set.
 def testset_flags(wildcards):
     """All test sets, as flags of `cloob evaluate`."""
     return evaluation.testset_flags(config, config["testsets"])

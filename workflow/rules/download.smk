@@ -57,9 +57,11 @@ rule fetch:
         part=lambda wildcards: int(wildcards.part),
         num_parts=lambda wildcards: corpora.num_jobs(config, split_of(wildcards)),
         flags=lambda wildcards: corpora.fetch_flags(config, wildcards.corpus),
+        resources=lambda wildcards, input: corpora.fetch_resource_flags(config),
     shell:
         "cloob download fetch --urls={input:q} --part={params.part:q} --num-parts={params.num_parts:q}"
-        " --folder={params.folder:q} --ledger={output:q} {params.flags:q} 2>&1 | tee {log:q}"
+        " --folder={params.folder:q} --ledger={output:q} {params.flags:q} {params.resources:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule image_outcomes:

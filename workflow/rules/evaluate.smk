@@ -16,9 +16,10 @@ rule prepare_testset:
     params:
         local_files=lambda wildcards, input: flags({"local_files": input.local_files or None}),
         flags=lambda wildcards: evaluation.prepare_testset_flags(config, wildcards.testset),
+        workers=lambda wildcards, input: config["evaluate"]["workers"],
     shell:
         "cloob evaluate prepare-testset --spec={input.spec:q} {params.local_files:q} {params.flags:q}"
-        " --out={output:q} 2>&1 | tee {log:q}"
+        " --workers={params.workers:q} --out={output:q} 2>&1 | tee {log:q}"
 
 
 # One job embeds all test sets with one checkpoint: importing the model costs more than a small set. Features
@@ -47,9 +48,11 @@ rule zeroshot:
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),
+        workers=lambda wildcards, input: config["evaluate"]["workers"],
     shell:
         "cloob evaluate zeroshot --checkpoint={params.checkpoint:q} {params.testsets:q} {params.flags:q}"
-        " --out-dir={params.folder:q} --predictions-dir={params.predictions:q} 2>&1 | tee {log:q}"
+        " --workers={params.workers:q} --out-dir={params.folder:q} --predictions-dir={params.predictions:q}"
+        " 2>&1 | tee {log:q}"
 
 
 # The only job for which open_clip may download weights: later ones read the folder.
@@ -92,6 +95,7 @@ use rule zeroshot as released_zeroshot with:
         folder=lambda wildcards, output: Path(output.results[0]).parent,
         predictions=lambda wildcards, output: Path(output.predictions[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),
+        workers=lambda wildcards, input: config["evaluate"]["workers"],
 
 
 # One job for all test sets with training images; ImageNet's are also used for ImageNetV2.
@@ -114,10 +118,11 @@ rule linear_probe:
         testsets=probed_testset_flags,
         folder=subpath(output[0], parent=True),
         flags=lambda wildcards: evaluation.feature_flags(config),
+        workers=lambda wildcards, input: config["evaluate"]["workers"],
         probe=lambda wildcards: evaluation.linear_probe_flags(config),
     shell:
         "cloob evaluate linear-probe --checkpoint={params.checkpoint:q} {params.testsets:q} {params.flags:q}"
-        " {params.probe:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"
+        " {params.probe:q} --workers={params.workers:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"
 
 
 use rule linear_probe as released_linear_probe with:
@@ -136,6 +141,7 @@ use rule linear_probe as released_linear_probe with:
         testsets=probed_testset_flags,
         folder=subpath(output[0], parent=True),
         flags=lambda wildcards: evaluation.feature_flags(config),
+        workers=lambda wildcards, input: config["evaluate"]["workers"],
         probe=lambda wildcards: evaluation.linear_probe_flags(config),
 
 
@@ -179,9 +185,11 @@ rule image_text:
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),
+        workers=lambda wildcards, input: config["evaluate"]["workers"],
     shell:
         "cloob evaluate image-text --checkpoint={params.checkpoint:q} {params.retrieval_sets:q}"
-        " {params.flags:q} --retrieval-dir={params.retrieval:q} --structure-dir={params.structure:q}"
+        " {params.flags:q} --workers={params.workers:q} --retrieval-dir={params.retrieval:q}"
+        " --structure-dir={params.structure:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -207,6 +215,7 @@ use rule image_text as released_image_text with:
         retrieval=lambda wildcards, output: Path(output.retrieval[0]).parent,
         structure=lambda wildcards, output: Path(output.structure[0]).parent,
         flags=lambda wildcards: evaluation.feature_flags(config),
+        workers=lambda wildcards, input: config["evaluate"]["workers"],
 
 
 # Test images that are in a training corpus. One job for all test sets, so that the corpus's index is read once.
@@ -225,6 +234,7 @@ rule overlap:
         testsets=testset_flags,
         folder=subpath(output[0], parent=True),
         flags=lambda wildcards: evaluation.overlap_flags(config),
+        processes=lambda wildcards, input: config["shards"]["processes"],
     shell:
         "cloob evaluate overlap --corpus={wildcards.corpus:q} --shards={input.shards:q} {params.testsets:q}"
-        " {params.flags:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"
+        " {params.flags:q} --processes={params.processes:q} --out-dir={params.folder:q} 2>&1 | tee {log:q}"

@@ -16,9 +16,10 @@ rule pack:
         folder=subpath(output.shards, parent=True),
         source=lambda wildcards, input: flags(dict(input.items())),
         flags=lambda wildcards: corpora.pack_flags(config, split_of(wildcards)),
+        processes=lambda wildcards, input: config["shards"]["processes"],
     shell:
         "cloob shards pack @<(printf '%s\\0' {params.source:q} ) --out={params.folder:q}"
-        " --outcomes={output.outcomes:q} {params.flags:q} 2>&1 | tee {log:q}"
+        " --outcomes={output.outcomes:q} {params.flags:q} --processes={params.processes:q} 2>&1 | tee {log:q}"
 
 
 # Every byte is read and every image decoded again. Run it again by hand after moving or copying a corpus.
@@ -34,7 +35,7 @@ rule verify:
         "../../envs/shards.yaml"
     threads: config["shards"]["processes"]
     params:
-        processes=config["shards"]["processes"],
+        processes=lambda wildcards, input: config["shards"]["processes"],
     shell:
         "cloob shards verify --shards={input.shards:q} --outcomes={input.outcomes:q} --out={output:q}"
         " --processes={params.processes:q} 2>&1 | tee {log:q}"

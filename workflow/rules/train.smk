@@ -36,11 +36,13 @@ rule train:
         inputs=lambda wildcards, input: flags(dict(input.items())),
         folder=subpath(output.final, parent=True),
         flags=lambda wildcards: runs.train_flags(config, wildcards.run),
-        processes=lambda wildcards: runs.num_processes(config, wildcards.run),
-        workers=config["train"]["workers"],
+        setup=lambda wildcards, input: runs.setup_flags(config),
+        processes=lambda wildcards, input: runs.num_processes(config, wildcards.run),
+        workers=lambda wildcards, input: config["train"]["workers"],
     shell:
         LAUNCHERS
         + "{resources.launcher:q}_processes {params.processes:q} $((1 + {params.workers:q})) {resources.nodes:q}"
-        " -m cloob train {params.inputs:q} --folder={params.folder:q} {params.flags:q} --workers={params.workers:q}"
+        " -m cloob train {params.inputs:q} --folder={params.folder:q} {params.flags:q} {params.setup:q}"
+        " --workers={params.workers:q}"
         # A run still logs after a stop signal, so tee has to survive the signal.
         " 2>&1 | (trap '' TERM USR1; tee {log:q})"

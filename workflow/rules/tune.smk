@@ -14,8 +14,9 @@ use rule train as trial with:
         inputs=lambda wildcards, input: flags(dict(input.items())),
         folder=subpath(output.metrics, parent=True),
         flags=lambda wildcards: ["--trial", *search.trial_flags(config, **wildcards)],
-        processes=lambda wildcards: search.trial_processes(config, wildcards.search),
-        workers=config["train"]["workers"],
+        setup=lambda wildcards, input: runs.setup_flags(config),
+        processes=lambda wildcards, input: search.trial_processes(config, wildcards.search),
+        workers=lambda wildcards, input: config["train"]["workers"],
 
 
 # The recipe is an input of the runs that use the search: they start again whenever it is written, and train

@@ -13,6 +13,9 @@ SPLITS = ("train", "validation")
 # Keys of a split that are not options of its reader.
 _COMMON_KEYS = ("reader", "num_jobs", *LOCAL_SOURCES)
 
+# Keys of `download` that change how fast images are downloaded, and not which.
+_FETCH_RESOURCES = ("processes", "threads")
+
 
 class Split(NamedTuple):
     """The training or validation part of a corpus."""
@@ -129,7 +132,13 @@ def fetch_flags(config: Config, corpus: str) -> list[str]:
     ]
     rate = config["corpora"][corpus]["requests_per_second"]
     jobs = sum(num_jobs(config, split) for split in downloaded)
-    return flags(config["download"] | {"requests_per_second": rate / jobs})
+    options = {key: value for key, value in config["download"].items() if key not in _FETCH_RESOURCES}
+    return flags(options | {"requests_per_second": rate / jobs})
+
+
+def fetch_resource_flags(config: Config) -> list[str]:
+    """Processes and threads of a download, as flags of `cloob download fetch`."""
+    return flags({key: config["download"][key] for key in _FETCH_RESOURCES})
 
 
 def validation_manifests(config: Config, corpus: str) -> list[str]:
@@ -173,7 +182,8 @@ def pack_flags(config: Config, split: Split) -> list[str]:
         options = {
             key: settings[key] for key in source.options if key in settings and key not in source.inputs
         }
-    return flags(config["shards"] | {key: config["download"][key] for key in limits} | options)
+    packing = {key: value for key, value in config["shards"].items() if key != "processes"}
+    return flags(packing | {key: config["download"][key] for key in limits} | options)
 
 
 def manifests(config: Config) -> dict[str, str]:

@@ -79,7 +79,6 @@ def prepare_testset_flags(config: Config, testset: str) -> list[str]:
     options = {
         "source": settings.get("source", "processed"),
         "archives": f"{config['results']}/evaluate/testset_archives/{testset}",
-        "workers": config["evaluate"]["workers"],
     }
     if options["source"] == "webdataset":
         is_probed = testset in probed_testsets(config).values()
@@ -90,7 +89,7 @@ def prepare_testset_flags(config: Config, testset: str) -> list[str]:
 
 def feature_flags(config: Config) -> list[str]:
     """How every protocol computes its features, as flags of `cloob evaluate`."""
-    settings = {key: config["evaluate"][key] for key in ("batch_size", "precision", "workers")}
+    settings = {key: config["evaluate"][key] for key in ("batch_size", "precision")}
     return flags({"feature_cache": f"{config['results']}/evaluate/features"} | settings)
 
 
@@ -176,6 +175,5 @@ def overlap_flags(config: Config) -> list[str]:
         {
             "feature_cache": f"{config['results']}/evaluate/features",
             "near_duplicate_distance": config["shards"]["near_duplicate_distance"],
-            "processes": config["shards"]["processes"],
         }
     )

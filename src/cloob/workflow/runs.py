@@ -134,19 +134,20 @@ def num_cpus(config: Config, processes: int) -> int:
 
 
 def train_flags(config: Config, name: str) -> list[str]:
-    """A run, its recipe, its objective's hyperparameters and its set-up, as flags of `cloob train`."""
+    """A run, its recipe, its objective's hyperparameters and its model, as flags of `cloob train`."""
     run, recipe = planned_run(config, name).run, recipe_of(config, name)
-    arguments = recipe_arguments(recipe, run.objective)
-    return flags(asdict(run) | arguments | {"keep_epochs": embedding_eval_epochs(recipe)}) + setup_flags(
-        config, run.architecture
-    )
+    arguments = recipe_arguments(recipe, run.objective) | {"keep_epochs": embedding_eval_epochs(recipe)}
+    return flags(asdict(run) | arguments) + model_flags(config, run.architecture)
 
 
-def setup_flags(config: Config, architecture: str) -> list[str]:
-    """Model, checkpointing and logging of every run, as flags of `cloob train`.
+def model_flags(config: Config, architecture: str) -> list[str]:
+    """The open_clip model of an architecture, as flags of `cloob train`; a JSON file is among the inputs."""
+    if model_file(config, architecture):
+        return []
+    return flags({"model": config["architectures"][architecture]})
 
-    A model of a JSON file is among the inputs.
-    """
+
+def setup_flags(config: Config) -> list[str]:
+    """Checkpointing and logging of every run, as flags of `cloob train`."""
     settings = ("checkpoint_interval_minutes", "max_replaced_fraction", "node_local_dir", "wandb_project")
-    model = {} if model_file(config, architecture) else {"model": config["architectures"][architecture]}
-    return flags(model | {key: config["train"][key] for key in settings})
+    return flags({key: config["train"][key] for key in settings})

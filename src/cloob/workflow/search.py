@@ -11,9 +11,9 @@ from cloob.workflow.runs import (
     lookup,
     manifest_paths,
     model_file,
+    model_flags,
     planned_runs,
     recipe_arguments,
-    setup_flags,
     tuned_recipe,
 )
 
@@ -139,4 +139,4 @@ def trial_flags(config: Config, search: str, objective: str, trial: str) -> list
         recipe=f"{settings['recipe']}+{trial}",
         seed=settings["seed"],
     )
-    return flags(asdict(run) | trial_arguments(config, planned)) + setup_flags(config, run.architecture)
+    return flags(asdict(run) | trial_arguments(config, planned)) + model_flags(config, run.architecture)
