@@ -168,7 +168,9 @@ def test_user_inputs_are_lists_existing_shards_and_test_sets_outside_the_output_
     assert inputs["testsets.ucf101.local_files"] == "data/ucf101"
     assert inputs["testsets.imagenet.folder"] == "data/testsets/imagenet"
     assert not [key for key in inputs if "toy" in key or "gtsrb" in key]
+    config["testsets"]["imagenet"]["folder"] = "x" * 300  # too long for a name
     missing = missing_user_inputs(config)
+    assert "testsets.imagenet.folder" in missing
     assert "corpora.cc3m.validation.list" in inputs and "corpora.cc3m.validation.list" not in missing
     message = missing_inputs_message(config, ["data/b", "data/a"])
     assert message.splitlines()[2:] == [

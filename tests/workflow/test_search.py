@@ -151,6 +151,27 @@ def test_an_unused_search_that_the_processes_do_not_fit_is_named_unless_no_table
     assert config_problems(runs=[row | {"search": "mine"}], train=train, search={"mine": mine}) == []
 
 
+def test_names_of_trials_that_are_too_long_for_files_are_reported():
+    keys = (
+        "warmup_steps",
+        "cycles",
+        "batch_size",
+        "micro_batch_size",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_eps",
+    )
+    keys += ("schedule", "decay_temperature", "precision", "compile", "weight_decay")
+    grid = {key: [CONFIG["recipes"]["cc3m"][key]] for key in keys} | {"crop_scale": [1]}
+    problem = (
+        "search.mine.grid.cloob: its keys and values name files of up to 257 bytes, but 255 are the maximum; "
+        "set keys with a single value in the recipe"
+    )
+    for value, problems in ((30, []), (30.5, [problem])):
+        search = SEARCH | {"grid": {"cloob": grid | {"inv_temperature": [value]}}}
+        assert config_problems(search={"cc3m": None, "mine": search}) == problems
+
+
 def test_a_run_with_an_undefined_search_is_reported():
     lines = config_problems(runs=[ROW | {"search": "cc12m"}])
     assert lines == ["runs.0.search: cc12m is not defined; search has cc3m"]

@@ -16,6 +16,7 @@ from cloob.workflow.search import (
     trial_processes,
 )
 
+_MAX_NAME_BYTES = 255  # the limit of common file systems
 # Key of a run or search -> section of the config that defines its value.
 _SECTIONS = {
     "corpus": "corpora",
@@ -62,9 +63,22 @@ def search_problems(
                 f"search.{search}.grid: unequal numbers of settings ({listed}); give every objective the "
                 "same number, or the one with more is tuned more"
             )
+        yield from _long_names(config, search)
         for trial in all_trials(config, search):
             yield from _trial_problems(config, models, trial, reported)
     yield from _problems_of_runs(config, models)
+
+
+def _long_names(config: Config, search: str) -> Iterator[str]:
+    """Objectives whose trials have names that are too long for a folder or a log."""
+    for objective in searches(config)[search]["grid"]:
+        names = planned_trials(config, search, objective)
+        length = max(len(f"{search}_{objective}_{name}.log") for name in names)
+        if length > _MAX_NAME_BYTES:
+            yield (
+                f"search.{search}.grid.{objective}: its keys and values name files of up to {length} bytes, "
+                f"but {_MAX_NAME_BYTES} are the maximum; set keys with a single value in the recipe"
+            )
 
 
 def _trial_problems(

@@ -48,7 +48,8 @@ def user_inputs(config: Config) -> dict[str, str]:
 
 def missing_user_inputs(config: Config) -> dict[str, str]:
     """The user-supplied paths that do not exist yet: {config key: path}."""
-    return {key: path for key, path in user_inputs(config).items() if not Path(path).exists()}
+    # `Path.exists` raises an error for a name that is too long.
+    return {key: path for key, path in user_inputs(config).items() if not os.path.exists(path)}  # noqa: PTH110
 
 
 def missing_needed_inputs(config: Config) -> dict[str, str]:
