@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cloob.cli import main
+from cloob.report.tables.grid_section import decidable
 from tests.helpers.result_writers import run_of, write_log, write_result
 
 OBJECTIVES = ("clip", "infonce_hopfield", "infoloob", "cloob")
@@ -119,6 +120,12 @@ def test_the_verdict_comes_first_and_families_have_headings(claims: Callable) ->
         "7 pairs of seeds that differ attain p = 0.008 at best: they can decide families of up to 6 claims."
         in text
     )
+
+
+def test_few_pairs_of_seeds_decide_no_claim() -> None:
+    remark = "no claim can be decided. The largest family here has 8, which need 8 pairs."
+    assert decidable(1, [1, 8]) == f"1 pair of seeds that differs attains p = 0.500 at best: {remark}"
+    assert decidable(4, [1, 8]) == f"4 pairs of seeds that differ attain p = 0.062 at best: {remark}"
 
 
 def test_the_table_begins_with_the_verdicts_and_the_main_claim(claims: Callable) -> None:

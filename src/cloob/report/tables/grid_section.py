@@ -84,12 +84,19 @@ def grid_section(
 def decidable(pairs: int, families: Sequence[int]) -> str:
     """What the number of pairs that differ can decide, in families of these sizes."""
     largest, size = max_family(pairs), max(families, default=1)
-    text = f"{pairs} pairs of seeds that differ attain p = {probability(0.5**pairs)} at best: "
-    text += f"they can decide families of up to {largest} {'claim' if largest == 1 else 'claims'}."
+    text = f"{_pairs_attain(pairs)} p = {probability(0.5**pairs)} at best: "
+    claims = f"families of up to {largest} {'claim' if largest == 1 else 'claims'}"
+    text += f"they can decide {claims}." if largest else "no claim can be decided."
     if size > largest:
         needed = next(count for count in range(pairs, 64) if max_family(count) >= size)
         text += f" The largest family here has {size}, which need {needed} pairs."
     return text
+
+
+def _pairs_attain(pairs: int) -> str:
+    return (
+        "1 pair of seeds that differs attains" if pairs == 1 else f"{pairs} pairs of seeds that differ attain"
+    )
 
 
 def not_in_grid(objective: str) -> Prose:
@@ -157,7 +164,7 @@ def _published_cell(grid: Grid, row: Row, objective: str) -> str:
 def _attainable_p(pairs: int, family: int) -> str:
     """The smallest two-sided p-value that the pairs that differ allow."""
     least = min(1.0, 2 * 0.5**pairs)
-    text = f"{pairs} pairs of seeds that differ attain p = {probability(least)} at best, two-sided"
+    text = f"{_pairs_attain(pairs)} p = {probability(least)} at best, two-sided"
     if family == 1:
         return f"{text}."
     corrected = min(1.0, family * least)
