@@ -71,8 +71,8 @@ def final_checkpoint_of(wildcards):
 
 
 # Snakemake runs a finished job again if a parameter has changed, unless its function has an argument `input`.
-# Those of processes, threads and workers have it, because they change no results; those below do not, because
-# inputs do not say which folder belongs to which test set, nor the split and title of a retrieval set.
+# Those of processes, threads and workers have it, because they determine only how a job runs; those below do
+# not, because inputs do not say which folder belongs to which test set, nor a retrieval set's split and title.
 def testset_flags(wildcards):
     """All test sets, as flags of `cloob evaluate`."""
     return evaluation.testset_flags(config, config["testsets"])
