@@ -24,6 +24,11 @@ def positive_int(text: str) -> int:
     return _integer(text, minimum=1)
 
 
+def non_negative_float(text: str) -> float:
+    """A finite number >= 0."""
+    return _float(text, "a number of at least 0", lambda value: 0 <= value < math.inf)
+
+
 def positive_float(text: str) -> float:
     """A finite number > 0."""
     return _float(text, "a positive number", lambda value: 0 < value < math.inf)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cloob.common.arguments import fraction, non_negative_int, positive_int
+from cloob.common.arguments import fraction, non_negative_float, non_negative_int, positive_int
 from cloob.common.errors import InputError
 from cloob.models.config import model_config
 from cloob.train.launch import die_with_launcher, launch, record_exception
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint-interval-minutes",
-        type=float,
+        type=non_negative_float,
         required=True,
         help="time between checkpoints within an epoch; one is also saved at the end of every epoch",
     )
