@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ from cloob.download.fetch.completed_tars import prepare_output_dir, read_complet
 from cloob.download.fetch.part import fetch_part
 from cloob.download.fetch.round import FetchOptions, ImageOptions, _run_img2dataset
 from cloob.download.ledger import SCHEMA
+from tests.helpers.process_endings import process_tree
 from tests.helpers.recording_server import (
     RecordingServer,
     fetch_flags,
@@ -88,6 +90,12 @@ class ResumedDownload:
             return tar.read(row["length"])
 
 
+def semaphores_of(pids: list[int]) -> Iterator[Path]:
+    """The files of the semaphores that downloads with these process ids have created."""
+    for pid in pids:
+        yield from Path("/dev/shm").glob(f"sem.cloob-{pid}-*")
+
+
 @pytest.fixture(scope="module")
 def resumed(website: RecordingServer, tmp_path_factory: pytest.TempPathFactory) -> ResumedDownload:
     """Four tars of URLs, the special cases in the middle; killed after the first tar, and resumed.
@@ -117,9 +125,11 @@ def resumed(website: RecordingServer, tmp_path_factory: pytest.TempPathFactory) 
         while not read_completed_tars(part / "round_0", {}):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
+        semaphores = [*semaphores_of(process_tree(first.pid))]
         first.send_signal(signal.SIGKILL)
     assert not ledger.exists()
     time.sleep(0.5)
+    assert semaphores and not any(path.exists() for path in semaphores)
     num_requests = len(website.requests)
     time.sleep(1)
     assert len(website.requests) == num_requests, "img2dataset outlived its parent"

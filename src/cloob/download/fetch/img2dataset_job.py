@@ -11,6 +11,7 @@ thread forever. Standard input is a socket, through which the errno is reported 
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -124,6 +125,8 @@ def _patch_decoder(max_pixels: int) -> None:
 
 
 def _run(options: dict[str, Any], **settings: Any) -> None:
+    semaphores = f"cloob-{os.getpid()}"  # the start of their names, in this process and its workers
+    multiprocessing.current_process()._config["semprefix"] = f"/{semaphores}"  # type: ignore[attr-defined]
     with tempfile.NamedTemporaryFile(prefix="cloob_rate_limit_") as file:
         with io_errors_at(file.name):
             HostRateLimiter.create_file(Path(file.name))
@@ -135,6 +138,8 @@ def _run(options: dict[str, Any], **settings: Any) -> None:
                 with suppress(OSError):  # the parent has ended
                     os.write(sys.stdin.fileno(), b"%d\n" % number)
             Path(file.name).unlink(missing_ok=True)
+            for semaphore in Path("/dev/shm").glob(f"sem.{semaphores}-*"):  # their tracker is in the group
+                semaphore.unlink(missing_ok=True)
             os.killpg(os.getpgrp(), signal.SIGKILL)
             os._exit(1)  # not reached: the group includes this process
 
