@@ -108,6 +108,10 @@ def test_unsupported_architecture_is_rejected_in_one_line(name, message):
             'vision_cfg.pool_type is \'none\', .* give "tok" or "avg"',
         ),
         (VIT | {"vision_cfg": VIT["vision_cfg"] | {"output_tokens": True}}, "output_tokens is True"),
+        (
+            SMALL | {"text_cfg": SMALL["text_cfg"] | {"tokenizer_kwargs": {"clean": "whitespace"}}},
+            "text_cfg.tokenizer_kwargs is {'clean': 'whitespace'}, which is not supported; give {}",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -117,33 +121,6 @@ def test_invalid_configuration_file_is_rejected_in_one_line(tmp_path, config, me
         model_config(path)
     assert str(error.value).startswith(f"{path}: ")
     assert len(str(error.value).splitlines()) == 1
-
-
-TEXT_VALUES = [
-    ("pool_type", "last"),
-    ("proj_type", "none"),
-    ("proj_bias", True),
-    ("embed_cls", True),
-    ("no_causal_mask", True),
-    ("scaled_cosine_attn", True),
-    ("tokenizer_kwargs", {"clean": "whitespace"}),
-]
-IMAGE_VALUES = [
-    ("pool_type", "none"),
-    ("pos_embed_type", "rope"),
-    ("output_tokens", True),
-    ("scaled_cosine_attn", True),
-]
-
-
-@pytest.mark.parametrize(
-    ("part", "key", "value"),
-    [("text_cfg", *pair) for pair in TEXT_VALUES] + [("vision_cfg", *pair) for pair in IMAGE_VALUES],
-)
-def test_options_of_open_clip_that_training_lacks_are_rejected(tmp_path, part, key, value):
-    path = written(tmp_path, VIT | {part: VIT[part] | {key: value}})
-    with pytest.raises(InputError, match=rf"{part}\.{key} is .*; only .* is supported$"):
-        model_config(path)
 
 
 @pytest.mark.parametrize(

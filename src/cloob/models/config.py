@@ -109,27 +109,6 @@ _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
 }
 
 
-# The values that `CLIPModel` supports where it does not support all; the first is the default. open_clip's
-# ResNets ignore these keys of `vision_cfg`.
-_SUPPORTED: dict[str, dict[str, tuple[Any, ...]]] = {
-    "vision_cfg": {
-        "pool_type": ("tok", "avg"),
-        "pos_embed_type": ("learnable", "sin_cos_2d"),
-        "output_tokens": (False, None),
-        "scaled_cosine_attn": (False, None),
-    },
-    "text_cfg": {
-        "pool_type": ("argmax",),
-        "proj_type": ("linear",),
-        "proj_bias": (False, None),
-        "embed_cls": (False, None),
-        "no_causal_mask": (False, None),
-        "scaled_cosine_attn": (False, None),
-        "tokenizer_kwargs": ({},),
-    },
-}
-
-
 def _type_problem(config: ModelConfig) -> str | None:
     """The first value whose type differs from open_clip's declaration; null means the default."""
     for part, known in _parameters().items():
@@ -171,17 +150,40 @@ def _problem(config: Any) -> str | None:
         return f"text_cfg.heads is {text['heads']}, but must divide text_cfg.width, {text['width']}"
     if text["vocab_size"] < _VOCAB_SIZE:
         return f"text_cfg.vocab_size is {text['vocab_size']}, but the tokenizer has {_VOCAB_SIZE} tokens"
-    return _type_problem(config) or _unsupported(config, resnet) or _shape_problem(vision, resnet)
+    return _type_problem(config) or _value_problem(config, resnet) or _shape_problem(vision, resnet)
 
 
-def _unsupported(config: ModelConfig, resnet: bool) -> str | None:
-    """The first value with which training fails, or an exported model would give other embeddings."""
-    for part, keys in _SUPPORTED.items():
-        for key, supported in keys.items():
-            value = config[part].get(key, supported[0])
-            if value not in supported and not (resnet and part == "vision_cfg"):
-                values = " or ".join(json.dumps(known) for known in supported if known is not None)
-                return f"{part}.{key} is {value!r:.60}; only {values} is supported"
+# The values that `CLIPModel` computes with, of the keys for which open_clip's own CLIP has others.
+_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "": {"output_dict": (False,)},
+    "vision_cfg": {
+        "output_tokens": (False,),
+        "pool_type": ("tok", "avg"),
+        "pos_embed_type": ("learnable", "sin_cos_2d"),
+        "scaled_cosine_attn": (False,),  # fails in open_clip, too
+    },
+    "text_cfg": {
+        "embed_cls": (False,),
+        "no_causal_mask": (False,),
+        "pool_type": ("argmax",),
+        "proj_bias": (False,),
+        "proj_type": ("linear",),
+        "scaled_cosine_attn": (False,),
+        "tokenizer_kwargs": ({},),
+    },
+}
+
+
+def _value_problem(config: ModelConfig, resnet: bool) -> str | None:
+    """The first value with which an export would compute other embeddings than `CLIPModel`, or fail."""
+    for part, known in _VALUES.items():
+        for key, values in known.items() if not (resnet and part == "vision_cfg") else ():
+            value = (config[part] if part else config).get(key, values[0])
+            if value not in values and (value or values[0]):  # null is false
+                listed = " or ".join(map(json.dumps, values))
+                return (
+                    f"{f'{part}.{key}'.lstrip('.')} is {value!r:.60}, which is not supported; give {listed}"
+                )
     return None
 
 
