@@ -21,6 +21,7 @@ from cloob.common.processes import die_with_parent, kill_children_on_exit
 # process first finishes its step, for which it needs their batches; it then kills them.
 _BLOCKED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _PREFETCH_FACTOR = 2  # batches per worker
+_MAX_SOCKET_PATH = 107  # bytes of a path in Linux's `struct sockaddr_un`
 _SHARED_MEMORY = "/dev/shm"
 _SHARED_MEMORY_REMEDY = (
     f"use fewer workers, or none, or enlarge {_SHARED_MEMORY} (docker run --shm-size, apptainer --bind)"
@@ -61,7 +62,7 @@ class BatchLoader(DataLoader[Any]):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
         try:
             if self.num_workers and "tempdir" not in _process_config():
-                _process_config()["tempdir"] = tempfile.mkdtemp(prefix="cloob_workers_")
+                _process_config()["tempdir"] = _make_socket_folder()
             batches = super().__iter__()
         except OSError as error:
             raise InputError(
@@ -104,6 +105,14 @@ def _socket_folder() -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
         if outer:
             config["tempdir"] = outer
+
+
+def _make_socket_folder() -> str:
+    """A new folder in the temporary directory, or in /tmp if the path of a socket would be too long there."""
+    parent = tempfile.gettempdir()
+    if len(os.fsencode(parent)) + len("/cloob_12345678/listener-12345678") > _MAX_SOCKET_PATH:
+        parent = "/tmp"
+    return tempfile.mkdtemp(prefix="cloob_", dir=parent)
 
 
 def _process_config() -> dict[str, Any]:
