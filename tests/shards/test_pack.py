@@ -229,11 +229,12 @@ def test_every_chunk_has_its_own_fingerprint(download: Download, monkeypatch: py
 def test_interrupted_packing_resumes_after_inputs_or_output_were_moved(tmp_path: Path) -> None:
     rows = [(caption(0), jpeg(0)), (caption(1), encode_image(noise_image(1), "PNG"))]  # a PNG is re-encoded
     ledgers, urls = write_download(tmp_path / "a", rows, parts=1)
-    validate_images(download_source(ledgers, urls), tmp_path / "b/work/validated", POLICY, 1, processes=1)
+    unfinished = tmp_path / "b" / "work" / "validated"
+    validate_images(download_source(ledgers, urls), unfinished, POLICY, 1, processes=1)
     (tmp_path / "a").rename(tmp_path / "moved")
     ledgers = [tmp_path / "moved" / ledger.relative_to(tmp_path / "a") for ledger in ledgers]
     source = download_source(ledgers, tmp_path / "moved" / urls.name)
-    validate_images(source, tmp_path / "b/work/validated", POLICY, 1, processes=1)
+    validate_images(source, unfinished, POLICY, 1, processes=1)
     (tmp_path / "b").rename(tmp_path / "out")
     assert manifest_outcomes(pack_source(source, tmp_path / "out")) == {"kept": 2}
 
