@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from cloob.models.clip import build_model
-from cloob.models.fast_layers import FusedQuickGELU, OneQueryPool, PointwiseConv2d
+from cloob.models.fast_layers import (
+    BlockAvgPool2d,
+    FusedQuickGELU,
+    MeanOfBlocks,
+    OneQueryPool,
+    PointwiseConv2d,
+    use_fast_layers,
+)
 
 RESNET = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8, "head_width": 32, "patch_size": None}
 VIT = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
@@ -66,6 +73,8 @@ def test_layers_are_replaced_but_not_their_parameters():
         layer.kernel_size: type(layer) for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)
     }
     assert kinds == {(3, 3): torch.nn.Conv2d, (1, 1): PointwiseConv2d}
+    pools = [type(layer) for layer in model.modules() if isinstance(layer, torch.nn.AvgPool2d)]
+    assert set(pools) == {BlockAvgPool2d}
 
 
 def test_text_block_that_is_not_open_clips_default_is_computed_as_a_whole():
@@ -95,3 +104,42 @@ def test_second_derivative_of_quick_gelu_is_an_error():
     [gradient] = torch.autograd.grad((x * FusedQuickGELU()(x)).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 8, 6), (2, 1, 2, 2), (1, 4, 2, 6)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_mean_of_blocks_is_average_pooling(shape, dtype):
+    layout = {"memory_format": torch.channels_last}
+    ours = torch.randn(shape, dtype=dtype).contiguous(**layout).requires_grad_()
+    oracle = ours.detach().double().requires_grad_()
+    result, exact = MeanOfBlocks.apply(ours), torch.nn.functional.avg_pool2d(oracle, 2)
+    weights = torch.randn_like(exact).to(dtype)
+    result.backward(weights)
+    exact.backward(weights.double())
+    assert result.is_contiguous(**layout)
+    assert ours.grad.is_contiguous(**layout)
+    assert result.dtype == ours.grad.dtype == dtype
+    tolerance = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(result.double(), exact, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(ours.grad.double(), oracle.grad, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("size", [1, (1, 1), 2, (2, 2)])
+@pytest.mark.parametrize("side", [6, 7])
+def test_pooling_of_blocks_equals_pytorchs(size, side):
+    model = torch.nn.Sequential(torch.nn.AvgPool2d(size))
+    x = torch.randn(2, 3, side, side)
+    expected = model(x)
+    use_fast_layers(model)
+    assert type(model[0]) is BlockAvgPool2d
+    assert torch.equal(model(x), expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"padding": 1}, {"stride": 1}, {"divisor_override": 3}, {"kernel_size": 3}, {"stride": (2, 1)}],
+)
+def test_other_average_pooling_is_kept(options):
+    model = torch.nn.Sequential(torch.nn.AvgPool2d(**({"kernel_size": 2} | options)))
+    use_fast_layers(model)
+    assert type(model[0]) is torch.nn.AvgPool2d

@@ -157,6 +157,8 @@ class TrainStep:
         """Normalized image and text embeddings (B, d), and 1/τ."""
         pixels, tokens = micro_batch
         self._seed(int(np.random.SeedSequence([self.run.seed, index]).generate_state(1)[0]))
+        if self.recipe.compile:  # for every length of the captions at once
+            torch._dynamo.maybe_mark_dynamic(tokens, 1)
         with encoder_autocast(self.recipe.precision, self.context.device):
             return self.model(normalize_pixels(pixels), tokens)
 

@@ -116,6 +116,14 @@ def test_step_of_the_paper_is_measured(
     measure_ours(context, MAIN, objective, size.batch_size, micro_batch_size, size.steps)
 
 
+@pytest.mark.parametrize("objective", ["clip", "cloob"])
+def test_step_of_one_process_of_several_is_measured(
+    context: DistributedContext, size: Size, objective: str
+) -> None:
+    """A single micro-batch, without the communication and the other processes' part of the loss."""
+    measure_ours(context, MAIN, objective, SMALLEST, SMALLEST, 4 * size.steps)
+
+
 # open_clip trains in the contiguous format.
 @pytest.mark.parametrize(
     ("micro_batch_size", "channels_last"), [(SMALLEST, False), (LARGEST, False), (LARGEST, True)]
@@ -177,8 +185,9 @@ def test_cudnn_benchmark_is_measured(context: DistributedContext, size: Size) ->
 
 
 @pytest.mark.slow
-def test_compiled_step_is_measured(context: DistributedContext, size: Size) -> None:
-    measure_ours(context, MAIN, "cloob", size.batch_size, SMALLEST, size.steps, compile=True)
+@pytest.mark.parametrize("batch_size", [SMALLEST, SIZES.batch_size])
+def test_compiled_step_is_measured(context: DistributedContext, size: Size, batch_size: int) -> None:
+    measure_ours(context, MAIN, "cloob", batch_size, SMALLEST, size.steps, compile=True)
 
 
 def test_repeated_steps_are_compared(context: DistributedContext, size: Size) -> None:
