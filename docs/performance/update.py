@@ -203,6 +203,8 @@ def waits(report: Report) -> str:
         for entry in report.get("work_per_step", [])
         for place, count in list(entry["synchronizations"].items())[:10]
     ]
+    if not rows:
+        return "PyTorch's sync debug mode reports no line of the sources at which the host waits."
     return table(["objective", "line", "waits per step"], rows)
 
 
