@@ -23,7 +23,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from cloob.common.json_files import write_json
 from cloob.models.config import model_config
-from cloob.models.preprocessing import tokenizer_for
+from cloob.models.tokenizer import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.shards.writer import Sample, write_shard
 from cloob.train.augmentation import RandomResizedCrop

@@ -18,7 +18,8 @@ from cloob.evaluate.protocols.zeroshot import class_weights
 from cloob.evaluate.testsets.spec import TestSetSpec, load_spec
 from cloob.metrics.retrieval import retrieval_metrics
 from cloob.models.clip import CLIPModel, build_model
-from cloob.models.preprocessing import evaluation_transform, tokenizer_for
+from cloob.models.preprocessing import evaluation_transform
+from cloob.models.tokenizer import tokenizer_for
 from cloob.shards.captions import normalize_caption
 from cloob.train.augmentation import RandomResizedCrop
 

@@ -17,7 +17,7 @@ from benchmarks.parity.cases import (
     Case,
 )
 from benchmarks.parity.history import History
-from cloob.models.preprocessing import tokenizer_for
+from cloob.models.tokenizer import tokenizer_for
 from cloob.train.distributed import DistributedContext
 from cloob.train.recipe import Recipe, Run
 from cloob.train.schedule import learning_rate

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cloob.models.clip import build_model
-from cloob.models.preprocessing import tokenizer_for
+from cloob.models.tokenizer import tokenizer_for
 
 CONFIG = {
     "embed_dim": 8,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cloob.models.config import model_config
-from cloob.models.preprocessing import tokenizer_for
+from cloob.models.tokenizer import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train import token_rows
 from cloob.train.recipe import Run

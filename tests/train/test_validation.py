@@ -5,7 +5,8 @@ import torch
 
 from cloob.models.clip import build_model
 from cloob.models.config import model_config
-from cloob.models.preprocessing import center_crop_transform, normalize_pixels, tokenizer_for
+from cloob.models.preprocessing import center_crop_transform, normalize_pixels
+from cloob.models.tokenizer import tokenizer_for
 from cloob.objectives.losses import contrastive_loss
 from cloob.shards.reader import Shards
 from cloob.train import validation

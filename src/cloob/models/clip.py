@@ -20,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from cloob.models.config import ModelConfig
 from cloob.models.fast_layers import use_fast_layers
 from cloob.models.interface import ImageTextModel
-from cloob.models.preprocessing import evaluation_transform, tokenizer_for
+from cloob.models.preprocessing import evaluation_transform
+from cloob.models.tokenizer import tokenizer_for
 
 
 class CLIPModel(open_clip.CLIP, ImageTextModel):

@@ -19,6 +19,7 @@ from cloob.models.fast_layers import use_fast_layers
 from cloob.models.interface import ImageTextModel
 from cloob.models.preprocessing import to_rgb_image
 from cloob.models.safe_load import check_crc, check_no_code, checkpoint_metadata, is_unsafe_pickle, load_error
+from cloob.models.tokenizer import BoundedTokenizer
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 _LOCAL, _HUB = "local-dir:", "hf-hub:"
@@ -104,7 +105,7 @@ def load_open_clip(source: str, device: str | torch.device) -> OpenCLIPModel:
                 force_quick_gelu=bool(tag and tag.get("quick_gelu")),
             )
             use_fast_layers(model)
-            tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = _tokenizer(name, config["text_cfg"])
     except InputError:
         raise
     except Exception as error:  # from the hub's client, the network, open_clip or torch: no common base class
@@ -137,6 +138,14 @@ def _check_text_config(source: str, text_config: dict[str, Any]) -> None:
                 f"{source}: its {part} needs the package transformers, which cloob does not support; give a "
                 "model with CLIP's tokenizer"
             )
+
+
+def _tokenizer(name: str, text_config: dict[str, Any]) -> Callable[[list[str]], Tensor]:
+    """open_clip's choice for the model, in bounded time and memory unless it has options of its own."""
+    tokenizer = open_clip.get_tokenizer(name)
+    if type(tokenizer) is not open_clip.SimpleTokenizer or text_config.get("tokenizer_kwargs"):
+        return tokenizer
+    return BoundedTokenizer(context_length=tokenizer.context_length)
 
 
 def _weight_files(name: str, weights: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Input pipelines of a CLIP model: the tokenizer and the image transforms."""
+"""The image transforms of a CLIP model."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -7,30 +7,11 @@ import open_clip
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torchvision.transforms import Compose, v2
 from torchvision.transforms.functional import to_pil_image
 
 from cloob.images.decoding import to_upright_rgb
 from cloob.models.config import ModelConfig
-
-# Texts whose tokens are kept, up to 20 MB: all captions of a small corpus, which every epoch reads again.
-_REMEMBERED_TEXTS = 2**15
-
-
-def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:
-    """CLIP's byte-pair tokenizer: a list of N texts -> tokens (N, L), int64.
-
-    L is the number of tokens of the longest text including its end-of-text token, at most the context length.
-    """
-    tokenize = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
-
-    @lru_cache(_REMEMBERED_TEXTS)
-    def tokenize_one(text: str) -> Tensor:
-        [tokens] = tokenize([text])
-        return tokens[: int(tokens.argmax()) + 1].clone()  # the end-of-text token has the largest token id
-
-    return lambda texts: pad_sequence([tokenize_one(text) for text in texts], batch_first=True)
 
 
 def normalize_pixels(images: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ def exceeds_context(caption: str) -> bool:
 
 @cache
 def _encoder() -> Callable[[str], Sequence[int]]:
-    """A text -> its tokens, without start and end: open_clip's tokenizer."""
-    import open_clip  # here, because it imports torch (two seconds), and few captions need to be tokenized
+    """A text -> its tokens, without start and end, at most one more than are read."""
+    # Here, because it imports torch (two seconds), and few captions need to be tokenized.
+    from cloob.models.tokenizer import BoundedTokenizer
 
-    encode: Callable[[str], Sequence[int]] = open_clip.SimpleTokenizer().encode
-    return encode
+    return BoundedTokenizer(context_length=CONTEXT_LENGTH).encode

@@ -14,7 +14,8 @@ from cloob.common.errors import InputError
 from cloob.common.provenance import current_commit
 from cloob.models.clip import CLIPModel, build_model, checkpoint_activations
 from cloob.models.config import ModelConfig, model_config
-from cloob.models.preprocessing import center_crop_transform, tokenizer_for
+from cloob.models.preprocessing import center_crop_transform
+from cloob.models.tokenizer import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import MicroBatch, PairDataset, training_loader

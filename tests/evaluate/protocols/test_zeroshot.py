@@ -19,7 +19,8 @@ from cloob.evaluate.protocols.zeroshot import class_weights
 from cloob.evaluate.testsets.image_folder import load_image
 from cloob.metrics.accuracy import accuracies
 from cloob.models.load import load_model
-from cloob.models.preprocessing import evaluation_transform, tokenizer_for
+from cloob.models.preprocessing import evaluation_transform
+from cloob.models.tokenizer import tokenizer_for
 
 PROMPTS = ["a photo of a {} square.", "a {} thing.", "{}"]
 

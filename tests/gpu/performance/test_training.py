@@ -12,7 +12,7 @@ import torch
 
 from cloob.common.data_loading import kill_workers_on_exit
 from cloob.models.config import model_config
-from cloob.models.preprocessing import tokenizer_for
+from cloob.models.tokenizer import tokenizer_for
 from cloob.shards.reader import Shards
 from cloob.train.augmentation import RandomResizedCrop
 from cloob.train.data import PairDataset, training_loader
