@@ -65,6 +65,18 @@ def test_before_a_step_is_logged_the_time_is_unknown(config):
 
 
 @pytest.mark.usefixtures("packed")
+def test_steps_count_for_the_processes_that_they_ran_on(config, log):
+    """A run resumed on eight processes, so long ago that its second start is not among the lines read."""
+    step = {"event": "step", "samples_per_second": 4000.0, "processes": 8}
+    events = [{"event": "start", "processes": 4}, {"event": "start", "processes": 8}]
+    events += [step | {"samples_seen": 512 * number} for number in range(1, 10_000)]
+    log.write_text("".join(json.dumps(event) + "\n" for event in events))
+    lines, _ = training_cost(config)
+    # 288 million pairs / (4,000 / 8 pairs per second and GPU) / 3,600 s = 160 hours on one GPU.
+    assert "40.00 h each with 4 processes" in lines[0]
+
+
+@pytest.mark.usefixtures("packed")
 def test_measured_throughput_gives_gpu_hours(config, log):
     events = [{"event": "start", "processes": 4}]
     events += [

@@ -181,6 +181,7 @@ def _check_step(training: Training, submitted: SubmittedStep) -> None:
             "data_seconds": submitted.wait.device_seconds(),
             "batch_seconds": submitted.batch_seconds,
             "samples_per_second": recipe.batch_size / submitted.batch_seconds,
+            "processes": training.context.world_size,
         }
         training.log.write("step", submitted.samples_seen, **values)
         training.progress.update(values)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:  # planning the workflow must not wait for this import
 def rates_per_process(events: Iterable[Mapping[str, Any]]) -> list[float]:
     """Pairs per second and process of every step that has a rate.
 
-    A run may resume with another number of processes: each step uses the number that it ran on.
+    A run may resume with another number of processes: each step uses the number that it ran on. Steps of
+    older versions do not have it and use that of the start before them.
     """
     rates, processes = [], 1
     for event in events:
