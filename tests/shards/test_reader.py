@@ -1,7 +1,9 @@
 """Random access to packed shards, and detection of shards that differ from their manifest."""
 
 import ctypes
+import gc
 import hashlib
+import itertools
 import json
 import mmap
 import multiprocessing
@@ -273,14 +275,46 @@ def test_samples_of_a_block_request_it_once_and_reading_ahead_requests_it_every_
 
 
 def test_all_shards_stay_open_if_the_hard_limit_allows_it(manifest: Path) -> None:
+    class Owner:
+        """Keeps files open."""
+
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    owner = Owner()
+    gc.collect()  # readers of other tests, which had reserved files
     with resource_limit(resource.RLIMIT_NOFILE, 1000):
-        assert reserve_open_files(400) == 400
+        assert reserve_open_files(owner, 400) == 400
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1000
-        assert reserve_open_files(900) == 900
+        assert reserve_open_files(owner, 900) == 900
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1800, hard)
-        assert reserve_open_files(hard) == hard // 2
+        assert reserve_open_files(owner, hard) == hard // 2
     assert Shards(manifest).open_files_note() == ""
+
+
+@pytest.mark.parametrize("hard", [64, 1000])
+def test_the_limit_on_open_files_suffices_for_several_corpora(
+    manifest: Path, tmp_path: Path, hard: int
+) -> None:
+    [first, *_] = read_json(manifest)["shards"]
+    names = [f"{number:06d}" for number in range(40)]
+    for name, suffix in itertools.product(names, (".tar", ".parquet")):
+        os.link(manifest.with_name(f"000000{suffix}"), tmp_path / f"{name}{suffix}")
+    shards = [first | {"name": f"{name}.tar"} for name in names]
+    write_json(tmp_path / "shards.json", read_json(manifest) | {"shards": shards})
+    script = (
+        "import resource, sys\n"
+        "from cloob.shards.reader import Shards\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (64, {hard}))\n"
+        "corpora = [Shards(path) for path in sys.argv[1:]]\n"
+        "samples = [shards.sample(index) for shards in corpora for index in range(len(shards))]\n"
+        "print(len(samples))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *3 * [str(tmp_path / "shards.json")]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{3 * len(Shards(tmp_path / 'shards.json'))}\n", "")
 
 
 def test_a_low_hard_limit_on_open_files_is_noted_and_reading_still_works(

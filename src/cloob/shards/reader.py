@@ -163,7 +163,7 @@ class Shards:
 
     def _init_caches(self) -> None:
         # A micro-batch has samples of hundreds of shards: files that are not kept open are opened every time.
-        self._max_open = reserve_open_files(len(self.tars))
+        self._max_open = reserve_open_files(self, len(self.tars))
         self._open = lru_cache(self._max_open)(lambda shard: _OpenFile(self.tars[shard]))
         self._requested: OrderedDict[int, None] = OrderedDict()  # the blocks last requested, oldest first
         self._keys = lru_cache(1)(
