@@ -178,13 +178,11 @@ _FILES: dict[str, Callable[[str], object]] = {
 def _inputs(options: argparse.Namespace) -> "Inputs":
     from cloob.report.load.inputs import Baseline, Inputs
     from cloob.report.load.paper import PaperColumn
+    from cloob.report.load.targets import current_logs
     from cloob.report.names import Labels
 
     files = {flag: getattr(options, flag) for flag in _flags() if hasattr(options, flag)}
-    if options.allow_missing:
-        from cloob.report.load.targets import existing_logs
-
-        files["results"] = existing_logs(files["results"])
+    files["results"] = current_logs(files.get("results", []), options.allow_missing)
     files["released"] = [(PaperColumn(*column), path) for column, path in files.get("released", [])]
     files["baselines"] = [
         Baseline(PaperColumn(*column), corpus, path) for column, corpus, path in files.get("baselines", [])

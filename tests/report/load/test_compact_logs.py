@@ -1,6 +1,7 @@
 """Compact logs: the same tables and figures as from JSON lines, read by column; damaged files are named."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -217,3 +218,16 @@ def test_a_partial_table_reads_logs_that_have_no_compact_log_yet(
     assert len(pd.read_csv(csv)) == len(logs)
     sources = json.loads(csv.with_suffix(".sources.json").read_text())["inputs"]
     assert [source["path"].rpartition("/")[2] for source in sources].count("metrics.jsonl") == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--allow-missing"]])
+def test_a_log_that_is_newer_than_its_compact_log_is_read_instead(
+    report: Callable[..., int], logs: list[Path], tmp_path: Path, flags: list[str]
+) -> None:
+    paths = [path.with_suffix(".parquet") for path in logs]
+    expected, csv = tmp_path / "expected" / "x.csv", tmp_path / "out" / "x.csv"
+    assert report("table", "provenance", "--results", *paths, "--csv", expected) == 0
+    logs[0].write_text(logs[0].read_text().replace("c" * 64, "e" * 64))
+    os.utime(paths[0], ns=(0, logs[0].stat().st_mtime_ns - 1))
+    assert report("table", "provenance", "--results", *paths, "--csv", csv, *flags) == 0
+    assert [frame.to_csv().count("e" * 64) for frame in (pd.read_csv(expected), pd.read_csv(csv))] == [0, 1]

@@ -48,10 +48,20 @@ def is_run_file(path: Path) -> bool:
     return bool(_RESULT.search(path.as_posix()) or _LOG.search(path.as_posix()))
 
 
-def existing_logs(paths: Sequence[Path]) -> list[Path]:
-    """The paths, with the log of each run whose compact log has not been made yet instead of that."""
-    logs = {path: path.with_suffix(".jsonl") for path in paths if path.name == LOG and not path.exists()}
-    return [logs[path] if path in logs and logs[path].is_file() else path for path in paths]
+def current_logs(paths: Sequence[Path], allow_missing: bool) -> list[Path]:
+    """The paths, with the log of a run instead of its compact log if that is older than the log.
+
+    With `allow_missing`, also if the compact log has not been made yet.
+    """
+    return [path.with_suffix(".jsonl") if _is_outdated(path, allow_missing) else path for path in paths]
+
+
+def _is_outdated(path: Path, if_missing: bool) -> bool:
+    """Whether a path is that of a compact log which is older than its log, or `if_missing`."""
+    log = path.with_suffix(".jsonl")
+    if path.name != LOG or not log.is_file():
+        return False
+    return path.stat().st_mtime_ns < log.stat().st_mtime_ns if path.exists() else if_missing
 
 
 def brace_paths(paths: Iterable[Path]) -> list[str]:
