@@ -13,7 +13,7 @@ from cloob.models.tokenizer import MAX_WORD_BYTES, BoundedTokenizer, tokenizer_f
 OPEN_CLIPS = open_clip.SimpleTokenizer()
 LETTERS = "etaoinshrdlu"
 TEXTS = [
-    "a photo of two dogs, a cat & the neighbour's 3 birds!",
+    "a photo of two dogs, a cat & the neighbor's 3 birds!",
     "",
     " \n\t ",
     "grass " * 100,
