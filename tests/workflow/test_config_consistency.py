@@ -191,6 +191,12 @@ def test_a_config_without_test_sets_is_rejected():
     ]
 
 
+def test_a_selection_of_only_undefined_test_sets_is_one_problem():
+    assert config_problems(evaluate={"testsets": ["gtsbr"]}) == [
+        "evaluate.testsets: gtsbr is not defined; add it to testsets, or remove it here"
+    ]
+
+
 def test_a_ninth_test_set_of_the_default_config_is_left_out_of_the_demo(tmp_path):
     ninth = {"spec": str(tmp_path / "food101.yaml"), "folder": "data/food101"}
     demo = config_from("demo.yaml", testsets={"food101": ninth})

@@ -200,9 +200,9 @@ def _retrieval_set_problems(config: Config) -> Iterator[str]:
 
 
 def _testset_problems(config: Config) -> Iterator[str]:
-    if not config["testsets"]:
-        yield "testsets: all are null; keep at least one"
     selected = config["evaluate"]["testsets"]
+    if selected == "all" and not config["testsets"]:
+        yield "testsets: all are null; keep at least one"
     for name in () if selected == "all" else selected:
         if name not in config["testsets"]:
             yield f"evaluate.testsets: {name} is not defined; add it to testsets, or remove it here"
