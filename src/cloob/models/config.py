@@ -25,16 +25,7 @@ def model_config(architecture: str) -> ModelConfig:
     form. Raises `InputError` for anything else, and if no `CLIPModel` can be built from the configuration.
     """
     is_file = architecture.endswith(".json")
-    path = Path(architecture) if is_file else _config_folder() / f"{architecture}.json"
-    if not is_file and path not in _known_configs():
-        names = [known.stem for known in _known_configs()]
-        similar = difflib.get_close_matches(architecture, names, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(similar)}?"
-            if similar
-            else "give the name of an open_clip model, or a JSON file"
-        )
-        raise InputError(f"{architecture}: not a model of open_clip; {hint}")
+    path = Path(architecture) if is_file else open_clip_config_path(architecture, "a JSON file")
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -49,6 +40,24 @@ def model_config(architecture: str) -> ModelConfig:
     if problem := _problem(config):
         raise InputError(f"{architecture}: {problem}")
     return config
+
+
+def open_clip_config_path(name: str, alternative: str) -> Path:
+    """The configuration file of a model of open_clip.
+
+    Raises `InputError` if open_clip has no such model; `alternative` is what else may be given.
+    """
+    path = _config_folder() / f"{name}.json"
+    if path not in _known_configs():
+        names = [known.stem for known in _known_configs()]
+        similar = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(similar)}?"
+            if similar
+            else f"give the name of an open_clip model, or {alternative}"
+        )
+        raise InputError(f"{name}: not a model of open_clip; {hint}")
+    return path
 
 
 def min_micro_batch_size(config: ModelConfig) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from cloob.common.errors import InputError
+from cloob.models.config import open_clip_config_path
 from cloob.workflow.evaluation import probed_testsets
 from cloob.workflow.flags import flags
 from cloob.workflow.runs import Config, planned_runs
@@ -109,6 +111,11 @@ def released_problems(config: Config) -> Iterator[str]:
             yield f"{key}: pretraining, architecture, method and epoch are those of {other}; change one"
         if model.get("open_clip", "").startswith(LOCAL_DIR) and model.get("pretrained"):
             yield f"{key}.pretrained: {LOCAL_DIR}FOLDER already names the weights; remove it"
+        if "open_clip" in model and not model["open_clip"].startswith((LOCAL_DIR, "hf-hub:")):
+            try:
+                open_clip_config_path(model["open_clip"], f"{LOCAL_DIR}FOLDER")
+            except InputError as error:
+                yield f"{key}.open_clip: {error}"
     for name in config["baselines"]:
         if name not in models:
             yield (
