@@ -115,8 +115,8 @@ def _option_schemas(options: Mapping[str, Any], inputs: Iterable[str]) -> Schema
 
 def schema_problems(config: Any, schema: Schema) -> list[str]:
     """One line per violation of the completed schema: the key, the problem, what is allowed."""
-    errors = StrictValidator(schema).iter_errors(config)
-    return [_explain(error) for error in sorted(errors, key=lambda error: list(map(str, error.path)))]
+    errors = sorted(StrictValidator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    return list(dict.fromkeys(map(_explain, errors)))
 
 
 def _explain(error: ValidationError) -> str:
@@ -130,6 +130,18 @@ def _explain(error: ValidationError) -> str:
     message = error.message
     if error.validator in ("pattern", "not"):
         message = f"{error.instance!r} does not match"
+    elif error.validator == "required":  # one error per missing key; their lines are equal
+        message = f"missing {', '.join(name for name in error.validator_value if name not in error.instance)}"
+    elif error.validator == "dependentRequired":
+        message = "; ".join(
+            f"{name} needs {', '.join(missing)}"
+            for name, needed in error.validator_value.items()
+            if name in error.instance and (missing := [key for key in needed if key not in error.instance])
+        )
+    elif error.validator == "const":
+        message = (
+            f"{error.instance!r} is not {error.validator_value!r}: {value_hint(error.instance, ['array'])}"
+        )
     elif error.validator == "anyOf":
         message = (
             f"needs {' or '.join(name for option in error.validator_value for name in option['required'])}"
