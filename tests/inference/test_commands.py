@@ -185,6 +185,24 @@ def _similarities(out: str) -> dict[str, float]:
     return {Path(entry["image"]).name: entry["similarity"] for entry in json.loads(out)["images"]}
 
 
+@pytest.mark.parametrize("command", ["classify photos/0.jpg --labels a,b", "search photos dog"])
+@pytest.mark.parametrize("projection", ["visual.attnpool.c_proj.weight", "text_projection"])
+@pytest.mark.parametrize("scale", [0, 1e25])
+def test_embeddings_without_a_direction_are_errors(
+    capsys, tmp_path: Path, command: str, projection: str, scale: float
+) -> None:
+    """Zero, or so large that their squares are infinite: all cosines would be 0."""
+    content = torch.load(RUN / "final.pt", weights_only=True)
+    for name in {projection, projection.replace("weight", "bias")}:
+        content["state_dict"][name] *= scale
+    torch.save(content, tmp_path / "damaged.pt")
+    status, out, err = run(capsys, *command.split(), f"--model={tmp_path}/damaged.pt")
+    assert status == 2 and out == ""
+    assert err.splitlines()[-1].endswith(
+        "error: an embedding is zero or not finite: training diverged, or the weights are damaged"
+    )
+
+
 def test_export_is_a_folder_that_open_clip_loads(capsys, workspace: Path) -> None:
     status, out, _ = run(capsys, "export", str(RUN), "--model-card")
     folder = workspace / "results" / "export" / RUN.name

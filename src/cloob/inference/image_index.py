@@ -22,7 +22,7 @@ from cloob.common.errors import InputError, raise_if_io_error, user_message
 from cloob.common.hashing import json_sha256
 from cloob.evaluate.features.extractor import embedding_key, model_sha256
 from cloob.images.files import find_images, read_image
-from cloob.models.interface import ImageTextModel
+from cloob.models.interface import ImageTextModel, check_unit_length
 
 # Images per forward pass, and per file of the cache: an interrupted run loses at most this much.
 BATCH_SIZE, IMAGES_PER_PART = 32, 512
@@ -112,7 +112,7 @@ def _embed(
             pixels = [item for item in items if isinstance(item, Tensor)]
             if pixels:
                 vectors = model.encode_image(torch.stack(pixels).to(model.device), normalize=True)
-                embeddings = iter(vectors.float().cpu())
+                embeddings = iter(check_unit_length(vectors).float().cpu())
             for entry, item in zip(batch, items, strict=True):
                 if isinstance(item, str):
                     unreadable[entry[0]] = item
@@ -129,8 +129,6 @@ def _embed(
 def _write_part(store: Path, part: dict[Entry, Tensor]) -> dict[Entry, Tensor]:
     """Write embeddings to a file of their own, which is named by its images; returns them."""
     embeddings = torch.stack(list(part.values()))
-    if not embeddings.isfinite().all():
-        raise InputError("an embedding is not finite: training diverged, or the weights are damaged")
     images = json.dumps(list(part))
     with atomic_write(store / f"{json_sha256(images)[:16]}.safetensors") as temporary:
         save_file({"embeddings": embeddings}, temporary, {"images": images})

@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from cloob.inference.image_index import index_images
+    from cloob.models.interface import check_unit_length
 
     source, model = load_chosen_model(options)
     index = index_images(model, options.folder, options.cache or default_cache(), options.workers)
@@ -52,9 +53,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"warning: {len(index.unreadable)} images left out; the first: {first}", file=sys.stderr)
     with torch.inference_mode():
         text = model.encode_text(model.tokenizer([options.query]).to(model.device), normalize=True)
-        similarities = index.embeddings @ text[0].float().cpu()  # (images,), cosines
-    if not similarities.isfinite().all():
-        raise InputError("an embedding is not finite: training diverged, or the weights are damaged")
+        similarities = index.embeddings @ check_unit_length(text)[0].float().cpu()  # (images,), cosines
     order = torch.argsort(similarities, descending=True, stable=True)[: options.top].tolist()
     ranked = [(str(options.folder / index.paths[row]), float(similarities[row])) for row in order]
     if options.json:

@@ -75,19 +75,29 @@ class ImageTextModel(nn.Module, ABC):
             num_classes_per_batch=max(1, _PROMPTS_PER_BATCH // len(templates)),
             device=self.device,
         )  # (d, labels)
+        check_unit_length(weights.T)
         results: list[dict[str, float]] = []
         remaining = iter(images)
         while batch := list(islice(remaining, IMAGES_PER_BATCH)):
             loaded = [image if isinstance(image, Image) else read_image(image) for image in batch]
             pixels = torch.stack([self.preprocess(image) for image in loaded]).to(self.device)
-            logits = self.logit_scale.exp() * (self.encode_image(pixels, normalize=True) @ weights)
-            probabilities = logits.double().softmax(dim=1)  # (images, labels)
-            if not probabilities.isfinite().all():
-                raise InputError("an embedding is not finite: training diverged, or the weights are damaged")
+            cosines = check_unit_length(self.encode_image(pixels, normalize=True)) @ weights
+            probabilities = (self.logit_scale.exp() * cosines).double().softmax(dim=1)
             for row in probabilities.tolist():
                 ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])  # stable
                 results.append(dict(ranked))
         return results
+
+
+def check_unit_length(embeddings: Tensor) -> Tensor:
+    """Return L2-normalized embeddings (N, d). Raises `InputError` if one is zero or not finite.
+
+    Normalized embeddings are zero if the squares of their values exceed the largest float32, for example.
+    """
+    lengths = torch.linalg.vector_norm(embeddings.float(), dim=1)
+    if not (lengths > 0.5).all():  # also False for NaN
+        raise InputError("an embedding is zero or not finite: training diverged, or the weights are damaged")
+    return embeddings
 
 
 def _fill(template: str, label: str) -> str:
