@@ -66,6 +66,14 @@ def test_probabilities_are_the_softmax_of_cosines_over_the_temperature(source: P
     assert model.classify(pictures[0], ["a dog", "a cat"])[0].keys() == {"a dog", "a cat"}
 
 
+def test_an_inverse_temperature_above_the_largest_float32_is_exact(source: Path) -> None:
+    model = cloob.load_model(source)
+    with torch.no_grad():
+        model.logit_scale.fill_(100)
+    [result] = model.classify(Image.effect_noise((50, 40), 90), ["a dog", "a cat", "a house"])
+    assert list(result.values()) == [1, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("labels", "templates", "message"),
     [

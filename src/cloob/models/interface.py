@@ -82,7 +82,8 @@ class ImageTextModel(nn.Module, ABC):
             loaded = [image if isinstance(image, Image) else read_image(image) for image in batch]
             pixels = torch.stack([self.preprocess(image) for image in loaded]).to(self.device)
             cosines = check_unit_length(self.encode_image(pixels, normalize=True)) @ weights
-            probabilities = (self.logit_scale.exp() * cosines).double().softmax(dim=1)
+            # In float64: 1/τ may exceed the largest float32.
+            probabilities = (self.logit_scale.double().exp() * cosines.double()).softmax(dim=1)
             for row in probabilities.tolist():
                 ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])  # stable
                 results.append(dict(ranked))
