@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from cloob.models import tokenizer as module
-from cloob.models.tokenizer import MAX_WORD_BYTES, BoundedTokenizer, tokenizer_for
+from cloob.models.tokenizer import WORD_BYTES_PER_TOKEN, BoundedTokenizer, tokenizer_for
 
 OPEN_CLIPS = open_clip.SimpleTokenizer()
 LETTERS = "etaoinshrdlu"
+MAX_WORD_BYTES = 77 * WORD_BYTES_PER_TOKEN
 TEXTS = [
     "a photo of two dogs, a cat & the neighbor's 3 birds!",
     "",
@@ -47,13 +48,20 @@ def test_tokens_equal_open_clips(context_length: int) -> None:
 
 def test_longer_words_have_open_clips_first_tokens() -> None:
     generator = random.Random(1)
-    words = [random_word(generator, length) for length in (2_561, 2_600, 4_000) for _ in range(3)]
+    words = [random_word(generator, MAX_WORD_BYTES + more) for more in (1, 40, 1_400) for _ in range(3)]
     words += [text * MAX_WORD_BYTES for text in ("a", "=", "\u00e9", "\U0001f602")]
     assert torch.equal(BoundedTokenizer()(words), OPEN_CLIPS(words))
 
 
+def test_longer_contexts_have_open_clips_tokens_of_long_words() -> None:
+    words = [text * 9_000 for text in ("-", ".", "a", "\U0001f602")]
+    expected = open_clip.SimpleTokenizer(context_length=256)(words)
+    assert torch.equal(BoundedTokenizer(context_length=256)(words), expected)
+
+
 def test_vocabulary_has_no_token_longer_than_the_word_limit_assumes() -> None:
-    assert 75 * max(len(token.removesuffix("</w>")) for token in OPEN_CLIPS.encoder) <= MAX_WORD_BYTES
+    longest = max(len(token.removesuffix("</w>")) for token in OPEN_CLIPS.encoder)
+    assert longest < WORD_BYTES_PER_TOKEN
 
 
 @pytest.mark.timeout(60)
@@ -75,6 +83,16 @@ def test_only_so_many_words_are_remembered(monkeypatch: pytest.MonkeyPatch) -> N
         text = " ".join(random_word(generator, 9) for _ in range(5))
         assert torch.equal(ours([text]), OPEN_CLIPS([text]))
     assert entries(ours) == before + 10
+
+
+def test_long_words_are_not_remembered() -> None:
+    ours, generator = BoundedTokenizer(), random.Random(4)
+    before = entries(ours)
+    for length in (65, 1_000, 100_000):
+        ours([random_word(generator, length)])
+    assert entries(ours) == before
+    ours([random_word(generator, 64)])
+    assert entries(ours) == before + 1
 
 
 def entries(tokenizer: BoundedTokenizer) -> int:

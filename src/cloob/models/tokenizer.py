@@ -12,10 +12,10 @@ from cloob.models.config import ModelConfig
 # Texts whose tokens are kept, up to 20 MB: all captions of a small corpus, which every epoch reads again.
 _REMEMBERED_TEXTS = 2**15
 # Words whose tokens are kept, the first that occur, up to 20 MB. open_clip keeps all: millions in YFCC100M.
-REMEMBERED_WORDS = 2**16
-# So many bytes of a word are read; the time is quadratic (0.2 s). A token has at most 32 bytes, so the 75
-# that a text encoder reads have at most 2,400.
-MAX_WORD_BYTES = 2_560
+REMEMBERED_WORDS, MAX_REMEMBERED_CHARACTERS = 2**16, 64
+# So many bytes of a word are read per token of the context, of which no token has more than 32. The time is
+# quadratic: 0.2 s for a context of 77.
+WORD_BYTES_PER_TOKEN = 34
 
 
 def tokenizer_for(config: ModelConfig) -> Callable[[list[str]], Tensor]:
@@ -37,7 +37,7 @@ class BoundedTokenizer(open_clip.SimpleTokenizer):
     """open_clip's tokenizer, which stops where the context ends.
 
     A list of N texts -> tokens (N, context length), int64, the same as open_clip's. Only the last ones of a
-    word of more than `MAX_WORD_BYTES` bytes can differ.
+    word of more than `WORD_BYTES_PER_TOKEN` bytes per token of the context can differ.
     """
 
     def __init__(self, *, context_length: int = open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH) -> None:
@@ -57,9 +57,10 @@ class BoundedTokenizer(open_clip.SimpleTokenizer):
     def _tokens_of_word(self, word: str) -> list[int]:
         tokens = self._tokens_of_words.get(word)
         if tokens is None:
-            symbols = "".join(self.byte_encoder[byte] for byte in word.encode()[:MAX_WORD_BYTES])
+            max_bytes = WORD_BYTES_PER_TOKEN * self.context_length
+            symbols = "".join(self.byte_encoder[byte] for byte in word.encode()[:max_bytes])
             tokens = [self.encoder[part] for part in self.bpe(symbols).split(" ")]
-            if len(self._tokens_of_words) < REMEMBERED_WORDS:
+            if len(self._tokens_of_words) < REMEMBERED_WORDS and len(word) <= MAX_REMEMBERED_CHARACTERS:
                 self._tokens_of_words[word] = tokens
         return tokens
 
