@@ -17,22 +17,27 @@ MAX_FILE_BYTES = 500_000_000
 
 def read_image(path: str | Path) -> Image:
     """Decode an image file to upright RGB for a model. Raises `InputError` if that is not possible."""
-    path = Path(path)
     try:
-        with io_errors_at(path):
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):  # a device or a pipe may never end
-                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-                raise InputError(f"{path}: {kind}; give image files")
-            if status.st_size > MAX_FILE_BYTES:
-                raise InputError(f"{path}: larger than {MAX_FILE_BYTES / 1e6:.0f} MB; give a smaller image")
-            content = path.read_bytes()
+        content = read_image_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file; give image files") from None
     try:
         return decode_for_model(content)
     except ImageError as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or omit it") from None
+
+
+def read_image_file(path: str | Path) -> bytes:
+    """The bytes of an image file. Raises `InputError` unless it is a regular file of a plausible size."""
+    path = Path(path)
+    with io_errors_at(path):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a device or a pipe may never end
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise InputError(f"{path}: {kind}; give image files")
+        if status.st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: larger than {MAX_FILE_BYTES / 1e6:.0f} MB; give a smaller image")
+        return path.read_bytes()
 
 
 def find_images(folder: Path) -> list[Path]:

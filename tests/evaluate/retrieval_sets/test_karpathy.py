@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from cloob.common.errors import InputError
 from cloob.evaluate.retrieval_sets.load import open_retrieval_set
 from cloob.evaluate.retrieval_sets.retrieval_set import RetrievalSet
+from cloob.images.files import MAX_FILE_BYTES
 from tests.helpers.webdataset_folders import image
 
 
@@ -56,6 +58,13 @@ def test_images_and_captions_of_the_split_are_read_in_order(tmp_path: Path, caps
     assert [pairs.image(index)[0] for index in range(3)] == [image(level, "JPEG") for level in (0, 2, 3)]
     assert "1 blank captions are ignored" in capsys.readouterr().out
     assert load(tmp_path, split="train").num_images == 1
+
+
+def test_images_that_may_not_fit_into_memory_are_rejected_unread(tmp_path: Path) -> None:
+    pairs = load(tmp_path)
+    os.truncate(tmp_path / "images" / "3.jpg", MAX_FILE_BYTES + 1)
+    with pytest.raises(InputError, match=r"3\.jpg: larger than 500 MB; give a smaller image"):
+        pairs.image(1)
 
 
 def test_hash_changes_with_images_and_captions_only(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cloob.common.errors import InputError
 from cloob.evaluate.testsets import content_hash
 from cloob.evaluate.testsets.image_folder import LabeledFolder, load_image
 from cloob.evaluate.testsets.spec import TestSetSpec, load_spec
+from cloob.images.files import MAX_FILE_BYTES
 from tests.helpers.repository import ROOT
 
 
@@ -213,6 +214,14 @@ def test_decompression_bomb_is_rejected(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100 * 100)
     with pytest.raises(InputError, match=r"bomb\.png: more than 10000 pixels, rejected"):
         load_image(str(path))
+
+
+def test_files_that_may_not_fit_into_memory_are_rejected_unread(tmp_path: Path) -> None:
+    path = tmp_path / "movie.jpg"
+    path.touch()
+    os.truncate(path, MAX_FILE_BYTES + 1)
+    with pytest.raises(InputError, match=r"movie\.jpg: larger than 500 MB; give a smaller image"):
+        load_image(path)
 
 
 @pytest.mark.parametrize("size", [(1, 201), (65_535, 1), (1, 10_000_000)])

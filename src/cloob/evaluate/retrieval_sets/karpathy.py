@@ -8,10 +8,11 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cloob.common.errors import InputError, io_errors_at
+from cloob.common.errors import InputError
 from cloob.common.hashing import json_sha256
 from cloob.evaluate.retrieval_sets.retrieval_set import Captions
 from cloob.evaluate.testsets.content_hash import check_unchanged, content_hash
+from cloob.images.files import read_image_file
 
 
 class KarpathyRetrievalSet:
@@ -57,9 +58,8 @@ class KarpathyRetrievalSet:
 
     def image(self, index: int) -> tuple[bytes, str]:
         """See `RetrievalSet`."""
-        path = Path(self._files[index])
-        with io_errors_at(path):
-            return path.read_bytes(), str(path)
+        path = self._files[index]
+        return read_image_file(path), path
 
     def caption(self, index: int) -> str:
         """See `RetrievalSet`."""

@@ -9,12 +9,13 @@ from PIL.Image import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from cloob.common.errors import InputError, io_errors_at
+from cloob.common.errors import InputError
 from cloob.evaluate.testsets.class_folders import labels_of_folders
 from cloob.evaluate.testsets.content_hash import Content, check_unchanged, content_hash
 from cloob.evaluate.testsets.leftovers import abbreviated, is_leftover, may_hide_images, unusual_names
 from cloob.evaluate.testsets.spec import TestSetSpec, class_folders
 from cloob.images.decoding import ImageError, decode_for_model
+from cloob.images.files import read_image_file
 
 _IGNORED_SUFFIXES = (".csv", ".txt", ".json", ".xml", ".html", ".md", ".ini", ".db")
 
@@ -163,8 +164,7 @@ class LabeledFolder(ImageFolder):
 def load_image(path: str | Path) -> Image:
     """Decode an image file to upright RGB. Raises `InputError` if it does not exist or cannot be decoded."""
     try:
-        with io_errors_at(path):
-            content = Path(path).read_bytes()
+        content = read_image_file(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: not a readable image ({error}); unpack the test set again") from None
     return decode(content, str(path))
