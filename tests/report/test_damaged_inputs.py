@@ -115,6 +115,19 @@ def test_every_table_of_logs_names_the_damaged_line(
     assert error.startswith(f"{log}, line 4: not a log of `cloob train`: step is '3'; ")
 
 
+@pytest.mark.parametrize(("old", "new"), [("epoch_4", "epoch_31"), ("-seed1/", "-seed2/")])
+@pytest.mark.parametrize("kind", ["table", "figure"])
+def test_result_in_the_folder_of_another_run_or_epoch_is_an_error(
+    error_of: Callable[..., str], results: SyntheticResults, kind: str, old: str, new: str
+) -> None:
+    """As after the evaluation of a renamed checkpoint."""
+    path = Path(str(results.zeroshot[0]).replace(old, new))
+    path.parent.mkdir(parents=True)
+    shutil.copy(results.zeroshot[0], path)
+    error = error_of(kind, "zeroshot", "--results", path)
+    assert error.startswith(f"{path}: of cc3m-clip-RN50-cc3m-seed1 at epoch 4; delete it, and evaluate ")
+
+
 DAMAGE = {
     "torn": (lambda text: text[: len(text) // 2], "not JSON"),
     "empty": (lambda text: "", "not JSON"),

@@ -1,5 +1,6 @@
 """Result files of the evaluate stage, with checked types."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from cloob.common.errors import InputError
 from cloob.report.load.json_checks import ANYTHING, NUMBER, OPTIONAL_NUMBER, read_json, type_error
 from cloob.report.names import check_objective
 
+_LOCATION = re.compile(r"([^/]+-seed\d+)/epoch_(\d+)/[^/]+/[^/]+\.json$")
 RUN_KEYS = ["corpus", "architecture", "objective", "recipe", "seed"]
 _RUN = {"?name": (str,), "?seed": (int,), "*": (str,)}
 _METRICS = {"*": OPTIONAL_NUMBER}
@@ -76,7 +78,20 @@ def read_result(
         problem = type_error(result, _SCHEMA | required | {"run": _RUN | run_required})
     if problem is not None:
         raise InputError(f"{path}: {description}: {problem}; {remedy}")
+    if needs_epoch:
+        _check_location(path, result)
     return result
+
+
+def _check_location(path: Path, result: dict[str, Any]) -> None:
+    """Raise `InputError` for a result in the folder of another run or epoch, which it would replace."""
+    if location := _LOCATION.search(path.as_posix()):
+        run, epoch = result["run"].get("name", location[1]), result["epoch"]
+        if (run, epoch) != (location[1], int(location[2])):
+            raise InputError(
+                f"{path}: of {run} at epoch {epoch}; delete it, and evaluate the checkpoint that its folder "
+                "names (was a checkpoint or folder renamed?)"
+            )
 
 
 def distinct_results(
