@@ -107,9 +107,12 @@ def test_the_result_does_not_depend_on_the_number_of_processes(
 def test_half_precision_trains_similarly(float64_run, float64_recipe, shards, model, tmp_path, precision):
     done = run_train(shards, model, tmp_path / "run", **float64_recipe | {"precision": precision})
     assert done.returncode == 0, done.stderr
-    losses = read_losses(tmp_path / "run")
-    assert losses[:5] == pytest.approx(read_losses(float64_run)[:5], abs=0.05)
-    assert losses[-1] < losses[0]
+    losses, expected = read_losses(tmp_path / "run"), read_losses(float64_run)
+    # The loss scale of float16 starts high: on some processors, the first updates overflow and are skipped.
+    similar = slice(1) if precision == "float16" else slice(5)
+    assert losses[similar] == pytest.approx(expected[similar], abs=0.05)
+    assert losses[-5:] == pytest.approx(expected[-5:], abs=0.02)
+    assert losses[-1] < losses[0] - 0.3
 
 
 def test_gradient_checkpointing_does_not_change_the_result(finished_run, shards, model, tmp_path):
